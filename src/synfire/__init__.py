@@ -1,0 +1,3 @@
+"""synfire serves spiking neural networks operator by operator."""
+
+__version__ = "0.1.0"
