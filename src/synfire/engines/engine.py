@@ -1,0 +1,72 @@
+"""Runs one stage, or one whole model, on a device."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+import numpy as np
+
+from synfire.base.registry import Registry
+from synfire.graph import Graph
+from synfire.ops import Array, Signal, State
+
+
+class Program(ABC):
+    """A stage built for a device: pure steps over explicit state, whole blocks of time steps at a call.
+
+    A program holds parameters and nothing of any request. It may be called from one thread at a time.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.inputs: Mapping[str, Signal] = graph.inputs
+        self.outputs: Mapping[str, Signal] = graph.output_signals()
+
+    @abstractmethod
+    def initial_state(self, batch: int) -> State:
+        """The state of `batch` fresh requests: `operator/name` → array whose first axis is the batch."""
+
+    @abstractmethod
+    def run(self, state: State, inputs: Mapping[str, Array], steps: int) -> tuple[State, dict[str, Array]]:
+        """Advance by `steps` time steps: `(state, inputs) → (state, outputs)`. Pure.
+
+        Arrays are `(steps, batch, *shape)`, or `(batch, *shape)` on the request clock. Inputs on the request clock are
+        passed with the first block of a request and left out of later ones: the state holds what is needed of them.
+        Outputs on the request clock are returned with that first block only. A new value on the request clock
+        with a state that is not fresh starts the session's next request: encoders and membranes go on from there.
+        Any split of the steps into blocks, and of the requests into batches, gives the same bits.
+        """
+
+
+class Engine(ABC):
+    """Builds programs for one device."""
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def build(self, graph: Graph) -> Program:
+        """The program of a flat graph. Raises `UserError` for an operator that this engine cannot run."""
+
+
+ENGINES: Registry[type[Engine]] = Registry("engine", "synfire.engines", "synfire.engines")
+
+
+def merge_states(states: Sequence[State]) -> State:
+    """One state for the requests of all `states`, in order, along the batch axis."""
+    if len(states) == 1:
+        return states[0]
+    return {name: np.concatenate([each[name] for each in states]) for name in states[0]}
+
+
+def split_state(state: State, sizes: Sequence[int]) -> list[State]:
+    """The inverse of `merge_states`, for states of `sizes` requests each."""
+    if len(sizes) == 1:
+        return [state]
+    parts: list[State] = [{} for _ in sizes]
+    bounds = np.cumsum([0, *sizes])
+    for name, array in state.items():
+        for part, start, end in zip(parts, bounds[:-1], bounds[1:], strict=True):
+            part[name] = array[start:end]
+    return parts

@@ -1,0 +1,87 @@
+"""Which stage runs where, and the links between them: frozen data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from synfire.base.errors import UserError
+from synfire.graph import Graph, Synapse
+
+GATEWAY = "gateway"
+"""The name under which the gateway stands among the stages: it sends inputs and receives outputs."""
+
+
+class Stage(msgspec.Struct, frozen=True, kw_only=True):
+    """Operators that are compiled and run together, by their names in the model's flat graph."""
+
+    name: str
+    operators: tuple[str, ...]
+    worker: str
+
+
+class Link(msgspec.Struct, frozen=True, kw_only=True):
+    """Carries the signal `source` (an operator's or a graph input's name) from one stage to the next.
+
+    `sender` and `receiver` are stage names or `GATEWAY`. `bytes_per_step` is the estimate that the cut was judged by:
+    one sample, one time step, as encoded on the wire.
+    """
+
+    source: str
+    sender: str
+    receiver: str
+    bytes_per_step: float = 0.0
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """One model, cut and placed. `reasons` says in words why it was cut and placed so.
+
+    `frame_steps` is how many time steps travel in one frame. `latency_s` is the predicted time of one request.
+    """
+
+    model: str
+    granularity: str
+    stages: tuple[Stage, ...]
+    links: tuple[Link, ...]
+    frame_steps: int
+    engine: str = "cpu"
+    latency_s: float = 0.0
+    reasons: tuple[str, ...] = ()
+
+    @property
+    def workers(self) -> tuple[str, ...]:
+        """The workers in use, in order of first use."""
+        return tuple(dict.fromkeys(stage.worker for stage in self.stages))
+
+    def stage(self, name: str) -> Stage:
+        for stage in self.stages:
+            if stage.name == name:
+                return stage
+        raise UserError(f"plan of {self.model!r} has no stage {name!r}; it has {[s.name for s in self.stages]}")
+
+    def to_json(self) -> dict[str, Any]:
+        return msgspec.to_builtins(self)
+
+
+def stage_graph(graph: Graph, operators: tuple[str, ...]) -> Graph:
+    """The subgraph of a flat `graph` that holds `operators`.
+
+    Its inputs and outputs are called after the operators or inputs of the whole graph whose signals cross the cut, so
+    frames can name a signal in the same way on both sides.
+    """
+    inside = set(operators)
+    signals = graph.signals()
+    synapses = tuple(s for s in graph.synapses if s.target in inside)
+    entering = sorted({s.source for s in synapses} - inside, key=[*graph.inputs, *graph.order()].index)
+    for s in graph.synapses:
+        if s.delay_steps and (s.source in inside) != (s.target in inside):
+            raise UserError(f"the cut would part the cycle at {s.source} → {s.target}; keep cycles inside a stage")
+    leaving = {s.source for s in graph.synapses if s.source in inside and s.target not in inside}
+    leaving |= {source for source in graph.outputs.values() if source in inside}
+    return Graph(
+        {name: graph.operators[name] for name in graph.order() if name in inside},
+        tuple(Synapse(s.source, s.target, s.port, s.delay_steps) for s in synapses),
+        {source: signals[source] for source in entering},
+        {name: name for name in graph.order() if name in leaving},
+    )
