@@ -1,5 +1,5 @@
 """Graphs of operators: structure, shapes, digests, passes, and their meaning."""
 
-from synfire.graph.graph import Graph, Synapse, flatten
+from synfire.graph.graph import Graph, Synapse, flatten, strong_components
 
-__all__ = ["Graph", "Synapse", "flatten"]
+__all__ = ["Graph", "Synapse", "flatten", "strong_components"]

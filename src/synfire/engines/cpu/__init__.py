@@ -1,0 +1,6 @@
+"""The compiled engine for processors."""
+
+from synfire.engines.cpu.engine import CpuEngine
+from synfire.engines.engine import ENGINES
+
+ENGINES.add(CpuEngine.name, CpuEngine)
