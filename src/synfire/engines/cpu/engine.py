@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from synfire.engines.cpu.lower import FIRST, Step, lower, relayout
+import synfire.engines.cpu.neurons
+import synfire.engines.cpu.shapes
+import synfire.engines.cpu.synapses  # noqa: F401  (these three fill the table that `lower` reads)
+from synfire.engines.cpu.step import FIRST, Step, lower, relayout
 from synfire.engines.engine import Engine, Program
 from synfire.engines.reference import delay_key, held_sources
 from synfire.graph import Graph, Synapse, strong_components

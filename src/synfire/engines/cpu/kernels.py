@@ -1,8 +1,7 @@
 """Compiled kernels, channels last, in the canonical summation order.
 
 Every sum starts from the bias and adds the weight rows of the active inputs in ascending input index, one rounding per
-product and one per addition. Eight rows are added in one pass over the accumulator, left to right, which is the same
-order with fewer loads and stores. Skipping a zero input and adding its zero product give the same bits.
+product and one per addition. Skipping a zero input and adding its zero product give the same bits.
 """
 
 from __future__ import annotations
@@ -16,166 +15,140 @@ os.environ.setdefault("NUMBA_CACHE_DIR", str(paths.cache() / "numba"))
 import numba
 import numpy as np
 
+from synfire.engines.cpu.rows import sum_rows, sum_scaled_rows
 from synfire.ops import Array
 
 _compile = numba.njit(nogil=True, cache=True, fastmath=False, error_model="numpy", boundscheck=False)
-_inline = numba.njit(inline="always", fastmath=False, error_model="numpy")
-
-
-@_inline
-def _add_rows(total, weight, rows, count):  # type: ignore[no-untyped-def]
-    size = total.size
-    j = 0
-    while j + 8 <= count:
-        r0, r1, r2, r3 = weight[rows[j]], weight[rows[j + 1]], weight[rows[j + 2]], weight[rows[j + 3]]
-        r4, r5, r6, r7 = weight[rows[j + 4]], weight[rows[j + 5]], weight[rows[j + 6]], weight[rows[j + 7]]
-        for o in range(size):
-            total[o] = (((((((total[o] + r0[o]) + r1[o]) + r2[o]) + r3[o]) + r4[o]) + r5[o]) + r6[o]) + r7[o]
-        j += 8
-    while j < count:
-        row = weight[rows[j]]
-        for o in range(size):
-            total[o] += row[o]
-        j += 1
-
-
-@_inline
-def _add_scaled_rows(total, weight, rows, values, count):  # type: ignore[no-untyped-def]
-    size = total.size
-    j = 0
-    while j + 4 <= count:
-        r0, r1, r2, r3 = weight[rows[j]], weight[rows[j + 1]], weight[rows[j + 2]], weight[rows[j + 3]]
-        x0, x1, x2, x3 = values[j], values[j + 1], values[j + 2], values[j + 3]
-        for o in range(size):
-            total[o] = (((total[o] + x0 * r0[o]) + x1 * r1[o]) + x2 * r2[o]) + x3 * r3[o]
-        j += 4
-    while j < count:
-        row, x = weight[rows[j]], values[j]
-        for o in range(size):
-            total[o] += x * row[o]
-        j += 1
 
 
 @_compile
-def linear_spikes(x: Array, weight: Array, bias: Array, out: Array) -> None:
-    """out[n] = bias + Σ weight[i] over the spikes x[n, i]; `weight` is `(input, output)`."""
-    rows = np.empty(x.shape[1], np.int64)
+def linear(x: Array, weight: Array, bias: Array, scaled: bool, out: Array) -> None:
+    """out[n] = bias + Σ x[n, i] · weight[i] over the non-zero x[n, i]; unscaled: over the spikes x[n, i].
+
+    `weight` is `(input, output)`, `bias` `(output,)`, outputs padded to whole vectors.
+    """
+    inputs, width = x.shape[1], weight.shape[1]
+    flat, padded = weight.reshape(-1), np.empty(width, np.float32)
+    rows, values = np.empty(inputs + 1, np.int32), np.empty(inputs + 1, np.float32)
+    runs = np.zeros(3, np.int64)
     for n in range(x.shape[0]):
         count = 0
-        for i in range(x.shape[1]):
-            rows[count] = i
+        for i in range(inputs):
+            rows[count] = i * width
+            values[count] = x[n, i]
             count += np.int64(x[n, i] != 0)
+        runs[1] = count
+        if scaled:
+            sum_scaled_rows(bias, flat, rows, values, runs, 1, width, padded, 0)
+        else:
+            sum_rows(bias, flat, rows, runs, 1, width, padded, 0)
         total = out[n]
-        total[:] = bias
-        _add_rows(total, weight, rows, count)
+        for o in range(out.shape[1]):
+            total[o] = padded[o]
 
 
 @_compile
-def linear_values(x: Array, weight: Array, bias: Array, out: Array) -> None:
-    """out[n] = bias + Σ x[n, i] · weight[i] over the non-zero x[n, i]."""
-    rows, values = np.empty(x.shape[1], np.int64), np.empty(x.shape[1], np.float32)
-    for n in range(x.shape[0]):
-        count = 0
-        for i in range(x.shape[1]):
-            if x[n, i] != 0:
-                rows[count], values[count] = i, x[n, i]
-                count += 1
-        total = out[n]
-        total[:] = bias
-        _add_scaled_rows(total, weight, rows, values, count)
+def conv2d(x: Array, weight: Array, bias: Array, geometry: Array, scaled: bool, out: Array) -> None:
+    """Convolution of `(n, height, width, channel)`; `weight` is `(row, column, channel, output)`, outputs padded.
 
-
-@_compile
-def conv2d_spikes(x: Array, weight: Array, bias: Array, geometry: Array, out: Array) -> None:
-    """Convolution of spikes `(n, height, width, channel)`; `weight` is `(row, column, channel, output)`.
-
-    `geometry` is (stride y, stride x, top, left, dilation y, dilation x).
+    `geometry` is (stride y, stride x, top, left, dilation y, dilation x). The active inputs of an image are listed once,
+    in order; a kernel row over neighbouring pixels is then one run of that list.
     """
     number, height, width, channels = x.shape
-    kernel_h, kernel_w, _, outputs = weight.shape
-    flat = weight.reshape(kernel_h * kernel_w * channels, outputs)
-    active = np.empty((height, width, channels), np.int32)
-    counts = np.empty((height, width), np.int64)
-    rows = np.empty(kernel_h * kernel_w * channels, np.int64)
+    kernel_h, kernel_w, _, lanes = weight.shape
+    flat, padded = weight.reshape(-1), np.empty(lanes, np.float32)
+    rows, values = (
+        np.empty(height * width * channels + 1, np.int32),
+        np.empty(height * width * channels + 1, np.float32),
+    )
+    first = np.empty((height, width + 1), np.int64)
+    runs = np.empty(kernel_h * kernel_w * 3, np.int64)
+    direct = out.shape[3] == lanes
+    target = out.reshape(-1) if direct else padded
+    across, pixel = geometry[5], channels * lanes
     for n in range(number):
+        count = 0
         for iy in range(height):
             for ix in range(width):
-                count = 0
+                first[iy, ix] = count
                 for c in range(channels):
-                    active[iy, ix, count] = c
-                    count += np.int64(x[n, iy, ix, c] != 0)
-                    if count == channels:
-                        break
-                counts[iy, ix] = count
+                    value = x[n, iy, ix, c]
+                    rows[count] = (ix * channels + c) * lanes
+                    values[count] = value
+                    count += np.int64(value != 0)
+            first[iy, width] = count
         for oy in range(out.shape[1]):
             for ox in range(out.shape[2]):
-                count = 0
+                number_of_runs = 0
+                left = ox * geometry[1] - geometry[3]
                 for r in range(kernel_h):
                     iy = oy * geometry[0] - geometry[2] + r * geometry[4]
                     if iy < 0 or iy >= height:
                         continue
-                    for c in range(kernel_w):
-                        ix = ox * geometry[1] - geometry[3] + c * geometry[5]
-                        if ix < 0 or ix >= width:
-                            continue
-                        base = (r * kernel_w + c) * channels
-                        for j in range(counts[iy, ix]):
-                            rows[count] = base + active[iy, ix, j]
-                            count += 1
-                total = out[n, oy, ox]
-                total[:] = bias
-                _add_rows(total, flat, rows, count)
-
-
-@_compile
-def conv2d_values(x: Array, weight: Array, bias: Array, geometry: Array, out: Array) -> None:
-    """Convolution of float32 values, zeros skipped; shapes as in `conv2d_spikes`."""
-    number, height, width, channels = x.shape
-    kernel_h, kernel_w, _, outputs = weight.shape
-    flat = weight.reshape(kernel_h * kernel_w * channels, outputs)
-    rows = np.empty(kernel_h * kernel_w * channels, np.int64)
-    values = np.empty(kernel_h * kernel_w * channels, np.float32)
-    for n in range(number):
-        for oy in range(out.shape[1]):
-            for ox in range(out.shape[2]):
-                count = 0
-                for r in range(kernel_h):
-                    iy = oy * geometry[0] - geometry[2] + r * geometry[4]
-                    if iy < 0 or iy >= height:
+                    base = (r * kernel_w - left) * pixel
+                    if across == 1:
+                        runs[number_of_runs * 3] = first[iy, max(0, min(left, width))]
+                        runs[number_of_runs * 3 + 1] = first[iy, max(0, min(left + kernel_w, width))]
+                        runs[number_of_runs * 3 + 2] = base
+                        number_of_runs += 1
                         continue
                     for c in range(kernel_w):
-                        ix = ox * geometry[1] - geometry[3] + c * geometry[5]
-                        if ix < 0 or ix >= width:
-                            continue
-                        base = (r * kernel_w + c) * channels
-                        for i in range(channels):
-                            value = x[n, iy, ix, i]
-                            if value != 0:
-                                rows[count], values[count] = base + i, value
-                                count += 1
-                total = out[n, oy, ox]
-                total[:] = bias
-                _add_scaled_rows(total, flat, rows, values, count)
+                        ix = left + c * across
+                        if 0 <= ix < width:
+                            runs[number_of_runs * 3] = first[iy, ix]
+                            runs[number_of_runs * 3 + 1] = first[iy, ix + 1]
+                            runs[number_of_runs * 3 + 2] = base + (c - c * across) * pixel
+                            number_of_runs += 1
+                at = ((n * out.shape[1] + oy) * out.shape[2] + ox) * lanes if direct else 0
+                if scaled:
+                    sum_scaled_rows(bias, flat, rows, values, runs, number_of_runs, lanes, target, at)
+                else:
+                    sum_rows(bias, flat, rows, runs, number_of_runs, lanes, target, at)
+                if not direct:
+                    total = out[n, oy, ox]
+                    for o in range(out.shape[3]):
+                        total[o] = padded[o]
 
 
 @_compile
-def max_pool2d(x: Array, kernel: Array, stride: Array, padding: Array, out: Array) -> None:
-    """Maximum over windows of `(n, height, width, channel)` spikes: OR. `padding` is (top, left)."""
-    number, height, width, channels = x.shape
-    for n in range(number):
+def max_pool2d(x: Array, geometry: Array, out: Array) -> None:
+    """Maximum over windows of `(n, height, width, channel)`; what lies outside the image never wins.
+
+    `geometry` is (kernel y, kernel x, stride y, stride x, top, left, dilation y, dilation x).
+    """
+    for n in range(x.shape[0]):
+        for oy in range(out.shape[1]):
+            for ox in range(out.shape[2]):
+                top, fresh = out[n, oy, ox], True
+                for r in range(geometry[0]):
+                    iy = oy * geometry[2] - geometry[4] + r * geometry[6]
+                    for c in range(geometry[1]):
+                        ix = ox * geometry[3] - geometry[5] + c * geometry[7]
+                        if iy < 0 or ix < 0 or iy >= x.shape[1] or ix >= x.shape[2]:
+                            continue
+                        here = x[n, iy, ix]
+                        for i in range(here.size):
+                            top[i] = here[i] if fresh or here[i] > top[i] else top[i]
+                        fresh = False
+
+
+@_compile
+def sum_pool2d(x: Array, geometry: Array, out: Array) -> None:
+    """Sum over windows of `(n, height, width, channel)` in ascending place, in the dtype of `out`; see `max_pool2d`."""
+    for n in range(x.shape[0]):
         for oy in range(out.shape[1]):
             for ox in range(out.shape[2]):
                 total = out[n, oy, ox]
                 total[:] = 0
-                for iy in range(
-                    max(0, oy * stride[0] - padding[0]), min(height, oy * stride[0] - padding[0] + kernel[0])
-                ):
-                    for ix in range(
-                        max(0, ox * stride[1] - padding[1]), min(width, ox * stride[1] - padding[1] + kernel[1])
-                    ):
-                        row = x[n, iy, ix]
-                        for c in range(channels):
-                            total[c] |= row[c]
+                for r in range(geometry[0]):
+                    iy = oy * geometry[2] - geometry[4] + r * geometry[6]
+                    for c in range(geometry[1]):
+                        ix = ox * geometry[3] - geometry[5] + c * geometry[7]
+                        if iy < 0 or ix < 0 or iy >= x.shape[1] or ix >= x.shape[2]:
+                            continue
+                        here = x[n, iy, ix]
+                        for i in range(here.size):
+                            total[i] += here[i]
 
 
 @_compile

@@ -1,0 +1,123 @@
+"""Which kernel runs an operator: a table from operator class to a builder, one entry each.
+
+An operator without an entry runs its reference step, over all time steps at once when it has no state. So every
+operator works here on the day it is written, and gets faster on the day that it gets an entry.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import numpy as np
+
+from synfire.ops import Array, Operator, Signal, State, Stateless
+
+FIRST, LAST = "channels first", "channels last"
+"""Where the channel axis of a value with spatial axes is kept. Signals are channels first, kernels like it last."""
+
+
+class Step(ABC):
+    """One operator, built: runs whole blocks of time steps.
+
+    `layouts` are the layouts in which it wants its inputs, `layout` that of its output. Arrays are `(steps, batch, ...)`;
+    a value that stays the same may come as a view with stride 0 along the steps.
+    """
+
+    layout = FIRST
+
+    def __init__(self, operator: Operator, inputs: Sequence[Signal], output: Signal, layouts: Sequence[str]) -> None:
+        self.operator, self.inputs, self.output = operator, tuple(inputs), output
+        self.layouts: tuple[str, ...] = tuple(layouts)
+
+    def initial_state(self, batch: int) -> State:
+        return self.operator.initial_state(batch, *self.inputs)
+
+    @abstractmethod
+    def run(self, state: State, inputs: Sequence[Array], steps: int) -> tuple[State, Array]:
+        """`(state, inputs) → (state, output)`, without changing either argument."""
+
+
+B = TypeVar("B", bound=type[Step])
+STEPS: dict[type[Operator], type[Step]] = {}
+
+
+def kernel_for(kind: type[Operator]) -> Callable[[B], B]:
+    """Class decorator: this step runs operators of class `kind`."""
+
+    def add(cls: B) -> B:
+        STEPS[kind] = cls
+        return cls
+
+    return add
+
+
+def lower(operator: Operator, inputs: Sequence[Signal], output: Signal, layouts: Sequence[str]) -> Step:
+    """The step of an operator whose inputs are at hand in `layouts`."""
+    chosen = STEPS.get(type(operator))
+    if chosen is None:
+        chosen = StatelessStep if isinstance(operator, Stateless) else ReferenceStep
+    return chosen(operator, inputs, output, layouts)
+
+
+def constant(array: Array) -> bool:
+    """Whether a block repeats one value at every step."""
+    return bool(array.shape[0] > 1 and array.strides[0] == 0)
+
+
+def relayout(array: Array, signal: Signal, have: str, want: str) -> Array:
+    """The same block with its channel axis moved; only signals of two dimensions or more know a difference."""
+    if have == want or len(signal.shape) < 2:
+        return array
+    moved = np.moveaxis(array, 2, -1) if want == LAST else np.moveaxis(array, -1, 2)
+    if constant(array):
+        return np.broadcast_to(np.ascontiguousarray(moved[:1]), moved.shape)
+    return np.ascontiguousarray(moved)
+
+
+class ReferenceStep(Step):
+    """The operator's own reference step, one time step after the other."""
+
+    def __init__(self, operator: Operator, inputs: Sequence[Signal], output: Signal, layouts: Sequence[str]) -> None:
+        super().__init__(operator, inputs, output, [FIRST] * len(inputs))
+
+    def run(self, state: State, inputs: Sequence[Array], steps: int) -> tuple[State, Array]:
+        emitted: list[Array] = []
+        for t in range(steps):
+            state, output = self.operator.step(state, *(each[t] for each in inputs))
+            emitted.append(output)
+        return state, np.stack(emitted)
+
+
+class StatelessStep(Step):
+    """An operator without memory: time is folded into the batch, and a value that stays the same is computed once."""
+
+    def __init__(self, operator: Operator, inputs: Sequence[Signal], output: Signal, layouts: Sequence[str]) -> None:
+        super().__init__(operator, inputs, output, [FIRST] * len(inputs))
+
+    def run(self, state: State, inputs: Sequence[Array], steps: int) -> tuple[State, Array]:
+        still = all(constant(each) for each in inputs)
+        folded = [(each[:1] if still else each) for each in inputs]
+        output = self.apply(*(each.reshape(-1, *each.shape[2:]) for each in folded))
+        output = output.reshape(-1, inputs[0].shape[1], *output.shape[1:])
+        return {}, np.broadcast_to(output, (steps, *output.shape[1:])) if still else output
+
+    def apply(self, *inputs: Array) -> Array:
+        """The output for `(steps · batch, ...)`."""
+        return self.operator.step({}, *inputs)[1]
+
+
+class ElementwiseStep(StatelessStep):
+    """Works on any layout, as long as all inputs share it."""
+
+    def __init__(self, operator: Operator, inputs: Sequence[Signal], output: Signal, layouts: Sequence[str]) -> None:
+        super().__init__(operator, inputs, output, layouts)
+        same = len({signal.shape for signal in inputs}) == 1
+        self.layout = LAST if LAST in layouts and same else FIRST
+        self.layouts = (self.layout,) * len(inputs)
+
+
+def dense(array: Array) -> Array:
+    """Counts as float32; spikes and values as they are, in one piece."""
+    return np.ascontiguousarray(array if array.dtype in (np.uint8, np.float32) else array.astype(np.float32))

@@ -1,0 +1,126 @@
+"""Which models are stored: name and version to manifest digest."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from synfire.base import paths
+from synfire.base.errors import PermanentError, TemporaryError, UnknownName, UserError
+from synfire.store.files import explained
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS model (
+    name TEXT NOT NULL, version INTEGER NOT NULL, manifest TEXT NOT NULL, added_s REAL NOT NULL,
+    PRIMARY KEY (name, version)
+) WITHOUT ROWID
+"""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One version of a model. `manifest` is the digest of its manifest blob, `added_s` Unix time in seconds."""
+
+    name: str
+    version: int
+    manifest: str
+    added_s: float
+
+    def __str__(self) -> str:
+        return f"{self.name}@{self.version}"
+
+
+class Catalog:
+    """The models of one store, in a SQLite file; `path` defaults to `SYNFIRE_HOME/catalog.sqlite`.
+
+    Safe for several processes; a call that finds the file locked for 10 s raises `TemporaryError`.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self.path = path or paths.home() / "catalog.sqlite"
+
+    def add(self, name: str, manifest: str) -> Entry:
+        """Add the next version of `name`; the manifest that is the newest version already is returned as it is."""
+        if not _NAME.fullmatch(name):
+            raise UserError(f"{name!r} is no model name; use letters, digits, '.', '_' and '-' (128 at most)")
+        with self._connection() as connection:
+            newest = _newest(connection, name)
+            if newest and newest.manifest == manifest:
+                return newest
+            entry = Entry(name, newest.version + 1 if newest else 1, manifest, time.time())
+            connection.execute("INSERT INTO model VALUES (?, ?, ?, ?)", (name, entry.version, manifest, entry.added_s))
+            return entry
+
+    def find(self, reference: str) -> Entry:
+        """The entry of `name` (its newest version) or `name@n`. Raises `UnknownName`."""
+        name, version = _parse(reference)
+        with self._connection() as connection:
+            found = _newest(connection, name) if version is None else _one(connection, name, version)
+            if found is None:
+                known = [str(Entry(*row)) for row in connection.execute("SELECT * FROM model")]
+                raise UnknownName.among("stored model", reference, known)
+            return found
+
+    def entries(self) -> list[Entry]:
+        """All versions of all models, by name and version."""
+        with self._connection() as connection:
+            return [Entry(*row) for row in connection.execute("SELECT * FROM model ORDER BY name, version")]
+
+    def remove(self, reference: str) -> Entry:
+        """Forget one version (`name`: the newest); its blobs stay. Raises `UnknownName`."""
+        entry = self.find(reference)
+        with self._connection() as connection:
+            connection.execute("DELETE FROM model WHERE name = ? AND version = ?", (entry.name, entry.version))
+        return entry
+
+    @contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        with explained(self.path, "write"):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        connection = None
+        try:
+            connection = sqlite3.connect(self.path, timeout=10.0, isolation_level=None)
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute(_SCHEMA)
+            yield connection
+            connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise self._explanation(error) from error
+        finally:
+            if connection is not None:
+                connection.close()
+
+    def _explanation(self, error: sqlite3.Error) -> UserError | TemporaryError | PermanentError:
+        code = getattr(error, "sqlite_errorname", "")
+        if code.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+            return TemporaryError(f"the catalog {self.path} is locked by another process; try again", 1.0)
+        if code.startswith("SQLITE_FULL"):
+            return TemporaryError(f"cannot write the catalog {self.path}: no space left there; free some", 60.0)
+        if code.startswith(("SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_PERM")):
+            return UserError(
+                f"cannot open the catalog {self.path}: {error}; check its permissions, or set SYNFIRE_HOME"
+            )
+        return PermanentError(f"the catalog {self.path} is damaged ({error}); move it away and import the models again")
+
+
+def _parse(reference: str) -> tuple[str, int | None]:
+    name, at, version = reference.partition("@")
+    if at and not version.isdecimal():
+        raise UserError(f"{reference!r} names no version; write it as name@n with a whole number n, or as name")
+    return name, int(version) if at else None
+
+
+def _newest(connection: sqlite3.Connection, name: str) -> Entry | None:
+    row = connection.execute("SELECT * FROM model WHERE name = ? ORDER BY version DESC LIMIT 1", (name,)).fetchone()
+    return Entry(*row) if row else None
+
+
+def _one(connection: sqlite3.Connection, name: str, version: int) -> Entry | None:
+    row = connection.execute("SELECT * FROM model WHERE name = ? AND version = ?", (name, version)).fetchone()
+    return Entry(*row) if row else None

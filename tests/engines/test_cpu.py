@@ -1,0 +1,158 @@
+"""The compiled engine gives the reference engine's bits."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from synfire.engines import ENGINES
+from synfire.engines.cpu import CpuEngine
+from synfire.graph import Graph, Synapse
+from synfire.ops import Clock, Kind, Operator, Signal
+from synfire.ops.add import Add
+from synfire.ops.avg_pool2d import AvgPool2d
+from synfire.ops.constant_current import ConstantCurrent
+from synfire.ops.conv2d import Conv2d
+from synfire.ops.lif import LIF
+from synfire.ops.linear import Linear
+from synfire.ops.max_pool2d import MaxPool2d
+from synfire.ops.mean_rate import MeanRate
+from synfire.ops.sum_pool2d import SumPool2d
+from synfire.testing.engines import check_engine, check_states_merge
+
+
+def chain(signal: Signal, **operators: Operator) -> Graph:
+    names = ["x", *operators]
+    synapses = tuple(Synapse(a, b) for a, b in zip(names, names[1:], strict=False))
+    return Graph(operators, synapses, {"x": signal}, {name: name for name in operators})
+
+
+def spikes(rng: np.random.Generator, shape: tuple[int, ...], density: float) -> np.ndarray:
+    return (rng.random(shape) < density).astype(np.uint8)
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_convolution_gives_the_reference_bits_for_any_geometry(data: st.DataObject) -> None:
+    draw = data.draw
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    groups = draw(st.sampled_from([1, 1, 2]))
+    channels, outputs = groups * draw(st.integers(1, 5)), groups * draw(st.sampled_from([1, 3, 16, 21, 40]))
+    kernel = (draw(st.integers(1, 5)), draw(st.integers(1, 3)))
+    operator = Conv2d(
+        rng.normal(size=(outputs, channels // groups, *kernel)),
+        rng.normal(size=outputs),
+        stride=(draw(st.integers(1, 2)), draw(st.integers(1, 3))),
+        padding=tuple(draw(st.integers(0, 3)) for _ in range(4)),
+        dilation=(draw(st.integers(1, 2)), draw(st.integers(1, 2))),
+        groups=groups,
+    )
+    kind = draw(st.sampled_from([Kind.SPIKE, Kind.VALUE, Kind.COUNT]))
+    shape = (2, 2, channels, draw(st.integers(9, 11)), draw(st.integers(5, 12)))
+    x = spikes(rng, shape, draw(st.floats(0, 1))).astype(kind.dtype)
+    if kind is not Kind.SPIKE:
+        x = (x * rng.normal(scale=3, size=shape)).astype(kind.dtype)
+    check_engine(CpuEngine(), chain(Signal(shape[2:], kind), conv=operator), {"x": x}, steps=2)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    inputs=st.integers(1, 70),
+    outputs=st.sampled_from([1, 10, 16, 33, 64, 100]),
+    density=st.floats(0, 1),
+    kind=st.sampled_from([Kind.SPIKE, Kind.VALUE]),
+    tokens=st.booleans(),
+)
+def test_linear_gives_the_reference_bits(
+    seed: int, inputs: int, outputs: int, density: float, kind: Kind, tokens: bool
+) -> None:
+    rng = np.random.default_rng(seed)
+    operator = Linear(rng.normal(size=(outputs, inputs)), rng.normal(size=outputs))
+    shape = (3, 2, 4, inputs) if tokens else (3, 2, inputs)
+    x = spikes(rng, shape, density).astype(kind.dtype)
+    if kind is Kind.VALUE:
+        x *= rng.normal(size=shape).astype(np.float32)
+    check_engine(CpuEngine(), chain(Signal(shape[2:], kind), linear=operator), {"x": x}, steps=3)
+
+
+@pytest.mark.parametrize("decay_input", [True, False])
+@pytest.mark.parametrize("reset", ["hard", "soft"])
+@pytest.mark.parametrize("strict", [True, False])
+@pytest.mark.parametrize("per_neuron", [True, False])
+def test_lif_gives_the_reference_bits_in_every_variant(
+    decay_input: bool, reset: str, strict: bool, per_neuron: bool
+) -> None:
+    rng = np.random.default_rng(7)
+    tau = rng.uniform(1, 4, (3, 1, 1)) if per_neuron else 2.3
+    threshold = rng.uniform(0.5, 1, (3, 4, 5)) if per_neuron else 0.7
+    operator = LIF(tau, threshold, -0.1, decay_input, reset, strict)
+    x = rng.normal(size=(6, 2, 3, 4, 5)).astype(np.float32)
+    graph = chain(Signal((3, 4, 5)), lif=operator)
+    check_engine(CpuEngine(), graph, {"x": x}, steps=6)
+    check_states_merge(CpuEngine(), graph, {"x": x}, steps=6)
+
+
+@pytest.mark.parametrize("name", ["cpu", "reference"])
+def test_a_convolutional_net_gives_the_reference_bits_in_any_blocks_and_batches(name: str) -> None:
+    rng = np.random.default_rng(3)
+    graph = chain(
+        Signal((2, 8, 8), Kind.VALUE, Clock.REQUEST),
+        encode=ConstantCurrent(5),
+        conv=Conv2d(rng.normal(size=(6, 2, 3, 3)), rng.normal(size=6), padding=(1, 1, 1, 1)),
+        lif=LIF(),
+        conv2=Conv2d(rng.normal(size=(4, 6, 3, 3)), rng.normal(size=4), stride=(2, 2)),
+        lif2=LIF(tau=1.5),
+        rate=MeanRate(),
+    )
+    inputs = {"x": rng.random((3, 2, 8, 8)).astype(np.float32)}
+    check_engine(ENGINES[name](), graph, inputs, steps=5)
+    check_states_merge(ENGINES[name](), graph, inputs, steps=5)
+
+
+def recurrent_graph(delay_steps: int) -> Graph:
+    rng = np.random.default_rng(5)
+    operators = {
+        "input": Linear(rng.normal(size=(7, 4)), rng.normal(size=7)),
+        "join": Add(),
+        "lif": LIF(threshold=0.5),
+        "recurrent": Linear(rng.normal(size=(7, 7)), np.zeros(7)),
+        "readout": Linear(rng.normal(size=(3, 7)), np.zeros(3)),
+    }
+    synapses = (
+        Synapse("x", "input"),
+        Synapse("input", "join", 0),
+        Synapse("recurrent", "join", 1, delay_steps),
+        Synapse("join", "lif"),
+        Synapse("lif", "recurrent"),
+        Synapse("lif", "readout", 0, 2),
+    )
+    return Graph(operators, synapses, {"x": Signal((4,))}, {"y": "readout", "s": "lif"})
+
+
+@pytest.mark.parametrize("delay_steps", [1, 3])
+def test_a_recurrent_net_with_delays_gives_the_reference_bits(delay_steps: int) -> None:
+    x = np.random.default_rng(0).normal(size=(8, 2, 4)).astype(np.float32)
+    check_engine(CpuEngine(), recurrent_graph(delay_steps), {"x": x}, steps=8)
+    check_states_merge(CpuEngine(), recurrent_graph(delay_steps), {"x": x}, steps=8)
+
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_pooling_gives_the_reference_bits_for_any_geometry(data: st.DataObject) -> None:
+    draw = data.draw
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    kernel = (draw(st.integers(1, 3)), draw(st.integers(1, 3)))
+    padding = tuple(draw(st.integers(0, size // 2)) for size in kernel for _ in range(2))
+    which = draw(st.sampled_from([MaxPool2d, SumPool2d, AvgPool2d]))
+    options = {"ceil_mode": draw(st.booleans())}
+    if which is AvgPool2d:
+        options |= {"count_include_pad": draw(st.booleans()), "divisor": draw(st.sampled_from([0, 3]))}
+    operator = which(kernel, (draw(st.integers(1, 3)), draw(st.integers(1, 3))), padding, **options)
+    kind = draw(st.sampled_from([Kind.SPIKE, Kind.VALUE, Kind.COUNT]))
+    shape = (2, 2, draw(st.integers(1, 5)), draw(st.integers(5, 9)), draw(st.integers(5, 9)))
+    x = spikes(rng, shape, 0.4).astype(kind.dtype)
+    if kind is not Kind.SPIKE:
+        x = (x * rng.normal(scale=3, size=shape)).astype(kind.dtype)
+    check_engine(CpuEngine(), chain(Signal(shape[2:], kind), pool=operator), {"x": x}, steps=2)
