@@ -80,23 +80,6 @@ def test_linear_gives_the_reference_bits(
     check_engine(CpuEngine(), chain(Signal(shape[2:], kind), linear=operator), {"x": x}, steps=3)
 
 
-@pytest.mark.parametrize("decay_input", [True, False])
-@pytest.mark.parametrize("reset", ["hard", "soft"])
-@pytest.mark.parametrize("strict", [True, False])
-@pytest.mark.parametrize("per_neuron", [True, False])
-def test_lif_gives_the_reference_bits_in_every_variant(
-    decay_input: bool, reset: str, strict: bool, per_neuron: bool
-) -> None:
-    rng = np.random.default_rng(7)
-    tau = rng.uniform(1, 4, (3, 1, 1)) if per_neuron else 2.3
-    threshold = rng.uniform(0.5, 1, (3, 4, 5)) if per_neuron else 0.7
-    operator = LIF(tau, threshold, -0.1, decay_input, reset, strict)
-    x = rng.normal(size=(6, 2, 3, 4, 5)).astype(np.float32)
-    graph = chain(Signal((3, 4, 5)), lif=operator)
-    check_engine(CpuEngine(), graph, {"x": x}, steps=6)
-    check_states_merge(CpuEngine(), graph, {"x": x}, steps=6)
-
-
 @pytest.mark.parametrize("name", ["cpu", "reference"])
 def test_a_convolutional_net_gives_the_reference_bits_in_any_blocks_and_batches(name: str) -> None:
     rng = np.random.default_rng(3)

@@ -246,18 +246,34 @@ def _order(graph: Graph) -> tuple[str, ...]:
 
 
 def _infer(graph: Graph) -> dict[str, Signal]:
-    signals: dict[str, Signal] = dict(graph.inputs)
-    pending = list(graph.order())
+    return _complete(graph, dict(graph.inputs), list(graph.order()))
+
+
+def _complete(graph: Graph, signals: dict[str, Signal], pending: list[str]) -> dict[str, Signal]:
     while pending:
         left = [name for name in pending if not _infer_one(graph, name, signals)]
         if left == pending:
-            raise UserError(
-                f"the shapes of {left} depend on each other; state one of them (an input, or a weight matrix)"
-            )
+            return _guess(graph, signals, pending)
         pending = left
     for s in graph.synapses:
         _check_delayed(graph, s, signals)
     return signals
+
+
+def _guess(graph: Graph, signals: dict[str, Signal], pending: list[str]) -> dict[str, Signal]:
+    """A cycle in which only delayed synapses reach some operator: it is taken to receive a signal that is known
+    elsewhere, the latest first, and the rest of the cycle must agree."""
+    for name in pending:
+        each, arriving = graph.operators[name], graph.arriving(name)
+        if isinstance(each, Graph) or any(not s.delay_steps and s.source not in signals for s in arriving):
+            continue
+        for candidate in reversed(dict.fromkeys(signals.values())):
+            try:
+                guess = each.infer(*(signals.get(s.source, candidate) for s in arriving))
+                return _complete(graph, signals | {name: guess}, [other for other in pending if other != name])
+            except UserError:
+                continue
+    raise UserError(f"the shapes of {pending} depend on each other; state one of them (an input, or a weight matrix)")
 
 
 def _infer_one(graph: Graph, name: str, signals: dict[str, Signal]) -> bool:

@@ -37,7 +37,9 @@ def require_request(where: str, signal: Signal) -> None:
 def require_steps(where: str, signal: Signal) -> None:
     """Raise `UserError` unless the signal has one value per time step."""
     if signal.clock is not Clock.STEP:
-        raise UserError(f"{where} reads a signal per step, got {signal}; put an encoder (ConstantCurrent, say) before it")
+        raise UserError(
+            f"{where} reads a signal per step, got {signal}; put an encoder (ConstantCurrent, say) before it"
+        )
 
 
 def require_fixed(where: str, signal: Signal) -> None:
@@ -46,6 +48,17 @@ def require_fixed(where: str, signal: Signal) -> None:
         raise UserError(
             f"{where} takes arrays of a fixed shape, got {signal}; put a pre-processing operator (EventFrames, say) before it"
         )
+
+
+def require_broadcast(where: str, parameter: Array | float, signal: Signal) -> None:
+    """Raise `UserError` unless `parameter` stretches to the signal's shape without changing it."""
+    shape = np.shape(parameter)
+    try:
+        fits = np.broadcast_shapes(shape, signal.shape) == signal.shape
+    except ValueError:
+        fits = False
+    if not fits:
+        raise UserError(f"{where} has shape {shape}, which does not broadcast to {signal}; reshape the parameter")
 
 
 def sum_kind(*signals: Signal) -> Kind:

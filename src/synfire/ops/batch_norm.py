@@ -33,7 +33,9 @@ class BatchNorm(Stateless):
     def check(self) -> None:
         shapes = {array.shape for array in (self.mean, self.variance, self.gain, self.shift)}
         if len(shapes) != 1 or self.mean.ndim != 1:
-            raise UserError(f"BatchNorm's mean, variance, gain and shift have shapes {sorted(shapes)}; make all (channel,)")
+            raise UserError(
+                f"BatchNorm's mean, variance, gain and shift have shapes {sorted(shapes)}; make all (channel,)"
+            )
         if np.any(self.variance + np.float32(self.epsilon) <= 0):
             raise UserError("BatchNorm.variance + epsilon must be positive in every channel; give a larger epsilon")
 

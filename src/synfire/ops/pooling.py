@@ -38,12 +38,10 @@ class Window:
         `ceil` lets the last window hang over the end, so long as it starts before the padding there.
         """
         room = size + self.before + self.after - self.reach
-        if room < 0 and not (self.ceil and room + self.stride > 0):
-            return 0
         count = (room + (self.stride - 1 if self.ceil else 0)) // self.stride + 1
         if self.ceil and (count - 1) * self.stride >= size + self.before:
             count -= 1
-        return count
+        return max(count, 0)
 
     def covered(self, size: int, padding: bool) -> Array:
         """Elements of each window that lie in the input, or in input and declared padding; a window's overhang never."""
@@ -103,7 +101,9 @@ class Pool(Stateless):
         require_kind(self.kind, x, *NUMBERS)
         sizes = self.output_size(x.shape[1:])
         if min(sizes) < 1:
-            raise UserError(f"{self.kind} kernel {self.kernel} does not fit into {x}; use a smaller kernel or more padding")
+            raise UserError(
+                f"{self.kind} kernel {self.kernel} does not fit into {x}; use a smaller kernel or more padding"
+            )
         if any(window.empty(size) for window, size in zip(self.windows(), x.shape[1:], strict=True)):
             raise UserError(f"{self.kind} has windows of {x} that hold nothing but padding; use less padding")
         return x.with_(shape=(x.shape[0], *sizes), kind=self.output_kind(x.kind), clock=stepwise(x))
@@ -142,24 +142,31 @@ class Pool(Stateless):
 def window_sum(pool: Pool, x: Array) -> Array:
     """The sum of each window, in ascending place in the window, in the dtype of `x`."""
     views = pool.views(x, 0)
-    total = next(views).copy()
+    total = next(views) + x.dtype.type(0)
     for view in views:
         total += view
     return total
 
 
 def window_max(pool: Pool, x: Array) -> Array:
-    """The largest element of each window; padding never wins."""
+    """The largest element of each window; padding never wins, and of two zeros the positive one."""
     views = pool.views(x, -np.inf if x.dtype.kind == "f" else 0)
     top = next(views).copy()
     for view in views:
         np.maximum(top, view, out=top)
-    return top
+    return top + x.dtype.type(0)
 
 
-def window_mean(pool: Pool, x: Array, count_padding: bool) -> Array:
-    """The sum of each window, then one division by its number of elements."""
-    counts = np.ones((), np.int64)
-    for window, size in zip(pool.windows(), x.shape[2:], strict=True):
-        counts = counts[..., None] * window.covered(size, count_padding)
+def window_mean(pool: Pool, x: Array, count_padding: bool, divisor: int = 0) -> Array:
+    """The sum of each window, then one division by its number of elements, or by `divisor` if that is not 0."""
+    counts = window_counts(pool, x.shape[2:], count_padding, divisor)
     return window_sum(pool, x).astype(np.float32) / counts.astype(np.float32)
+
+
+def window_counts(pool: Pool, sizes: tuple[int, ...], count_padding: bool, divisor: int = 0) -> Array:
+    """What each window's sum is divided by, one number per place of the output."""
+    counts = np.full((), divisor or 1, np.int64)
+    for window, size in zip(pool.windows(), sizes, strict=True):
+        covered = window.covered(size, count_padding)
+        counts = counts[..., None] * (np.ones_like(covered) if divisor else covered)
+    return counts

@@ -18,6 +18,7 @@ import numpy as np
 from synfire.engines.cpu.rows import sum_rows, sum_scaled_rows
 from synfire.ops import Array
 
+_inline = numba.njit(inline="always", fastmath=False, error_model="numpy")
 _compile = numba.njit(nogil=True, cache=True, fastmath=False, error_model="numpy", boundscheck=False)
 
 
@@ -151,71 +152,112 @@ def sum_pool2d(x: Array, geometry: Array, out: Array) -> None:
                             total[i] += here[i]
 
 
+@_inline
+def _after_spike(h, fired, threshold, v_reset, hard):  # type: ignore[no-untyped-def]
+    return (v_reset if hard else h - threshold) if fired else h
+
+
+@_compile
+def fire(charged: Array, threshold: Array, v_reset: Array, hard: bool, strict: bool, spikes: Array) -> None:
+    """Spikes and reset of one step: `charged` `(neuron,)` is H before and V after; parameters are `(1,)` or `(neuron,)`."""
+    if threshold.size == 1 and v_reset.size == 1:
+        th, vr = threshold[0], v_reset[0]
+        for m in range(charged.size):
+            h = charged[m]
+            fired = h > th if strict else h >= th
+            spikes[m] = fired
+            charged[m] = _after_spike(h, fired, th, vr, hard)
+        return
+    for m in range(charged.size):
+        h, th, vr = charged[m], threshold[m % threshold.size], v_reset[m % v_reset.size]
+        fired = h > th if strict else h >= th
+        spikes[m] = fired
+        charged[m] = _after_spike(h, fired, th, vr, hard)
+
+
 @_compile
 def lif(
-    x: Array, v: Array, tau: Array, threshold: Array, v_reset: Array, decay: bool, hard: bool, strict: bool, out: Array
+    x: Array, v: Array, threshold: Array, v_reset: Array, hard: bool, strict: bool, tau: Array, decay: bool, out: Array
 ) -> None:
-    """All steps of a leaky integrate-and-fire layer; `x` is `(steps or 1, batch, neuron)`, `v` `(batch, neuron)` is changed.
+    """All steps of `synfire.ops.lif.LIF`; `x` is `(steps or 1, batch, neuron)`, `v` `(batch, neuron)` is changed.
 
-    Parameters are `(1,)` or `(neuron,)`. The equations are those of `synfire.ops.lif.LIF`.
+    Parameters are `(1,)` or `(neuron,)`.
     """
-    steps, batch, neurons = out.shape
     one = np.float32(1)
-    scalar = tau.size == 1 and threshold.size == 1 and v_reset.size == 1
-    for b in range(batch):
-        membrane = v[b]
-        for t in range(steps):
-            current, spikes = x[min(t, x.shape[0] - 1), b], out[t, b]
-            if scalar:
-                k, th, vr = tau[0], threshold[0], v_reset[0]
+    for b in range(out.shape[1]):
+        charged = v[b]
+        for t in range(out.shape[0]):
+            current = x[min(t, x.shape[0] - 1), b]
+            if tau.size == 1 and v_reset.size == 1:
+                k, vr = tau[0], v_reset[0]
                 keep = one - one / k
                 if decay and hard:
-                    for m in range(neurons):
-                        membrane[m] = membrane[m] + (current[m] - (membrane[m] - vr)) / k
+                    for m in range(charged.size):
+                        charged[m] = charged[m] + (current[m] - (charged[m] - vr)) / k
                 elif decay:
-                    for m in range(neurons):
-                        membrane[m] = membrane[m] + (current[m] - membrane[m]) / k
+                    for m in range(charged.size):
+                        charged[m] = charged[m] + (current[m] - charged[m]) / k
                 elif hard:
-                    for m in range(neurons):
-                        membrane[m] = membrane[m] - (membrane[m] - vr) / k + current[m]
+                    for m in range(charged.size):
+                        charged[m] = charged[m] - (charged[m] - vr) / k + current[m]
                 else:
-                    for m in range(neurons):
-                        membrane[m] = membrane[m] * keep + current[m]
-                for m in range(neurons):
-                    h = membrane[m]
-                    fired = h > th if strict else h >= th
-                    spikes[m] = np.uint8(fired)
-                    membrane[m] = (vr if hard else h - th) if fired else h
+                    for m in range(charged.size):
+                        charged[m] = charged[m] * keep + current[m]
             else:
-                for m in range(neurons):
-                    k = tau[m % tau.size]
-                    th, vr, h = threshold[m % threshold.size], v_reset[m % v_reset.size], membrane[m]
-                    if decay and hard:
-                        h = h + (current[m] - (h - vr)) / k
-                    elif decay:
-                        h = h + (current[m] - h) / k
-                    elif hard:
-                        h = h - (h - vr) / k + current[m]
+                for m in range(charged.size):
+                    h, k, vr = charged[m], tau[m % tau.size], v_reset[m % v_reset.size]
+                    if decay:
+                        charged[m] = h + (current[m] - (h - vr if hard else h)) / k
                     else:
-                        h = h * (one - one / k) + current[m]
-                    fired = h > th if strict else h >= th
-                    spikes[m] = np.uint8(fired)
-                    membrane[m] = (vr if hard else h - th) if fired else h
+                        charged[m] = h - (h - vr) / k + current[m] if hard else h * (one - one / k) + current[m]
+            fire(charged, threshold, v_reset, hard, strict, out[t, b])
+
+
+@_compile
+def parametric_lif(
+    x: Array, v: Array, threshold: Array, v_reset: Array, hard: bool, strict: bool, rate: Array, decay: bool, out: Array
+) -> None:
+    """All steps of `synfire.ops.parametric_lif.ParametricLIF`; shapes as in `lif`."""
+    for b in range(out.shape[1]):
+        charged = v[b]
+        for t in range(out.shape[0]):
+            current = x[min(t, x.shape[0] - 1), b]
+            for m in range(charged.size):
+                h, q = charged[m], rate[m % rate.size]
+                rest = v_reset[m % v_reset.size] if hard else np.float32(0)
+                charged[m] = h + (current[m] - (h - rest)) * q if decay else h - (h - rest) * q + current[m]
+            fire(charged, threshold, v_reset, hard, strict, out[t, b])
 
 
 @_compile
 def integrate_and_fire(
     x: Array, v: Array, threshold: Array, v_reset: Array, hard: bool, strict: bool, out: Array
 ) -> None:
-    """All steps of an integrate-and-fire layer; shapes as in `lif`, equations as in `synfire.ops` IF."""
-    steps, batch, neurons = out.shape
-    for b in range(batch):
-        membrane = v[b]
-        for t in range(steps):
-            current, spikes = x[min(t, x.shape[0] - 1), b], out[t, b]
-            for m in range(neurons):
-                th, vr = threshold[m % threshold.size], v_reset[m % v_reset.size]
-                h = membrane[m] + current[m]
-                fired = h > th if strict else h >= th
-                spikes[m] = np.uint8(fired)
-                membrane[m] = (vr if hard else h - th) if fired else h
+    """All steps of `synfire.ops.if_neuron.IF`; shapes as in `lif`."""
+    for b in range(out.shape[1]):
+        charged = v[b]
+        for t in range(out.shape[0]):
+            current = x[min(t, x.shape[0] - 1), b]
+            for m in range(charged.size):
+                charged[m] = charged[m] + current[m]
+            fire(charged, threshold, v_reset, hard, strict, out[t, b])
+
+
+@_compile
+def alif(
+    x: Array, u: Array, b: Array, s: Array, alpha: Array, rho: Array, b0: Array, beta: Array, strict: bool, out: Array
+) -> None:
+    """All steps of `synfire.ops.alif.ALIF`; `u`, `b` and `s` `(batch, neuron)` are changed."""
+    one = np.float32(1)
+    for n in range(out.shape[1]):
+        for t in range(out.shape[0]):
+            current = x[min(t, x.shape[0] - 1), n]
+            for m in range(out.shape[2]):
+                spike = np.float32(s[n, m])
+                r, a = rho[m % rho.size], alpha[m % alpha.size]
+                b[n, m] = r * b[n, m] + (one - r) * spike
+                threshold = b0[m % b0.size] + beta[m % beta.size] * b[n, m]
+                u[n, m] = a * u[n, m] + (one - a) * current[m] - threshold * spike
+                fired = u[n, m] > threshold if strict else u[n, m] >= threshold
+                s[n, m] = fired
+                out[t, n, m] = fired

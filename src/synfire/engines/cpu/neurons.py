@@ -10,11 +10,15 @@ import numpy as np
 from synfire.engines.cpu import kernels
 from synfire.engines.cpu.step import LAST, Step, constant, dense, kernel_for
 from synfire.ops import Array, Operator, Signal, State
-from synfire.ops.lif import HARD, LIF
+from synfire.ops.alif import ALIF
+from synfire.ops.if_neuron import IF
+from synfire.ops.lif import LIF
+from synfire.ops.membrane import HARD
+from synfire.ops.parametric_lif import ParametricLIF
 
 
 class NeuronStep(Step):
-    """One state variable `v` per neuron, any layout; parameters are scalars or one per neuron."""
+    """A layer of neurons in any layout; parameters are scalars or one per neuron."""
 
     def __init__(self, operator: Operator, inputs: Sequence[Signal], output: Signal, layouts: Sequence[str]) -> None:
         super().__init__(operator, inputs, output, layouts)
@@ -38,25 +42,63 @@ class NeuronStep(Step):
     def run(self, state: State, inputs: Sequence[Array], steps: int) -> tuple[State, Array]:
         (x,) = inputs
         batch, shape = x.shape[1], x.shape[2:]
-        v = state["v"].reshape(batch, -1).copy()
-        out = np.empty((steps, batch, v.shape[1]), np.uint8)
-        block = x[:1] if constant(x) else x
-        self.fire(
-            dense(np.ascontiguousarray(block)).astype(np.float32, copy=False).reshape(-1, batch, v.shape[1]), v, out
-        )
-        return {"v": v.reshape(batch, *shape)}, out.reshape(steps, batch, *shape)
+        after = {name: array.reshape(batch, -1).copy() for name, array in state.items()}
+        out = np.empty((steps, batch, int(np.prod(shape))), np.uint8)
+        block = dense(x[:1] if constant(x) else x).astype(np.float32, copy=False)
+        self.fire(block.reshape(-1, batch, out.shape[2]), after, out)
+        return {name: array.reshape(batch, *shape) for name, array in after.items()}, out.reshape(steps, batch, *shape)
 
     @abstractmethod
-    def fire(self, x: Array, v: Array, out: Array) -> None:
-        """Fill `out` `(steps, batch, neuron)` and advance `v` for the input `(steps or 1, batch, neuron)`."""
+    def fire(self, x: Array, state: State, out: Array) -> None:
+        """Fill `out` `(steps, batch, neuron)` and advance `state` for the input `(steps or 1, batch, neuron)`."""
+
+
+class IntegratorStep(NeuronStep):
+    """What LIF, IF and their like share: one membrane, a threshold and a reset."""
+
+    def __init__(
+        self, operator: IF | LIF | ParametricLIF, inputs: Sequence[Signal], output: Signal, layouts: Sequence[str]
+    ) -> None:
+        super().__init__(operator, inputs, output, layouts)
+        thresholds = self.per_neuron(operator.threshold), self.per_neuron(operator.v_reset)
+        self._firing = (*thresholds, operator.reset == HARD, operator.strict)
+
+
+@kernel_for(IF)
+class IFStep(IntegratorStep):
+    def fire(self, x: Array, state: State, out: Array) -> None:
+        kernels.integrate_and_fire(x, state["v"], *self._firing, out)
 
 
 @kernel_for(LIF)
-class LIFStep(NeuronStep):
+class LIFStep(IntegratorStep):
     def __init__(self, operator: LIF, inputs: Sequence[Signal], output: Signal, layouts: Sequence[str]) -> None:
         super().__init__(operator, inputs, output, layouts)
-        self._parameters = [self.per_neuron(each) for each in (operator.tau, operator.threshold, operator.v_reset)]
-        self._flags = (operator.decay_input, operator.reset == HARD, operator.strict)
+        self._charging = self.per_neuron(operator.tau), operator.decay_input
 
-    def fire(self, x: Array, v: Array, out: Array) -> None:
-        kernels.lif(x, v, *self._parameters, *self._flags, out)
+    def fire(self, x: Array, state: State, out: Array) -> None:
+        kernels.lif(x, state["v"], *self._firing, *self._charging, out)
+
+
+@kernel_for(ParametricLIF)
+class ParametricLIFStep(IntegratorStep):
+    def __init__(
+        self, operator: ParametricLIF, inputs: Sequence[Signal], output: Signal, layouts: Sequence[str]
+    ) -> None:
+        super().__init__(operator, inputs, output, layouts)
+        self._charging = self.per_neuron(operator.inv_tau), operator.decay_input
+
+    def fire(self, x: Array, state: State, out: Array) -> None:
+        kernels.parametric_lif(x, state["v"], *self._firing, *self._charging, out)
+
+
+@kernel_for(ALIF)
+class ALIFStep(NeuronStep):
+    def __init__(self, operator: ALIF, inputs: Sequence[Signal], output: Signal, layouts: Sequence[str]) -> None:
+        super().__init__(operator, inputs, output, layouts)
+        wanted = (operator.alpha, operator.rho, operator.b0, operator.beta)
+        self._parameters = [self.per_neuron(each) for each in wanted]
+        self._strict = operator.strict
+
+    def fire(self, x: Array, state: State, out: Array) -> None:
+        kernels.alif(x, state["u"], state["b"], state["s"], *self._parameters, self._strict, out)

@@ -1,0 +1,46 @@
+"""Average pooling to a given size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from synfire.base.errors import UserError
+from synfire.ops.axes import NUMBERS, as_summand, ordered_sum
+from synfire.ops.operator import Stateless, operator, require_kind, stepwise
+from synfire.ops.signal import Array, Kind, Signal, require_shape
+
+
+@operator
+@dataclass(frozen=True, eq=False)
+class AdaptiveAvgPool2d(Stateless):
+    """Y[c, i, j] = mean of X[c, ⌊i·H/h⌋ : ⌈(i+1)·H/h⌉, ⌊j·W/w⌋ : ⌈(j+1)·W/w⌉] for `size` (h, w), as in PyTorch.
+
+    Each region is summed row by row (spikes exactly), then divided once. GlobalAvgPool also drops the axes.
+    """
+
+    size: tuple[int, int]
+
+    def check(self) -> None:
+        if len(self.size) != 2 or min(self.size) < 1:
+            raise UserError(f"AdaptiveAvgPool2d.size is {self.size}; give (height, width), each ≥ 1")
+
+    def infer(self, *inputs: Signal) -> Signal:
+        (x,) = inputs
+        require_shape("AdaptiveAvgPool2d", x, 3)
+        require_kind("AdaptiveAvgPool2d", x, *NUMBERS)
+        return x.with_(shape=(x.shape[0], *self.size), kind=Kind.VALUE, clock=stepwise(x))
+
+    def apply(self, *inputs: Array) -> Array:
+        x = as_summand(inputs[0])
+        mean = np.empty((*x.shape[:2], *self.size), np.float32)
+        for i, rows in enumerate(_regions(x.shape[2], self.size[0])):
+            for j, columns in enumerate(_regions(x.shape[3], self.size[1])):
+                region = x[:, :, rows, columns].reshape(*x.shape[:2], -1)
+                mean[:, :, i, j] = ordered_sum(region, -1).astype(np.float32) / np.float32(region.shape[-1])
+        return mean
+
+
+def _regions(size: int, outputs: int) -> list[slice]:
+    return [slice(i * size // outputs, -(-(i + 1) * size // outputs)) for i in range(outputs)]
