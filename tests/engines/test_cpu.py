@@ -125,6 +125,19 @@ def test_a_recurrent_net_with_delays_gives_the_reference_bits(delay_steps: int) 
 
 
 
+def test_a_recurrent_convolution_gives_the_reference_bits() -> None:
+    rng = np.random.default_rng(9)
+    operators = {
+        "join": Add(),
+        "conv": Conv2d(rng.normal(size=(3, 3, 3, 3)), rng.normal(size=3), padding=(1, 1, 1, 1)),
+        "lif": LIF(threshold=0.5),
+    }
+    synapses = (Synapse("x", "join", 0), Synapse("lif", "join", 1, 1), Synapse("join", "conv"), Synapse("conv", "lif"))
+    graph = Graph(operators, synapses, {"x": Signal((3, 4, 5), Kind.SPIKE)}, {"s": "lif"})
+    check_engine(CpuEngine(), graph, {"x": spikes(rng, (6, 2, 3, 4, 5), 0.3)}, steps=6)
+    check_states_merge(CpuEngine(), graph, {"x": spikes(rng, (6, 2, 3, 4, 5), 0.3)}, steps=6)
+
+
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_pooling_gives_the_reference_bits_for_any_geometry(data: st.DataObject) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from synfire.engines.cpu import kernels
-from synfire.engines.cpu.step import LAST, ElementwiseStep, StatelessStep, Step, kernel_for
+from synfire.engines.cpu.step import FIRST, LAST, ElementwiseStep, StatelessStep, Step, kernel_for
 from synfire.ops import Array, Kind, Operator, Signal, State
 from synfire.ops.add import Add
 from synfire.ops.and_not import AndNot
@@ -15,6 +15,7 @@ from synfire.ops.avg_pool2d import AvgPool2d
 from synfire.ops.constant_current import ConstantCurrent
 from synfire.ops.identity import Identity
 from synfire.ops.max_pool2d import MaxPool2d
+from synfire.ops.mean_rate import MeanRate
 from synfire.ops.multiply import Multiply
 from synfire.ops.pooling import Pool
 from synfire.ops.sum_pool2d import SumPool2d
@@ -30,6 +31,24 @@ class ConstantCurrentStep(Step):
 
     def run(self, state: State, inputs: Sequence[Array], steps: int) -> tuple[State, Array]:
         return {}, inputs[0]
+
+
+@kernel_for(MeanRate)
+class MeanRateStep(Step):
+    """Running sums of the whole block, divided at once."""
+
+    def __init__(self, operator: Operator, inputs: Sequence[Signal], output: Signal, layouts: Sequence[str]) -> None:
+        super().__init__(operator, inputs, output, [FIRST])
+
+    def run(self, state: State, inputs: Sequence[Array], steps: int) -> tuple[State, Array]:
+        (x,) = inputs
+        sums = np.empty((steps + 1, *x.shape[1:]), np.float32)
+        sums[0] = state["sum"]
+        for t in range(steps):
+            np.add(sums[t], x[t], out=sums[t + 1])
+        seen = state["steps"] + np.arange(1, steps + 1)[:, None]
+        mean = sums[1:] / seen.astype(np.float32).reshape(*seen.shape, *(1,) * (x.ndim - 2))
+        return {"sum": sums[-1], "steps": seen[-1]}, mean
 
 
 for _kind in (Add, AndNot, Identity, Multiply):
