@@ -241,7 +241,7 @@ def _order(graph: Graph) -> tuple[str, ...]:
     try:
         return tuple(sorter.static_order())
     except CycleError as error:
-        cycle = " → ".join(reversed(error.args[1]))
+        cycle = " → ".join(error.args[1])
         raise UserError(f"the cycle {cycle} has no delay; give one of its synapses delay_steps=1") from error
 
 

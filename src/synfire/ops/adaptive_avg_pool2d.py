@@ -17,7 +17,8 @@ from synfire.ops.signal import Array, Kind, Signal, require_shape
 class AdaptiveAvgPool2d(Stateless):
     """Y[c, i, j] = mean of X[c, ⌊i·H/h⌋ : ⌈(i+1)·H/h⌉, ⌊j·W/w⌋ : ⌈(j+1)·W/w⌉] for `size` (h, w), as in PyTorch.
 
-    Each region is summed row by row (spikes exactly), then divided once. GlobalAvgPool also drops the axes.
+    Each region is summed row by row (spikes exactly), then divided by its height and then by its width, or once by their
+    product for size (1, 1): PyTorch's own roundings. GlobalAvgPool is the latter without the axes.
     """
 
     size: tuple[int, int]
@@ -37,9 +38,15 @@ class AdaptiveAvgPool2d(Stateless):
         mean = np.empty((*x.shape[:2], *self.size), np.float32)
         for i, rows in enumerate(_regions(x.shape[2], self.size[0])):
             for j, columns in enumerate(_regions(x.shape[3], self.size[1])):
-                region = x[:, :, rows, columns].reshape(*x.shape[:2], -1)
-                mean[:, :, i, j] = ordered_sum(region, -1).astype(np.float32) / np.float32(region.shape[-1])
+                mean[:, :, i, j] = self._mean(x[:, :, rows, columns])
         return mean
+
+    def _mean(self, region: Array) -> Array:
+        height, width = region.shape[2:]
+        total = ordered_sum(region.reshape(*region.shape[:2], -1), -1).astype(np.float32)
+        if self.size == (1, 1):
+            return total / np.float32(height * width)
+        return total / np.float32(height) / np.float32(width)
 
 
 def _regions(size: int, outputs: int) -> list[slice]:

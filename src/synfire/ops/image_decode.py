@@ -17,6 +17,7 @@ from synfire.ops.signal import Array, Kind, Signal
 
 RESAMPLING = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
 _FORMATS = ("PNG", "JPEG")
+_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error)
 _LEVELS = (np.arange(256) / 255).astype(np.float32)
 
 
@@ -59,11 +60,12 @@ class ImageDecode(Stateless):
 
     def decode(self, data: bytes) -> Array:
         """One file's pixels `(channels, height, width)`, float32."""
-        from PIL import Image
+        from PIL import Image, ImageOps
 
+        image = self._opened(data)
         try:
-            image = _opaque(_eight_bit(self._opened(data)), 255 if self.invert else 0)
-        except (OSError, SyntaxError, struct.error, zlib.error) as error:
+            image = _opaque(_eight_bit(ImageOps.exif_transpose(image)), 255 if self.invert else 0)
+        except _DAMAGE as error:
             raise UserError(f"the image is damaged ({error}); send a whole PNG or JPEG file") from error
         image = image.convert("L" if self.channels == 1 else "RGB")
         if image.size != (self.width, self.height):
@@ -72,8 +74,8 @@ class ImageDecode(Stateless):
         return _LEVELS[255 - levels if self.invert else levels]
 
     def _opened(self, data: bytes) -> Any:
-        """The image, the right way up and unpacked."""
-        from PIL import Image, ImageOps, UnidentifiedImageError
+        """The image with its header read and its pixels still packed."""
+        from PIL import Image, UnidentifiedImageError
 
         try:
             image = Image.open(io.BytesIO(data), formats=_FORMATS)
@@ -81,11 +83,13 @@ class ImageDecode(Stateless):
             raise UserError(f"the {len(data)} bytes received are neither PNG nor JPEG; send one of those") from error
         except Image.DecompressionBombError as error:
             raise UserError(f"the image is too large ({error}); send at most {self.max_pixels} pixels") from error
+        except _DAMAGE as error:
+            raise UserError(f"the image is damaged ({error}); send a whole PNG or JPEG file") from error
         if image.width * image.height > self.max_pixels:
             raise UserError(
                 f"the image is {image.width}×{image.height}, more than {self.max_pixels} pixels; send a smaller one"
             )
-        return ImageOps.exif_transpose(image)
+        return image
 
 
 def _eight_bit(image: Any) -> Any:

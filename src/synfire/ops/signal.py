@@ -51,7 +51,7 @@ class Signal:
 
     `shape` is that of one sample at one time step; batch and time axes are not in it. Spatial shapes are channels
     first, `(channel, height, width)`. A dimension of −1 may differ from request to request (an event list's length,
-    say) and exists only on the request clock.
+    say) and exists only on the request clock: a batch of such is an object array `(batch,)` with one array per sample.
     """
 
     shape: tuple[int, ...]

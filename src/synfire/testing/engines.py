@@ -48,8 +48,14 @@ def check_engine(engine: Engine, graph: Graph, inputs: Mapping[str, Array], step
     blocks = _random_blocks(steps, rng)
     _assert_same(f"in blocks of {blocks} steps", wanted, run_in_blocks(program, inputs, blocks)[1])
     for b in range(_batch(graph, inputs)):
-        alone = {name: array[:, b : b + 1] if graph.inputs[name].timed else array[b : b + 1] for name, array in inputs.items()}
-        row = {name: array[:, b : b + 1] if program.outputs[name].timed else array[b : b + 1] for name, array in wanted.items()}
+        alone = {
+            name: array[:, b : b + 1] if graph.inputs[name].timed else array[b : b + 1]
+            for name, array in inputs.items()
+        }
+        row = {
+            name: array[:, b : b + 1] if program.outputs[name].timed else array[b : b + 1]
+            for name, array in wanted.items()
+        }
         _assert_same(f"for sample {b} alone", row, run_in_blocks(program, alone, [steps])[1])
     _assert_same("its inputs' old values (purity)", before, dict(inputs))
 
