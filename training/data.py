@@ -9,6 +9,7 @@ import os
 import wave
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import features
@@ -116,7 +117,7 @@ def nmnist() -> Dataset:
         t_us, x, y, p = (stored[f"{part}_{name}"] for name in ("t_us", "x", "y", "p"))
         frames = [
             features.event_frames(t_us[a:b], x[a:b], y[a:b], p[a:b], EVENT_STEP_S, steps=10, height=34, width=34)
-            for a, b in zip(offsets[:-1], offsets[1:], strict=True)
+            for a, b in pairwise(offsets)
         ]
         return samples(np.stack(frames).astype(np.float32), stored[f"{part}_labels"])
 

@@ -23,9 +23,7 @@ def lif(step_mode: str = "m") -> neuron.LIFNode:
 
 
 def plif() -> neuron.ParametricLIFNode:
-    return neuron.ParametricLIFNode(
-        init_tau=2.0, surrogate_function=surrogate.ATan(), detach_reset=True, step_mode="m"
-    )
+    return neuron.ParametricLIFNode(init_tau=2.0, surrogate_function=surrogate.ATan(), detach_reset=True, step_mode="m")
 
 
 def soft_if() -> neuron.IFNode:
@@ -149,10 +147,10 @@ class SmallSpikformer(nn.Module):
 
 
 def srnn_digits() -> nn.Sequential:
-    """Row by row: Linear + LIF, then LIF neurons whose spikes return through a Linear; Linear."""
-    hidden = 64
+    """Row by row: Linear + BN + LIF, then LIF neurons whose spikes return through a Linear; Linear."""
+    hidden = 128
     return chain(
-        encoder=[linear(8, hidden), lif()],
+        encoder=dense(8, hidden, lif),
         recurrent=layer.LinearRecurrentContainer(lif("s"), hidden, hidden, step_mode="m"),
         head=linear(hidden, 10),
     )
@@ -168,7 +166,7 @@ def srnn_spoken() -> nn.Sequential:
 
 def ms_resnet_mnist() -> MSResNetSteps:
     return MSResNetSteps(
-        in_channels=1, num_classes=10, layers=(2, 2, 2), base_channels=16, stem_kernel_size=3, stem_stride=1
+        in_channels=1, num_classes=10, layers=(1, 1, 1), base_channels=32, stem_kernel_size=5, stem_stride=2
     )
 
 
@@ -180,7 +178,7 @@ def spike_driven_mnist() -> SpikeDrivenTransformerSteps:
 
 
 def svgg_mnist(classes: int = 10) -> nn.Sequential:
-    return svgg(((16, 16), (32, 32), (64,)), flat=64 * 3 * 3, hidden=128, classes=classes)
+    return svgg(((16,), (32, 32), (64,)), flat=64 * 3 * 3, hidden=128, classes=classes)
 
 
 BUILDERS: dict[str, Callable[[], nn.Module]] = {
@@ -196,7 +194,7 @@ BUILDERS: dict[str, Callable[[], nn.Module]] = {
     "stransformer-mnist": spike_driven_mnist,
     "scnn-nmnist": lambda: scnn(conv(2, 12, 5, 2, plif), conv(12, 24, 5, 0, plif), 24 * 6 * 6, 128, plif),
     "srnn-spoken": srnn_spoken,
-    "sgnn-cora": lambda: chain(hidden=[linear(1433, 64), lif()], head=linear(64, 7)),
+    "sgnn-cora": lambda: chain(hidden=[linear(1433, 128), lif()], head=linear(128, 7)),
     "svgg-mnist-parity": lambda: svgg_mnist(classes=2),
     "svgg-mnist-size": lambda: svgg_mnist(classes=2),
 }

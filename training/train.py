@@ -7,9 +7,14 @@ import argparse
 import json
 import math
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
+import torch._dynamo
 import torch.nn.functional as F
 from alif import RecurrentALIF
 from data import DATASETS, Dataset, Samples
@@ -26,18 +31,29 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("zoo"))
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of torch")
+    parser.add_argument("--fuse", action="store_true", help="compile the neurons while training (needs a C++ compiler)")
+    parser.add_argument("--start", type=Path, help="begin with these weights: a second cycle of the learning rate")
+    parser.add_argument("--epochs", type=int, help="instead of the recipe's")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    train(arguments.name, arguments.seed, arguments.out)
+    recipe = RECIPES[arguments.name]
+    if arguments.epochs:
+        recipe = replace(recipe, epochs=arguments.epochs)
+    train(arguments, recipe)
 
 
-def train(name: str, seed: int, out: Path) -> None:
-    recipe = RECIPES[name]
-    torch.manual_seed(seed)
+def train(arguments: argparse.Namespace, recipe: Recipe) -> None:
+    name, out = arguments.name, arguments.out
+    torch.manual_seed(arguments.seed)
     dataset = DATASETS[recipe.dataset]()
     net = build(name)
+    past: dict[str, Any] = {"command": "", "epochs": 0, "train_seconds": 0}
+    if arguments.start:
+        net.load_state_dict(load_file(arguments.start))
+        past = json.loads(arguments.start.with_suffix(".json").read_text())
     started = time.monotonic()
-    fit(net, dataset, recipe, out)
+    with fused(net) if arguments.fuse else nullcontext():
+        fit(net, dataset, recipe, out)
     elapsed_s = time.monotonic() - started
     accuracy, spike_rate = evaluate(net, dataset.test, recipe, rates=True)
     out.mkdir(parents=True, exist_ok=True)
@@ -47,14 +63,14 @@ def train(name: str, seed: int, out: Path) -> None:
         "family": name.split("-")[0],
         "dataset": recipe.dataset,
         "encoding": recipe.encoding,
-        "seed": seed,
-        "command": f"python training/train.py {name} --seed {seed}",
+        "seed": arguments.seed,
+        "command": f"{past['command']} && {command(arguments)}" if arguments.start else command(arguments),
         "T": recipe.steps,
         "test_accuracy": accuracy,
         "test_samples": len(dataset.test),
         "train_samples": len(dataset.train),
-        "epochs": recipe.epochs,
-        "train_seconds": round(elapsed_s, 1),
+        "epochs": past["epochs"] + recipe.epochs,
+        "train_seconds": round(past["train_seconds"] + elapsed_s, 1),
         "parameters": sum(parameter.numel() for parameter in net.parameters()),
         "spike_rate": spike_rate,
         **({"base": recipe.base} if recipe.base else {}),
@@ -62,6 +78,18 @@ def train(name: str, seed: int, out: Path) -> None:
     }
     (out / f"{name}.json").write_text(json.dumps(card, indent=2) + "\n")
     print(f"{name}: held-out accuracy {accuracy:.4f} after {elapsed_s:.0f} s")
+
+
+def command(arguments: argparse.Namespace) -> str:
+    """What to type to train this again, in a directory of one's own."""
+    words = ["python training/train.py", arguments.name, f"--seed {arguments.seed}"]
+    if arguments.fuse:
+        words.append("--fuse")
+    if arguments.start:
+        words.append(f"--start zoo/{arguments.start.name}")
+    if arguments.epochs:
+        words.append(f"--epochs {arguments.epochs}")
+    return " ".join(words)
 
 
 def fit(net: nn.Module, dataset: Dataset, recipe: Recipe, out: Path) -> None:
@@ -93,6 +121,20 @@ def fit(net: nn.Module, dataset: Dataset, recipe: Recipe, out: Path) -> None:
         accuracy, _ = evaluate(net, dataset.test, recipe)
         print(f"epoch {epoch}: loss {loss_sum / batches:.4f}, held-out {accuracy:.4f}, "
               f"{time.monotonic() - started:.0f} s", flush=True)  # fmt: skip
+
+
+@contextmanager
+def fused(net: nn.Module) -> Iterator[None]:
+    """Compile each neuron's element-wise steps into one loop; SpikingJelly's own forward is back afterwards."""
+    torch._dynamo.config.recompile_limit = 256
+    neurons = [module for module in net.modules() if isinstance(module, neuron.BaseNode)]
+    for module in neurons:
+        module.forward = torch.compile(module.forward)
+    try:
+        yield
+    finally:
+        for module in neurons:
+            del module.forward
 
 
 def freeze(net: nn.Module, weights: Path) -> nn.Module:

@@ -124,7 +124,6 @@ def test_a_recurrent_net_with_delays_gives_the_reference_bits(delay_steps: int) 
     check_states_merge(CpuEngine(), recurrent_graph(delay_steps), {"x": x}, steps=8)
 
 
-
 def test_a_recurrent_convolution_gives_the_reference_bits() -> None:
     rng = np.random.default_rng(9)
     operators = {

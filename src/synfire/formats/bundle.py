@@ -25,10 +25,10 @@ from synfire.formats.format import FORMATS, Format
 from synfire.formats.manifest import (
     Manifest,
     TensorRecord,
+    as_stored,
     decode,
     encode,
     graph_of,
-    little_endian,
     manifest_of,
     tensor_digest,
 )
@@ -80,7 +80,7 @@ def store_graph(graph: Graph, blobs: BlobStore) -> str:
     """Put the manifest and each tensor into `blobs`, where models share equal tensors; return the manifest's digest."""
     manifest, _ = manifest_of(graph, _tensor_file)
     for array in _arrays(graph):
-        blobs.put(little_endian(array).tobytes())
+        blobs.put(as_stored(array).tobytes())
     return blobs.put(encode(manifest))
 
 
@@ -180,7 +180,7 @@ def _tensors(file: Path, manifest: Manifest) -> Mapping[str, Array]:
         if name not in tensors:
             raise PermanentError(f"{file} is damaged: the tensor {name!r} is missing; {_COPY}")
         found = tensors[name]
-        if (str(found.dtype), found.shape, tensor_digest(found)) != (record.dtype, record.shape, record.sha256):
+        if (found.dtype.name, found.shape, tensor_digest(found)) != (record.dtype, record.shape, record.sha256):
             raise PermanentError(f"{file} is damaged: the tensor {name!r} does not match its digest; {_COPY}")
     extra = sorted(set(tensors) - set(manifest.tensors))
     if extra:

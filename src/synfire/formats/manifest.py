@@ -20,7 +20,7 @@ VERSION = 1
 
 
 class TensorRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One stored tensor; `sha256` is over its little-endian bytes in C order."""
+    """One stored tensor; `sha256` is over its bytes, little-endian in C order."""
 
     sha256: str
     dtype: str
@@ -85,7 +85,7 @@ def manifest_of(graph: Graph, tensor_file: Callable[[dict[str, Array]], bytes]) 
     record = _graph_record(graph, "", _Tensors(tensors))
     content = tensor_file(tensors)
     records = {
-        name: TensorRecord(tensor_digest(array), str(array.dtype), array.shape) for name, array in tensors.items()
+        name: TensorRecord(tensor_digest(array), array.dtype.name, array.shape) for name, array in tensors.items()
     }
     file = TensorFile(len(content), hashlib.sha256(content).hexdigest())
     manifest = Manifest(FORMAT, VERSION, {}, record, records, file)
@@ -125,12 +125,15 @@ def graph_of(manifest: Manifest, tensors: Mapping[str, Array], where: str) -> Gr
 
 
 def tensor_digest(array: Array) -> str:
-    """SHA-256 over the array's little-endian bytes in C order."""
-    return hashlib.sha256(little_endian(array).tobytes()).hexdigest()
+    """SHA-256 over the bytes that are stored of the array."""
+    return hashlib.sha256(as_stored(array).tobytes()).hexdigest()
 
 
-def little_endian(array: Array) -> Array:
-    """The array as it is stored."""
+def as_stored(array: Array) -> Array:
+    """The array as it is stored: little-endian, in C order, whole numbers in the narrowest format that holds them."""
+    if array.dtype.kind in "iu" and array.size:
+        narrow = np.promote_types(np.min_scalar_type(array.min()), np.min_scalar_type(array.max()))
+        array = array.astype(narrow) if narrow.kind in "iu" else array
     return np.ascontiguousarray(array, array.dtype.newbyteorder("<")).reshape(array.shape)
 
 
@@ -145,10 +148,11 @@ class _Tensors:
         self._names: dict[tuple[str, str, tuple[int, ...]], str] = {}
 
     def name(self, wanted: str, array: Array) -> str:
-        key = (tensor_digest(array), str(array.dtype), array.shape)
+        array = as_stored(array)
+        key = (tensor_digest(array), array.dtype.name, array.shape)
         if key not in self._names:
             self._names[key] = wanted
-            self._found[wanted] = little_endian(array)
+            self._found[wanted] = array
         return self._names[key]
 
 

@@ -8,7 +8,7 @@ from synfire.base.errors import UserError
 from synfire.formats.format import FORMATS, Format
 from synfire.graph import Graph
 
-SUFFIXES = (".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".bin", ".joblib", ".npy", ".npz")
+SUFFIXES = (".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".bin", ".joblib")
 
 
 class Pickled(Format):

@@ -261,13 +261,14 @@ def _complete(graph: Graph, signals: dict[str, Signal], pending: list[str]) -> d
 
 
 def _guess(graph: Graph, signals: dict[str, Signal], pending: list[str]) -> dict[str, Signal]:
-    """A cycle in which only delayed synapses reach some operator: it is taken to receive a signal that is known
-    elsewhere, the latest first, and the rest of the cycle must agree."""
+    """A cycle in which only delayed synapses reach some operator: it is taken to receive a signal that is known elsewhere,
+    or as many values as its weight matrix takes, and the rest of the cycle must agree."""
     for name in pending:
         each, arriving = graph.operators[name], graph.arriving(name)
         if isinstance(each, Graph) or any(not s.delay_steps and s.source not in signals for s in arriving):
             continue
-        for candidate in reversed(dict.fromkeys(signals.values())):
+        stated = [Signal(array.shape[-1:]) for array in each.parameters().values() if array.ndim == 2]
+        for candidate in [*stated, *reversed(dict.fromkeys(signals.values()))]:
             try:
                 guess = each.infer(*(signals.get(s.source, candidate) for s in arriving))
                 return _complete(graph, signals | {name: guess}, [other for other in pending if other != name])

@@ -17,6 +17,10 @@ AT_FIRE, BEFORE_CHARGE, AFTER_CHARGE, TWICE = "fire", "before_charge", "after_ch
 SINGLE, MULTI = "single", "multi"
 
 
+MOST_SPIKES = np.float32(2**31 - 128)
+"""The largest float32 that an int32 count can hold; a network that runs away gets no further."""
+
+
 def integrate(form: str, v: Array, x: Array, rate: Array, rest: Array) -> Array:
     """The membrane (or current) after one step. In float32, each operation rounded, in the order written::
 
@@ -98,7 +102,8 @@ class Membrane(Operator):
 class Firing(Operator):
     """Threshold, spikes and reset of a membrane H that has been charged.
 
-    Fire: S = [H > threshold] (`strict`) or [H ≥ threshold]; with `spikes = "multi"` S = [H > 0] · trunc(H / threshold).
+    Fire: S = [H > threshold] (`strict`) or [H ≥ threshold]; with `spikes = "multi"` S = [H > 0] · trunc(H / threshold), at most
+    2³¹ − 128.
     Reset: hard V = v_reset where S, soft V = H − S · threshold, none V = H. `reset_at` says when::
 
         fire           at once
@@ -143,7 +148,7 @@ class Firing(Operator):
         """`(membrane, spikes)` of this step; `v` is the membrane before the charge, `h` after it."""
         threshold = f32(self.threshold)
         if self.spikes == MULTI:
-            counts = np.where(h > 0, np.trunc(h / threshold), np.float32(0))
+            counts = np.where(h > 0, np.minimum(np.trunc(h / threshold), MOST_SPIKES), np.float32(0))
             left = h - counts * threshold if self.reset == SOFT else self._reset(counts > 0, h)
             return self._floor(left), counts.astype(np.int32)
         over = fired(v, threshold, self.strict)

@@ -37,7 +37,8 @@ class Link(msgspec.Struct, frozen=True, kw_only=True):
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """One model, cut and placed. `reasons` says in words why it was cut and placed so.
 
-    `frame_steps` is how many time steps travel in one frame. `latency_s` is the predicted time of one request.
+    `frame_steps` is how many time steps travel in one frame. `latency_s` is the predicted time of one request alone,
+    `requests_s` how many a second the busiest worker allows.
     """
 
     model: str
@@ -47,6 +48,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     frame_steps: int
     engine: str = "cpu"
     latency_s: float = 0.0
+    requests_s: float = 0.0
     reasons: tuple[str, ...] = ()
 
     @property
@@ -74,8 +76,9 @@ def stage_graph(graph: Graph, operators: tuple[str, ...]) -> Graph:
     signals = graph.signals()
     synapses = tuple(s for s in graph.synapses if s.target in inside)
     entering = sorted({s.source for s in synapses} - inside, key=[*graph.inputs, *graph.order()].index)
-    for s in graph.synapses:
-        if s.delay_steps and (s.source in inside) != (s.target in inside):
+    cyclic = any(s.delay_steps for s in graph.synapses)
+    for s in graph.synapses if cyclic else ():
+        if s.source in graph.operators and (s.source in inside) != (s.target in inside) and _closes_cycle(graph, s):
             raise UserError(f"the cut would part the cycle at {s.source} → {s.target}; keep cycles inside a stage")
     leaving = {s.source for s in graph.synapses if s.source in inside and s.target not in inside}
     leaving |= {source for source in graph.outputs.values() if source in inside}
@@ -85,3 +88,14 @@ def stage_graph(graph: Graph, operators: tuple[str, ...]) -> Graph:
         {source: signals[source] for source in entering},
         {name: name for name in graph.order() if name in leaving},
     )
+
+
+def _closes_cycle(graph: Graph, synapse: Synapse) -> bool:
+    """Whether the synapse's source can be reached from its target."""
+    seen, pending = set(), [synapse.target]
+    while pending:
+        name = pending.pop()
+        if name not in seen:
+            seen.add(name)
+            pending += [s.target for s in graph.leaving(name)]
+    return synapse.source in seen

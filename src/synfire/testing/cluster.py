@@ -190,7 +190,7 @@ class Cluster:
             if link.waiting:
                 yield ("answers", there) if here == GATEWAY_NAME else ("frames", here)
         for name, core in self.cores.items():
-            if core.has_work and core.wake_s <= self.clock.now_s() or core.has_work and core.wake_s == math.inf:
+            if core.has_work and (core.wake_s == math.inf or core.wake_s <= self.clock.now_s()):
                 yield "job", name
 
     def _run_job(self, core: Core) -> None:

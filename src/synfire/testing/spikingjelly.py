@@ -10,7 +10,7 @@ import numpy as np
 
 from synfire.base.errors import UserError
 from synfire.graph import Graph, reference
-from synfire.ops import Array, Stateless
+from synfire.ops import Array, Encoder, Stateless
 from synfire.testing.parity import Flips, compare_layers, compare_neurons, neuron_layers, require_parity, teacher_forced
 
 
@@ -62,7 +62,7 @@ def check_module(net: Any, graph: Graph, inputs: Array, tolerance: float = 1e-5)
     Checked: every neuron layer end to end and fed the source's own input; every layer without memory, fed that too, within
     `tolerance` of its scale; and the predicted classes. Raises `AssertionError` naming the layer.
     """
-    trace = reference.trace(graph, {"input": inputs})
+    trace = reference.trace(graph, dict.fromkeys(graph.inputs, inputs))
     recorded, answer = record(net, _seen(graph, trace, inputs), graph.operators)
     recorded = {name: tuple(_as_signal(graph, name, array) for array in pair) for name, pair in recorded.items()}  # type: ignore[misc]
     missing = [name for name in neuron_layers(graph) if name not in recorded]
@@ -102,7 +102,7 @@ def _over_time(name: str, calls: list[tuple[Array, Array]], lead: tuple[int, ...
     steps, batch = lead
     given, output = (np.stack(parts) for parts in zip(*calls, strict=True))
     if len(calls) == 1:
-        return tuple(each[0].reshape(steps, batch, *_rest(each[0], steps, batch)) for each in (given, output))  # type: ignore[return-value]
+        return tuple(each[0].reshape(steps, batch, *_rest(each[0], steps, batch)) for each in (given, output))
     if len(calls) != steps:
         raise UserError(
             f"layer {name!r} is called {len(calls)} times in {steps} steps, so its spikes cannot be told apart"
@@ -116,7 +116,8 @@ def _rest(array: Array, steps: int, batch: int) -> tuple[int, ...]:
 
 def _seen(graph: Graph, trace: reference.Trace, inputs: Array) -> Array:
     """What the net is called with: what the encoder emits, or the input itself."""
-    return trace.emitted["encoder"] if "encoder" in graph.operators else inputs
+    encoders = [name for name in graph.order() if isinstance(graph.operators[name], Encoder)]
+    return trace.emitted[encoders[0]] if encoders else inputs
 
 
 def _as_signal(graph: Graph, name: str, array: Array) -> Array:

@@ -1,0 +1,5 @@
+"""`python -m synfire` is `synfire`."""
+
+from synfire.cli import main
+
+main()

@@ -1,0 +1,106 @@
+"""What a benchmark is and what it reports."""
+
+from __future__ import annotations
+
+import operator
+import statistics
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Literal
+
+import msgspec
+
+from synfire.base.registry import Registry
+from synfire.bench.machine import machine
+
+Progress = Callable[[str], None]
+"""Told what is measured next."""
+
+_HOLDS = {"<=": operator.le, ">=": operator.ge, "==": operator.eq}
+
+
+class Floor(msgspec.Struct, frozen=True):
+    """A promise about a number; its name is stable, because issues and the README quote it."""
+
+    name: str
+    op: Literal["<=", ">=", "=="]
+    limit: float
+    value: float
+    holds: bool
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run found. Times are in seconds, sizes in bytes, rates per second; a field's name ends in its unit."""
+
+    benchmark: str
+    machine: dict[str, Any]
+    settings: dict[str, Any]
+    rows: tuple[dict[str, Any], ...]
+    floors: tuple[Floor, ...] = ()
+
+    @property
+    def holds(self) -> bool:
+        """Whether every floor holds; true without floors."""
+        return all(each.holds for each in self.floors)
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """How long to measure. `quick` is a smoke run: few rounds, small sizes, no floors."""
+
+    quick: bool = False
+
+
+class Benchmark(ABC):
+    """A named measurement; a subclass is one file in `synfire.bench`."""
+
+    name: ClassVar[str]
+    about: ClassVar[str]
+    """One line for `synfire bench --help` and the table's title."""
+
+    @abstractmethod
+    def measure(self, settings: Settings, progress: Progress) -> Report:
+        """Run it. Raises `UserError` when something that it needs is not installed."""
+
+
+BENCHMARKS: Registry[Benchmark] = Registry("benchmark", "synfire.bench", "synfire.benchmarks")
+
+
+def floor(name: str, op: Literal["<=", ">=", "=="], limit: float, value: float) -> Floor:
+    """A floor, judged."""
+    return Floor(name, op, limit, value, bool(_HOLDS[op](value, limit)))
+
+
+def report(
+    name: str,
+    settings: Settings,
+    details: Mapping[str, Any],
+    rows: Iterable[Mapping[str, Any]],
+    floors: Sequence[Floor],
+) -> Report:
+    """A report from this machine; a quick run states no floors."""
+    return Report(
+        benchmark=name,
+        machine=machine(),
+        settings={**msgspec.to_builtins(settings), **details},
+        rows=tuple(dict(row) for row in rows),
+        floors=() if settings.quick else tuple(floors),
+    )
+
+
+def in_turns(calls: Mapping[str, Callable[[], object]], rounds: int, warm_up: int = 2) -> dict[str, list[float]]:
+    """Seconds of each call, `rounds` times, one after the other in every round, so that all see the same machine."""
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for round_ in range(-warm_up, rounds):
+        for name, call in calls.items():
+            start = time.perf_counter()
+            call()
+            if round_ >= 0:
+                times[name].append(time.perf_counter() - start)
+    return times
+
+
+def spread(seconds: Sequence[float]) -> dict[str, float]:
+    """Median and the middle half of measured times."""
+    low, middle, high = statistics.quantiles(seconds, n=4) if len(seconds) > 1 else [seconds[0]] * 3
+    return {"median_s": middle, "q1_s": low, "q3_s": high}

@@ -1,0 +1,174 @@
+"""Every family of the zoo against the frameworks it comes from: the same weights, the same inputs, in turns."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from synfire.base.errors import UserError
+from synfire.bench.benchmark import BENCHMARKS, Benchmark, Progress, Report, Settings, floor, in_turns, report, spread
+from synfire.engines.engine import ENGINES, Program
+from synfire.engines.measure import steps_of
+from synfire.graph import Graph, flatten
+from synfire.ops import Array, Encoder
+from synfire.plan import stage_graph
+from synfire.zoo import held_out_digits, inverts, load, names, picture_inputs, sample
+
+BATCHES = (1, 16)
+ENGINE = "cpu"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model's spiking part, from behind its pre-processing and random encoders to the readout, with real inputs."""
+
+    model: str
+    graph: Graph
+    inputs: dict[str, Array]
+    batch: int
+
+    @property
+    def steps(self) -> int:
+        return self.graph.steps or steps_of(self.graph, self.inputs)
+
+
+class Frameworks(Benchmark):
+    """synfire, SpikingJelly and, where it can, snnTorch on one machine in one run."""
+
+    name = "frameworks"
+    about = "every family against SpikingJelly and snnTorch: same weights and inputs, batch 1 and 16"
+
+    def measure(self, settings: Settings, progress: Progress) -> Report:
+        _require("torch", "spikingjelly")
+        rounds = 3 if settings.quick else 60
+        models = [name for name in names() if name.endswith("-digits")] if settings.quick else list(names())
+        rows = []
+        for case in _cases(models):
+            progress(f"{case.model}, batch {case.batch}")
+            rows += _compare(case, rounds)
+        speedups = [row["speedup"] for row in rows if row["framework"] == "spikingjelly"]
+        floors = [floor("frameworks_min_speedup", ">=", 1.0, min(speedups, default=0.0))]
+        return report(self.name, settings, {"rounds": rounds, "models": models, "batches": BATCHES}, rows, floors)
+
+
+BENCHMARKS.add(Frameworks.name, Frameworks())
+
+
+def _require(*packages: str) -> None:
+    missing = [name for name in packages if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UserError(
+            f"this benchmark compares with {' and '.join(packages)}, and {' and '.join(missing)} cannot be imported; "
+            "install them as docs/development.md says (make parity does), and run it there"
+        )
+
+
+def _cases(models: list[str]) -> Iterator[Case]:
+    for model in models:
+        for batch in BATCHES:
+            yield _case(model, flatten(load(model)), batch)
+
+
+def _case(model: str, graph: Graph, batch: int) -> Case:
+    """Run what is not compared (decoding, features, random encoders), and keep what comes out as the case's input."""
+    requests = _requests(graph, batch)
+    compared = tuple(name for name in graph.order() if _is_compared(graph, name))
+    part = stage_graph(graph, compared)
+    if set(part.inputs) <= set(graph.inputs):
+        return Case(model, part, requests, batch)
+    before = Graph(
+        graph.operators, graph.synapses, graph.inputs, {name: name for name in part.inputs if name in graph.operators}
+    )
+    program = ENGINES[ENGINE]().build(before)
+    _, encoded = program.run(program.initial_state(batch), requests, graph.steps or steps_of(graph, requests))
+    return Case(model, part, {name: encoded.get(name, requests.get(name)) for name in part.inputs}, batch)  # type: ignore[misc]
+
+
+def _is_compared(graph: Graph, name: str) -> bool:
+    operator = graph.operator(name)
+    if operator.kind == "ConstantCurrent":
+        return True
+    return graph.signals()[name].timed and not isinstance(operator, Encoder)
+
+
+def _requests(graph: Graph, batch: int) -> dict[str, Array]:
+    """Held-out digits where the model takes pictures, else samples."""
+    try:
+        images, _ = held_out_digits()
+        single = [picture_inputs(graph.inputs, image, inverts(graph)) for image in images[:batch]]
+    except UserError:
+        single = [sample(graph, seed) for seed in range(batch)]
+    return {
+        name: np.concatenate([each[name] for each in single], axis=1 if signal.timed else 0)
+        for name, signal in graph.inputs.items()
+    }
+
+
+def _compare(case: Case, rounds: int) -> list[dict[str, Any]]:
+    """One row a framework; `speedup` is its median time over synfire's."""
+    program = ENGINES[ENGINE]().build(case.graph)
+    ours = _outputs(program, case)
+    calls: dict[str, Callable[[], object]] = {"synfire": lambda: _outputs(program, case)}
+    others = dict(_others(case))
+    times = in_turns({**calls, **others}, rounds)
+    ours_s = spread(times["synfire"])["median_s"]
+    rows = []
+    for name, seconds in times.items():
+        framework, _, threads = name.partition("/")
+        row: dict[str, Any] = {"model": case.model, "batch": case.batch, "framework": framework, "threads": threads}
+        theirs = ours if name == "synfire" else others[name]()
+        rows.append(
+            {**row, **spread(seconds), **_agreement(ours, theirs), "speedup": spread(seconds)["median_s"] / ours_s}
+        )
+    return rows
+
+
+def _outputs(program: Program, case: Case) -> dict[str, Array]:
+    return program.run(program.initial_state(case.batch), case.inputs, case.steps)[1]
+
+
+def _others(case: Case) -> Iterator[tuple[str, Callable[[], dict[str, Array]]]]:
+    """The other frameworks' calls, each with one torch thread and with all of them."""
+    import torch
+
+    from synfire.testing import counterpart
+
+    nets = {"spikingjelly": counterpart.Counterpart(case.graph, counterpart.spikingjelly_neuron, stepwise=False)}
+    if importlib.util.find_spec("snntorch") is not None:
+        with contextlib.suppress(UserError):  # a neuron that snnTorch does not have: no row
+            nets["snntorch"] = counterpart.Counterpart(case.graph, counterpart.snntorch_neuron, stepwise=True)
+    inputs = {name: torch.from_numpy(array.astype(np.float32)) for name, array in case.inputs.items()}
+    for name, net in nets.items():
+        for threads in sorted({1, torch.get_num_threads()}):
+            yield f"{name}/{threads}", _Call(net.eval(), inputs, threads)
+
+
+@dataclass
+class _Call:
+    """One request to a framework's net, from fresh state."""
+
+    net: Any
+    inputs: Mapping[str, Any]
+    threads: int
+
+    def __call__(self) -> dict[str, Array]:
+        import torch
+
+        from synfire.testing.counterpart import reset
+
+        torch.set_num_threads(self.threads)
+        with torch.inference_mode():
+            reset(self.net)
+            return {name: tensor.numpy() for name, tensor in self.net(self.inputs).items()}
+
+
+def _agreement(ours: Mapping[str, Array], theirs: Mapping[str, Array]) -> dict[str, float]:
+    """How often the last step's highest score is the same, and the largest difference of any output."""
+    name = next(iter(ours))
+    same = np.mean(ours[name][-1].argmax(-1) == theirs[name][-1].argmax(-1))
+    return {"same_predictions": float(same), "max_difference": float(np.abs(ours[name] - theirs[name]).max())}

@@ -1,0 +1,73 @@
+"""What the gateway costs by itself: an echo model under 1, 16 and 64 connections."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import numpy as np
+from anyio.from_thread import start_blocking_portal
+
+from synfire.bench.benchmark import BENCHMARKS, Benchmark, Progress, Report, Settings, report
+from synfire.bench.load import Job, infer_request, measure
+from synfire.gateway.dataplane import DataPlane
+from synfire.gateway.echo import ECHO, EchoRoute
+from synfire.gateway.server import Server
+from synfire.zoo import sample
+
+CONCURRENCY = (1, 16, 64)
+
+
+class Gateway(Benchmark):
+    """HTTP with binary tensors of 12 kB each way; the load comes from another process."""
+
+    name = "gateway"
+    about = "an echo model: p50, p99 and requests a second at concurrency 1, 16, 64"
+
+    def measure(self, settings: Settings, progress: Progress) -> Report:
+        seconds, rounds = (0.3, 1) if settings.quick else (3.0, 5)
+        found: dict[int, list[dict[str, float]]] = {each: [] for each in CONCURRENCY}
+        with (
+            start_blocking_portal(backend_options={"use_uvloop": True}) as portal,
+            portal.wrap_async_context_manager(_echo()) as url,
+        ):
+            request = infer_request(url, ECHO, sample(EchoRoute().graph))
+            for _ in range(rounds):
+                for concurrency, samples in found.items():
+                    progress(f"concurrency {concurrency}")
+                    samples.append(
+                        _sample(Job(url=url, requests={ECHO: request}, seconds=seconds, concurrency=concurrency))
+                    )
+        rows = [{"concurrency": concurrency, **_median(samples)} for concurrency, samples in found.items()]
+        return report(self.name, settings, {"seconds": seconds, "rounds": rounds, "body_bytes": 12288}, rows, [])
+
+
+BENCHMARKS.add(Gateway.name, Gateway())
+
+
+@asynccontextmanager
+async def _echo() -> AsyncIterator[str]:
+    """A gateway with the echo model, without workers."""
+    plane = DataPlane()
+    plane.add(ECHO, EchoRoute())
+    server = Server(plane, port=0, grpc_port=None)
+    addresses = await server.start()
+    try:
+        yield addresses.url
+    finally:
+        await server.stop()
+
+
+def _sample(job: Job) -> dict[str, float]:
+    measured = measure(job)
+    p50_s, p99_s = np.quantile(measured.loaded[ECHO], [0.5, 0.99])
+    return {"p50_s": float(p50_s), "p99_s": float(p99_s), "requests_s": measured.requests_s[ECHO]}
+
+
+def _median(samples: list[dict[str, float]]) -> dict[str, Any]:
+    """The median of the rounds, and the range of the rates."""
+    rates = [each["requests_s"] for each in samples]
+    middle = {name: statistics.median(each[name] for each in samples) for name in samples[0]}
+    return {**middle, "min_requests_s": min(rates), "max_requests_s": max(rates)}

@@ -1,0 +1,136 @@
+"""The application: its verbs, and how an error becomes a message and an exit code."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from typing import Annotated, Any
+
+import typer
+
+from synfire.base.errors import Bug, DeadlineExceeded, PermanentError, SynfireError, TemporaryError, UserError
+from synfire.base.log import configure_logging
+from synfire.cli.bench import bench
+from synfire.cli.demo import demo
+from synfire.cli.imports import import_model
+from synfire.cli.infer import infer
+from synfire.cli.listing import list_models
+from synfire.cli.output import ERRORS, print_json
+from synfire.cli.plan import plan
+from synfire.cli.ps import ps
+from synfire.cli.serve import serve
+from synfire.cli.share import share
+from synfire.cli.show import show
+from synfire.cli.stop import stop
+
+DONE, DID_NOT_HOLD, USER_MISTAKE, TEMPORARY, OURS = range(5)
+
+EXIT_CODES = {
+    DONE: "done",
+    DID_NOT_HOLD: "the thing asked for did not hold, or this deployment cannot do it",
+    USER_MISTAKE: "the user's mistake: the message says what to change",
+    TEMPORARY: "a temporary failure: try again",
+    OURS: "a bug of synfire: please report it",
+}
+
+VERBS: dict[str, Callable[..., None]] = {
+    "demo": demo,
+    "serve": serve,
+    "infer": infer,
+    "list": list_models,
+    "show": show,
+    "share": share,
+    "plan": plan,
+    "import": import_model,
+    "ps": ps,
+    "stop": stop,
+    "bench": bench,
+}
+
+_USAGE_ERROR: Any = typer.BadParameter.__mro__[1]
+"""What typer raises for a wrong command line; it is not exported by name in every version."""
+
+_CODES: tuple[tuple[type[BaseException], int], ...] = (
+    (UserError, USER_MISTAKE),
+    (_USAGE_ERROR, USER_MISTAKE),
+    (TemporaryError, TEMPORARY),
+    (DeadlineExceeded, TEMPORARY),
+    (PermanentError, DID_NOT_HOLD),
+    (Bug, OURS),
+    (SynfireError, DID_NOT_HOLD),
+)
+
+_USER_ERRNOS = (errno.EACCES, errno.EPERM, errno.ENOENT, errno.EADDRINUSE, errno.EISDIR, errno.ENOTDIR, errno.EROFS)
+
+
+def build(rich: bool = True) -> typer.Typer:
+    """The application; `rich=False` gives help in plain text, as the documentation quotes it."""
+    app = typer.Typer(
+        name="synfire",
+        help="Serves spiking neural networks operator by operator, spike for spike.\n\n\b\nExit codes:\n"
+        + "\n".join(f"  {code}  {meaning}" for code, meaning in EXIT_CODES.items()),
+        rich_markup_mode="rich" if rich else None,
+        pretty_exceptions_enable=False,
+        no_args_is_help=True,
+    )
+    app.callback()(_options)
+    for name, verb in VERBS.items():
+        app.command(name)(verb)
+    return app
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit with one of `EXIT_CODES`."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    configure_logging()
+    try:
+        code = build()(given, prog_name="synfire", standalone_mode=False)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = DONE
+    except KeyboardInterrupt:
+        code = 130  # the shell's own number for Ctrl-C
+    except Exception as error:
+        code = exit_code(error)
+        _report(error, code, "--json" in given)
+    sys.exit(code or DONE)
+
+
+def exit_code(error: BaseException) -> int:
+    """Which of `EXIT_CODES` an error ends with."""
+    if isinstance(error, OSError) and not isinstance(error, SynfireError):
+        if error.errno == errno.ENOSPC:
+            return TEMPORARY
+        return USER_MISTAKE if error.errno in _USER_ERRNOS else OURS
+    return next((code for kind, code in _CODES if isinstance(error, kind)), OURS)
+
+
+def _report(error: Exception, code: int, as_json: bool) -> None:
+    """The error for people on standard error, or as JSON on standard output."""
+    message = error.format_message() if isinstance(error, _USAGE_ERROR) else str(error) or type(error).__name__
+    if code == OURS:
+        ERRORS.print("".join(traceback.format_exception(error)), markup=False, soft_wrap=True)
+    if as_json:
+        print_json({"error": message, "kind": type(error).__name__, "exit_code": code})
+        return
+    ERRORS.print(f"[red]error:[/red] {_escaped(message)}", soft_wrap=True)
+    if code == OURS:
+        ERRORS.print("This is a bug of synfire: please report it with the lines above (CONTRIBUTING.md says where).")
+    elif isinstance(error, _USAGE_ERROR):
+        ERRORS.print("Run the command with --help to see what it takes.")
+
+
+def _escaped(text: str) -> str:
+    return text.replace("[", r"\[")
+
+
+def _options(
+    show_version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
+) -> None:
+    if show_version:
+        typer.echo(version("synfire"))
+        raise typer.Exit

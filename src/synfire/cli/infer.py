@@ -1,0 +1,109 @@
+"""`synfire infer`: one request, here or at a running gateway."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+
+from synfire.base.errors import UserError
+from synfire.cli.inputs import read_inputs
+from synfire.cli.output import AsJson, print_json, say, table
+from synfire.deploy.planning import ENGINE
+from synfire.engines.engine import ENGINES
+from synfire.engines.measure import steps_of
+from synfire.graph import Graph, flatten
+from synfire.ops import Array, Clock, Signal
+from synfire.wire.client import Client, batch_first
+from synfire.zoo import find, held_out_digits, inverts, picture_inputs
+from synfire.zoo.samples import HELD_OUT
+
+
+def infer(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A model as for `show`; with --url, its name there.")],
+    file: Annotated[
+        Path | None, typer.Option("--input", "-i", metavar="FILE", help="PNG, JPEG, WAV, .npy, .npz, or an event file.")
+    ] = None,
+    digit: Annotated[
+        int | None, typer.Option("--digit", min=0, max=HELD_OUT - 1, help="Send that held-out digit of scikit-learn's.")
+    ] = None,
+    url: Annotated[str | None, typer.Option("--url", help="Ask the gateway there instead of computing here.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Send one request and print the label and the scores. Without --url it is computed in this process.
+
+    An .npz names its arrays after the model's inputs; an .npy is the only input. Either may leave out the batch axis.
+
+    \b
+    Examples:
+      synfire infer svgg-digits --digit 7
+      synfire infer svgg-mnist --input three.png --url http://127.0.0.1:8000
+      synfire infer srnn-spoken --input seven.wav --json
+    """
+    if (file is None) == (digit is None):
+        raise UserError("say what to send: either --input FILE or --digit N")
+    if url is None:
+        graph = flatten(find(model).graph)
+        inputs, truth = _inputs(graph.inputs, file, digit, inverts(graph))
+        outputs: Mapping[str, Array] = run_here(graph, inputs)
+        labels = list(graph.metadata.get("labels", ()))
+    else:
+        with Client(url) as client:
+            signals = client.inputs(model)
+            inputs, truth = _inputs(signals, file, digit)
+            outputs, labels = client.infer(model, batch_first(signals, inputs)).outputs, []
+    _print(model, answer(outputs, labels), truth, as_json)
+
+
+def run_here(graph: Graph, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    """The outputs of a flat graph, batch first, computed by the engine in this process; a readout gives its last value."""
+    program = ENGINES[ENGINE]().build(graph)
+    batch = next((array.shape[1 if graph.inputs[name].timed else 0] for name, array in inputs.items()), 1)
+    steps = graph.steps or steps_of(graph, inputs)
+    _, outputs = program.run(program.initial_state(batch), inputs, steps)
+    clocks = {name: signal.clock for name, signal in graph.output_signals().items()}
+    return {
+        name: array[-1]
+        if clocks[name] is Clock.RUNNING
+        else array.swapaxes(0, 1)
+        if clocks[name] is Clock.STEP
+        else array
+        for name, array in outputs.items()
+    }
+
+
+def answer(outputs: Mapping[str, Array], labels: list[Any]) -> dict[str, Any]:
+    """The outputs of one sample in plain data, and the label where an output is a score per class."""
+    plain: dict[str, Any] = {"outputs": {name: array[0].tolist() for name, array in outputs.items()}}
+    scores = next((array[0] for array in outputs.values() if array.ndim == 2 and array.shape[1] > 1), None)
+    if scores is not None:
+        best = int(np.argmax(scores))
+        plain["label"] = labels[best] if best < len(labels) else best
+        plain["scores"] = [round(float(each), 6) for each in scores]
+    return plain
+
+
+def _inputs(
+    signals: Mapping[str, Signal], file: Path | None, digit: int | None, inverted: bool = False
+) -> tuple[dict[str, Array], int | None]:
+    """The request's arrays as graphs take them, and the true label where it is known."""
+    if file is not None:
+        return read_inputs(file, signals), None
+    images, labels = held_out_digits()
+    return picture_inputs(signals, images[digit or 0], inverted), int(labels[digit or 0])
+
+
+def _print(model: str, found: dict[str, Any], truth: int | None, as_json: bool) -> None:
+    if as_json:
+        print_json({"model": model, **found, **({} if truth is None else {"truth": truth})})
+        return
+    if "label" not in found:
+        for name, values in found["outputs"].items():
+            say(f"{name}: {values}")
+        return
+    say(f"{model} says {found['label']}" + ("" if truth is None else f" (it is {truth})"))
+    scores = sorted(enumerate(found["scores"]), key=lambda each: -each[1])
+    say(table("", ("-class", "-score"), [(number, f"{score:.4f}") for number, score in scores]))

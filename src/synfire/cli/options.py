@@ -1,0 +1,34 @@
+"""Options that several verbs share."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+
+class Granularity(StrEnum):
+    """How finely a model is cut."""
+
+    AUTO = "auto"
+    MODEL = "model"
+    BLOCK = "block"
+    OPERATOR = "operator"
+
+
+ModelArgument = Annotated[
+    str, typer.Argument(metavar="MODEL", help="A zoo model, an imported model, a bundle folder, or a .nir file.")
+]
+GranularityOption = Annotated[
+    Granularity,
+    typer.Option(
+        "--granularity",
+        "-g",
+        help="How finely to cut: the whole model, behind blocks, every operator, or where it pays.",
+    ),
+]
+WorkersOption = Annotated[int, typer.Option("--workers", "-w", min=1, max=256, help="Worker processes to place on.")]
+MemoryOption = Annotated[
+    str | None, typer.Option("--memory", metavar="SIZE", help="What each worker may hold, such as 512MB or 2GiB.")
+]

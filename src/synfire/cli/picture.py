@@ -1,0 +1,161 @@
+"""A graph, its stages and their workers as SVG: a row per operator, so that stages are boxes around rows."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from xml.sax.saxutils import escape
+
+from synfire.graph import Graph
+from synfire.plan import GATEWAY, Plan
+from synfire.plan.costs import format_bytes
+
+ROW, GAP, TOP = 26, 34, 64
+"""Height of an operator's row, space between two stages, and head room, in pixels."""
+
+LEFT, NAME, KIND, SIGNAL, BOX_END, LANE = 24, 60, 250, 380, 640, 14
+"""Where the columns begin, and how far apart the arcs of skipping synapses run."""
+
+COLOURS = ("#4e79a7", "#f28e2b", "#59a14f", "#b07aa1", "#76b7b2", "#e15759", "#edc948", "#9c755f")
+"""One a worker; each is readable on white and on black."""
+
+STYLE = """
+text { font: 13px ui-sans-serif, system-ui, sans-serif; fill: #24292f; }
+.small { font-size: 11px; fill: #57606a; } .title { font-size: 16px; font-weight: 600; }
+.wire { stroke: #808891; fill: none; stroke-width: 1.4; } .delayed { stroke-dasharray: 4 3; }
+.node { fill: #808891; }
+@media (prefers-color-scheme: dark) { text { fill: #e6edf3; } .small { fill: #9da7b1; } }
+"""
+
+
+def picture(graph: Graph, plan: Plan) -> str:
+    """The SVG of a flat graph under a plan."""
+    rows = _rows(graph, plan)
+    arcs = _arcs(graph, rows)
+    width = BOX_END + LANE * (2 + max((lane for *_, lane in arcs), default=0)) + 150
+    height = max(rows.values()) + GAP
+    colours = {worker: COLOURS[i % len(COLOURS)] for i, worker in enumerate(plan.workers)}
+    body = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
+        f'role="img" aria-label="{_escaped(plan.model)}">',
+        f"<style>{STYLE}</style>",
+        _text(LEFT, 28, plan.model, "title"),
+        _text(LEFT, 46, _caption(graph, plan), "small"),
+        *_stages(plan, rows, colours),
+        *_wires(rows, arcs),
+        *_operators(graph, rows),
+        *_hops(plan, rows),
+        "</svg>",
+    ]
+    return "\n".join(body) + "\n"
+
+
+def _rows(graph: Graph, plan: Plan) -> dict[str, int]:
+    """The height at which each input, operator and output stands."""
+    rows: dict[str, int] = {}
+    y = TOP + ROW
+    for name in graph.inputs:
+        rows[name] = y
+        y += ROW
+    for stage in plan.stages:
+        y += GAP
+        for name in stage.operators:
+            rows[name] = y
+            y += ROW
+    for name in graph.outputs:
+        y += GAP if name == next(iter(graph.outputs)) else ROW
+        rows[f"output {name}"] = y
+    return rows
+
+
+def _arcs(graph: Graph, rows: Mapping[str, int]) -> list[tuple[int, int, bool, int]]:
+    """`(from, to, delayed, lane)` of each synapse; lane 0 is the straight way to the next row."""
+    joined = [(rows[s.source], rows[s.target], s.delay_steps > 0) for s in graph.synapses]
+    joined += [(rows[source], rows[f"output {name}"], False) for name, source in graph.outputs.items()]
+    order = sorted(rows.values())
+    following = dict(itertools.pairwise(order))
+    taken: list[list[tuple[int, int]]] = []
+    found = []
+    for start, end, delayed in sorted(joined, key=lambda each: abs(each[1] - each[0])):
+        if following.get(start) == end:
+            found.append((start, end, delayed, 0))
+            continue
+        low, high = min(start, end), max(start, end)
+        lane = next((i for i, spans in enumerate(taken) if all(high <= a or b <= low for a, b in spans)), len(taken))
+        if lane == len(taken):
+            taken.append([])
+        taken[lane].append((low, high))
+        found.append((start, end, delayed, lane + 1))
+    return found
+
+
+def _stages(plan: Plan, rows: Mapping[str, int], colours: Mapping[str, str]) -> Iterator[str]:
+    """A tinted box a stage, with its worker's name."""
+    for stage in plan.stages:
+        ys = [rows[name] for name in stage.operators]
+        top, height = min(ys) - ROW + 6, max(ys) - min(ys) + ROW
+        colour = colours[stage.worker]
+        yield (
+            f'<rect x="{LEFT}" y="{top}" width="{BOX_END - LEFT}" height="{height}" rx="6" fill="{colour}" '
+            f'fill-opacity="0.16" stroke="{colour}" stroke-opacity="0.7"/>'
+        )
+        yield f'<rect x="{LEFT}" y="{top}" width="5" height="{height}" rx="2" fill="{colour}"/>'
+        yield _text(BOX_END - 8, min(ys), stage.worker, "small", "end")
+
+
+def _operators(graph: Graph, rows: Mapping[str, int]) -> Iterator[str]:
+    for name, signal in graph.inputs.items():
+        yield from _row(rows[name], name, "input", str(signal))
+    for name in graph.order():
+        yield from _row(rows[name], name, graph.operator(name).kind, str(graph.signals()[name]))
+    for name, signal in graph.output_signals().items():
+        yield from _row(rows[f"output {name}"], name, "output", str(signal))
+
+
+def _row(y: int, name: str, kind: str, signal: str) -> Iterator[str]:
+    yield f'<circle class="node" cx="{NAME - 14}" cy="{y - 4}" r="3.5"/>'
+    yield _text(NAME, y, name)
+    yield _text(KIND, y, kind)
+    yield _text(SIGNAL, y, signal, "small")
+
+
+def _wires(rows: Mapping[str, int], arcs: Sequence[tuple[int, int, bool, int]]) -> Iterator[str]:
+    """Straight lines on the left from row to row, arcs on the right for synapses that skip rows or go back."""
+    x = NAME - 14
+    for start, end, delayed, lane in arcs:
+        style = "wire delayed" if delayed else "wire"
+        if lane == 0:
+            yield f'<path class="{style}" d="M{x} {start - 1}V{end - 8}"/>'
+            continue
+        right = BOX_END + LANE * lane
+        yield (
+            f'<path class="{style}" d="M{BOX_END - 2} {start - 4}H{right - 6}Q{right} {start - 4} {right} '
+            f"{start - 4 + (6 if end > start else -6)}V{end - 4 + (-6 if end > start else 6)}Q{right} {end - 4} "
+            f'{right - 6} {end - 4}H{BOX_END + 3}"/>'
+        )
+        yield f'<path class="node" d="M{BOX_END - 2} {end - 4}l7 -3.5v7z"/>'
+
+
+def _hops(plan: Plan, rows: Mapping[str, int]) -> Iterator[str]:
+    """What leaves a stage, beneath its box."""
+    for stage in plan.stages:
+        sent = {link.source: link for link in plan.links if link.sender == stage.name and link.receiver != GATEWAY}
+        if sent:
+            size = sum(link.bytes_per_step for link in sent.values())
+            yield _text(NAME, max(rows[name] for name in stage.operators) + 24, f"{format_bytes(size)} a step", "small")
+
+
+def _caption(graph: Graph, plan: Plan) -> str:
+    stages, workers = len(plan.stages), len(plan.workers)
+    return (
+        f"{len(graph.operators)} operators in {stages} stage{'s' * (stages > 1)} on {workers} "
+        f"worker{'s' * (workers > 1)}, granularity {plan.granularity}, frames of {plan.frame_steps} steps"
+    )
+
+
+def _text(x: int, y: int, text: str, style: str = "", anchor: str = "start") -> str:
+    return f'<text x="{x}" y="{y}" class="{style}" text-anchor="{anchor}">{_escaped(text)}</text>'
+
+
+def _escaped(text: str) -> str:
+    return escape(text, {'"': "&quot;"})

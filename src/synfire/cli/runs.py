@@ -1,0 +1,135 @@
+"""Running deployments: each writes a record under `SYNFIRE_HOME/run`, and removes it when it ends."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from synfire.base import paths
+from synfire.base.errors import TemporaryError, UnknownName, UserError
+from synfire.store.files import write_atomically
+
+
+class RunWorker(msgspec.Struct, frozen=True):
+    """A worker process of a deployment, and where it answers the Open Inference Protocol itself."""
+
+    name: str
+    pid: int
+    url: str = ""
+
+
+class RunModel(msgspec.Struct, frozen=True):
+    """A served model and its plan as plain data."""
+
+    name: str
+    source: str
+    plan: dict[str, Any]
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True):
+    """A deployment that is, or was, running. `born` tells its process from a later one with the same number."""
+
+    id: str
+    url: str
+    grpc: str
+    metrics: str
+    pid: int
+    born: str
+    workers: tuple[RunWorker, ...]
+    models: tuple[RunModel, ...]
+
+    @property
+    def alive(self) -> bool:
+        """Whether its process still runs."""
+        return born(self.pid) == self.born
+
+
+def register(run: Run) -> None:
+    """Make the deployment known to `ps` and `stop`."""
+    write_atomically(_file(run.id), msgspec.json.encode(run))
+
+
+def forget(run_id: str) -> None:
+    """Remove the record and its sample request; what is gone already is no error."""
+    for suffix in (".json", ".request"):
+        _file(run_id).with_suffix(suffix).unlink(missing_ok=True)
+
+
+def running() -> tuple[Run, ...]:
+    """The deployments whose process lives; records of dead ones are removed."""
+    found = []
+    for file in sorted(_folder().glob("*.json")):
+        run = _read(file)
+        if run is not None and run.alive:
+            found.append(run)
+        else:
+            forget(file.stem)
+    return tuple(found)
+
+
+def one(run_id: str | None) -> Run:
+    """The deployment of that id, or the only one there is. Raises `UnknownName`, or `UserError` when it is ambiguous."""
+    runs = {run.id: run for run in running()}
+    if run_id is None:
+        if len(runs) == 1:
+            return next(iter(runs.values()))
+        raise UserError(
+            f"{len(runs)} deployments are running ({', '.join(runs)}); name one, or pass --all"
+            if runs
+            else "no deployment is running; start one with: synfire serve MODEL"
+        )
+    if run_id not in runs:
+        raise UnknownName.among("running deployment", run_id, runs)
+    return runs[run_id]
+
+
+def terminate(run: Run, timeout_s: float) -> None:
+    """Ask the deployment to drain and wait until its process has ended.
+
+    Raises `TemporaryError` when it is still draining after `timeout_s`, `UserError` when it is somebody else's.
+    """
+    try:
+        descriptor = os.pidfd_open(run.pid)
+        signal.pidfd_send_signal(descriptor, signal.SIGTERM)
+    except ProcessLookupError:
+        return forget(run.id)
+    except PermissionError as error:
+        raise UserError(
+            f"deployment {run.id} (process {run.pid}) belongs to another user; ask them to stop it"
+        ) from error
+    ended, _, _ = select.select([descriptor], [], [], timeout_s)
+    os.close(descriptor)
+    if not ended:
+        raise TemporaryError(
+            f"deployment {run.id} is still answering accepted requests after {timeout_s:.0f} s; call stop again"
+        )
+    return forget(run.id)
+
+
+def born(pid: int) -> str:
+    """When the process started, in the kernel's ticks; empty when there is none of that number, or it is a zombie."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+    return "" if fields[0] == "Z" else fields[19]
+
+
+def _folder() -> Path:
+    return paths.home() / "run"
+
+
+def _file(run_id: str) -> Path:
+    return _folder() / f"{run_id}.json"
+
+
+def _read(file: Path) -> Run | None:
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=Run)
+    except (msgspec.DecodeError, FileNotFoundError):
+        return None

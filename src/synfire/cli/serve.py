@@ -1,0 +1,127 @@
+"""`synfire serve`: models on workers behind a gateway, until told to stop."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shlex
+from typing import Annotated, Any
+
+import msgspec
+import typer
+import uvloop
+
+from synfire.base import paths
+from synfire.cli import runs
+from synfire.cli.options import Granularity, GranularityOption, MemoryOption, WorkersOption
+from synfire.cli.output import ERRORS, AsJson, print_json, say
+from synfire.deploy.planning import Planned, plan_models
+from synfire.deploy.serving import Listening, Serving, serving
+from synfire.gateway.server import until_signal
+from synfire.ops import Array
+from synfire.plan.costs import format_seconds
+from synfire.store.files import write_atomically
+from synfire.wire import oip
+from synfire.wire.client import batch_first
+from synfire.zoo import find, sample
+
+INLINE_CHARACTERS = 1200
+"""A request up to this length is part of the curl line; a longer one goes to a file beside the deployment's record."""
+
+
+def serve(
+    models: Annotated[
+        list[str], typer.Argument(metavar="MODEL...", help="Models as for `show`; NAME=PATH gives a path a name.")
+    ],
+    granularity: GranularityOption = Granularity.AUTO,
+    workers: WorkersOption = 2,
+    memory: MemoryOption = None,
+    host: Annotated[str, typer.Option("--host", help="Address to listen on; 0.0.0.0 for all.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="HTTP port; 0 finds a free one.")] = 8000,
+    grpc_port: Annotated[
+        int, typer.Option("--grpc-port", min=-1, max=65535, help="gRPC port; 0 finds a free one, -1 leaves gRPC out.")
+    ] = 8001,
+    as_json: AsJson = False,
+) -> None:
+    """Serve models until Ctrl-C or SIGTERM; accepted requests are answered first.
+
+    With --json one line is printed when ready: url, grpc, metrics, pid, workers.
+
+    \b
+    Examples:
+      synfire serve svgg-digits
+      synfire serve svgg-digits sresnet-digits --granularity operator --workers 2 --port 0
+      synfire serve net=./my-bundle --json
+    """
+    planned = plan_models([find(each) for each in models], granularity, workers, memory)
+    listening = Listening(host, port, None if grpc_port < 0 else grpc_port)
+    uvloop.run(_serve(planned, listening, as_json))
+
+
+async def _serve(planned: tuple[Planned, ...], listening: Listening, as_json: bool) -> None:
+    async with serving(planned, listening) as running:
+        run = _record(planned, running)
+        runs.register(run)
+        try:
+            _announce(planned, run, as_json)
+            await until_signal()
+            if not as_json:
+                ERRORS.print("stopping: accepted requests are answered first")
+        finally:
+            runs.forget(run.id)
+
+
+def _record(planned: tuple[Planned, ...], running: Serving) -> runs.Run:
+    addresses = running.addresses
+    return runs.Run(
+        id=addresses.url.rpartition(":")[2],
+        url=addresses.url,
+        grpc=addresses.grpc,
+        metrics=addresses.metrics,
+        pid=os.getpid(),
+        born=runs.born(os.getpid()),
+        workers=tuple(
+            runs.RunWorker(name, worker.process.pid, worker.http) for name, worker in running.deployment.workers.items()
+        ),
+        models=tuple(runs.RunModel(each.model.name, each.model.source, each.plan.to_json()) for each in planned),
+    )
+
+
+def _announce(planned: tuple[Planned, ...], run: runs.Run, as_json: bool) -> None:
+    if as_json:
+        workers: list[dict[str, Any]] = [msgspec.to_builtins(worker) for worker in run.workers]
+        print_json({"url": run.url, "grpc": run.grpc, "metrics": run.metrics, "pid": run.pid, "workers": workers})
+        return
+    for each in planned:
+        plan = each.plan
+        say(
+            f"{plan.model}: {len(plan.stages)} stage{'s' * (len(plan.stages) > 1)} on {', '.join(plan.workers)}, "
+            f"predicted {format_seconds(plan.latency_s)} a request"
+        )
+    say(f"serving at {run.url}" + (f", gRPC at {run.grpc}" if run.grpc else "") + f", metrics at {run.metrics}")
+    say(f"try it:\n{curl(planned[0], run)}")
+
+
+def curl(planned: Planned, run: runs.Run) -> str:
+    """A curl line that works as pasted: it asks the model with a sample that fits its inputs."""
+    tensors = batch_first(planned.graph.inputs, sample(planned.graph))
+    body = json.dumps({"inputs": [_tensor(name, array) for name, array in tensors.items()]}, separators=(",", ":"))
+    url = f"{run.url}/v2/models/{planned.model.name}/infer"
+    if len(body) > INLINE_CHARACTERS:
+        file = paths.home() / "run" / f"{run.id}.request"
+        write_atomically(file, body.encode())
+        return f"curl -s {url} -H 'Content-Type: application/json' -d @{shlex.quote(str(file))}"
+    return f"curl -s {url} -H 'Content-Type: application/json' -d {shlex.quote(body)}"
+
+
+def _tensor(name: str, array: Array) -> dict[str, Any]:
+    """A tensor as the protocol's JSON has it; files go in base64."""
+    head = {"name": name, "shape": list(array.shape), "datatype": oip.datatype_of(array.dtype)}
+    if array.dtype != object:
+        return {
+            **head,
+            "data": [round(each, 4) if isinstance(each, float) else each for each in array.ravel().tolist()],
+        }
+    data = [base64.b64encode(each).decode() for each in array.ravel()]
+    return {**head, "parameters": {"content_type": "base64"}, "data": data}

@@ -1,0 +1,84 @@
+"""A plan as `Host` messages: what each worker is told to build. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+import msgspec
+
+from synfire.base.errors import UserError
+from synfire.gateway.route import WINDOW
+from synfire.graph import Graph
+from synfire.plan.plan import GATEWAY, Link, Plan, Stage, stage_graph
+from synfire.wire.messages import Arrival, Departure, Host
+
+
+@dataclass(frozen=True)
+class Hosting:
+    """One stage, the worker that it goes to, and its graph."""
+
+    worker: str
+    host: Host
+    graph: Graph
+
+
+def hostings(
+    graph: Graph,
+    plan: Plan,
+    addresses: Mapping[str, str],
+    services: Mapping[str, str] | None = None,
+    window: int = WINDOW,
+) -> list[Hosting]:
+    """The stages of `plan` in topological order.
+
+    `graph` is flat, `addresses` are the workers' by name. `services` names stages that a foreign Open Inference
+    Protocol service computes, with the URL of its model; the stage's worker then only calls it.
+    Raises `UserError` when such a stage keeps state, which a foreign service would not keep for us.
+    """
+    services = services or {}
+    unknown = sorted(set(services) - {stage.name for stage in plan.stages})
+    if unknown:
+        raise UserError(f"the plan of {plan.model!r} has no stage {unknown[0]!r}, so no service can compute it")
+    found = [_hosting(graph, plan, stage, addresses, services.get(stage.name, "")) for stage in _ordered(graph, plan)]
+    return [replace(each, host=msgspec.structs.replace(each.host, window=window)) for each in found]
+
+
+def _hosting(graph: Graph, plan: Plan, stage: Stage, addresses: Mapping[str, str], url: str) -> Hosting:
+    part = stage_graph(graph, stage.operators)
+    if url and any(part.operator(name).initial_state(1, *part.signals_into(name)) for name in part):
+        raise UserError(
+            f"stage {plan.model}.{stage.name} keeps state from step to step; a foreign service cannot host it"
+        )
+    workers = {each.name: each.worker for each in plan.stages}
+
+    def address(receiver: str) -> str:
+        local = receiver == GATEWAY or workers[receiver] == stage.worker
+        return "" if local else addresses[workers[receiver]]
+
+    arriving = _by((link.sender, link) for link in plan.links if link.receiver == stage.name)
+    leaving = _by((link.receiver, link) for link in plan.links if link.sender == stage.name)
+    host = Host(
+        plan.model,
+        stage.name,
+        plan.engine,
+        plan.frame_steps,
+        tuple(Arrival(sender, sources) for sender, sources in arriving),
+        tuple(Departure(receiver, sources, address(receiver)) for receiver, sources in leaving),
+        graph.steps,
+        digest=part.content_digest(),
+        url=url,
+    )
+    return Hosting(stage.worker, host, part)
+
+
+def _ordered(graph: Graph, plan: Plan) -> list[Stage]:
+    position = {name: i for i, name in enumerate(graph.order())}
+    return sorted(plan.stages, key=lambda stage: min(position[name] for name in stage.operators))
+
+
+def _by(pairs: Iterable[tuple[str, Link]]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    found: dict[str, tuple[str, ...]] = {}
+    for name, link in pairs:
+        found[name] = (*found.get(name, ()), link.source)
+    return iter(found.items())

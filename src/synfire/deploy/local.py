@@ -1,0 +1,214 @@
+"""Plans as running things on this machine: worker processes, and connections to them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from synfire.base import paths
+from synfire.base.errors import SynfireError, TemporaryError, UserError
+from synfire.base.log import LOGGER
+from synfire.deploy.hosting import hostings
+from synfire.deploy.process import WorkerProcess
+from synfire.gateway.peer import WorkerPeer
+from synfire.gateway.route import WorkerRoute
+from synfire.graph import Graph, flatten
+from synfire.plan import Plan
+from synfire.wire.links import Limits, unlink
+from synfire.wire.messages import Description, Unhost
+from synfire.wire.stream import Packet
+from synfire.worker.settings import Settings as WorkerSettings
+
+_LONGEST_DIRECTORY = 80
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a local deployment is run."""
+
+    ready_s: float = 60.0
+    """How long a worker may take to be ready, in seconds. An import on a cold, busy machine takes some."""
+
+    stop_s: float = 35.0
+    """How long a worker may take to leave after SIGTERM before it is killed, in seconds: its own `drain_s` and some."""
+
+    http: str = "127.0.0.1:0"
+    """Where workers answer the Open Inference Protocol, `host:port`; empty: nowhere. Port 0 finds a free one."""
+
+    def __post_init__(self) -> None:
+        if min(self.ready_s, self.stop_s) <= 0:
+            raise UserError(f"ready_s is {self.ready_s} and stop_s {self.stop_s}; both are seconds above 0")
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Settings:
+        """Settings by name. Raises `UserError` for a name that is no setting."""
+        known = [field.name for field in fields(cls)]
+        unknown = sorted(set(values) - set(known))
+        if unknown:
+            raise UserError(f"there is no deployment setting {unknown[0]!r}; known: {', '.join(known)}")
+        return cls(**values)
+
+
+@dataclass
+class RunningWorker:
+    """A worker process and this gateway's connection to it. `failure` says why it is gone, if it is."""
+
+    process: WorkerProcess
+    peer: WorkerPeer
+    address: str
+    http: str
+    watching: asyncio.Task[None] | None = None
+    failure: SynfireError | None = None
+
+
+class LocalDeployment:
+    """Models on worker processes of this machine; leaving the block drains the workers and removes every trace.
+
+        async with LocalDeployment({"digits": (graph, plan)}) as deployment:
+            async for part in deployment.routes["digits"].answer(call): ...
+
+    Workers are named by the plans and shared between them. A worker that dies makes its models not ready: their calls
+    fail at once, with the reason.
+    """
+
+    def __init__(
+        self,
+        models: Mapping[str, tuple[Graph, Plan]] | None = None,
+        settings: Settings | None = None,
+        worker_settings: Mapping[str, Any] | None = None,
+        services: Mapping[str, Mapping[str, str]] | None = None,
+    ) -> None:
+        self.id = uuid.uuid4().hex[:8]
+        self.who = f"gateway-{self.id}"
+        self.settings = settings or Settings()
+        self.workers: dict[str, RunningWorker] = {}
+        self.routes: dict[str, WorkerRoute] = {}
+        self._models = dict(models or {})
+        self._services = dict(services or {})
+        self._worker_settings = dict(worker_settings or {})
+        self._limits: Limits = WorkerSettings.of(self._worker_settings).links
+        self._directory: Path | None = None
+        self._stopping = False
+        self._watchers: list[Callable[[str, SynfireError], None]] = []
+
+    async def __aenter__(self) -> LocalDeployment:
+        try:
+            await self.start_workers(name for _, plan in self._models.values() for name in plan.workers)
+            for name, (graph, plan) in self._models.items():
+                await self.add(name, graph, plan)
+        except BaseException:
+            await self.stop()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    def on_worker_lost(self, act: Callable[[str, SynfireError], None]) -> None:
+        """Call `act` with the worker's name and the reason when a worker has died."""
+        self._watchers.append(act)
+
+    async def start_workers(self, names: Iterable[str]) -> None:
+        """Start those workers that do not run yet, all at the same time."""
+        missing = [name for name in dict.fromkeys(names) if name not in self.workers]
+        results = await asyncio.gather(*(self._start(name) for name in missing), return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+
+    async def add(self, model: str, graph: Graph, plan: Plan) -> WorkerRoute:
+        """Host a model and give its route. Raises what the first refusing worker says, and then hosts nothing of it."""
+        await self.start_workers(plan.workers)
+        flat = flatten(graph)
+        addresses = {name: worker.address for name, worker in self.workers.items()}
+        try:
+            for each in hostings(flat, plan, addresses, self._services.get(model)):
+                await self.workers[each.worker].peer.host(each.host, each.graph)
+        except SynfireError:
+            self._unhost(plan)
+            raise
+        peers = {name: worker.peer for name, worker in self.workers.items()}
+        self.routes[model] = WorkerRoute(graph, plan, peers, self.who)
+        return self.routes[model]
+
+    async def remove(self, model: str) -> None:
+        """Host a model no longer; its calls in flight fail."""
+        self._unhost(self.routes.pop(model).plan)
+
+    async def describe(self) -> dict[str, Description]:
+        """What each worker hosts and did so far."""
+        living = {name: worker for name, worker in self.workers.items() if worker.peer.lost is None}
+        found = await asyncio.gather(*(worker.peer.describe() for worker in living.values()))
+        return dict(zip(living, found, strict=True))
+
+    async def stop(self) -> None:
+        """Drain every worker, end its process, and remove the sockets. Stopping twice is no error."""
+        self._stopping = True
+        for worker in self.workers.values():
+            worker.process.terminate()
+        await asyncio.gather(*(worker.process.end(self.settings.stop_s) for worker in self.workers.values()))
+        for worker in self.workers.values():
+            if worker.watching is not None:
+                await worker.watching
+            worker.peer.close()
+            unlink(worker.address)
+        self.workers.clear()
+        self.routes.clear()
+        if self._directory is not None:
+            shutil.rmtree(self._directory, ignore_errors=True)
+            self._directory = None
+
+    def _unhost(self, plan: Plan) -> None:
+        for name in plan.workers:
+            with contextlib.suppress(SynfireError):  # a worker that is gone hosts nothing
+                self.workers[name].peer.send(Packet(Unhost(plan.model)))
+
+    async def _start(self, name: str) -> None:
+        address = f"unix:{self._run_directory() / name}.sock"
+        process = WorkerProcess.start(name, self.id, address, self.settings.http, self._worker_settings)
+        try:
+            announcement = await process.ready(self.settings.ready_s)
+            peer = await WorkerPeer.reach(name, address, self.id, self.who, self._limits)
+        except BaseException:
+            process.terminate()
+            await process.end(self.settings.stop_s)
+            raise
+        worker = self.workers[name] = RunningWorker(process, peer, address, announcement.http)
+        worker.watching = asyncio.create_task(self._watch(name, worker), name=f"watch {name}")
+
+    async def _watch(self, name: str, worker: RunningWorker) -> None:
+        await worker.process.exited()
+        if self._stopping:
+            return
+        worker.failure = TemporaryError(await worker.process.obituary())
+        worker.peer.close()
+        LOGGER.error("%s", worker.failure)
+        for act in self._watchers:
+            act(name, worker.failure)
+
+    def _run_directory(self) -> Path:
+        """Where the sockets are: under SYNFIRE_HOME, or in the system's temporary folder where that path is too long."""
+        if self._directory is None:
+            wanted = paths.home() / "run" / self.id
+            if len(os.fsencode(wanted.absolute())) > _LONGEST_DIRECTORY:
+                wanted = Path(tempfile.gettempdir()) / f"synfire-{self.id}"
+            try:
+                wanted.mkdir(parents=True, mode=0o700)
+            except OSError as error:
+                raise UserError(
+                    f"cannot make {wanted} for the workers' sockets: {error.strerror}; set SYNFIRE_HOME to a folder that "
+                    "can be written"
+                ) from error
+            self._directory = wanted.absolute()
+        return self._directory

@@ -1,0 +1,83 @@
+"""Planned models behind a gateway on this machine, for as long as a block lasts."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+
+from synfire.base.errors import UserError
+from synfire.deploy.local import LocalDeployment
+from synfire.deploy.planning import Planned
+from synfire.gateway.dataplane import DataPlane
+from synfire.gateway.limits import Limits
+from synfire.gateway.server import Addresses, Server
+from synfire.wire.messages import Description
+
+
+@dataclass(frozen=True)
+class Listening:
+    """Where the gateway listens; port 0 finds a free one, `grpc_port` None leaves gRPC out."""
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    grpc_port: int | None = None
+
+
+@dataclass(frozen=True)
+class Serving:
+    """A running gateway with its workers."""
+
+    addresses: Addresses
+    plane: DataPlane
+    deployment: LocalDeployment
+
+
+@asynccontextmanager
+async def serving(
+    planned: Sequence[Planned], listening: Listening, limits: Limits | None = None
+) -> AsyncIterator[Serving]:
+    """Start workers and gateway; at the end drain both, so that no accepted request is lost.
+
+    Raises `UserError` for two models of one name, and for a port that cannot be had.
+    """
+    names = [each.model.name for each in planned]
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"two models are called {name}; give one of them another name with NAME=PATH")
+    plane = DataPlane(limits)
+    server = Server(plane, listening.host, listening.port, listening.grpc_port)
+    async with LocalDeployment({each.model.name: (each.graph, each.plan) for each in planned}) as deployment:
+        for each in planned:
+            plane.add(each.model.name, deployment.routes[each.model.name], each.model.version)
+        plane.describe_workers = deployment.describe
+        addresses = await server.start()
+        try:
+            yield Serving(addresses, plane, deployment)
+        finally:
+            await server.stop()
+
+
+@dataclass(frozen=True)
+class Background:
+    """A gateway that runs in a thread of its own, for callers that wait for its answers in theirs."""
+
+    addresses: Addresses
+    _serving: Serving
+    _portal: BlockingPortal
+
+    def describe(self) -> dict[str, Description]:
+        """What each worker did so far."""
+        return self._portal.call(self._serving.deployment.describe)
+
+
+@contextmanager
+def serving_in_background(planned: Sequence[Planned], limits: Limits | None = None) -> Iterator[Background]:
+    """`serving` on a free port without gRPC, in a thread."""
+    with (
+        start_blocking_portal() as portal,
+        portal.wrap_async_context_manager(serving(planned, Listening(), limits)) as running,
+    ):
+        yield Background(running.addresses, running, portal)

@@ -1,0 +1,32 @@
+"""Hardware that runs stages, as the planner sees it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+from synfire.base.registry import Registry
+
+
+@dataclass(frozen=True)
+class Description:
+    """What one device of this machine is and can hold. `features` are instruction sets or the like, where they matter."""
+
+    device: str
+    model: str
+    cores: int
+    memory_bytes: int
+    features: tuple[str, ...] = ()
+
+
+class Device(ABC):
+    """A kind of hardware."""
+
+    name: str
+
+    @abstractmethod
+    def describe(self) -> Description:
+        """This machine's device of the kind. Raises `PermanentError` when it has none."""
+
+
+DEVICES: Registry[Device] = Registry("device", "synfire.devices", "synfire.devices")

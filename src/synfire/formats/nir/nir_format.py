@@ -1,0 +1,22 @@
+"""`.nir` files in the registry of formats."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from synfire.formats.format import FORMATS, Format
+from synfire.formats.nir.reading import read_nir
+
+
+class NirFormat(Format):
+    """Files that end in `.nir`."""
+
+    name = "nir"
+    looks_like = "a file that ends in .nir"
+    read = staticmethod(read_nir)
+
+    def recognises(self, path: Path) -> bool:
+        return path.is_file() and path.suffix == ".nir"
+
+
+FORMATS.add(NirFormat.name, NirFormat())

@@ -1,0 +1,238 @@
+"""One data plane behind every protocol: admits, orders, times and counts calls, and lays them out for routes."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
+from contextlib import aclosing, closing, contextmanager
+from dataclasses import dataclass, field
+
+from synfire.base.clock import Clock, SystemClock
+from synfire.base.errors import Bug, SynfireError, TemporaryError, UnknownName, UserError
+from synfire.base.log import LOGGER
+from synfire.gateway.call import Call, Part, Route
+from synfire.gateway.deadline import Deadline
+from synfire.gateway.gate import Gate
+from synfire.gateway.inputs import Intake, batch_of
+from synfire.gateway.limits import Limits
+from synfire.gateway.outputs import Outlet
+from synfire.gateway.request import Answer, Request
+from synfire.gateway.sessions import Sessions
+from synfire.gateway.statistics import Statistics
+from synfire.graph import Graph
+from synfire.ops import Array
+from synfire.wire.messages import Description
+
+DEFAULT_VERSION = "1"
+DESCRIBE_S = 2.0
+"""How long a worker may take to describe itself, which it does between two jobs."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A served model: its route and what the gateway keeps beside it."""
+
+    name: str
+    version: str
+    route: Route
+    intake: Intake
+    outlet: Outlet
+    gate: Gate
+    sessions: Sessions
+    statistics: Statistics = field(default_factory=Statistics)
+
+    @property
+    def ready(self) -> bool:
+        """Whether the route can answer now; one that does not say always can."""
+        return bool(getattr(self.route, "ready", True))
+
+
+class DataPlane:
+    """Holds the routes of served models and answers requests through them.
+
+    Made and used in one event loop. `clock` dates deadlines and sessions.
+    """
+
+    def __init__(self, limits: Limits | None = None, clock: Clock | None = None) -> None:
+        self.limits = limits or Limits()
+        self._clock = clock or SystemClock()
+        self._models: dict[str, dict[str, Model]] = {}
+        self._ids = (f"{os.getpid():x}-{n}" for n in itertools.count(1))
+        self._active = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self.draining = False
+        self.describe_workers: Callable[[], Awaitable[Mapping[str, Description]]] | None = None
+        """Tells what each worker hosts and did; the deployment sets it, and metrics and `/api/workers` ask it."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether calls are accepted, and every model's route can answer them."""
+        return not self.draining and all(model.ready for model in self.models)
+
+    @property
+    def models(self) -> tuple[Model, ...]:
+        """Every version of every model, by name, then in the order of being added."""
+        return tuple(model for name in sorted(self._models) for model in self._models[name].values())
+
+    def add(self, name: str, route: Route, version: str = DEFAULT_VERSION) -> Model:
+        """Serve `route` under a name and version; the version added last answers calls that name none."""
+        if not name or set("/@") & set(name) or not version or set("/@") & set(version):
+            raise UserError(f"model {name!r} version {version!r}: names are not empty and hold neither '/' nor '@'")
+        if version in self._models.get(name, {}):
+            raise UserError(f"model {name!r} version {version!r} is served already; remove it first or name another")
+        limits = self.limits
+        model = Model(
+            name,
+            version,
+            route,
+            Intake(route.graph, limits),
+            Outlet(route.graph),
+            Gate(name, limits),
+            Sessions(name, limits, self._clock),
+        )
+        self._models.setdefault(name, {})[version] = model
+        return model
+
+    def remove(self, name: str, version: str = "") -> Route:
+        """Stop to serve a model, and return its route; calls that it accepted go on."""
+        model = self.model(name, version)
+        del self._models[model.name][model.version]
+        if not self._models[model.name]:
+            del self._models[model.name]
+        return model.route
+
+    def model(self, name: str, version: str = "") -> Model:
+        """The model called `name` or `name@version`; without a version the newest. Raises `UnknownName`."""
+        name, _, tagged = name.partition("@")
+        versions = self._models.get(name)
+        if not versions:
+            raise UnknownName.among("model", name, self._models)
+        wanted = version or tagged or next(reversed(versions))
+        if wanted not in versions:
+            raise UnknownName.among(f"version of model {name!r}", wanted, versions)
+        return versions[wanted]
+
+    def versions(self, name: str) -> tuple[str, ...]:
+        """The versions of a model. Raises `UnknownName`."""
+        return tuple(self._models[self.model(name).name])
+
+    async def infer(self, request: Request) -> Answer:
+        """The whole answer. Raises a `SynfireError` that says who has to act."""
+        model = self.model(request.model, request.version)
+        async with aclosing(self._parts(model, request)) as parts:
+            gathered = [(call, part) async for call, part in parts]
+        outputs = model.outlet.lay_out([part for _, part in gathered], request.outputs)
+        steps = sum(part.steps for _, part in gathered)
+        return Answer(model.name, model.version, gathered[0][0].id, outputs, 0, steps)
+
+    async def stream(self, request: Request) -> AsyncGenerator[Answer, None]:
+        """The answer as it comes, some time steps at a time; the last has `last`. Raises as `infer` does.
+
+        Closing the iterator early cancels the call.
+        """
+        model = self.model(request.model, request.version)
+        async with aclosing(self._parts(model, request)) as parts:
+            async for call, part in parts:
+                outputs = model.outlet.lay_out([part], request.outputs)
+                yield Answer(model.name, model.version, call.id, outputs, part.first_step, part.steps, part.last)
+
+    async def workers(self) -> Mapping[str, Description]:
+        """What each worker did so far, by name; empty when there are none, or one of them does not answer."""
+        if self.describe_workers is None:
+            return {}
+        try:
+            async with asyncio.timeout(DESCRIBE_S):
+                return await self.describe_workers()
+        except (TimeoutError, SynfireError) as error:
+            LOGGER.warning("the workers cannot be described now: %s", error or f"no answer within {DESCRIBE_S} s")
+            return {}
+
+    async def drain(self) -> None:
+        """Refuse new calls from now on, and return when every accepted one is answered."""
+        self.draining = True
+        await self._idle.wait()
+
+    async def _parts(self, model: Model, request: Request) -> AsyncGenerator[tuple[Call, Part], None]:
+        with self._counted(model) as arrived_s:
+            call, batch = self._check(model, request, arrived_s)
+            with model.gate.admit(), closing(self._deadline(call)) as deadline:
+                async with (
+                    model.sessions.turn(call.session, call.start, call.end, batch, deadline) as session,
+                    model.gate.slot(deadline),
+                ):
+                    session.whole = False
+                    began_s = self._clock.now_s()
+                    async with aclosing(_within(deadline, model, call)) as parts:
+                        async for part in parts:
+                            yield call, part
+            done_s = self._clock.now_s()
+            model.statistics.queue.add(began_s - arrived_s)
+            model.statistics.compute.add(done_s - began_s)
+            model.statistics.answered(done_s - arrived_s, batch, time.time())
+
+    @contextmanager
+    def _counted(self, model: Model) -> Iterator[float]:
+        arrived_s = self._clock.now_s()
+        self._active += 1
+        self._idle.clear()
+        try:
+            yield arrived_s
+        except BaseException as error:
+            model.statistics.failed(error, self._clock.now_s() - arrived_s)
+            raise
+        finally:
+            self._active -= 1
+            if not self._active:
+                self._idle.set()
+
+    def _check(self, model: Model, request: Request, arrived_s: float) -> tuple[Call, int]:
+        if self.draining:
+            raise TemporaryError(
+                "the gateway is shutting down and takes no new call; call another one, or this one when it is back",
+                self.limits.retry_after_s,
+            )
+        inputs = model.intake(request.inputs)
+        model.outlet.check(request.outputs)
+        if not request.session and (request.start or request.end):
+            raise UserError("sequence_start and sequence_end need a sequence_id; name one, or leave them out")
+        deadline_s = arrived_s + self._timeout_s(request)
+        name = request.id or next(self._ids)
+        call = Call(name, model.name, inputs, request.session, request.start, request.end, deadline_s)
+        return call, _batch(model.route.graph, inputs)
+
+    def _timeout_s(self, request: Request) -> float:
+        if request.timeout_s is None:
+            return self.limits.timeout_s
+        if not request.timeout_s > 0:
+            raise UserError(f"the timeout is {request.timeout_s} s; it must be above 0, or left out")
+        return min(request.timeout_s, self.limits.timeout_s)
+
+    def _deadline(self, call: Call) -> Deadline:
+        return Deadline(f"{call.id} of model {call.model!r}", (call.deadline_s or 0.0) - self._clock.now_s())
+
+
+async def _within(deadline: Deadline, model: Model, call: Call) -> AsyncGenerator[Part, None]:
+    """The route's parts, each before the deadline."""
+    parts = model.route.answer(call)
+    last = False
+    try:
+        while True:
+            with deadline("while it was computed"):
+                part = await anext(parts, None)
+            if part is None and last:
+                return
+            if part is None or last:
+                raise Bug(f"the route of model {model.name!r} did not end request {call.id} with a last part")
+            last = part.last
+            yield part
+    finally:
+        if isinstance(parts, AsyncGenerator):
+            await parts.aclose()
+
+
+def _batch(graph: Graph, inputs: Mapping[str, Array]) -> int:
+    return next((batch_of(signal, inputs[name]) for name, signal in graph.inputs.items()), 1)

@@ -1,0 +1,112 @@
+"""A call as frames: how its inputs are split for the stages that take them, and its outputs put together. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from synfire.base.errors import Bug, UserError
+from synfire.gateway.call import Part
+from synfire.graph import Graph
+from synfire.ops import Array
+from synfire.plan.plan import GATEWAY, Link, Plan
+
+
+@dataclass(frozen=True)
+class Span:
+    """The time steps that one frame of a call covers; `steps` is 0 in a call without time steps."""
+
+    number: int
+    first_step: int
+    steps: int
+    last: bool
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What one stage receives from the gateway with one frame."""
+
+    stage: str
+    span: Span
+    arrays: Mapping[str, Array]
+
+
+class Frames:
+    """Splits and joins the calls of one plan. `graph` is flat."""
+
+    def __init__(self, graph: Graph, plan: Plan) -> None:
+        self._graph = graph
+        self._plan = plan
+        self._signals = graph.signals()
+        self._entries = _grouped((link.receiver, link) for link in plan.links if link.sender == GATEWAY)
+        self._exits = _grouped(
+            (link.sender, link) for link in plan.links if link.receiver == GATEWAY and link.sender != GATEWAY
+        )
+        self._timed_exits = [name for name, sources in self._exits.items() if self._any_timed(sources)]
+
+    def spans(self, inputs: Mapping[str, Array]) -> list[Span]:
+        """The frames of a call, in order. Raises `UserError` when the inputs disagree on the number of steps."""
+        total, size = self._total(inputs), self._plan.frame_steps
+        if not total:
+            return [Span(0, 0, 0, True)]
+        starts = range(0, total, size)
+        return [Span(n, t, min(size, total - t), t + size >= total) for n, t in enumerate(starts)]
+
+    def entries(self, span: Span, inputs: Mapping[str, Array]) -> list[Entry]:
+        """What each receiving stage is sent with the frame `span`."""
+        found = []
+        for stage, sources in self._entries.items():
+            timed = self._any_timed(sources)
+            arrays = {
+                source: inputs[source][span.first_step : span.first_step + span.steps]
+                if self._signals[source].timed
+                else inputs[source]
+                for source in sources
+                if span.number == 0 or self._signals[source].timed
+            }
+            if arrays:
+                found.append(Entry(stage, span if timed else Span(0, 0, 0, True), arrays))
+        return found
+
+    def parts(self, spans: list[Span]) -> list[Span]:
+        """The frames that are answered: only the first one where no output runs on the step clock."""
+        return spans if self._timed_exits else [Span(0, 0, 0, True)]
+
+    def complete(self, span: Span, senders: Iterable[str]) -> bool:
+        """Whether all stages that answer the frame `span` are among `senders`."""
+        return set(self._exits if span.number == 0 else self._timed_exits) <= set(senders)
+
+    def part(self, span: Span, inputs: Mapping[str, Array], arrays: Mapping[str, Array]) -> Part:
+        """The part of the answer that the frame `span` is, from the signals that the stages sent."""
+        outputs = {}
+        for name, source in self._graph.outputs.items():
+            if source in arrays:
+                outputs[name] = arrays[source]
+            elif source in inputs and self._signals[source].timed:
+                outputs[name] = inputs[source][span.first_step : span.first_step + span.steps]
+            elif source in inputs and span.number == 0:
+                outputs[name] = inputs[source]
+            elif self._signals[source].timed or span.number == 0:
+                raise Bug(f"no stage of model {self._plan.model!r} sent {source!r}; the plan's links are incomplete")
+        return Part(outputs, span.first_step, span.steps, span.last)
+
+    def _any_timed(self, sources: Iterable[str]) -> bool:
+        return any(self._signals[source].timed for source in sources)
+
+    def _total(self, inputs: Mapping[str, Array]) -> int:
+        brought = {name: int(inputs[name].shape[0]) for name, signal in self._graph.inputs.items() if signal.timed}
+        encoded = self._graph.steps
+        wanted = set(brought.values()) | ({encoded} if encoded else set())
+        if len(wanted) > 1:
+            made = f"; the encoders make {encoded}" if encoded else ""
+            raise UserError(f"the inputs of model {self._plan.model!r} bring {brought} steps{made}: make them equal")
+        if wanted == {0}:
+            raise UserError(f"the inputs of model {self._plan.model!r} bring no time step; send at least one")
+        return wanted.pop() if wanted else 0
+
+
+def _grouped(pairs: Iterable[tuple[str, Link]]) -> dict[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {}
+    for name, link in pairs:
+        found[name] = (*found.get(name, ()), link.source)
+    return found

@@ -1,0 +1,54 @@
+"""Lays a route's parts out as callers read them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from synfire.base.errors import UserError
+from synfire.gateway.call import Part
+from synfire.graph import Graph
+from synfire.ops import Array, Clock, Signal
+
+
+class Outlet:
+    """The output rules of one graph."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._signals = graph.output_signals()
+
+    def check(self, wanted: Sequence[str]) -> None:
+        """Raise `UserError` unless each of the `wanted` outputs exists."""
+        unknown = [name for name in wanted if name not in self._signals]
+        if unknown:
+            raise UserError(f"this model has no output {unknown}; its outputs are {sorted(self._signals)}")
+
+    def lay_out(self, parts: Sequence[Part], wanted: Sequence[str]) -> dict[str, Array]:
+        """The wanted outputs over the time steps of consecutive `parts`, batch first."""
+        found = {}
+        for name in wanted or self._signals:
+            values = [part.outputs[name] for part in parts if len(part.outputs.get(name, ()))]
+            if values:
+                found[name] = _join(self._signals[name], values)
+        return found
+
+
+def _join(signal: Signal, values: Sequence[Array]) -> Array:
+    if not signal.timed:
+        return values[0]
+    if signal.clock is Clock.RUNNING:
+        return np.ascontiguousarray(values[-1][-1])
+    return np.ascontiguousarray((values[0] if len(values) == 1 else np.concatenate(values)).swapaxes(0, 1))
+
+
+def caller_shape(signal: Signal, output: bool) -> list[int]:
+    """A signal's shape in a model's metadata; −1 stands for an axis that differs from request to request."""
+    batch = 1 if -1 in signal.shape else -1
+    steps = [-1] if signal.clock is Clock.STEP or (signal.timed and not output) else []
+    return [batch, *steps, *signal.shape]
+
+
+def shapes(signals: Mapping[str, Signal], output: bool) -> dict[str, list[int]]:
+    """`caller_shape` of each signal, by name."""
+    return {name: caller_shape(signal, output) for name, signal in signals.items()}

@@ -1,0 +1,257 @@
+"""A gateway's connection to one worker, in the gateway's event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from synfire.base.errors import Bug, SynfireError, TemporaryError
+from synfire.base.log import LOGGER
+from synfire.graph import Graph
+from synfire.ops import Array
+from synfire.wire.graphs import pack_graph
+from synfire.wire.links import Limits, SocketLink, connect
+from synfire.wire.messages import (
+    PROTOCOL,
+    AnyMessage,
+    Describe,
+    Description,
+    Drained,
+    Draining,
+    Failure,
+    Frame,
+    Hello,
+    Host,
+    Hosted,
+    Ping,
+    Pong,
+    check_hello,
+    error_of,
+)
+from synfire.wire.stream import Packet
+
+
+class Inbox:
+    """What comes back for one call, from all workers, in the order of arrival: frames, then perhaps one error."""
+
+    def __init__(self) -> None:
+        self._frames: deque[tuple[Frame, Mapping[str, Array]]] = deque()
+        self._error: SynfireError | None = None
+        self._waiting: asyncio.Future[None] | None = None
+
+    def put(self, frame: Frame, arrays: Mapping[str, Array]) -> None:
+        """A frame has come."""
+        self._frames.append((frame, arrays))
+        self._wake()
+
+    def fail(self, error: SynfireError) -> None:
+        """The call cannot be answered. The first error counts, and frames that wait are of no use then."""
+        self._error = self._error or error
+        self._wake()
+
+    async def get(self) -> tuple[Frame, Mapping[str, Array]]:
+        """The next frame. Raises the error as soon as there is one."""
+        while self._error is None and not self._frames:
+            self._waiting = asyncio.get_running_loop().create_future()
+            await self._waiting
+        if self._error is not None:
+            raise self._error
+        return self._frames.popleft()
+
+    def _wake(self) -> None:
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
+
+
+class Peer(Protocol):
+    """A worker as routes see it; `WorkerPeer` is the real one."""
+
+    name: str
+    lost: SynfireError | None
+    draining: bool
+
+    def send(self, packet: Packet) -> None: ...
+    def register(self, request: str, inbox: Inbox) -> None: ...
+    def release(self, request: str) -> None: ...
+
+
+class WorkerPeer:
+    """Sends packets to a worker and hands what it answers to the calls that wait. Made and used in one event loop."""
+
+    def __init__(self, name: str, link: SocketLink, deployment: str) -> None:
+        self.name = name
+        self.lost: SynfireError | None = None
+        self.draining = False
+        self._link = link
+        self._deployment = deployment
+        self._loop = asyncio.get_running_loop()
+        self._greeted: asyncio.Future[None] = self._loop.create_future()
+        self._inboxes: dict[str, Inbox] = {}
+        self._answers: deque[tuple[type, asyncio.Future[AnyMessage]]] = deque()
+        self._hostings: dict[tuple[str, str], asyncio.Future[AnyMessage]] = {}
+        self._writing = False
+        self._watchers: list[Callable[[SynfireError], None]] = []
+
+    @classmethod
+    async def reach(
+        cls, name: str, address: str, deployment: str, who: str, limits: Limits | None = None
+    ) -> WorkerPeer:
+        """Connect and exchange greetings.
+
+        Raises `TemporaryError` when nobody answers, `UserError` when it is no worker of this deployment.
+        """
+        peer = cls(name, connect(address, f"worker {name}", limits), deployment)
+        peer._loop.add_reader(peer._link.fileno(), peer._on_readable)
+        peer.send(Packet(Hello(PROTOCOL, deployment, who)))
+        await peer._greeted
+        return peer
+
+    @property
+    def calls(self) -> int:
+        """Calls that wait for this worker."""
+        return len(self._inboxes)
+
+    def on_lost(self, act: Callable[[SynfireError], None]) -> None:
+        """Call `act` when the worker is gone."""
+        self._watchers.append(act)
+
+    def send(self, packet: Packet) -> None:
+        """Send, or queue, a packet. Raises `TemporaryError` when the worker is gone."""
+        if self.lost is not None:
+            raise self.lost
+        try:
+            self._link.send(packet)
+        except TemporaryError as error:
+            self._lose(error)
+            raise
+        self._watch_writing()
+
+    def register(self, request: str, inbox: Inbox) -> None:
+        """Hand what comes for `request` to `inbox` from now on. Raises when the worker is gone or leaving."""
+        if self.lost is not None:
+            raise self.lost
+        if self.draining:
+            raise TemporaryError(f"worker {self.name} is shutting down; try again when it is replaced")
+        self._inboxes[request] = inbox
+
+    def release(self, request: str) -> None:
+        """The call is over."""
+        self._inboxes.pop(request, None)
+        self._say_drained()
+
+    async def host(self, host: Host, graph: Graph | None) -> Hosted:
+        """Have the worker build and host a stage. Raises what the worker answers in place of it."""
+        answer = self._hostings[host.model, host.stage] = self._loop.create_future()
+        self.send(Packet(host, raw=pack_graph(graph) if graph is not None else b""))
+        hosted = await answer
+        if not isinstance(hosted, Hosted) or hosted.kind:
+            raise error_of(hosted) if isinstance(hosted, Hosted) else Bug(f"worker {self.name} answered {hosted}")
+        return hosted
+
+    async def describe(self) -> Description:
+        """What the worker hosts and did so far."""
+        answer = await self._ask(Describe(), Description)
+        if not isinstance(answer, Description):
+            raise Bug(f"worker {self.name} answered {answer} where it should describe itself")
+        return answer
+
+    async def ping(self) -> None:
+        """Return when the worker's compute thread has answered."""
+        await self._ask(Ping(0), Pong)
+
+    def close(self) -> None:
+        """Part from the worker; it forgets the calls that this gateway made."""
+        if self.lost is None:
+            self._lose(TemporaryError(f"the gateway has parted from worker {self.name}; it is shutting down"))
+
+    async def _ask(self, question: AnyMessage, answer: type) -> AnyMessage:
+        future: asyncio.Future[AnyMessage] = self._loop.create_future()
+        self._answers.append((answer, future))
+        self.send(Packet(question))
+        return await future
+
+    def _on_readable(self) -> None:
+        try:
+            for packet in self._link.receive():
+                self._on_packet(packet)
+        except SynfireError as error:
+            self._lose(error)
+
+    def _on_packet(self, packet: Packet) -> None:
+        message = packet.message
+        if not self._greeted.done():
+            if isinstance(message, Failure):
+                raise error_of(message)
+            check_hello(message, self._deployment)
+            self._greeted.set_result(None)
+        elif isinstance(message, Frame):
+            self._deliver(message, packet)
+        elif isinstance(message, Failure):
+            self._fail(message.request, error_of(message))
+        elif isinstance(message, Hosted):
+            self._hostings.pop((message.model, message.stage)).set_result(message)
+        elif isinstance(message, Draining):
+            self.draining = True
+            self._say_drained()
+        else:
+            self._answer(message)
+
+    def _deliver(self, frame: Frame, packet: Packet) -> None:
+        if packet.fault is not None:
+            self._fail(frame.request, packet.fault)
+        elif frame.request in self._inboxes:  # else the call was cancelled, or failed elsewhere
+            self._inboxes[frame.request].put(frame, packet.arrays)
+
+    def _fail(self, request: str, error: SynfireError) -> None:
+        if request in self._inboxes:
+            self._inboxes[request].fail(error)
+
+    def _answer(self, message: AnyMessage) -> None:
+        if not self._answers or self._answers[0][0] is not type(message):
+            raise Bug(f"worker {self.name} sent {type(message).__name__}, which nobody asked for")
+        _, future = self._answers.popleft()
+        if not future.done():
+            future.set_result(message)
+
+    def _say_drained(self) -> None:
+        if self.draining and not self._inboxes and self.lost is None:
+            with contextlib.suppress(TemporaryError):
+                self.send(Packet(Drained()))
+
+    def _watch_writing(self) -> None:
+        if self._link.pending == self._writing:
+            return
+        self._writing = self._link.pending
+        if self._writing:
+            self._loop.add_writer(self._link.fileno(), self._on_writable)
+        else:
+            self._loop.remove_writer(self._link.fileno())
+
+    def _on_writable(self) -> None:
+        try:
+            self._link.flush()
+        except TemporaryError as error:
+            self._lose(error)
+        else:
+            self._watch_writing()
+
+    def _lose(self, error: SynfireError) -> None:
+        if self.lost is not None:
+            return
+        LOGGER.info("lost worker %s: %s", self.name, error)
+        self.lost = error
+        self._loop.remove_reader(self._link.fileno())
+        if self._writing:
+            self._loop.remove_writer(self._link.fileno())
+        self._link.close()
+        waiting = [future for _, future in self._answers] + list(self._hostings.values()) + [self._greeted]
+        for future in waiting:
+            if not future.done():
+                future.set_exception(error)
+        for inbox in list(self._inboxes.values()):
+            inbox.fail(error)
+        for act in self._watchers:
+            act(error)

@@ -1,0 +1,127 @@
+"""`/metrics`, in Prometheus' text format."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.registry import Collector
+
+from synfire.gateway.api import APIS, Api
+from synfire.gateway.dataplane import DataPlane, Model
+from synfire.gateway.http import Endpoint, HttpRequest, HttpResponse
+from synfire.gateway.statistics import BUCKETS_S
+from synfire.wire.messages import Description
+
+_MODEL = ["model", "version"]
+_STAGE = ["worker", "model", "stage"]
+_LINK = [*_STAGE, "receiver"]
+_WORKER = ["worker"]
+
+
+class Metrics:
+    """Reads counters when it is asked; the path of a call carries none of this."""
+
+    def __init__(self, plane: DataPlane) -> None:
+        self._plane = plane
+
+    def endpoints(self) -> Iterable[Endpoint]:
+        yield Endpoint("GET", "/metrics", self.metrics, "Metrics for Prometheus", None, "text/plain")
+
+    async def metrics(self, request: HttpRequest) -> HttpResponse:
+        registry = CollectorRegistry()
+        registry.register(_Scrape(self._plane, await self._plane.workers()))
+        return HttpResponse(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
+
+
+class _Scrape(Collector):
+    """The state of one moment, as the Prometheus client collects it."""
+
+    def __init__(self, plane: DataPlane, workers: Mapping[str, Description]) -> None:
+        self._plane = plane
+        self._workers = workers
+
+    def collect(self) -> Iterator[Metric]:
+        models = self._plane.models
+        yield GaugeMetricFamily("synfire_ready", "Whether calls are accepted.", float(self._plane.ready))
+        yield _calls(models)
+        yield _latency(models)
+        for kind, name, text, value in _OF_MODEL:
+            yield _family(kind, name, text, _MODEL, [([m.name, m.version], value(m)) for m in models])
+        for name, text, value in _OF_WORKER:
+            rows = [([worker], value(each)) for worker, each in self._workers.items()]
+            yield _family(GaugeMetricFamily, name, text, _WORKER, rows)
+        stages = [([w, s.model, s.stage], s) for w, each in self._workers.items() for s in each.stages]
+        for name, text, value in _OF_STAGE:
+            yield _family(CounterMetricFamily, name, text, _STAGE, [(labels, value(s)) for labels, s in stages])
+        links = [([*labels, link.receiver], link) for labels, s in stages for link in s.links]
+        for name, text, value in _OF_LINK:
+            yield _family(CounterMetricFamily, name, text, _LINK, [(labels, value(each)) for labels, each in links])
+
+
+_OF_MODEL: tuple[tuple[Any, str, str, Any], ...] = (
+    (CounterMetricFamily, "synfire_samples", "Samples answered.", lambda m: m.statistics.samples),
+    (CounterMetricFamily, "synfire_queue_seconds", "Time that calls waited.", lambda m: m.statistics.queue.total_s),
+    (CounterMetricFamily, "synfire_compute_seconds", "Time within the route.", lambda m: m.statistics.compute.total_s),
+    (GaugeMetricFamily, "synfire_calls_running", "Calls within the route.", lambda m: m.gate.running),
+    (GaugeMetricFamily, "synfire_calls_queued", "Calls that wait for a place.", lambda m: m.gate.queued),
+    (GaugeMetricFamily, "synfire_sessions", "Open sessions.", lambda m: len(m.sessions)),
+)
+
+_OF_WORKER: tuple[tuple[str, str, Any], ...] = (
+    ("synfire_worker_requests", "Requests that a worker holds.", lambda each: each.requests),
+    ("synfire_worker_sessions", "Sessions whose state a worker holds.", lambda each: each.sessions),
+    ("synfire_worker_buffered_bytes", "Bytes that wait in a worker.", lambda each: each.buffered_bytes),
+)
+
+_OF_STAGE: tuple[tuple[str, str, Any], ...] = (
+    ("synfire_stage_jobs", "Jobs that a stage ran.", lambda stage: stage.jobs),
+    ("synfire_stage_samples", "Samples in those jobs.", lambda stage: stage.samples),
+    ("synfire_stage_steps", "Time steps in those jobs.", lambda stage: stage.steps),
+    ("synfire_stage_busy_seconds", "Time that a stage computed.", lambda stage: stage.busy_s),
+    ("synfire_stage_failures", "Jobs that failed.", lambda stage: stage.failures),
+)
+
+_OF_LINK: tuple[tuple[str, str, Any], ...] = (
+    ("synfire_link_frames", "Frames that left a stage for a receiver.", lambda link: link.frames),
+    (
+        "synfire_link_encoded_bytes",
+        "Bytes of those frames as encoded; 0 inside a worker.",
+        lambda link: link.encoded_bytes,
+    ),
+    ("synfire_link_array_bytes", "Bytes of those frames as arrays.", lambda link: link.array_bytes),
+)
+
+
+def _calls(models: tuple[Model, ...]) -> Metric:
+    family = CounterMetricFamily("synfire_calls", "Calls by how they ended.", labels=[*_MODEL, "outcome"])
+    for model in models:
+        for outcome, count in model.statistics.outcomes.items():
+            family.add_metric([model.name, model.version, outcome], count)
+    return family
+
+
+def _latency(models: tuple[Model, ...]) -> Metric:
+    family = HistogramMetricFamily(
+        "synfire_latency_seconds", "From arrival to the last part, answered calls.", labels=_MODEL
+    )
+    for model in models:
+        total, buckets = 0, []
+        for bound, count in zip([*map(str, BUCKETS_S), "+Inf"], model.statistics.latency_buckets, strict=True):
+            total += count
+            buckets.append((bound, total))
+        family.add_metric([model.name, model.version], buckets, model.statistics.success.total_s)
+    return family
+
+
+def _family(kind: Any, name: str, text: str, labels: list[str], rows: list[tuple[list[str], float]]) -> Metric:
+    family: Metric = kind(name, text, labels=labels)
+    for values, value in rows:
+        family.add_metric(values, value)  # type: ignore[attr-defined]
+    return family
+
+
+APIS.add("metrics", Api(endpoints=lambda plane: Metrics(plane).endpoints()))

@@ -1,0 +1,220 @@
+"""synfire's own REST: what graphs, plans and workers there are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from synfire.gateway.api import APIS, Api
+from synfire.gateway.dataplane import DataPlane, Model
+from synfire.gateway.http import Endpoint, HttpRequest, HttpResponse, json_response
+from synfire.graph import Graph, flatten
+from synfire.ops import Operator, Signal
+from synfire.plan import Plan
+from synfire.wire.messages import Description, StageCount
+
+
+class SignalInfo(msgspec.Struct):
+    shape: tuple[int, ...]
+    kind: str
+    clock: str
+
+
+class OperatorInfo(msgspec.Struct):
+    name: str
+    kind: str
+    attributes: dict[str, Any]
+    parameter_bytes: int
+    signal: SignalInfo
+    stage: str
+    content_digest: str
+
+
+class SynapseInfo(msgspec.Struct):
+    source: str
+    target: str
+    port: int
+    delay_steps: int
+
+
+class GraphInfo(msgspec.Struct):
+    """A model's graph; `outputs` maps an output to the operator whose signal it is."""
+
+    model: str
+    version: str
+    content_digest: str
+    steps: int | None
+    inputs: dict[str, SignalInfo]
+    outputs: dict[str, str]
+    operators: list[OperatorInfo]
+    synapses: list[SynapseInfo]
+    metadata: dict[str, Any]
+
+
+class GraphSummary(msgspec.Struct):
+    model: str
+    version: str
+    content_digest: str
+    operators: int
+    parameter_bytes: int
+
+
+class LinkInfo(msgspec.Struct):
+    """What left a stage for one receiver so far; nothing is encoded inside a worker."""
+
+    receiver: str
+    frames: int
+    encoded_bytes: int
+    array_bytes: int
+
+
+class StageInfo(msgspec.Struct):
+    """A stage and what it did so far."""
+
+    model: str
+    stage: str
+    jobs: int
+    samples: int
+    steps: int
+    busy_s: float
+    failures: int
+    parameter_bytes: int
+    links: list[LinkInfo]
+
+
+class WorkerInfo(msgspec.Struct):
+    """A worker. `plans` says which stages plans give to it; the rest is its own word, absent when it does not answer."""
+
+    name: str
+    plans: dict[str, list[str]]
+    pid: int | None = None
+    requests: int | None = None
+    sessions: int | None = None
+    buffered_bytes: int | None = None
+    stages: list[StageInfo] | None = None
+
+
+class ModelInfo(msgspec.Struct):
+    model: str
+    version: str
+    granularity: str
+    stages: int
+    workers: tuple[str, ...]
+    running: int
+    queued: int
+    sessions: int
+    calls: dict[str, int]
+
+
+class Native:
+    """Reads only; what there is was decided by the plan."""
+
+    def __init__(self, plane: DataPlane) -> None:
+        self._plane = plane
+
+    def endpoints(self) -> Iterable[Endpoint]:
+        yield Endpoint("GET", "/api/models", self.models, "Models and what they do now", None, list[ModelInfo])
+        yield Endpoint("GET", "/api/graphs", self.graphs, "Graphs, in short", None, list[GraphSummary])
+        yield Endpoint("GET", "/api/graphs/{model}", self.graph, "A graph, whole", None, GraphInfo, (404,))
+        yield Endpoint("GET", "/api/plans", self.plans, "Plans", None, list[Plan])
+        yield Endpoint("GET", "/api/plans/{model}", self.plan, "A plan and its reasons", None, Plan, (404,))
+        yield Endpoint("GET", "/api/workers", self.workers, "Workers and their stages", None, list[WorkerInfo])
+
+    async def models(self, request: HttpRequest) -> HttpResponse:
+        return json_response([_model_info(model) for model in self._plane.models])
+
+    async def graphs(self, request: HttpRequest) -> HttpResponse:
+        return json_response([_summary(model) for model in self._plane.models])
+
+    async def graph(self, request: HttpRequest) -> HttpResponse:
+        return json_response(_graph_info(self._plane.model(request.path["model"])))
+
+    async def plans(self, request: HttpRequest) -> HttpResponse:
+        return json_response([model.route.plan for model in self._plane.models])
+
+    async def plan(self, request: HttpRequest) -> HttpResponse:
+        return json_response(self._plane.model(request.path["model"]).route.plan)
+
+    async def workers(self, request: HttpRequest) -> HttpResponse:
+        return json_response(_workers(self._plane.models, await self._plane.workers()))
+
+
+def _model_info(model: Model) -> ModelInfo:
+    plan = model.route.plan
+    return ModelInfo(
+        model.name,
+        model.version,
+        plan.granularity,
+        len(plan.stages),
+        plan.workers,
+        model.gate.running,
+        model.gate.queued,
+        len(model.sessions),
+        model.statistics.outcomes,
+    )
+
+
+def _summary(model: Model) -> GraphSummary:
+    graph = flatten(model.route.graph)
+    size = sum(each.parameter_bytes for each in graph.operators.values() if isinstance(each, Operator))
+    return GraphSummary(model.name, model.version, graph.content_digest(), len(graph.operators), size)
+
+
+def _graph_info(model: Model) -> GraphInfo:
+    graph = flatten(model.route.graph)
+    return GraphInfo(
+        model.name,
+        model.version,
+        graph.content_digest(),
+        graph.steps,
+        {name: _signal(signal) for name, signal in graph.inputs.items()},
+        dict(graph.outputs),
+        [_operator(graph, model.route.plan, name) for name in graph.order()],
+        [SynapseInfo(s.source, s.target, s.port, s.delay_steps) for s in graph.synapses],
+        dict(graph.metadata),
+    )
+
+
+def _operator(graph: Graph, plan: Plan, name: str) -> OperatorInfo:
+    each = graph.operator(name)
+    stage = next((stage.name for stage in plan.stages if name in stage.operators), "")
+    signal = _signal(graph.signals()[name])
+    return OperatorInfo(name, each.kind, each.attributes(), each.parameter_bytes, signal, stage, each.content_digest())
+
+
+def _signal(signal: Signal) -> SignalInfo:
+    return SignalInfo(signal.shape, signal.kind, signal.clock)
+
+
+def _workers(models: tuple[Model, ...], described: Mapping[str, Description]) -> list[WorkerInfo]:
+    found = {name: _worker(name, each) for name, each in described.items()}
+    for model in models:
+        for stage in model.route.plan.stages:
+            worker = found.setdefault(stage.worker, WorkerInfo(stage.worker, {}))
+            worker.plans.setdefault(model.name, []).append(stage.name)
+    return list(found.values())
+
+
+def _worker(name: str, said: Description) -> WorkerInfo:
+    stages = [_stage(each) for each in said.stages]
+    return WorkerInfo(name, {}, said.pid, said.requests, said.sessions, said.buffered_bytes, stages)
+
+
+def _stage(count: StageCount) -> StageInfo:
+    links = [LinkInfo(each.receiver, each.frames, each.encoded_bytes, each.array_bytes) for each in count.links]
+    return StageInfo(
+        count.model,
+        count.stage,
+        count.jobs,
+        count.samples,
+        count.steps,
+        count.busy_s,
+        count.failures,
+        count.parameter_bytes,
+        links,
+    )
+
+
+APIS.add("native", Api(endpoints=lambda plane: Native(plane).endpoints()))

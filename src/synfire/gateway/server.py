@@ -1,0 +1,211 @@
+"""Runs the gateway: HTTP (uvicorn, httptools) and gRPC in one event loop, and drains both on SIGTERM."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import signal
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+import grpc
+import msgspec
+import uvicorn
+import uvloop
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from synfire.base.errors import UserError
+from synfire.gateway.api import grpc_handlers_of
+from synfire.gateway.app import build_app
+from synfire.gateway.dataplane import DataPlane
+from synfire.gateway.http import ErrorBody
+
+CLOSE_S = 5.0
+"""After the drain, how long a connection may take to read its last answer before it is cut."""
+
+HEADER_BYTES = 64 * 2**10
+"""Longest request line and headers together; no client of ours sends a tenth of it."""
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """Where a running gateway is reached; `grpc` is empty when gRPC is off."""
+
+    url: str
+    grpc: str
+    metrics: str
+
+
+class Server:
+    """The gateway's two listeners over one data plane. A port of 0 takes a free one; `grpc_port` None means no gRPC."""
+
+    def __init__(
+        self, plane: DataPlane, host: str = "127.0.0.1", port: int = 8000, grpc_port: int | None = 8001
+    ) -> None:
+        self._plane = plane
+        self._host = host
+        self._port = port
+        self._grpc_port = grpc_port
+        self._grpc: Any = None
+        config = uvicorn.Config(
+            cast(Any, build_app(plane)),
+            http=_Connection,
+            ws="none",
+            loop="none",
+            lifespan="off",
+            log_config=None,
+            log_level="error",
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=int(CLOSE_S),
+        )
+        self._http = uvicorn.Server(config)
+        self._sockets: list[socket.socket] = []
+        self._ticking: asyncio.Task[None] | None = None
+
+    async def start(self) -> Addresses:
+        """Listen. Raises `UserError` when a port is taken, forbidden, or the host is not this machine's."""
+        listening = listen(self._host, self._port)
+        self._sockets = [listening]
+        try:
+            grpc_address = await self._start_grpc()
+        except BaseException:
+            listening.close()
+            raise
+        await self._start_http()
+        url = f"http://{_join(self._host, listening.getsockname()[1])}"
+        return Addresses(url, grpc_address, f"{url}/metrics")
+
+    async def stop(self) -> None:
+        """Drain: readiness goes, new calls get 503, accepted ones are answered; then both listeners close."""
+        await self._plane.drain()
+        await asyncio.gather(self._stop_grpc(), self._stop_http())
+
+    async def _start_http(self) -> None:
+        self._http.config.load()
+        self._http.lifespan = self._http.config.lifespan_class(self._http.config)
+        await self._http.startup(sockets=self._sockets)
+        self._ticking = asyncio.create_task(self._http.main_loop())
+
+    async def _stop_http(self) -> None:
+        if self._ticking is not None:
+            self._http.should_exit = True
+            await self._ticking
+            await self._http.shutdown(sockets=self._sockets)
+
+    async def _start_grpc(self) -> str:
+        if self._grpc_port is None:
+            return ""
+        size = self._plane.limits.body_bytes
+        # Without this option two gateways could share a port, each answering half of the calls.
+        options = [
+            ("grpc.so_reuseport", 0),
+            ("grpc.max_receive_message_length", size),
+            ("grpc.max_send_message_length", -1),
+        ]
+        server = grpc.aio.server(options=options)
+        server.add_generic_rpc_handlers(grpc_handlers_of(self._plane))
+        listen(self._host, self._grpc_port, "--grpc-port").close()
+        try:
+            port = server.add_insecure_port(_join(self._host, self._grpc_port))
+        except RuntimeError as error:
+            raise _taken(self._host, self._grpc_port, "--grpc-port") from error
+        await server.start()
+        self._grpc = server
+        return _join(self._host, port)
+
+    async def _stop_grpc(self) -> None:
+        if self._grpc is not None:
+            await self._grpc.stop(CLOSE_S)
+
+
+def serve(plane: DataPlane, host: str, port: int, grpc_port: int | None, on_ready: Callable[[Addresses], None]) -> None:
+    """Serve until SIGTERM or SIGINT, then drain and return. `on_ready` is told where, once calls are accepted."""
+
+    async def run() -> None:
+        server = Server(plane, host, port, grpc_port)
+        on_ready(await server.start())
+        await until_signal()
+        await server.stop()
+
+    uvloop.run(run())
+
+
+async def until_signal() -> None:
+    """Return at the first SIGTERM or SIGINT; a second one then kills, as is usual."""
+    loop, told = asyncio.get_running_loop(), asyncio.Event()
+    for each in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(each, told.set)
+    await told.wait()
+    for each in (signal.SIGTERM, signal.SIGINT):
+        loop.remove_signal_handler(each)
+
+
+def listen(host: str, port: int, option: str = "--port") -> socket.socket:
+    """A bound TCP socket. Raises `UserError` that names the port and the option that changes it."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listening = socket.socket(family, kind, protocol)
+    except (socket.gaierror, OverflowError) as error:
+        raise UserError(
+            f"cannot listen on host {host!r}, port {port}: {error}; name an address of this machine"
+        ) from error
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind(address)
+    except OSError as error:
+        listening.close()
+        raise _refused(error, host, port, option) from error
+    return listening
+
+
+def _refused(error: OSError, host: str, port: int, option: str) -> UserError:
+    if error.errno == errno.EADDRINUSE:
+        return _taken(host, port, option)
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return UserError(f"no permission to listen on port {port} of {host}; choose one above 1023 with {option}")
+    return UserError(f"cannot listen on port {port} of {host}: {error.strerror}; name an address of this machine")
+
+
+def _taken(host: str, port: int, option: str) -> UserError:
+    return UserError(
+        f"port {port} on {host} is taken by another process; choose another with {option}, or {option} 0 for any free one"
+    )
+
+
+def _join(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+class _Connection(HttpToolsProtocol):
+    """uvicorn's connection, which tells of malformed requests as every other error is told, and bounds headers."""
+
+    def on_message_begin(self) -> None:
+        self._header_bytes = 0
+        super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        self._count(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._count(len(name) + len(value))
+        super().on_header(name, value)
+
+    def send_400_response(self, msg: str) -> None:
+        body = msgspec.json.encode(ErrorBody(f"{msg} Check the request line, Content-Length and the headers' size."))
+        head = (
+            "HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\nconnection: close\r\n"
+            f"content-length: {len(body)}\r\n\r\n"
+        )
+        self.transport.write(head.encode() + body)
+        self.transport.close()
+
+    def _count(self, size: int) -> None:
+        self._header_bytes += size
+        if self._header_bytes > HEADER_BYTES:
+            raise UserError(f"the headers are longer than {HEADER_BYTES} bytes")

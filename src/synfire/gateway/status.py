@@ -1,0 +1,107 @@
+"""Errors become HTTP and gRPC status codes here, and nowhere else."""
+
+from __future__ import annotations
+
+import math
+
+import grpc
+
+from synfire.base.errors import (
+    DeadlineExceeded,
+    Overloaded,
+    PermanentError,
+    SynfireError,
+    TemporaryError,
+    UnknownName,
+    UserError,
+)
+
+
+class TooLarge(UserError):
+    """Raised when a request is longer than the gateway reads; split it, or raise the limit that the message names."""
+
+
+class SlowBody(UserError):
+    """Raised when the body did not arrive in time; unlike `DeadlineExceeded` no call was accepted yet."""
+
+
+class WrongMethod(UserError):
+    """Raised when the path exists, but not for this HTTP method; `allowed` are those that it has."""
+
+    def __init__(self, method: str, path: str, allowed: tuple[str, ...]) -> None:
+        super().__init__(f"{path} does not take {method}; use {' or '.join(allowed)}")
+        self.allowed = allowed
+
+
+class NotSupported(PermanentError):
+    """Raised for a part of a protocol that this deployment does not offer; the message names the way that works."""
+
+
+OK = 200
+
+_CODES: tuple[tuple[type[BaseException], int, grpc.StatusCode], ...] = (
+    (UnknownName, 404, grpc.StatusCode.NOT_FOUND),
+    (TooLarge, 413, grpc.StatusCode.RESOURCE_EXHAUSTED),
+    (SlowBody, 408, grpc.StatusCode.DEADLINE_EXCEEDED),
+    (WrongMethod, 405, grpc.StatusCode.UNIMPLEMENTED),
+    (UserError, 400, grpc.StatusCode.INVALID_ARGUMENT),
+    (Overloaded, 429, grpc.StatusCode.RESOURCE_EXHAUSTED),
+    (TemporaryError, 503, grpc.StatusCode.UNAVAILABLE),
+    (DeadlineExceeded, 504, grpc.StatusCode.DEADLINE_EXCEEDED),
+    (NotSupported, 501, grpc.StatusCode.UNIMPLEMENTED),
+    (PermanentError, 500, grpc.StatusCode.FAILED_PRECONDITION),
+    (BaseException, 500, grpc.StatusCode.INTERNAL),
+)
+
+REASONS: dict[int, str] = {
+    OK: "done",
+    400: "the request is at fault; the error says where",
+    404: "no such model, version or path",
+    405: "the path does not take this method",
+    408: "the body did not arrive in time",
+    413: "the request is longer than the gateway's limit",
+    429: "the model's queue is full; retry after the time in Retry-After",
+    500: "this deployment failed",
+    501: "this deployment does not offer that",
+    503: "not ready, shutting down, or a worker was lost; retry after the time in Retry-After",
+    504: "the deadline passed",
+}
+"""Every HTTP status that the gateway answers with, and what it means."""
+
+
+def http_status(error: BaseException) -> int:
+    """The HTTP status of an error."""
+    return next(http for kind, http, _ in _CODES if isinstance(error, kind))
+
+
+def grpc_status(error: BaseException) -> grpc.StatusCode:
+    """The gRPC status of an error."""
+    return next(code for kind, _, code in _CODES if isinstance(error, kind))
+
+
+def ready_status(ready: bool) -> int:
+    """The HTTP status of a health endpoint, of which some clients read nothing else."""
+    return OK if ready else 503
+
+
+def is_ours(error: BaseException) -> bool:
+    """Whether the error is nobody's on purpose, and belongs in the log with its traceback."""
+    return not isinstance(error, SynfireError) or http_status(error) == http_status(BaseException())
+
+
+def extra_headers(error: BaseException) -> list[tuple[bytes, bytes]]:
+    """Headers that an error's answer carries: when to come back, what to use instead, whether the connection ends."""
+    if isinstance(error, TemporaryError):
+        return [(b"retry-after", str(math.ceil(error.retry_after_s)).encode())]
+    if isinstance(error, WrongMethod):
+        return [(b"allow", ", ".join(error.allowed).encode())]
+    if isinstance(error, (TooLarge, SlowBody)):
+        return [(b"connection", b"close")]
+    return []
+
+
+def error_text(error: BaseException) -> str:
+    """What the caller reads. An error that synfire did not foresee is named, and where to look for it."""
+    if isinstance(error, SynfireError):
+        return str(error)
+    return f"unforeseen {type(error).__name__}: {error}; the gateway's log has the details, please report it"

@@ -1,0 +1,146 @@
+"""What the planner is told about a model on a machine: seconds per operator, densities of spikes, prices of hops."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from synfire.base.errors import UserError
+from synfire.graph import Graph
+from synfire.ops import Kind, Signal
+
+FRAME_HEADER_BYTES = 64
+"""What a frame carries beside its payload: request, sequence number, signal name, shape, encoding."""
+
+
+class Hop(msgspec.Struct, frozen=True, kw_only=True):
+    """What one frame pays to get from one stage to the next.
+
+    The defaults were measured on a 2-core virtual machine with `synfire bench split`; give your own where it matters.
+    """
+
+    frame_s: float = 250e-6
+    """Seconds per frame between two workers: encode, send, wake up, decode."""
+    byte_s: float = 1.5e-9
+    """Seconds per encoded byte between two workers: copies and the socket (about 0.7 GB/s)."""
+    local_s: float = 60e-6
+    """Seconds per frame between two stages of one worker: a queue and a wake-up, no encoding."""
+
+    def seconds(self, frame_bytes: float, same_worker: bool) -> float:
+        """The time of one frame of `frame_bytes` encoded bytes."""
+        return self.local_s if same_worker else self.frame_s + frame_bytes * self.byte_s
+
+
+class Costs(msgspec.Struct, frozen=True, kw_only=True):
+    """Measured costs of one model's operators on one kind of machine, for one request of one sample.
+
+    `operator_s` is the time of all `steps` of a request, operator by operator; an operator whose time is not known costs
+    nothing. `call_s` of each of these is the price of entering a program, paid once per stage and frame: operators that
+    are fused save it. `density` is the share of non-zero elements of each signal, `payload` the bytes of those signals
+    whose shape does not tell: files and event lists.
+    """
+
+    operator_s: dict[str, float] = {}
+    density: dict[str, float] = {}
+    payload: dict[str, float] = {}
+    steps: int = 1
+    call_s: float = 0.0
+    hop: Hop = Hop()
+
+    def block_s(self, operators: Iterable[str], frames: int) -> float:
+        """The time that the fused `operators` take for one of a request's `frames`."""
+        own = sum(max(self.operator_s.get(name, 0.0) - self.call_s, 0.0) for name in operators)
+        return own / frames + self.call_s
+
+    def encoded(self, graph: Graph, source: str) -> Encoded:
+        """The signal of operator or input `source` as the wire would carry it."""
+        density = self.density.get(source, 1.0)
+        if source in self.payload:
+            return Encoded(self.payload[source], "dense", density)
+        return encode(graph.signals()[source], density)
+
+
+def assumed(graph: Graph, steps: int = 16) -> Costs:
+    """Costs for a model that nobody measured: a nanosecond per number that an operator reads, holds or emits.
+
+    Good for balance, not for clock times. `steps` counts where the encoders do not say how many.
+    """
+    signals, total = graph.signals(), graph.steps or steps
+    numbers = {
+        name: sum(abs(signal.size) for signal in [*graph.signals_into(name), signals[name]])
+        + graph.operator(name).parameter_bytes // 4
+        for name in graph.order()
+    }
+    density = {name: 0.1 for name, signal in signals.items() if signal.kind is Kind.SPIKE}
+    return Costs(
+        operator_s={name: count * total * 1e-9 for name, count in numbers.items()}, density=density, steps=total
+    )
+
+
+class Encoded(msgspec.Struct, frozen=True):
+    """The estimated size of one sample and step (or request) of a signal, and the encoding that gives it."""
+
+    bytes: float
+    encoding: str
+    density: float
+
+
+def encode(signal: Signal, density: float) -> Encoded:
+    """The smallest of the frame codec's encodings: bitmap, gap list, counts, dense."""
+    size = abs(signal.size)
+    dense = Encoded(float(size * signal.kind.dtype.itemsize), "dense", density)
+    if signal.kind is Kind.SPIKE:
+        return min(
+            Encoded(float(math.ceil(size / 8)), "bitmap", density),
+            Encoded(size * density * _gap_bytes(density), "gap list", density),
+            key=lambda each: each.bytes,
+        )
+    if signal.kind is Kind.COUNT:
+        return min(Encoded(float(size), "counts", density), dense, key=lambda each: each.bytes)
+    return dense
+
+
+def _gap_bytes(density: float) -> float:
+    """Bytes of one gap as a variable-length integer of 7 bits a byte, for the mean gap at this density."""
+    return 1.0 if density <= 0 else float(max(1, math.ceil(math.log2(1 / density + 1) / 7)))
+
+
+def memory_bytes(graph: Graph, operators: Iterable[str], requests: int = 1) -> int:
+    """What a stage of these operators holds: parameters once, and the state of so many requests at a time."""
+    total = 0
+    for name in operators:
+        operator = graph.operator(name)
+        state = operator.initial_state(1, *graph.signals_into(name))
+        total += operator.parameter_bytes + requests * sum(array.nbytes for array in state.values())
+    return total
+
+
+def format_bytes(count: float) -> str:
+    """`1.1 kB`: three figures or fewer, decimal prefixes."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if abs(count) < 999.5 or unit == "GB":
+            break
+        count /= 1000
+    return f"{count:.0f} {unit}" if unit == "B" or abs(count) >= 99.5 else f"{count:.2g} {unit}"
+
+
+def format_seconds(seconds: float) -> str:
+    """`1.3 ms`: the unit that gives one to three figures before the point."""
+    units = (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6))
+    unit, size = next((each for each in units if abs(seconds) >= each[1]), units[-1])
+    return f"{seconds / size:.3g} {unit}"
+
+
+def parse_bytes(text: str) -> int:
+    """`512MB`, `2 GiB`, `1000` → bytes. Raises `UserError`."""
+    units: Mapping[str, int] = {
+        "": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30,
+    }  # fmt: skip
+    digits = text.strip().rstrip("BbIiKkMmGg ")
+    unit = text.strip()[len(digits) :].strip().upper()
+    try:
+        return int(float(digits) * units[unit])
+    except (KeyError, ValueError) as error:
+        raise UserError(f"{text!r} is no size in bytes; write it like 512MB or 2GiB") from error

@@ -1,0 +1,315 @@
+"""Arrays as bytes: of several encodings the smallest is chosen, array by array, and every one is exact to the bit.
+
+    encoding   carries                                     bytes, for N numbers of which n are not zero
+    dense      anything with a fixed size                  N · itemsize, little-endian, C order
+    narrow     integers within a narrower dtype            N · narrow itemsize
+    bitmap     spikes (0 and 1 in uint8)                   ⌈N / 8⌉
+    gaps       spikes                                      n + Σ ⌊gap / 255⌋, or 2 n + 2 Σ ⌊gap / 65535⌋
+    sparse     counts and values of which most are zero    gaps, then n · (narrow) itemsize
+    blobs      `bytes` objects                             4 + length each
+
+`gaps` lists, in ascending order of index, how many zeros lie before each spike; the highest number of a gap's width
+means "that many zeros, and go on". An address list needs ⌈log₂ N⌉ bits a spike, so against one bit a neuron it breaks
+even at a density of 1 / ⌈log₂ N⌉ (`address_break_even`); a gap mostly fits 8 bits however large N is, so gaps break even
+at about 1/8. A float's −0.0 has a set bit and so counts as not zero.
+
+Decoding trusts nothing: lengths, counts and indices are checked, and the decoded size is bounded before it is allocated.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from synfire.base.errors import UserError
+from synfire.ops import Array
+
+DENSE, NARROW, BITMAP, GAPS8, GAPS16, SPARSE8, SPARSE16, BLOBS = (
+    "dense",
+    "narrow",
+    "bitmap",
+    "gaps8",
+    "gaps16",
+    "sparse8",
+    "sparse16",
+    "blobs",
+)
+
+DTYPES: dict[str, np.dtype[Any]] = {
+    "b1": np.dtype(np.bool_),
+    **{name: np.dtype(f"<{name}") for name in ("u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f2", "f4", "f8")},
+    "O": np.dtype(object),
+}
+"""The dtypes that travel, by the name they have in a header."""
+
+_NAMES = {dtype: name for name, dtype in DTYPES.items()}
+_GAP: dict[str, np.dtype[Any]] = {
+    GAPS8: np.dtype("<u1"),
+    GAPS16: np.dtype("<u2"),
+    SPARSE8: np.dtype("<u1"),
+    SPARSE16: np.dtype("<u2"),
+}
+_BITS: dict[int, np.dtype[Any]] = {2: np.dtype("<u2"), 4: np.dtype("<u4"), 8: np.dtype("<u8")}
+_LENGTH = struct.Struct("<I")
+
+
+class Tensor(msgspec.Struct, frozen=True, array_like=True):
+    """How one array of a frame is encoded: what `decode` needs beside the bytes. `values` is a narrower dtype, or empty."""
+
+    name: str
+    encoding: str
+    dtype: str
+    shape: tuple[int, ...]
+    bytes: int
+    count: int = 0
+    values: str = ""
+
+
+def address_break_even(neurons: int) -> float:
+    """The spike density at which a list of ⌈log₂ N⌉-bit addresses is as long as a bitmap of N bits."""
+    return 1 / max(1, math.ceil(math.log2(max(2, neurons))))
+
+
+def encode(name: str, array: Array) -> tuple[Tensor, bytes | memoryview]:
+    """The smallest encoding of `array`, exact to the bit, and its header."""
+    if array.dtype.hasobject:
+        return _encode_blobs(name, array)
+    plain = np.asarray(array, array.dtype.newbyteorder("<"), order="C")
+    if plain.dtype not in _NAMES:
+        raise UserError(f"{name!r} is of dtype {array.dtype}, which does not travel; use one of {sorted(DTYPES)}")
+    flat = plain.reshape(-1)
+    if flat.size == 0:
+        return _tensor(name, DENSE, plain, b"")
+    if flat.dtype == np.uint8 and flat.max() <= 1:
+        return _encode_spikes(name, plain, flat)
+    return _encode_numbers(name, plain, flat)
+
+
+def decode(tensor: Tensor, payload: bytes | bytearray | memoryview, max_bytes: int = 1 << 31) -> Array:
+    """The array that `encode` was given.
+
+    Raises `UserError` for a payload that is cut off, too long, or contradicts its header, and for an array of more than
+    `max_bytes`.
+    """
+    where = f"tensor {tensor.name!r} ({tensor.encoding})"
+    dtype = _known_dtype(tensor.dtype, where)
+    size = _size(tensor, dtype, where, max_bytes)
+    if len(payload) != tensor.bytes:
+        raise UserError(f"{where}: its header says {tensor.bytes} bytes, but {len(payload)} came; the frame is damaged")
+    reader = _DECODERS.get(tensor.encoding)
+    if reader is None:
+        raise UserError(
+            f"{where}: unknown encoding; known: {', '.join(_DECODERS)}. Do both sides run the same version?"
+        )
+    return reader(tensor, memoryview(payload), dtype, size, where).reshape(tensor.shape)
+
+
+def _encode_spikes(name: str, plain: Array, flat: Array) -> tuple[Tensor, bytes | memoryview]:
+    spikes = flat.view(np.bool_)
+    count, bitmap_bytes = int(np.count_nonzero(spikes)), (flat.size + 7) // 8
+    if count < bitmap_bytes:
+        gaps = _gaps(np.flatnonzero(spikes))
+        encoding, length = _gap_width(gaps, GAPS8, GAPS16)
+        if length < bitmap_bytes:
+            return _tensor(name, encoding, plain, _pack_gaps(gaps, _GAP[encoding]), count)
+    return _tensor(name, BITMAP, plain, np.packbits(spikes, bitorder="little").data, count)
+
+
+def _encode_numbers(name: str, plain: Array, flat: Array) -> tuple[Tensor, bytes | memoryview]:
+    narrow = _narrow(flat)
+    best = flat.size * narrow.itemsize
+    bits = flat.view(_BITS[flat.itemsize]) if flat.dtype.kind == "f" else flat
+    count = int(np.count_nonzero(bits))
+    if count * (1 + narrow.itemsize) < best:
+        where = np.flatnonzero(bits)
+        gaps = _gaps(where)
+        encoding, length = _gap_width(gaps, SPARSE8, SPARSE16)
+        if length + count * narrow.itemsize < best:
+            payload = _pack_gaps(gaps, _GAP[encoding]) + flat[where].astype(narrow).tobytes()
+            return _tensor(name, encoding, plain, payload, count, _NAMES[narrow])
+    if narrow.itemsize < flat.itemsize:
+        return _tensor(name, NARROW, plain, flat.astype(narrow).tobytes(), count, _NAMES[narrow])
+    return _tensor(name, DENSE, plain, flat.view(np.uint8).data, count)
+
+
+def _encode_blobs(name: str, array: Array) -> tuple[Tensor, bytes]:
+    parts: list[bytes] = []
+    for each in array.reshape(-1).tolist():
+        if not isinstance(each, bytes):
+            raise UserError(f"{name!r} holds a {type(each).__name__} where only bytes travel")
+        parts += (_LENGTH.pack(len(each)), each)
+    payload = b"".join(parts)
+    return Tensor(name, BLOBS, "O", array.shape, len(payload), array.size), payload
+
+
+def _tensor(
+    name: str, encoding: str, plain: Array, payload: bytes | memoryview, count: int = 0, values: str = ""
+) -> tuple[Tensor, bytes | memoryview]:
+    return Tensor(name, encoding, _NAMES[plain.dtype], plain.shape, len(payload), count, values), payload
+
+
+def _narrow(flat: Array) -> np.dtype[Any]:
+    """The narrowest integer dtype that holds every number of `flat`; its own where it is no wide integer."""
+    if flat.dtype.kind not in "iu" or flat.itemsize == 1:
+        return flat.dtype
+    low, high = int(flat.min()), int(flat.max())
+    kinds = ("u1", "u2", "u4") if low >= 0 else ("i1", "i2", "i4")
+    for kind in kinds:
+        limits = np.iinfo(DTYPES[kind])
+        if limits.min <= low and high <= limits.max and DTYPES[kind].itemsize < flat.itemsize:
+            return DTYPES[kind]
+    return flat.dtype
+
+
+def _gaps(indices: Array) -> Array:
+    """How many zeros lie before each of the ascending `indices`."""
+    gaps = np.empty_like(indices)
+    if indices.size:
+        gaps[0] = indices[0]
+        np.subtract(indices[1:], indices[:-1], out=gaps[1:])
+        gaps[1:] -= 1
+    return gaps
+
+
+def _gap_width(gaps: Array, short: str, wide: str) -> tuple[str, int]:
+    widest = int(gaps.max(initial=0))
+    if widest < 255:
+        return short, gaps.size
+    eight = gaps.size + int((gaps // 255).sum())
+    sixteen = 2 * (gaps.size + int((gaps // 65535).sum()))
+    return (short, eight) if eight <= sixteen else (wide, sixteen)
+
+
+def _pack_gaps(gaps: Array, width: np.dtype[Any]) -> bytes:
+    more = int(np.iinfo(width).max)
+    if not gaps.size or int(gaps.max()) < more:
+        return gaps.astype(width).tobytes()
+    full = gaps // more
+    packed = np.full(gaps.size + int(full.sum()), more, width)
+    packed[np.cumsum(full + 1) - 1] = gaps - full * more
+    return packed.tobytes()
+
+
+def _unpack_gaps(packed: Array, tensor: Tensor, size: int, where: str) -> Array:
+    """The ascending indices of a gap list, each checked to lie below `size`."""
+    ends = packed != np.iinfo(packed.dtype).max
+    indices = np.add.accumulate(packed, dtype=np.int64)
+    if packed.size and not ends[-1]:
+        raise UserError(f"{where}: the gap list ends in the middle of a gap; the frame is damaged")
+    if not ends.all():
+        indices = indices[ends]
+    indices += np.arange(indices.size)
+    if indices.size != tensor.count or (indices.size and indices[-1] >= size):
+        raise UserError(
+            f"{where}: the gap list points beyond its {size} numbers or miscounts them; the frame is damaged"
+        )
+    return indices
+
+
+def _known_dtype(name: str, where: str) -> np.dtype[Any]:
+    if name not in DTYPES:
+        raise UserError(f"{where} has dtype {name!r}; known: {', '.join(DTYPES)}")
+    return DTYPES[name]
+
+
+def _size(tensor: Tensor, dtype: np.dtype[Any], where: str, max_bytes: int) -> int:
+    size = 1
+    for each in tensor.shape:
+        if each < 0:
+            raise UserError(f"{where} has the shape {list(tensor.shape)}; no dimension is below 0")
+        size *= each
+    if max(size * dtype.itemsize, *tensor.shape, 0) > max_bytes or len(tensor.shape) > 32:
+        raise UserError(
+            f"{where} of shape {list(tensor.shape)} is larger than the {max_bytes} bytes allowed; send fewer steps or a "
+            "smaller batch at once, or raise max_frame_bytes"
+        )
+    return size
+
+
+def _decode_dense(tensor: Tensor, payload: memoryview, dtype: np.dtype[Any], size: int, where: str) -> Array:
+    _check_length(payload, size * dtype.itemsize, where)
+    if dtype.hasobject:
+        raise UserError(f"{where}: objects do not travel dense; the frame is damaged")
+    return np.frombuffer(payload, dtype)
+
+
+def _decode_narrow(tensor: Tensor, payload: memoryview, dtype: np.dtype[Any], size: int, where: str) -> Array:
+    narrow = _value_dtype(tensor, dtype, where)
+    _check_length(payload, size * narrow.itemsize, where)
+    return np.frombuffer(payload, narrow).astype(dtype)
+
+
+def _decode_bitmap(tensor: Tensor, payload: memoryview, dtype: np.dtype[Any], size: int, where: str) -> Array:
+    _check_length(payload, (size + 7) // 8, where)
+    _check_spikes(dtype, where)
+    return np.unpackbits(np.frombuffer(payload, np.uint8), count=size, bitorder="little")
+
+
+def _decode_gaps(tensor: Tensor, payload: memoryview, dtype: np.dtype[Any], size: int, where: str) -> Array:
+    _check_spikes(dtype, where)
+    width = _GAP[tensor.encoding]
+    if len(payload) % width.itemsize:
+        raise UserError(f"{where}: {len(payload)} bytes are no whole number of gaps; the frame is damaged")
+    spikes = np.zeros(size, dtype)
+    spikes[_unpack_gaps(np.frombuffer(payload, width), tensor, size, where)] = 1
+    return spikes
+
+
+def _decode_sparse(tensor: Tensor, payload: memoryview, dtype: np.dtype[Any], size: int, where: str) -> Array:
+    narrow, width = _value_dtype(tensor, dtype, where), _GAP[tensor.encoding]
+    split = len(payload) - tensor.count * narrow.itemsize
+    if tensor.count < 0 or split < 0 or split % width.itemsize:
+        raise UserError(f"{where}: {len(payload)} bytes do not hold {tensor.count} numbers; the frame is damaged")
+    indices = _unpack_gaps(np.frombuffer(payload[:split], width), tensor, size, where)
+    numbers = np.zeros(size, dtype)
+    numbers[indices] = np.frombuffer(payload[split:], narrow)
+    return numbers
+
+
+def _decode_blobs(tensor: Tensor, payload: memoryview, dtype: np.dtype[Any], size: int, where: str) -> Array:
+    elements: list[bytes] = []
+    at = 0
+    while at + 4 <= len(payload) and len(elements) < size:
+        (length,) = _LENGTH.unpack_from(payload, at)
+        at += 4 + length
+        elements.append(bytes(payload[at - length : at]))
+    if at != len(payload) or len(elements) != size or not dtype.hasobject:
+        raise UserError(f"{where}: {len(payload)} bytes do not hold {size} elements; the frame is damaged")
+    array = np.empty(size, object)
+    array[:] = elements
+    return array
+
+
+def _value_dtype(tensor: Tensor, dtype: np.dtype[Any], where: str) -> np.dtype[Any]:
+    narrow = _known_dtype(tensor.values, where)
+    integers = narrow.kind in "iu" and dtype.kind in "iu" and narrow.itemsize <= dtype.itemsize
+    if narrow != dtype and not integers:
+        raise UserError(f"{where}: {narrow} numbers do not fit into {dtype}; the frame is damaged")
+    return narrow
+
+
+def _check_length(payload: memoryview, expected: int, where: str) -> None:
+    if len(payload) != expected:
+        raise UserError(f"{where}: its shape takes {expected} bytes, but {len(payload)} came; the frame is damaged")
+
+
+def _check_spikes(dtype: np.dtype[Any], where: str) -> None:
+    if dtype != np.uint8:
+        raise UserError(f"{where}: spikes travel as u1, not as {dtype}; the frame is damaged")
+
+
+_DECODERS: dict[str, Callable[[Tensor, memoryview, np.dtype[Any], int, str], Array]] = {
+    DENSE: _decode_dense,
+    NARROW: _decode_narrow,
+    BITMAP: _decode_bitmap,
+    GAPS8: _decode_gaps,
+    GAPS16: _decode_gaps,
+    SPARSE8: _decode_sparse,
+    SPARSE16: _decode_sparse,
+    BLOBS: _decode_blobs,
+}

@@ -1,0 +1,66 @@
+"""What every link does, whatever carries it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from synfire.wire.stream import Packet
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a link may hold."""
+
+    max_frame_bytes: int = 1 << 28
+    """The largest packet, encoded and decoded, in bytes. 256 MiB hold 64 Mi floats, far above any sensible frame;
+    beyond that a damaged length field is likelier than a real one."""
+
+    queue_bytes: int = 1 << 26
+    """How much may wait to be sent before the link calls itself full, in bytes. 64 MiB are some seconds of a Unix
+    socket, so a peer that stays behind for longer is ill."""
+
+
+class Link(Protocol):
+    """Carries packets to a peer and back: in order, each once, exact to the bit, until it breaks.
+
+    No method waits. A loop (a selector, or asyncio) watches `fileno` and calls `receive` when it can be read and `flush`
+    when it can be written and `pending` is set. Not thread-safe: one thread owns a link.
+    """
+
+    peer: str
+    """Who is at the other end, for messages."""
+
+    @property
+    def pending(self) -> bool:
+        """Whether something waits to be sent."""
+        ...
+
+    @property
+    def full(self) -> bool:
+        """Whether so much waits that the caller should send no more for now; `send` still accepts."""
+        ...
+
+    def fileno(self) -> int:
+        """What to watch; −1 for a link that needs no watching."""
+        ...
+
+    def send(self, packet: Packet) -> int:
+        """Send, or queue, one packet, and return its encoded size.
+
+        Raises `TemporaryError` when the link is broken, and `UserError` for a packet that is too large to travel.
+        """
+        ...
+
+    def flush(self) -> None:
+        """Send on what waits. Raises `TemporaryError` when the link is broken."""
+        ...
+
+    def receive(self) -> list[Packet]:
+        """What has arrived. Raises `TemporaryError` once when the peer is gone and all of it was handed over, and
+        `UserError` when the peer sends something that is no packet; the link is closed then."""
+        ...
+
+    def close(self) -> None:
+        """Free the link; what still waits to be sent is dropped. Closing twice is no error."""
+        ...

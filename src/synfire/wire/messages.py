@@ -1,0 +1,266 @@
+"""What gateways, workers and controllers say to each other: typed, frozen, versioned.
+
+A connection opens with `Hello` from both sides. Then a gateway sends frames to the stages that take a model's inputs,
+workers pass frames on, and the stages that give outputs send theirs back to the gateway that the request came from.
+Every frame says where it stands: its request, the stages at both ends, its number on that link, the time steps it
+carries, and the epoch of the route. A change that an older peer would misread raises `PROTOCOL`.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from synfire.base.errors import (
+    Bug,
+    DeadlineExceeded,
+    Overloaded,
+    PermanentError,
+    SynfireError,
+    TemporaryError,
+    UnknownName,
+    UserError,
+)
+from synfire.wire.codec import Tensor
+
+PROTOCOL = 1
+"""The version of messages and layout. Peers of another version are refused."""
+
+
+class Message(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """The root of all messages."""
+
+
+class Hello(Message, frozen=True):
+    """The first message of both sides. `deployment` keeps strangers apart, `who` is unique within it."""
+
+    protocol: int
+    deployment: str
+    who: str
+
+
+class Frame(Message, frozen=True):
+    """Some time steps of one request on the way from stage `sender` to stage `receiver` of `model`.
+
+    `number` counts the frames of this request on this link from 0, without a gap. Frame 0 also carries the signals on
+    the request clock. `steps` is 0 where no signal on the step clock travels along the link. `origin` is the gateway
+    that waits for the answer. With `alone`, the receiver's outputs return to the origin instead of going on.
+    """
+
+    model: str
+    sender: str
+    receiver: str
+    request: str
+    origin: str
+    number: int
+    first_step: int = 0
+    steps: int = 0
+    last: bool = True
+    session: str = ""
+    start: bool = False
+    end: bool = False
+    epoch: int = 0
+    alone: bool = False
+    tensors: tuple[Tensor, ...] = ()
+
+
+class Failure(Message, frozen=True):
+    """The request is answered by an error, and its state at the reporting worker is gone."""
+
+    request: str
+    kind: str
+    text: str
+    retry_after_s: float = 1.0
+
+
+class Cancel(Message, frozen=True):
+    """Nobody waits for the request any more: forget it, and refuse what still arrives for it."""
+
+    request: str
+
+
+class Forget(Message, frozen=True):
+    """Drop the session's state at every stage of the model."""
+
+    model: str
+    session: str
+
+
+class Advance(Message, frozen=True):
+    """The origin has taken every output of the request before frame `number`: stages may run on from there."""
+
+    request: str
+    number: int
+
+
+class Arrival(msgspec.Struct, frozen=True, array_like=True):
+    """A link into a stage: the signals `sources` that stage `sender` (or the gateway) sends."""
+
+    sender: str
+    sources: tuple[str, ...]
+
+
+class Departure(msgspec.Struct, frozen=True, array_like=True):
+    """A link out of a stage. `address` is that of the receiver's worker, empty on the same worker and for the gateway."""
+
+    receiver: str
+    sources: tuple[str, ...]
+    address: str = ""
+
+
+class Host(Message, frozen=True):
+    """Build and host a stage. The graph travels beside the message, or lies in the bundle folder `bundle`.
+
+    From a bundle the stage takes `operators` of the flat graph; `digest` is the stage graph's content digest and is
+    compared. `steps` is the number of time steps of a request where the graph's encoders set it; `window` is how many
+    frames a request may be ahead of its answer. With `url` the stage is the foreign Open Inference Protocol service there, and the graph only says what goes in and out.
+    """
+
+    model: str
+    stage: str
+    engine: str
+    frame_steps: int
+    arrivals: tuple[Arrival, ...]
+    departures: tuple[Departure, ...]
+    steps: int | None = None
+    window: int = 16
+    epoch: int = 0
+    digest: str = ""
+    bundle: str = ""
+    operators: tuple[str, ...] = ()
+    url: str = ""
+
+
+class Hosted(Message, frozen=True):
+    """The answer to `Host`: the stage is ready after `build_s`, or `kind` and `text` say why not."""
+
+    model: str
+    stage: str
+    kind: str = ""
+    text: str = ""
+    build_s: float = 0.0
+
+
+class Unhost(Message, frozen=True):
+    """Drop every stage of the model; its requests in flight are answered by a failure."""
+
+    model: str
+
+
+class Draining(Message, frozen=True):
+    """The worker will leave: send it no new request, and say `Drained` when those in flight are answered."""
+
+    who: str
+
+
+class Drained(Message, frozen=True):
+    """The sender has no request in flight at the receiver, and will send none."""
+
+
+class Ping(Message, frozen=True):
+    """Answered by a `Pong` with the same token, between two jobs of the compute thread."""
+
+    token: int
+
+
+class Pong(Message, frozen=True):
+    token: int
+
+
+class Describe(Message, frozen=True):
+    """Asks for a `Description`."""
+
+
+class LinkCount(msgspec.Struct, frozen=True, array_like=True):
+    """What left a stage along one link so far. `encoded_bytes` is 0 inside a worker, where nothing is encoded."""
+
+    receiver: str
+    frames: int
+    encoded_bytes: int
+    array_bytes: int
+
+
+class StageCount(msgspec.Struct, frozen=True, array_like=True):
+    """What a stage did so far: `jobs` ran `samples · steps` in `busy_s` seconds."""
+
+    model: str
+    stage: str
+    jobs: int
+    samples: int
+    steps: int
+    busy_s: float
+    failures: int
+    parameter_bytes: int
+    links: tuple[LinkCount, ...]
+
+
+class Description(Message, frozen=True):
+    """What a worker hosts, and what it did so far."""
+
+    who: str
+    pid: int
+    requests: int
+    sessions: int
+    buffered_bytes: int
+    stages: tuple[StageCount, ...]
+
+
+AnyMessage = (
+    Hello
+    | Frame
+    | Failure
+    | Cancel
+    | Forget
+    | Advance
+    | Host
+    | Hosted
+    | Unhost
+    | Draining
+    | Drained
+    | Ping
+    | Pong
+    | Describe
+    | Description
+)
+
+_ERRORS: dict[str, type[SynfireError]] = {
+    kind.__name__: kind
+    for kind in (UserError, UnknownName, TemporaryError, Overloaded, DeadlineExceeded, PermanentError, Bug)
+}
+
+
+def failure_of(request: str, error: BaseException) -> Failure:
+    """The message that carries `error` to another process; what is no `SynfireError` arrives as a `Bug`."""
+    kind, text = error_words(error)
+    return Failure(request, kind, text, getattr(error, "retry_after_s", 1.0))
+
+
+def error_words(error: BaseException) -> tuple[str, str]:
+    """The error's kind, as an error of `synfire.base.errors`, and its text."""
+    for each in type(error).__mro__:
+        if each.__name__ in _ERRORS:
+            return each.__name__, str(error)
+    return Bug.__name__, f"{type(error).__name__}: {error}; please report this with the model that caused it"
+
+
+def error_of(failure: Failure | Hosted) -> SynfireError:
+    """The error again, of the class that it had."""
+    kind = _ERRORS.get(failure.kind, Bug)
+    if issubclass(kind, TemporaryError):
+        return kind(failure.text, getattr(failure, "retry_after_s", 1.0))
+    return kind(failure.text)
+
+
+def check_hello(message: object, deployment: str) -> Hello:
+    """The peer's greeting. Raises `UserError` when it is none, or of another protocol version or deployment."""
+    if not isinstance(message, Hello):
+        raise UserError(f"the peer's first message is {type(message).__name__}, not Hello; is it a synfire process?")
+    if message.protocol != PROTOCOL:
+        raise UserError(
+            f"{message.who} speaks wire protocol {message.protocol}, this process speaks {PROTOCOL}; install the same "
+            "version of synfire on both sides"
+        )
+    if message.deployment != deployment:
+        raise UserError(
+            f"{message.who} belongs to deployment {message.deployment!r}, this process to {deployment!r}; check the address"
+        )
+    return message

@@ -1,0 +1,135 @@
+"""Messages as a stream of bytes, without I/O: what sockets, shared memory and tests have in common.
+
+    packet = prefix (magic 2 bytes, protocol 2, header length 4, payload length 8; big-endian) + header + payload
+
+The header is a message in MessagePack. The payload is the frame's tensors one after the other, or a graph.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import msgspec
+
+from synfire.base.errors import UserError
+from synfire.ops import Array
+from synfire.wire.codec import decode, encode
+from synfire.wire.messages import PROTOCOL, AnyMessage, Frame
+
+Buffer = bytes | bytearray | memoryview
+
+MAGIC = b"SY"
+_PREFIX = struct.Struct(">2sHIQ")
+_MAX_HEADER_BYTES = 1 << 24
+_ENCODER = msgspec.msgpack.Encoder()
+_DECODER: msgspec.msgpack.Decoder[AnyMessage] = msgspec.msgpack.Decoder(AnyMessage)
+
+
+@dataclass(frozen=True, slots=True)
+class Packet:
+    """A message and what travels with it: a frame's arrays by signal name, or raw bytes.
+
+    `fault` is set where a frame's tensors could not be read: that is the request's misfortune, not the connection's.
+    """
+
+    message: AnyMessage
+    arrays: Mapping[str, Array] = field(default_factory=dict)
+    raw: Buffer = b""
+    fault: UserError | None = None
+
+
+def pack(packet: Packet) -> tuple[list[Buffer], int]:
+    """The packet as buffers for a scatter-gather send, and their length in bytes."""
+    message, payload = packet.message, [packet.raw] if len(packet.raw) else []
+    if isinstance(message, Frame):
+        pairs = [encode(name, array) for name, array in packet.arrays.items()]
+        message = msgspec.structs.replace(message, tensors=tuple(tensor for tensor, _ in pairs))
+        payload = [data for tensor, data in pairs if tensor.bytes]
+    header = _ENCODER.encode(message)
+    length = sum(len(each) for each in payload)
+    prefix = _PREFIX.pack(MAGIC, PROTOCOL, len(header), length)
+    return [prefix + header, *payload], len(prefix) + len(header) + length
+
+
+class Reader:
+    """Turns bytes, in whatever pieces they come, into packets.
+
+    Raises `UserError` for bytes that are no packets and for a packet of more than `max_bytes`, before anything is
+    allocated for it; after that the stream cannot be read on.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._data = bytearray()
+        self._needed = _PREFIX.size
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a packet has begun to arrive and is not complete."""
+        return bool(self._data)
+
+    def feed(self, data: Buffer) -> list[Packet]:
+        """The packets that are complete now."""
+        if self._data:
+            self._data += data
+            if len(self._data) < self._needed:
+                return []
+            data, self._data = self._data, bytearray()
+        packets: list[Packet] = []
+        view, at = memoryview(data), 0
+        while (end := self._end(view, at)) <= len(view):
+            packets.append(self._packet(view, at, end))
+            at = end
+        self._data += view[at:]
+        self._needed = end - at
+        return packets
+
+    def _end(self, view: memoryview, at: int) -> int:
+        if len(view) - at < _PREFIX.size:
+            return at + _PREFIX.size
+        magic, protocol, header, payload = _PREFIX.unpack_from(view, at)
+        if magic != MAGIC:
+            raise UserError("the peer sends something other than synfire packets; check the address and the port")
+        if protocol != PROTOCOL:
+            raise UserError(
+                f"the peer speaks wire protocol {protocol}, this process speaks {PROTOCOL}; install the same version of "
+                "synfire on both sides"
+            )
+        if header > _MAX_HEADER_BYTES or payload > self._max_bytes:
+            raise UserError(
+                f"a packet of {header} + {payload} bytes is larger than the {self._max_bytes} allowed; raise "
+                "max_frame_bytes on both sides, or send fewer steps or a smaller batch at once"
+            )
+        return at + _PREFIX.size + int(header) + int(payload)
+
+    def _packet(self, view: memoryview, at: int, end: int) -> Packet:
+        _, _, length, _ = _PREFIX.unpack_from(view, at)
+        body = at + _PREFIX.size + length
+        try:
+            message = _DECODER.decode(view[at + _PREFIX.size : body])
+        except msgspec.DecodeError as error:
+            raise UserError(f"a message cannot be read: {error}; do both sides run the same version?") from error
+        if isinstance(message, Frame):
+            try:
+                return Packet(message, self._arrays(message, view[body:end]))
+            except UserError as error:
+                return Packet(message, fault=error)
+        return Packet(message, raw=view[body:end])
+
+    def _arrays(self, frame: Frame, payload: memoryview) -> dict[str, Array]:
+        arrays: dict[str, Array] = {}
+        at, room = 0, self._max_bytes
+        for tensor in frame.tensors:
+            arrays[tensor.name] = decode(tensor, payload[at : at + tensor.bytes], room)
+            at += tensor.bytes
+            room -= arrays[tensor.name].nbytes
+        if at != len(payload):
+            raise UserError(f"a frame's tensors take {at} bytes, but {len(payload)} came; the frame is damaged")
+        return arrays
+
+
+def array_bytes(arrays: Iterable[Array]) -> int:
+    """What arrays take in memory, in bytes."""
+    return sum(each.nbytes for each in arrays)

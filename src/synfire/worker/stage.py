@@ -1,0 +1,193 @@
+"""A hosted stage: its program, its links, its sessions, and the visits of requests to it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from synfire.base.errors import Bug, UserError
+from synfire.engines import Program
+from synfire.graph import Graph
+from synfire.ops import Array, Signal, State
+from synfire.wire.messages import Arrival, Departure, Frame, Host
+
+
+@dataclass
+class LinkTally:
+    """What went along one link out of a stage."""
+
+    frames: int = 0
+    encoded_bytes: int = 0
+    array_bytes: int = 0
+
+
+@dataclass
+class Tally:
+    """What a stage did."""
+
+    jobs: int = 0
+    samples: int = 0
+    steps: int = 0
+    busy_s: float = 0.0
+    failures: int = 0
+
+
+@dataclass(frozen=True)
+class Block:
+    """Which time steps a frame, or a job, covers."""
+
+    number: int
+    first_step: int
+    steps: int
+    last: bool
+
+
+@dataclass
+class SessionSlot:
+    """A session at a stage: the state that its last call left, and its calls in the order in which they came."""
+
+    queue: deque[Visit] = field(default_factory=deque)
+    state: State | None = None
+    batch: int = 0
+    used_s: float = 0.0
+
+
+@dataclass(eq=False)
+class Visit:
+    """One request at one stage: the frames that wait, the state, and where it stands."""
+
+    request: LiveRequest
+    stage: Stage
+    first: Frame
+    arrived_s: float
+    senders: tuple[str, ...]
+    timed_senders: tuple[str, ...]
+    external: bool = False
+    inbox: dict[str, deque[tuple[Frame, Mapping[str, Array]]]] = field(init=False)
+    expected: dict[str, int] = field(init=False)
+    complete: set[str] = field(default_factory=set)
+    batch: int = 0
+    number: int = 0
+    state: State | None = None
+    busy: bool = False
+    dead: bool = False
+
+    def __post_init__(self) -> None:
+        self.inbox = {sender: deque() for sender in self.senders}
+        self.expected = dict.fromkeys(self.senders, 0)
+
+    @property
+    def session(self) -> SessionSlot | None:
+        """The slot of the session that the request belongs to."""
+        return self.stage.sessions.get(self.first.session) if self.first.session else None
+
+    def block(self) -> Block | None:
+        """The block that can be computed now: None while a frame of it, or the session's turn, is awaited.
+
+        Raises `Bug` when the frames that meet here cover different steps.
+        """
+        if self.busy or self.dead or not self._has_turn():
+            return None
+        heads = []
+        for sender in self.senders if self.number == 0 else self.timed_senders:
+            if not self.inbox[sender]:
+                return None
+            heads.append(self.inbox[sender][0][0])
+        if self.stage.self_paced:
+            return self._own_block()
+        timed = [head for head in heads if head.sender in self.timed_senders]
+        if not timed:
+            return Block(0, 0, 0, True)
+        one = timed[0]
+        for other in timed[1:]:
+            if (other.first_step, other.steps, other.last) != (one.first_step, one.steps, one.last):
+                raise Bug(
+                    f"frame {one.number} of request {self.request.id} covers steps {one.first_step}+{one.steps} from "
+                    f"{one.sender!r} but {other.first_step}+{other.steps} from {other.sender!r}; frames must agree"
+                )
+        return Block(self.number, one.first_step, one.steps, one.last)
+
+    def take(self) -> dict[str, Array]:
+        """Remove the frames of the next block from the inbox and return their arrays by signal name."""
+        arrays: dict[str, Array] = {}
+        for queue in self.inbox.values():
+            if queue and queue[0][0].number == self.number:
+                arrays.update(queue.popleft()[1])
+        return arrays
+
+    def _has_turn(self) -> bool:
+        slot = self.session
+        return slot is None or slot.queue[0] is self
+
+    def _own_block(self) -> Block | None:
+        if self.number >= self.request.advanced + self.stage.host.window and not self.first.alone:
+            return None
+        total, size = self.stage.total_steps, self.stage.host.frame_steps
+        first = self.number * size
+        return Block(self.number, first, min(size, total - first), first + size >= total)
+
+
+@dataclass(eq=False)
+class LiveRequest:
+    """A request that has visits at this worker. `turn` is its place in the order of arrival."""
+
+    id: str
+    origin: str
+    turn: int
+    used_s: float
+    advanced: int = 0
+    visits: dict[tuple[str, str], Visit] = field(default_factory=dict)
+
+
+class Stage:
+    """What `Host` asked for, built. `program` is None where a foreign service computes it. `depth` grows downstream."""
+
+    def __init__(self, host: Host, graph: Graph, program: Program | None, depth: int) -> None:
+        self.host = host
+        self.graph = graph
+        self.program = program
+        self.depth = depth
+        self.key = (host.model, host.stage)
+        self.inputs: Mapping[str, Signal] = graph.inputs
+        self.outputs: Mapping[str, Signal] = graph.output_signals()
+        self.arrivals: dict[str, Arrival] = {each.sender: each for each in host.arrivals}
+        self.senders = tuple(self.arrivals)
+        self.timed_senders = tuple(sender for sender in self.senders if self.timed(sender))
+        self.self_paced = not self.timed_senders and any(signal.timed for signal in self.outputs.values())
+        self.total_steps = host.steps or graph.steps or 0
+        self.untimed = any(not signal.timed for signal in self.inputs.values())
+        self.single = program is None or any(-1 in signal.shape for signal in graph.signals().values())
+        self.parameter_bytes = sum(graph.operator(name).parameter_bytes for name in graph)
+        self.sessions: dict[str, SessionSlot] = {}
+        self.ready: dict[Visit, None] = {}
+        self.tally = Tally()
+        self.links: dict[str, LinkTally] = {each.receiver: LinkTally() for each in host.departures}
+        self._check()
+
+    @property
+    def name(self) -> str:
+        return f"{self.host.model}.{self.host.stage}"
+
+    def timed(self, sender: str) -> bool:
+        """Whether `sender` sends a signal on the step clock."""
+        return any(self.inputs[source].timed for source in self.arrivals[sender].sources)
+
+    def leaving(self, departure: Departure, first: bool) -> tuple[str, ...]:
+        """The sources that travel along `departure` with the first frame of a request, or with a later one."""
+        return departure.sources if first else tuple(s for s in departure.sources if self.outputs[s].timed)
+
+    def _check(self) -> None:
+        arriving = sorted(source for each in self.host.arrivals for source in each.sources)
+        if arriving != sorted(self.inputs):
+            raise UserError(f"stage {self.name}: signals {arriving} arrive, but its graph takes {sorted(self.inputs)}")
+        leaving = {source for each in self.host.departures for source in each.sources}
+        if not leaving <= set(self.outputs):
+            raise UserError(
+                f"stage {self.name}: signals {sorted(leaving - set(self.outputs))} should leave, but its graph gives "
+                f"{sorted(self.outputs)}"
+            )
+        if self.host.frame_steps < 1 or self.host.window < 1:
+            raise UserError(f"stage {self.name}: frame_steps and window must be 1 or more")
+        if self.self_paced and not self.total_steps:
+            raise UserError(f"stage {self.name} makes its own time steps, but no encoder in it says how many")

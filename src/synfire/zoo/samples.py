@@ -1,0 +1,184 @@
+"""Inputs that fit a model: digits for people, and plausible data for measurements."""
+
+from __future__ import annotations
+
+import io
+import wave
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from PIL import Image
+
+from synfire.base.errors import UserError
+from synfire.graph import Graph, flatten
+from synfire.ops import Array, Kind, Operator, Signal
+
+HELD_OUT = 360
+"""The last digits after the shuffle that training uses: no model of the zoo has seen them."""
+
+STEPS = 16
+"""Time steps of a sample for a model that leaves their number to the request: a usual number in the field."""
+
+EVENTS = 1000
+"""Events of a sample recording."""
+
+THREE = (
+    0, 2, 12, 16, 15, 5, 0, 0,
+    0, 9, 13, 6, 12, 13, 0, 0,
+    0, 0, 0, 0, 9, 14, 0, 0,
+    0, 0, 1, 9, 16, 7, 0, 0,
+    0, 0, 1, 10, 15, 10, 0, 0,
+    0, 0, 0, 0, 4, 16, 3, 0,
+    0, 5, 8, 4, 9, 16, 3, 0,
+    0, 3, 13, 16, 14, 6, 0, 0,
+)  # fmt: skip
+"""A handwritten three in the digits' format: 8×8, 0 to 16."""
+
+
+def held_out_digits() -> tuple[Array, Array]:
+    """360 handwritten digits that no model was trained on: images `(360, 8, 8)` in [0, 1], labels `(360,)`.
+
+    Raises `UserError` without scikit-learn, which brings them.
+    """
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError as error:
+        raise UserError("the digits come with scikit-learn; install it: pip install 'synfire[digits]'") from error
+    pixels, labels = load_digits(return_X_y=True)
+    chosen = np.random.default_rng(0).permutation(len(labels))[-HELD_OUT:]
+    return (pixels[chosen].reshape(-1, 8, 8) / 16).astype(np.float32), labels[chosen].astype(np.int64)
+
+
+def sample(graph: Graph, seed: int = 0) -> dict[str, Array]:
+    """One request that fits the graph: a digit where an image is expected, else random values, spikes, sound or events."""
+    flat, rng = flatten(graph), np.random.default_rng(seed)
+    picture = np.array(THREE, np.float32).reshape(8, 8) / 16
+    return {name: _sample(flat, name, signal, picture, rng) for name, signal in flat.inputs.items()}
+
+
+def picture_inputs(signals: Mapping[str, Signal], picture: Array, inverted: bool = False) -> dict[str, Array]:
+    """One request with the grey `picture` `(height, width)` in [0, 1] as the only input, resized to fit.
+
+    An input of bytes gets a PNG, of the negative when `inverted`. Raises `UserError` when no picture is taken.
+    """
+    if len(signals) != 1:
+        raise UserError(f"the model takes {sorted(signals)}, not one picture; send them with --input FILE.npz")
+    ((name, signal),) = signals.items()
+    fitted = _picture(signal, picture, inverted)
+    if fitted is None:
+        raise UserError(f"input {name!r} is {signal}, no picture; send it with --input FILE")
+    return {name: fitted}
+
+
+def inverts(graph: Graph) -> bool:
+    """Whether the graph reads dark strokes on white paper, and so wants the negative of a digit."""
+    decoders = [_reader(graph, name, "ImageDecode") for name in graph.inputs]
+    return any(each is not None and each.attributes()["invert"] for each in decoders)
+
+
+def _picture(signal: Signal, picture: Array, inverted: bool) -> Array | None:
+    """The picture as the input's array of batch 1, or None where the input takes something else."""
+    if signal.timed:
+        return None
+    if signal.kind is Kind.BYTES:
+        return files(_png(1 - picture if inverted else picture))
+    side = _side(signal) if signal.kind is Kind.VALUE else None
+    if side is None:
+        return None
+    channels = signal.shape[:-2]
+    image = np.broadcast_to(_resized(picture, side), (1, *channels, *side))
+    return np.ascontiguousarray(image).reshape(1, *signal.shape)
+
+
+def _side(signal: Signal) -> tuple[int, int] | None:
+    """Height and width of the picture that a value signal may be, `(1, 8, 8)` or `(64,)`."""
+    *channels, height, width = (1, 1, *signal.shape)
+    if len(signal.shape) >= 2:
+        return (height, width) if len(signal.shape) <= 3 and set(channels) <= {1, 3} else None
+    root = round(width**0.5)
+    return (root, root) if root > 1 and root * root == width and root in (8, 28) else None
+
+
+def _resized(picture: Array, side: tuple[int, int]) -> Array:
+    if picture.shape == side:
+        return picture.astype(np.float32)
+    height, width = side
+    image = Image.fromarray(picture.astype(np.float32), mode="F").resize((width, height), Image.Resampling.BILINEAR)
+    return np.asarray(image, np.float32).clip(0, 1)
+
+
+def _png(picture: Array) -> bytes:
+    grey = np.rint(picture * 255).astype(np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(grey).save(file, "PNG")
+    return file.getvalue()
+
+
+def _sample(graph: Graph, name: str, signal: Signal, picture: Array, rng: np.random.Generator) -> Array:
+    if signal.kind is not Kind.BYTES or _reader(graph, name, "ImageDecode") is not None:
+        fitted = _picture(signal, picture, inverts(graph))
+        if fitted is not None:
+            return fitted
+    shape = (STEPS, 1, *signal.shape) if signal.timed else (1, *signal.shape)
+    shape = tuple(EVENTS if size < 0 else size for size in shape)
+    makers: Mapping[Kind, Callable[[], Array]] = {
+        Kind.SPIKE: lambda: (rng.random(shape) < 0.1).astype(np.uint8),
+        Kind.COUNT: lambda: rng.integers(0, 3, shape).astype(np.int32),
+        Kind.VALUE: lambda: rng.random(shape).astype(np.float32),
+        Kind.INDEX: lambda: _index(graph, name, shape, rng),
+        Kind.BYTES: lambda: _file(graph, name, rng),
+    }
+    return makers[signal.kind]()
+
+
+def _index(graph: Graph, name: str, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+    """Row numbers, or the rows of an event list."""
+    frames = _reader(graph, name, "EventFrames")
+    return np.zeros(shape, np.int64) if frames is None else _events(frames, rng)[None]
+
+
+def _file(graph: Graph, name: str, rng: np.random.Generator) -> Array:
+    """A file that the input's decoder reads. Raises `UserError` for a decoder that this module does not know."""
+    sound = _reader(graph, name, "WavDecode")
+    if sound is not None:
+        return files(_wav(sound, rng))
+    events = _reader(graph, name, "EventDecode")
+    if events is not None:
+        decoded = next(s.target for s in graph.synapses if s.source == name)
+        frames = _reader(graph, decoded, "EventFrames")
+        return files(b"" if frames is None else _events(frames, rng).astype("<i8").tobytes())
+    raise UserError(f"no sample is known for input {name!r}, a file; give one with --input FILE")
+
+
+def _wav(decoder: Operator, rng: np.random.Generator) -> bytes:
+    """A faint noise of the decoder's rate and length."""
+    attributes = decoder.attributes()
+    file = io.BytesIO()
+    with wave.open(file, "wb") as sound:
+        sound.setnchannels(1)
+        sound.setsampwidth(2)
+        sound.setframerate(attributes["sample_rate_hz"])
+        sound.writeframes(rng.integers(-2000, 2000, attributes["samples"]).astype("<i2").tobytes())
+    return file.getvalue()
+
+
+def _events(frames: Operator, rng: np.random.Generator) -> Array:
+    """Rows `(t_us, x, y, p)`, evenly over the sensor and the recording."""
+    attributes = frames.attributes()
+    last_us = int(attributes["steps"] * float(frames.parameters()["dt_s"]) * 1e6)
+    limits = (last_us, attributes["width"], attributes["height"], 2)
+    rows = np.stack([rng.integers(0, limit, EVENTS) for limit in limits], axis=1)
+    return rows[np.argsort(rows[:, 0], kind="stable")].astype(np.int64)
+
+
+def files(content: bytes) -> Array:
+    """One file as a batch of one, which is how an input of bytes takes it."""
+    array = np.empty(1, object)
+    array[0] = content
+    return array
+
+
+def _reader(graph: Graph, source: str, kind: str) -> Operator | None:
+    """The operator of that kind which reads `source`."""
+    found = [graph.operator(s.target) for s in graph.synapses if s.source == source]
+    return next((each for each in found if each.kind == kind), None)

@@ -1,0 +1,6 @@
+"""Makes the folder's sources importable by its tests, which are imported by path."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import pytest
+from graphs import graphs, vgg
+from hypothesis import given
+from hypothesis import strategies as st
+
+from synfire.graph import Graph
+from synfire.plan import Costs, Hop, atoms, cut, predict
+
+FREE = Hop(frame_s=0.0, byte_s=0.0, local_s=0.0)
+
+
+def test_one_stage_takes_the_sum_of_its_operators() -> None:
+    graph = vgg()
+    costs = Costs(operator_s=dict.fromkeys(graph.order(), 0.5), steps=4, hop=FREE)
+    found = predict(graph, cut(graph, "model"), ["w"], costs, 4)
+    assert found.latency_s == pytest.approx(5.0)
+    assert found.requests_s == pytest.approx(0.2)
+
+
+def test_two_equal_stages_overlap_all_but_one_frame() -> None:
+    graph = vgg()
+    costs = Costs(operator_s={"conv1": 4.0, "conv2": 4.0}, steps=4, hop=FREE)
+    groups = (graph.order()[:4], graph.order()[4:])
+    assert predict(graph, groups, ["a", "b"], costs, 1).latency_s == pytest.approx(5.0)
+    assert predict(graph, groups, ["a", "b"], costs, 4).latency_s == pytest.approx(8.0)
+
+
+def test_stages_of_one_worker_do_not_overlap() -> None:
+    graph = vgg()
+    costs = Costs(operator_s={"conv1": 4.0, "conv2": 4.0}, steps=4, hop=FREE)
+    groups = (graph.order()[:4], graph.order()[4:])
+    assert predict(graph, groups, ["a", "a"], costs, 1).latency_s == pytest.approx(8.0)
+
+
+def test_every_frame_pays_for_entering_a_program() -> None:
+    graph = vgg()
+    costs = Costs(operator_s={"conv1": 1.0}, call_s=0.25, steps=4, hop=FREE)
+    groups = cut(graph, "model")
+    whole, single = (predict(graph, groups, ["w"], costs, size).latency_s for size in (4, 1))
+    assert single - whole == pytest.approx(3 * 0.25)
+
+
+def test_hops_between_workers_are_paid_by_the_byte() -> None:
+    graph = vgg()
+    groups = (graph.order()[:2], graph.order()[2:])  # conv1's floats cross: 4 × 8 × 8 × 4 B
+    cheap, dear = (
+        predict(graph, groups, ["a", "b"], Costs(steps=1, hop=Hop(frame_s=0, byte_s=rate, local_s=0)), 1).latency_s
+        for rate in (0.0, 1.0)
+    )
+    entering, leaving = 64 * 4, 10 * 4
+    assert dear - cheap == pytest.approx(1024 + entering + leaving)
+
+
+@given(graphs(), st.integers(1, 3), st.integers(1, 6))
+def test_a_request_takes_at_least_its_slowest_stage_and_at_most_all_of_them(
+    graph: Graph, workers: int, frame_steps: int
+) -> None:
+    groups = atoms(graph)
+    placed = [f"w{i % workers}" for i in range(len(groups))]
+    costs = Costs(operator_s=dict.fromkeys(graph.order(), 1.0), steps=6, hop=FREE)
+    times = [costs.block_s(group, 1) for group in groups]
+    latency_s = predict(graph, groups, placed, costs, frame_steps).latency_s
+    assert max(times) - 1e-9 <= latency_s <= sum(times) + 1e-9
