@@ -1,8 +1,8 @@
 # make demo    serve the zoo's digits models operator by operator, and ask them (sets everything up first)
 # make test    every test that needs no other framework
 # make check   linters, types, import floors and the fast tests: what to run before a commit
-# make parity  the tests against SpikingJelly, snnTorch, Norse and sinabs, in an environment of their own
-# make bench   the benchmarks, written to benchmarks/results
+# make parity  the tests against SpikingJelly, snnTorch, Norse and sinabs, in two environments of their own
+# make bench   the benchmarks, written to benchmarks/results; against other frameworks in the parity environment
 # make clean   remove what make made
 
 PYTHON ?= python3
@@ -32,15 +32,18 @@ lint: $(VENV)/.dev
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 
-parity: $(PARITY)/.parity
-	$(PARITY)/bin/pytest -m parity
+parity: $(PARITY)-1/.installed $(PARITY)-2/.installed
+	$(PARITY)-1/bin/pytest -m parity tests/parity
+	$(PARITY)-2/bin/pytest -m parity tests/parity
 
-bench: $(VENV)/.dev
+bench: $(PARITY)-2/.installed
 	mkdir -p benchmarks/results
-	for name in split gateway; do $(VENV)/bin/synfire bench $$name --json benchmarks/results/$$name.json || exit 1; done
+	for name in frameworks split gateway; do \
+		$(PARITY)-2/bin/synfire bench $$name --json benchmarks/results/$$name.json || exit 1; \
+	done
 
 clean:
-	rm -rf $(VENV) $(PARITY) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	rm -rf $(VENV) $(PARITY)-1 $(PARITY)-2 .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
 	find src tests training -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/bin/python:
@@ -58,11 +61,15 @@ $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
 	$(VENV)/bin/python $(PIP) --editable '.[test,lint]'
 	touch $@ $(VENV)/.demo
 
-# torch comes first and alone; whatever depends on it must not bring another one.
-$(PARITY)/.parity: pyproject.toml tests/parity/requirements.txt
-	echo "installing the parity environment into $(PARITY)"
-	$(PYTHON) -m venv $(PARITY)
-	$(PARITY)/bin/python $(PIP) torch==2.13.0
-	$(PARITY)/bin/python $(PIP) --editable '.[test]'
-	$(PARITY)/bin/python $(PIP) --no-deps --requirement tests/parity/requirements.txt
+# SpikingJelly's two generations need an environment each. torch comes first and alone: whatever depends on it is installed
+# without its dependencies, which would bring another torch.
+$(PARITY)-1/.installed: tests/parity/requirements-spikingjelly-0.0.0.0.14.txt pyproject.toml
+$(PARITY)-2/.installed: tests/parity/requirements-spikingjelly-2.txt tests/parity/requirements-nir.txt pyproject.toml
+
+$(PARITY)-1/.installed $(PARITY)-2/.installed:
+	echo "installing the frameworks to compare with into $(@D)"
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python $(PIP) torch==2.13.0
+	$(@D)/bin/python $(PIP) --editable '.[test]'
+	for file in $(filter %.txt,$^); do $(@D)/bin/python $(PIP) --no-deps --requirement $$file || exit 1; done
 	touch $@

@@ -52,6 +52,6 @@ RECIPES: dict[str, Recipe] = {
     "sgnn-cora": Recipe(
         "cora", "bernoulli", steps=32, epochs=100, rate=1e-2, batch=140, weight_decay=5e-2, dropout=0.7
     ),
-    "svgg-mnist-parity": Recipe("mnist-parity", "constant", steps=4, epochs=2, rate=1e-2, batch=128, base="svgg-mnist"),
-    "svgg-mnist-size": Recipe("mnist-size", "constant", steps=4, epochs=2, rate=1e-2, batch=128, base="svgg-mnist"),
+    "svgg-mnist-parity": Recipe("mnist-parity", "constant", steps=4, epochs=6, rate=1e-2, batch=128, base="svgg-mnist"),
+    "svgg-mnist-size": Recipe("mnist-size", "constant", steps=4, epochs=6, rate=1e-2, batch=128, base="svgg-mnist"),
 }

@@ -93,17 +93,14 @@ def command(arguments: argparse.Namespace) -> str:
 
 
 def fit(net: nn.Module, dataset: Dataset, recipe: Recipe, out: Path) -> None:
-    trained = net
     if recipe.base:
-        trained = freeze(net, out / f"{recipe.base}.safetensors")
-    parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, lr=recipe.rate, weight_decay=recipe.weight_decay)
+        net, dataset, recipe = readout_only(net, dataset, recipe, out)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=recipe.rate, weight_decay=recipe.weight_decay)
     batches = math.ceil(len(dataset.train) / recipe.batch)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.rate, recipe.epochs * batches)
     for epoch in range(recipe.epochs):
         started = time.monotonic()
-        net.eval()
-        trained.train()
+        net.train()
         loss_sum = 0.0
         for chosen in torch.randperm(len(dataset.train)).split(recipe.batch):
             x = dataset.train.x[chosen]
@@ -137,13 +134,26 @@ def fused(net: nn.Module) -> Iterator[None]:
             del module.forward
 
 
-def freeze(net: nn.Module, weights: Path) -> nn.Module:
-    """Load a trained backbone, batch statistics included, and leave only the readout to train."""
-    backbone = {key: value for key, value in load_file(weights).items() if not key.startswith("head.")}
-    net.load_state_dict(backbone, strict=False)
-    net.requires_grad_(False)
-    head = net.get_submodule("head")
-    return head.requires_grad_(True)
+@torch.no_grad()
+def readout_only(net: nn.Module, dataset: Dataset, recipe: Recipe, out: Path) -> tuple[nn.Module, Dataset, Recipe]:
+    """Load a trained backbone, and hand back the readout with the backbone's spikes as its data set.
+
+    The backbone, batch statistics included, is not touched: it runs once over the data, and only the readout is trained.
+    """
+    weights = load_file(out / f"{recipe.base}.safetensors")
+    net.load_state_dict({key: value for key, value in weights.items() if not key.startswith("head.")}, strict=False)
+    net.eval()
+    *backbone, head = net.children()
+    through = nn.Sequential(*backbone)
+
+    def spikes(part: Samples) -> Samples:
+        batches = []
+        for x in part.x.split(250):
+            functional.reset_net(through)
+            batches.append(through(encode(x, recipe)).transpose(0, 1))
+        return Samples(torch.cat(batches), part.y)
+
+    return head, Dataset(spikes(dataset.train), spikes(dataset.test)), replace(recipe, encoding="frames")
 
 
 def stored(net: nn.Module) -> dict[str, Tensor]:

@@ -9,6 +9,8 @@ import httpx
 import numpy as np
 import pytest
 import tritonclient.http as triton
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from tritonclient.utils import InferenceServerException
 
 from synfire.graph import reference
@@ -226,6 +228,20 @@ def test_a_binary_body_is_checked_to_the_byte(http, length, cut, said):
     answer = http.post("/v2/models/snn/infer", content=body[: len(body) - cut], headers=headers)
     assert answer.status_code == 400
     assert said in answer.json()["error"]
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_damaged_body_is_the_callers_fault_and_no_one_elses(http, data):
+    body, right = build_infer_request({"x": X})
+    at = data.draw(st.integers(0, len(body)))
+    cut = data.draw(st.integers(at, len(body)))
+    damaged = body[:at] + data.draw(st.binary(max_size=8)) + body[cut:]
+    length = data.draw(st.sampled_from([right, at, len(damaged), 0]))
+    headers = {"Inference-Header-Content-Length": str(length)}
+    answer = http.post("/v2/models/snn/infer", content=damaged, headers=headers)
+    assert answer.status_code in (200, 400), answer.text
+    assert answer.status_code == 200 or list(answer.json()) == ["error"]
 
 
 def test_wrong_paths_and_methods_say_what_there_is(http):

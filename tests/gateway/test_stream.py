@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import socket
+from contextlib import ExitStack
 
+import grpc
 import httpx
 import numpy as np
 import pytest
 
 from synfire.base.errors import TemporaryError
 from synfire.gateway.call import Part
+from synfire.gateway.echo import EchoRoute
+from synfire.gateway.limits import Limits
+from synfire.gateway.proto import SERVICE, message
 from synfire.graph import reference
+from synfire.wire.oip import HEADER_LENGTH, build_infer_request
 
 
 def body(x: np.ndarray, **more) -> dict:
@@ -64,6 +72,43 @@ def test_an_error_after_the_first_part_is_an_event(serving, routes):
     found = events(answer.text)
     assert [name for name, _ in found] == ["part", "error"]
     assert found[-1][1] == {"error": "a worker was lost; try again"}
+
+
+class Flood(EchoRoute):
+    """Answers without end."""
+
+    async def answer(self, call):
+        while True:
+            yield Part({"y": call.inputs["x"]}, steps=1)
+            await asyncio.sleep(0)
+
+
+async def until(holds):
+    while not holds():
+        await asyncio.sleep(0.001)
+
+
+@pytest.mark.parametrize("protocol", ["http", "grpc"])
+def test_a_caller_who_does_not_read_is_cut_off(serving, protocol):
+    x = np.random.default_rng(1).random((8, 3, 32, 32), np.float32)
+    with serving({"m": Flood()}, Limits(body_timeout_s=0.3)) as here:
+        gate = here.plane.model("m").gate
+        with ExitStack() as stack:
+            if protocol == "http":
+                caller = stack.enter_context(socket.create_connection(("127.0.0.1", here.port)))
+                content, length = build_infer_request({"x": x})
+                head = f"POST /v2/models/m/infer_stream HTTP/1.1\r\nHost: x\r\n{HEADER_LENGTH}: {length}\r\n"
+                caller.sendall(f"{head}Content-Length: {len(content)}\r\n\r\n".encode() + content)
+            else:
+                channel = stack.enter_context(grpc.insecure_channel(here.addresses.grpc))
+                takes, gives = message("ModelInferRequest"), message("ModelStreamInferResponse")
+                ask = channel.stream_stream(f"/{SERVICE}/ModelStreamInfer", takes.SerializeToString, gives.FromString)
+                tensor = {"name": "x", "datatype": "FP32", "shape": x.shape}
+                answers = ask(iter([takes(model_name="m", inputs=[tensor], raw_input_contents=[x.tobytes()])]))
+                assert next(answers).infer_response.model_name == "m"
+            here.do(until(lambda: gate.accepted == 1)).result(20)
+            here.do(until(lambda: gate.accepted == 0)).result(20)
+        assert here.plane.model("m").statistics.outcomes["cancelled"] == 1
 
 
 def test_a_caller_who_leaves_cancels_the_call(serving, routes):

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.parity
 pytest.importorskip("spikingjelly", reason="needs the parity environment: torch and SpikingJelly")
 
 import torch  # noqa: E402
-from spikingjelly.activation_based import layer, neuron  # noqa: E402
+from spikingjelly.activation_based import encoding, layer, neuron  # noqa: E402
 from torch import nn  # noqa: E402
 
 from synfire.base.errors import LossyImport, UserError  # noqa: E402
@@ -98,6 +98,7 @@ def test_an_error_of_the_forward_itself_is_told_as_such() -> None:
         (lambda: layer.SynapseFilter(step_mode="m"), ["SynapseFilter '1'"]),
         (lambda: nn.ReLU(), ["ReLU '1'", "no operator"]),
         (lambda: nn.LSTM(4, 4), ["LSTM '1'"]),
+        (lambda: encoding.PoissonEncoder(step_mode="m"), ["PoissonEncoder '1'", "encoder='bernoulli'"]),
         (lambda: layer.GroupNorm(2, 4, step_mode="m"), ["the call of group_norm", "module '1'"]),
         (lambda: neuron.LIFNode(step_mode="s"), ["LIFNode '1' is in single-step mode", "set_step_mode(net, 'm')"]),
         (lambda: nn.Conv1d(4, 4, 1), ["Conv1d '1'", "whose time it would not see"]),

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from graphs import vgg
+from planned_graphs import vgg
 
 from synfire.base.errors import UserError
 from synfire.ops import Kind, Signal

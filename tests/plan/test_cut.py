@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import pytest
-from graphs import chain, graphs, linear, recurrent, residual, vgg
 from hypothesis import given
+from planned_graphs import chain, graphs, linear, recurrent, residual, vgg
 
 from synfire.base.errors import UnknownName, UserError
 from synfire.graph import Graph, Synapse

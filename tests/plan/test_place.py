@@ -3,9 +3,9 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from graphs import graphs, vgg
 from hypothesis import given
 from hypothesis import strategies as st
+from planned_graphs import graphs, vgg
 
 from synfire.base.errors import UserError
 from synfire.graph import Graph

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from graphs import graphs, recurrent, residual, vgg
 from hypothesis import given
 from hypothesis import strategies as st
+from planned_graphs import graphs, recurrent, residual, vgg
 
 from synfire.base.errors import UnknownName, UserError
 from synfire.graph import Graph

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import pytest
-from graphs import graphs, vgg
 from hypothesis import given
 from hypothesis import strategies as st
+from planned_graphs import graphs, vgg
 
 from synfire.graph import Graph
 from synfire.plan import Costs, Hop, atoms, cut, predict

@@ -89,13 +89,8 @@ def test_http_link_conforms(echo_service):
             self._inputs, self._outputs = {"x": exact}, {"x": exact}
             return super().infer(arrays, steps)
 
-    class InTurn(HttpLink):
-        def __init__(self, service):
-            super().__init__(service)
-            self._threads._max_workers = 1
-
     def make():
-        link = InTurn(AnyService(echo_service.url, {"x": signal[Kind.VALUE]}, {"x": signal[Kind.VALUE]}))
+        link = HttpLink(AnyService(echo_service.url, {}, {}), in_flight=1)
         return Pair(link, link)
 
     check_link(make)
@@ -234,8 +229,12 @@ def test_nobody_listening_is_temporary(tmp_path):
 def test_refused_tcp_connection_is_told_at_the_latest_when_sending():
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    with pytest.raises(TemporaryError, match="try again when it is back"):
+
+    def send_until_it_fails():
         link = connect(f"tcp://127.0.0.1:{port}", "w0")
         for _ in range(10_000):
             link.send(Packet(Cancel("r")))
             link.flush()
+
+    with pytest.raises(TemporaryError, match="try again when it is back"):
+        send_until_it_fails()

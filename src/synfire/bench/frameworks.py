@@ -15,6 +15,7 @@ from synfire.bench.benchmark import BENCHMARKS, Benchmark, Progress, Report, Set
 from synfire.engines.engine import ENGINES, Program
 from synfire.engines.measure import steps_of
 from synfire.graph import Graph, flatten
+from synfire.graph.passes import simplify
 from synfire.ops import Array, Encoder
 from synfire.plan import stage_graph
 from synfire.zoo import held_out_digits, inverts, load, names, picture_inputs, sample
@@ -71,7 +72,7 @@ def _require(*packages: str) -> None:
 def _cases(models: list[str]) -> Iterator[Case]:
     for model in models:
         for batch in BATCHES:
-            yield _case(model, flatten(load(model)), batch)
+            yield _case(model, simplify(flatten(load(model))), batch)
 
 
 def _case(model: str, graph: Graph, batch: int) -> Case:

@@ -16,6 +16,7 @@ from synfire.deploy.planning import ENGINE
 from synfire.engines.engine import ENGINES
 from synfire.engines.measure import steps_of
 from synfire.graph import Graph, flatten
+from synfire.graph.passes import simplify
 from synfire.ops import Array, Clock, Signal
 from synfire.wire.client import Client, batch_first
 from synfire.zoo import find, held_out_digits, inverts, picture_inputs
@@ -46,7 +47,7 @@ def infer(
     if (file is None) == (digit is None):
         raise UserError("say what to send: either --input FILE or --digit N")
     if url is None:
-        graph = flatten(find(model).graph)
+        graph = simplify(flatten(find(model).graph))
         inputs, truth = _inputs(graph.inputs, file, digit, inverts(graph))
         outputs: Mapping[str, Array] = run_here(graph, inputs)
         labels = list(graph.metadata.get("labels", ()))

@@ -82,7 +82,8 @@ def _record(planned: tuple[Planned, ...], running: Serving) -> runs.Run:
         pid=os.getpid(),
         born=runs.born(os.getpid()),
         workers=tuple(
-            runs.RunWorker(name, worker.process.pid, worker.http) for name, worker in running.deployment.workers.items()
+            runs.RunWorker(name, worker.process.pid, worker.http)
+            for name, worker in sorted(running.deployment.workers.items())
         ),
         models=tuple(runs.RunModel(each.model.name, each.model.source, each.plan.to_json()) for each in planned),
     )

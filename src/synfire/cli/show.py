@@ -40,7 +40,7 @@ def show(
     graph = flatten(found.graph)
     if svg is not None:
         (planned,) = plan_models([found], granularity, workers)
-        _write(svg, picture(graph, planned.plan))
+        _write(svg, picture(planned.graph, planned.plan))
     if as_json:
         print_json(
             {"model": found.name, "source": found.source, **description(graph), "svg": str(svg) if svg else None}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from synfire.engines.engine import ENGINES
 from synfire.engines.measure import measured
 from synfire.graph import Graph, flatten
-from synfire.graph.passes import remove_dead
+from synfire.graph.passes import simplify
 from synfire.plan import Costs, Demand, Plan, plan_all, rooms
 from synfire.plan.costs import parse_bytes
 from synfire.zoo import Model, sample
@@ -31,7 +31,7 @@ def plan_models(
 ) -> tuple[Planned, ...]:
     """Measure each model's operators on this machine (or recall it) and place all models on `workers` workers."""
     places = rooms(workers, parse_bytes(memory) if memory else None)
-    graphs = [remove_dead(flatten(model.graph)) for model in models]
+    graphs = [simplify(flatten(model.graph)) for model in models]
     costs = [measured(graph, ENGINES[ENGINE](), sample(graph)) for graph in graphs]
     demands = [
         Demand(model.name, graph, cost, granularity, engine=ENGINE)

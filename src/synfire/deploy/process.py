@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -43,6 +44,7 @@ class WorkerProcess:
         self._process = process
         self._lifeline = lifeline
         self._tail: deque[str] = deque(maxlen=_TAIL_LINES)
+        self._descriptor = os.pidfd_open(process.pid)  # signals and waiting can then never meet another process
         self._end = asyncio.create_task(self._watch(), name=f"worker process {name}")
 
     @classmethod
@@ -112,7 +114,7 @@ class WorkerProcess:
 
     def terminate(self) -> None:
         """Ask the process to drain and leave."""
-        self._process.terminate()
+        self._signal(signal.SIGTERM)
 
     async def end(self, grace_s: float) -> int:
         """Wait for the process to leave; kill it, by its id, when it is still there after `grace_s`."""
@@ -120,7 +122,7 @@ class WorkerProcess:
             return await asyncio.wait_for(self.exited(), grace_s)
         except TimeoutError:
             LOGGER.warning("worker %s did not leave within %s s and is killed", self.name, grace_s)
-            self._process.kill()
+            self._signal(signal.SIGKILL)
             return await self.exited()
         finally:
             self._lifeline.close()
@@ -138,14 +140,18 @@ class WorkerProcess:
         """Read standard error until the process closes it, then wait for its end."""
         await self._read_stderr()
         loop, ended = asyncio.get_running_loop(), asyncio.Event()
-        descriptor = os.pidfd_open(self._process.pid)
+        loop.add_reader(self._descriptor, ended.set)
         try:
-            loop.add_reader(descriptor, ended.set)
             await ended.wait()
         finally:
-            loop.remove_reader(descriptor)
-            os.close(descriptor)
+            loop.remove_reader(self._descriptor)
+            os.close(self._descriptor)
         return self._process.wait()
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self.running:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._descriptor, number)
 
     async def _read_stderr(self) -> None:
         reader = asyncio.StreamReader()

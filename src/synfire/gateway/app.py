@@ -2,11 +2,138 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Any
+
+from synfire.base.log import LOGGER
 from synfire.gateway.api import endpoints_of
+from synfire.gateway.body import Gone, read_body
 from synfire.gateway.dataplane import DataPlane
-from synfire.gateway.http import App, Router
+from synfire.gateway.http import HttpRequest, HttpResponse, Message, Receive, Router, Send, error_response
+from synfire.gateway.limits import Limits
+from synfire.gateway.status import is_ours
+
+WATCH_S = 0.05
+"""How long a call runs before the gateway looks whether its caller is still there."""
 
 
 def build_app(plane: DataPlane) -> App:
     """The application that any ASGI server can run; `synfire.gateway.server` runs it with gRPC beside it."""
     return App(Router(endpoints_of(plane)), plane.limits)
+
+
+class App:
+    """The ASGI application over a router: reads bodies within the limits, answers every error as `{"error": "text"}`."""
+
+    def __init__(self, router: Router, limits: Limits) -> None:
+        self._router = router
+        self._limits = limits
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            raise NotImplementedError(f"the gateway does not speak {scope['type']}")
+        try:
+            response = await self._answer(scope, receive)
+        except Gone:
+            return
+        if response.chunks is None:
+            await _send_whole(response, send, scope["method"] == "HEAD")
+        else:
+            await _send_chunks(response, response.chunks, receive, _Patient(send, self._limits.body_timeout_s))
+
+    async def _answer(self, scope: Message, receive: Receive) -> HttpResponse:
+        try:
+            # The raw path keeps %2F apart from a slash.
+            endpoint, parameters = self._router.find(scope["method"], scope["raw_path"].decode("latin-1"))
+            headers = dict(scope["headers"])
+            body = await read_body(headers, receive, self._limits)
+            with _Watch(receive):
+                return await endpoint.handle(HttpRequest(parameters, headers, body))
+        except Gone:
+            raise
+        except Exception as error:
+            if is_ours(error):
+                LOGGER.error("%s %s failed", scope["method"], scope["path"], exc_info=error)
+            return error_response(error)
+
+
+class _Watch:
+    """Cancels the block once its caller has gone. Looks from `WATCH_S` on only: most calls are answered by then."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._gone = False
+        self._watching: asyncio.Task[None] | None = None
+
+    def __enter__(self) -> None:
+        self._task = asyncio.current_task()
+        self._timer = asyncio.get_running_loop().call_later(WATCH_S, self._begin)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        self._timer.cancel()
+        if self._watching is not None:
+            self._watching.cancel()
+        if self._gone and kind is not None and self._task is not None:
+            self._task.uncancel()
+            raise Gone from error
+
+    def _begin(self) -> None:
+        self._watching = asyncio.ensure_future(self._watch())
+
+    async def _watch(self) -> None:
+        await _until_gone(self._receive)
+        self._gone = True
+        if self._task is not None:
+            self._task.cancel()
+
+
+class _Patient:
+    """Sends; gives up, by cutting the connection, on a caller who does not read. Its call would hold a place for ever."""
+
+    def __init__(self, send: Send, timeout_s: float) -> None:
+        self._send = send
+        self._timeout_s = timeout_s
+
+    async def __call__(self, message: Message) -> None:
+        async with asyncio.timeout(self._timeout_s):
+            await self._send(message)
+
+
+async def _send_whole(response: HttpResponse, send: Send, head_only: bool) -> None:
+    start = _start(response)
+    start["headers"].append((b"content-length", str(len(response.body)).encode()))
+    await send(start)
+    await send({"type": "http.response.body", "body": b"" if head_only else response.body})
+
+
+async def _send_chunks(response: HttpResponse, chunks: AsyncIterator[bytes], receive: Receive, send: Send) -> None:
+    """Send chunks until they end or the caller leaves; then close them, so that their call is cancelled."""
+    sending = asyncio.ensure_future(_send_all(response, chunks, send))
+    leaving = asyncio.ensure_future(_until_gone(receive))
+    try:
+        await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        leaving.cancel()
+        if not sending.done():
+            sending.cancel()
+        await asyncio.gather(sending, leaving, return_exceptions=True)
+
+
+async def _send_all(response: HttpResponse, chunks: Any, send: Send) -> None:
+    async with aclosing(chunks):
+        await send(_start(response))
+        async for chunk in chunks:
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+
+async def _until_gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _start(response: HttpResponse) -> Message:
+    headers = [(b"content-type", response.content_type.encode()), *response.headers]
+    return {"type": "http.response.start", "status": response.status, "headers": headers}

@@ -16,7 +16,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     body_bytes: int = 64 * 2**20
     """Longest request, as HTTP body, after decompression, or as gRPC message: 64 MiB hold a second of raw events."""
     body_timeout_s: float = 30.0
-    """How long a caller may take to send its body; slower ones would keep a connection for nothing."""
+    """How long a caller may take to send its body, or to read a part of a streamed answer; then it is cut off."""
     batch: int = 256
     """Samples per request: more gain no throughput, and make others wait."""
     steps: int = 16384

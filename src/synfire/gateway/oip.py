@@ -36,7 +36,7 @@ FINAL = "triton_final_response"
 
 _LONGEST_US = 10**15  # thirty years: any whole number may come, and not all of them fit into a float
 
-_KNOWN: Mapping[str, Any] = {
+REQUEST_PARAMETERS: Mapping[str, Any] = {
     "sequence_id": (int, str),
     "sequence_start": bool,
     "sequence_end": bool,
@@ -45,6 +45,7 @@ _KNOWN: Mapping[str, Any] = {
     STEP_BY_STEP: bool,
     "triton_enable_empty_final_response": bool,
 }
+"""What a request's `parameters` may hold, and of which types. Others would be ignored, so they are refused."""
 
 
 class TensorMetadata(msgspec.Struct):
@@ -229,11 +230,11 @@ def _config(tensor: TensorMetadata) -> ConfigTensor:
 
 def _checked(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
     for name, value in parameters.items():
-        if name not in _KNOWN:
+        if name not in REQUEST_PARAMETERS:
             raise UserError(
-                f"request parameter {name!r} has no effect here, so leave it out; those with one are {sorted(_KNOWN)}"
+                f"request parameter {name!r} has no effect here, so leave it out; those with one are {sorted(REQUEST_PARAMETERS)}"
             )
-        wanted = _KNOWN[name]
+        wanted = REQUEST_PARAMETERS[name]
         if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
             raise UserError(f"request parameter {name!r} is {value!r}; it takes {_WORDS[wanted]}")
     return parameters

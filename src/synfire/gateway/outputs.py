@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -47,8 +47,3 @@ def caller_shape(signal: Signal, output: bool) -> list[int]:
     batch = 1 if -1 in signal.shape else -1
     steps = [-1] if signal.clock is Clock.STEP or (signal.timed and not output) else []
     return [batch, *steps, *signal.shape]
-
-
-def shapes(signals: Mapping[str, Signal], output: bool) -> dict[str, list[int]]:
-    """`caller_shape` of each signal, by name."""
-    return {name: caller_shape(signal, output) for name, signal in signals.items()}

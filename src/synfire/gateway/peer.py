@@ -33,6 +33,8 @@ from synfire.wire.messages import (
 )
 from synfire.wire.stream import Packet
 
+_GREETING_S = 10.0
+
 
 class Inbox:
     """What comes back for one call, from all workers, in the order of arrival: frames, then perhaps one error."""
@@ -105,8 +107,12 @@ class WorkerPeer:
         """
         peer = cls(name, connect(address, f"worker {name}", limits), deployment)
         peer._loop.add_reader(peer._link.fileno(), peer._on_readable)
-        peer.send(Packet(Hello(PROTOCOL, deployment, who)))
-        await peer._greeted
+        peer.send(Packet(Hello(PROTOCOL, deployment, who, gateway=True)))
+        try:
+            await asyncio.wait_for(peer._greeted, _GREETING_S)
+        except TimeoutError:
+            peer.close()
+            raise TemporaryError(f"worker {name} at {address} does not greet; is it a synfire worker?") from None
         return peer
 
     @property

@@ -31,11 +31,15 @@ class Message(msgspec.Struct, frozen=True, array_like=True, tag=True):
 
 
 class Hello(Message, frozen=True):
-    """The first message of both sides. `deployment` keeps strangers apart, `who` is unique within it."""
+    """The first message of both sides. `deployment` keeps strangers apart, `who` is unique within it.
+
+    A `gateway` sends requests of its own and waits for their answers; a worker only passes frames on.
+    """
 
     protocol: int
     deployment: str
     who: str
+    gateway: bool = False
 
 
 class Frame(Message, frozen=True):

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from synfire.base.errors import UserError
+from synfire.base.errors import SynfireError, TemporaryError, UserError
 from synfire.ops import Array
 from synfire.wire.codec import decode, encode
 from synfire.wire.messages import PROTOCOL, AnyMessage, Frame
@@ -37,7 +37,7 @@ class Packet:
     message: AnyMessage
     arrays: Mapping[str, Array] = field(default_factory=dict)
     raw: Buffer = b""
-    fault: UserError | None = None
+    fault: SynfireError | None = None
 
 
 def pack(packet: Packet) -> tuple[list[Buffer], int]:
@@ -116,6 +116,10 @@ class Reader:
                 return Packet(message, self._arrays(message, view[body:end]))
             except UserError as error:
                 return Packet(message, fault=error)
+            except MemoryError:
+                return Packet(
+                    message, fault=TemporaryError("no memory for a frame; send a smaller batch, or try again")
+                )
         return Packet(message, raw=view[body:end])
 
     def _arrays(self, frame: Frame, payload: memoryview) -> dict[str, Array]:

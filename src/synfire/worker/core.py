@@ -222,7 +222,10 @@ class Core:
                 self._leave(visit)
             else:
                 self._queue(visit)
-            self._emit(visit, block, outcome.outputs, now_s)
+            try:
+                self._emit(visit, block, outcome.outputs, now_s)
+            except Exception as error:  # an engine that does not give what it promised
+                self.fail(visit.request.id, visit.request.origin, _in_stage(error, job.stage))
             if not visit.request.visits:
                 self.requests.pop(visit.request.id, None)
 
@@ -356,8 +359,8 @@ class Core:
             try:
                 self._begin(visit)
                 visits.append(visit)
-            except SynfireError as error:
-                self.fail(visit.request.id, visit.request.origin, error)
+            except Exception as error:  # the session's, or the engine's
+                self.fail(visit.request.id, visit.request.origin, _in_stage(error, visit.stage))
         if not visits:
             return None
         blocks = tuple(block for block in (visit.block() for visit in visits) if block is not None)

@@ -122,9 +122,11 @@ class StageCalls:
         try:
             self._worker.post(lambda: self._worker.take_in(Packet(frame, inputs)))
             return await self._gather(stage, queue)
+        except BaseException:
+            self._worker.post(lambda: self._worker.core.cancel(request))
+            raise
         finally:
             del self._waiting[request]
-            self._worker.post(lambda: self._worker.core.cancel(request))
 
     async def _gather(self, stage: Stage, queue: asyncio.Queue[Packet]) -> dict[str, Array]:
         packets: list[Packet] = []

@@ -287,10 +287,12 @@ class Worker:
         except UserError as error:
             self._send(peer, Packet(Failure("", *error_words(error))))
             raise
-        peer.who = peer.link.peer = hello.who
-        if not peer.address:
+        peer.who = hello.who
+        peer.link.peer = f"{'gateway' if hello.gateway else 'worker'} {hello.who}"
+        if hello.gateway:
             self._origins[hello.who] = peer
             if self.draining:
+                self._awaiting_drain.add(peer)
                 self._send(peer, Packet(Draining(self.name)))
 
     def _lost(self, peer: Peer, error: SynfireError) -> None:

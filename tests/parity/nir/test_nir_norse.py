@@ -13,8 +13,8 @@ from synfire.ops.cuba_lif import CubaLIF
 from synfire.ops.leaky_integrator import LeakyIntegrator
 
 pytestmark = pytest.mark.parity
-torch = pytest.importorskip("torch", reason="the parity environment is not installed (tests/parity/requirements.txt)")
-norse = pytest.importorskip("norse.torch", reason="Norse is not installed (tests/parity/requirements.txt)")
+torch = pytest.importorskip("torch", reason="the parity environment is not installed (tests/parity/requirements-nir.txt)")
+norse = pytest.importorskip("norse.torch", reason="Norse is not installed (tests/parity/requirements-nir.txt)")
 
 DT_S = 1e-3
 
@@ -179,3 +179,13 @@ def test_what_norse_drops_is_a_loss_to_be_named(tmp_path):
     np.testing.assert_array_equal(trace(dropped, {"input": x}).emitted["n"], theirs[1])
     kept = imported(graph, tmp_path, "euler", DT_S)
     assert run(kept, {"input": x})["output"].sum() < theirs[1].sum(), "the reset potential matters"
+
+
+def test_norse_writes_time_constants_that_it_does_not_read_back(tmp_path):
+    """A defect of Norse 1.1.0: its export multiplies τ by dt, its import does not divide; ours reads what the file says."""
+    cell = norse.LIFBoxCell(norse.LIFBoxParameters(*(torch.full((4,), value) for value in (100.0, 0.0, 1.0))), dt=DT_S)
+    exported = norse.to_nir(torch.nn.Sequential(torch.nn.Linear(4, 4), cell), torch.zeros(1, 4), dt=DT_S)
+    (node,) = (each for each in exported.nodes.values() if isinstance(each, nir.LIF))
+    np.testing.assert_allclose(node.tau, DT_S / 100, rtol=1e-6)
+    graph = chain((4,), (4,), n=nir.LIF(tau=full(4, 0.01), r=full(4, 1), v_leak=full(4, 0), v_threshold=full(4, 1)))
+    assert imported(graph, tmp_path, "norse", DT_S).operator("n").rate == pytest.approx(0.1)

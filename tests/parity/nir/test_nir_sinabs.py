@@ -16,8 +16,8 @@ from synfire.ops.cuba_lif import CubaLIF
 from synfire.ops.signal import Signal
 
 pytestmark = pytest.mark.parity
-torch = pytest.importorskip("torch", reason="the parity environment is not installed (tests/parity/requirements.txt)")
-sinabs = pytest.importorskip("sinabs.layers", reason="sinabs is not installed (tests/parity/requirements.txt)")
+torch = pytest.importorskip("torch", reason="the parity environment is not installed (tests/parity/requirements-nir.txt)")
+sinabs = pytest.importorskip("sinabs.layers", reason="sinabs is not installed (tests/parity/requirements-nir.txt)")
 
 EPSILON = 1e-4
 
@@ -222,3 +222,30 @@ def test_what_sinabs_leaves_out_is_a_loss_to_be_named(tmp_path):
         imported(graph, tmp_path, "sinabs", 1e-3)
     with pytest.raises(UserError, match="dt_s"):
         read_nir(tmp_path / "graph.nir", discretisation="sinabs")
+
+
+def test_an_exported_network_gives_its_own_counts(tmp_path):
+    from sinabs.nir import to_nir
+
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(
+        torch.nn.Conv2d(2, 3, 3), sinabs.IAFSqueeze(batch_size=2, min_v_mem=-1.0), sinabs.SumPool2d(2),
+        torch.nn.Flatten(), torch.nn.Linear(27, 5), sinabs.IAFSqueeze(batch_size=2, min_v_mem=-1.0),
+    )  # fmt: skip
+    x = Weights(1, exact=True).spikes(30, 2, 2, 8, 8)
+    flat = torch.from_numpy(np.ascontiguousarray(x.swapaxes(0, 1)).reshape(60, 2, 8, 8))
+    with torch.no_grad():
+        network[0].weight.copy_(torch.round(network[0].weight * 64) / 16)
+        network[0].bias.copy_(torch.round(network[0].bias * 64) / 16)
+        network[4].weight.copy_(torch.round(network[4].weight * 64) / 16)
+        network[4].bias.copy_(torch.round(network[4].bias * 64) / 16)
+        exported = to_nir(network, flat)
+        exported.infer_types()  # without it the convolution has no input shape, and nir.write fails
+        nir.write(tmp_path / "exported.nir", exported)
+        for layer in (network[1], network[5]):
+            layer.reset_states()
+        theirs = network(flat).numpy().reshape(2, 30, 5).swapaxes(0, 1)
+    ours = read_nir(tmp_path / "exported.nir", discretisation="sinabs", dt_s=1e-3)
+    (output,) = run(ours, {next(iter(ours.inputs)): x}).values()
+    np.testing.assert_array_equal(output, theirs)
+    assert theirs.max() > 1

@@ -15,8 +15,8 @@ from synfire.graph.reference import trace
 from synfire.ops.discrete_lif import DiscreteLIF
 
 pytestmark = pytest.mark.parity
-torch = pytest.importorskip("torch", reason="the parity environment is not installed (tests/parity/requirements.txt)")
-snn = pytest.importorskip("snntorch", reason="snnTorch is not installed (tests/parity/requirements.txt)")
+torch = pytest.importorskip("torch", reason="the parity environment is not installed (tests/parity/requirements-nir.txt)")
+snn = pytest.importorskip("snntorch", reason="snnTorch is not installed (tests/parity/requirements-nir.txt)")
 
 DT_S = 1e-4
 """snnTorch's import and export have this time step written into them."""
@@ -218,3 +218,32 @@ def test_what_snntorch_leaves_out_is_a_loss_to_be_named(field, value, tmp_path):
     with pytest.raises(LossyImport, match=f"allow='{field}'"):
         imported(graph, tmp_path, "snntorch", DT_S)
     assert imported(graph, tmp_path, "snntorch", DT_S, allow=field).operator("n").kind == "DiscreteLIF"
+
+
+def leaky(beta, threshold, n):
+    return snn.Leaky(beta=torch.full((n,), beta), threshold=torch.full((n,), threshold), init_hidden=True)
+
+
+def test_an_exported_network_gives_its_own_spikes_once_its_reset_is_named(tmp_path):
+    """snnTorch's export writes neither its reset mechanism nor its delay into NIR, so whoever imports must say them. (A
+    beta whose 1 − beta is no power of two comes back from any NIR file with another last bit.)"""
+    from snntorch.export_nir import export_to_nir
+
+    torch.manual_seed(0)
+    layers = [
+        torch.nn.Linear(12, 10), leaky(0.75, 0.5, 10), torch.nn.Linear(10, 6), leaky(0.875, 0.25, 6),
+    ]  # fmt: skip
+    path = tmp_path / "exported.nir"
+    nir.write(path, export_to_nir(torch.nn.Sequential(*layers), torch.zeros(1, 12), ignore_dims=[0]))
+    choice = PRESETS["snntorch"].with_(reset="soft", reset_at="after_charge")
+    ours = read_nir(path, discretisation=choice, dt_s=DT_S)
+    x = Weights(0, exact=False).spikes(80, 4, 12, rate=0.5)
+    layers[1].reset_mem()
+    layers[3].reset_mem()
+    names = [name for name in ours.order() if ours.operator(name).kind == "DiscreteLIF"]
+    heard, network = listen({names[0]: layers[1], names[1]: layers[3]}), torch.nn.Sequential(*layers)
+    with torch.no_grad():
+        for frame in torch.from_numpy(x):
+            network(frame)
+    recorded = {name: (np.stack(i), np.stack([out.numpy() for out in o])) for name, (i, o) in heard.items()}
+    same_run(ours, x, recorded, exact=False)

@@ -36,6 +36,7 @@ from synfire.ops.reshape import Reshape
 
 
 def linear(context: Context, module: Any, name: str, x: Held) -> Held:
+    """Linear, over the last axis."""
     weight = numbers(context, under(name, "weight"), module.weight)
     operator = Linear(weight, _bias(context, module, name, len(weight)))
     if len(x.signal.shape) < 1:
@@ -46,6 +47,7 @@ def linear(context: Context, module: Any, name: str, x: Held) -> Held:
 
 
 def conv1d(context: Context, module: Any, name: str, x: Held) -> Held:
+    """Conv1d."""
     require_stateless(module, name, x, 2)
     (left, right) = _padding(module, name, 1)
     operator = Conv1d(
@@ -55,6 +57,7 @@ def conv1d(context: Context, module: Any, name: str, x: Held) -> Held:
 
 
 def conv2d(context: Context, module: Any, name: str, x: Held) -> Held:
+    """Conv2d."""
     require_stateless(module, name, x, 3)
     top, bottom, left, right = _padding(module, name, 2)
     operator = Conv2d(
@@ -86,6 +89,7 @@ def batch_norm(context: Context, module: Any, name: str, x: Held) -> Held:
 
 
 def max_pool(context: Context, module: Any, name: str, x: Held) -> Held:
+    """MaxPool1d and MaxPool2d."""
     if module.return_indices:
         raise UserError(
             f"{described(module, name)} returns indices, which synfire has no operator for; set return_indices=False"
@@ -98,6 +102,7 @@ def max_pool(context: Context, module: Any, name: str, x: Held) -> Held:
 
 
 def avg_pool(context: Context, module: Any, name: str, x: Held) -> Held:
+    """AvgPool1d and AvgPool2d."""
     n = 1 if isinstance(module, nn.AvgPool1d) else 2
     require_stateless(module, name, x, n + 1)
     divisor = getattr(module, "divisor_override", None)
@@ -107,12 +112,14 @@ def avg_pool(context: Context, module: Any, name: str, x: Held) -> Held:
 
 
 def adaptive_avg_pool(context: Context, module: Any, name: str, x: Held) -> Held:
+    """AdaptiveAvgPool1d and AdaptiveAvgPool2d."""
     n = 1 if isinstance(module, nn.AdaptiveAvgPool1d) else 2
     require_stateless(module, name, x, n + 1)
     return adaptive(context, name, x, n, module.output_size)
 
 
 def flatten(context: Context, module: Any, name: str, x: Held) -> Held:
+    """Flatten; in multi-step mode its axes count from the merged (time, batch)."""
     merged = step_mode(module) == "m"
     x = shapes.regrouped(x, *MERGED) if merged else x
     x = shapes.flatten(context.sketch, name, x, module.start_dim, module.end_dim)

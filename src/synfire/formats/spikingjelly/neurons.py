@@ -24,11 +24,13 @@ from synfire.ops.parametric_lif import ParametricLIF
 
 
 def if_node(context: Context, module: Any, name: str, x: Held) -> Held:
+    """IFNode."""
     _check(context, module, name, x)
     return context.sketch.add(name, IF(*_thresholds(module)), x)
 
 
 def lif_node(context: Context, module: Any, name: str, x: Held) -> Held:
+    """LIFNode."""
     _check(context, module, name, x)
     threshold, v_reset, reset = _thresholds(module)
     operator = LIF(float(module.tau), threshold, v_reset, bool(module.decay_input), reset)
@@ -47,6 +49,7 @@ def parametric_lif_node(context: Context, module: Any, name: str, x: Held) -> He
 
 
 def delay(context: Context, module: Any, name: str, x: Held) -> Held:
+    """Delay."""
     require_memory(module, name, x)
     require_once(context, module, name)
     return context.sketch.add(name, Delay(int(module.delay_steps)), x)

@@ -74,6 +74,16 @@ def regrouped(x: Held, *lead: str) -> Held:
     return x.with_lead(*lead)
 
 
+def sample_axes(x: Held, axes: tuple[int, ...]) -> tuple[int, ...]:
+    """Dimensions of the tensor as axes of one sample. Raises `UserError` when one is time or batch."""
+    inner = tuple(axis - len(x.lead) for axis in axes)
+    if min(inner) < 0:
+        raise UserError(
+            f"it works across the time or batch axis of a tensor {spelled(x)}; keep samples and steps apart"
+        )
+    return inner
+
+
 def _reshaped(sketch: Sketch, name: str, x: Held, body: tuple[int, ...]) -> Held:
     if body == x.signal.shape:
         return x

@@ -11,8 +11,9 @@ import torch
 from torch import fx, nn
 
 from synfire.base.errors import LossyImport, UserError
-from synfire.formats.spikingjelly import neurons
-from synfire.formats.spikingjelly.calls import FUNCTIONS, METHODS, Complement
+from synfire.formats.spikingjelly import arithmetic, neurons
+from synfire.formats.spikingjelly.arithmetic import Complement
+from synfire.formats.spikingjelly.calls import FUNCTIONS, METHODS
 from synfire.formats.spikingjelly.convert import Context, described
 from synfire.formats.spikingjelly.sketch import Held
 
@@ -73,7 +74,7 @@ class Tracer(fx.Tracer):  # type: ignore[misc]
             if isinstance(error, UserError):
                 raise
             raise UserError(f"{self._where()}: its forward cannot be followed: {error}; {_DOCS}") from error
-        output = self._unwrapped(root.output)
+        output = arithmetic.plain(self.context, "output", self._unwrapped(root.output))
         if not isinstance(output, Held):
             raise UserError("the net returns something else than one tensor; return the logits alone")
         return output
@@ -95,7 +96,7 @@ class Tracer(fx.Tracer):  # type: ignore[misc]
             if converter is None:
                 _check_traceable(module, path)
                 return forward(*args, **kwargs)
-            values = [self._unwrapped(each) for each in (*args, *kwargs.values())]
+            values = [arithmetic.plain(self.context, path, self._unwrapped(each)) for each in (*args, *kwargs.values())]
             with self._blamed(described(module, path), certain=True):
                 if not all(isinstance(each, Held) for each in values):
                     raise UserError("it is called with something else than tensors of the net; pass tensors only")
@@ -112,7 +113,10 @@ class Tracer(fx.Tracer):  # type: ignore[misc]
         with self._blamed(f"the call of {label}"):
             if call is None:
                 raise UserError(f"synfire has no operator for it; write it with a supported call or module, {_DOCS}")
-            output = call(self.context, self._name(label), *self._unwrapped(args), **self._unwrapped(kwargs))
+            name, given = self._name(label), self._unwrapped(args)
+            if call is not arithmetic.mul:
+                given = tuple(arithmetic.plain(self.context, name, each) for each in given)
+            output = call(self.context, name, *given, **self._unwrapped(kwargs))
         return self._wrapped(output, kind, target, args, kwargs)
 
     def _wrapped(self, value: Any, kind: str, target: Any, args: Any, kwargs: Any) -> Any:
@@ -188,6 +192,11 @@ class _Root(nn.Module):  # type: ignore[misc]
 def _check_traceable(module: Any, path: str) -> None:
     """Raise `UserError` for a module whose forward is no composition of calls that are known."""
     home = type(module).__module__
+    if home.startswith("spikingjelly.activation_based.encoding"):
+        raise UserError(
+            f"{described(module, path)} is an encoder within the net, and its random numbers are torch's own; leave it out of "
+            "the net and pass encoder='bernoulli' (or an encoder operator) to from_module"
+        )
     if hasattr(module, "_memories"):
         neurons.refuse(module, path)
     if home.startswith("torch.nn.modules") and not isinstance(module, (nn.Sequential, nn.ModuleList, nn.ModuleDict)):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -11,7 +12,7 @@ import grpc
 import msgspec
 import numpy as np
 
-from synfire.base.errors import UserError
+from synfire.base.errors import DeadlineExceeded, UserError
 from synfire.base.log import LOGGER
 from synfire.gateway import oip
 from synfire.gateway.api import APIS, Api
@@ -91,16 +92,37 @@ class OipGrpc:
         wanted = oip.to_request(request.model_name, request.model_version, asked, context.time_remaining())
         return write_response(oip.to_response(await self._plane.infer(wanted)))
 
-    async def model_stream_infer(self, requests: AsyncIterator[Message], context: Any) -> AsyncIterator[Message]:
+    async def model_stream_infer(self, requests: AsyncIterator[Message], context: Any) -> None:
         """Answer one request after the other, part by part; an error is an answer too, and the stream goes on."""
-        async for request in requests:
-            try:
-                async with aclosing(self._parts(request)) as parts:
-                    async for part in parts:
-                        yield _StreamResponse(infer_response=write_response(oip.to_part(part)))
-            except Exception as error:
-                _log(error, "ModelStreamInfer")
-                yield _StreamResponse(error_message=error_text(error), infer_response=_Response(id=request.id))
+        try:
+            async for request in requests:
+                async with aclosing(self._responses(request)) as responses:
+                    async for response in responses:
+                        await self._write(context, response)
+        except _Unread as error:
+            await error.writing  # gRPC sends one thing at a time; the call itself is over already
+            await context.abort(grpc_status(error), str(error))
+
+    async def _responses(self, request: Message) -> AsyncGenerator[Message, None]:
+        try:
+            async with aclosing(self._parts(request)) as parts:
+                async for part in parts:
+                    yield _StreamResponse(infer_response=write_response(oip.to_part(part)))
+        except Exception as error:
+            _log(error, "ModelStreamInfer")
+            yield _StreamResponse(error_message=error_text(error), infer_response=_Response(id=request.id))
+
+    async def _write(self, context: Any, response: Message) -> None:
+        """Send a response. Raises `_Unread` for a caller who does not read: its call would hold a place for ever."""
+        writing = asyncio.ensure_future(context.write(response))
+        try:
+            done, _ = await asyncio.wait({writing}, timeout=self._plane.limits.body_timeout_s)
+        except asyncio.CancelledError:
+            writing.cancel()
+            raise
+        if not done:
+            raise _Unread(writing)
+        await writing
 
     async def _parts(self, request: Message) -> Any:
         asked = read_request(request)
@@ -124,6 +146,14 @@ class OipGrpc:
         if method.server_streaming:
             return grpc.stream_stream_rpc_method_handler(answer, takes, gives)
         return grpc.unary_unary_rpc_method_handler(_refusing(answer), takes, gives)
+
+
+class _Unread(DeadlineExceeded):
+    """Raised when a caller does not read its responses; `writing` is the one that waits."""
+
+    def __init__(self, writing: asyncio.Future[None]) -> None:
+        super().__init__("a response was not read within the limit body_timeout_s; read faster, or ask for less")
+        self.writing = writing
 
 
 def read_request(request: Message) -> InferRequest:

@@ -1,7 +1,8 @@
 """A link to a foreign service: any server of the Open Inference Protocol v2, named by the URL of one of its models.
 
-Such a service keeps no state for us, so only stages without memory can stand there. Time is folded into the batch: a
-signal of `(steps, batch, *shape)` is sent as `(steps · batch, *shape)`, and the answer unfolded.
+Such a service keeps no state for us, so only stages without memory can stand there. A service that knows of time steps
+(another deployment's worker) is sent `(steps, batch, *shape)`; for any other time is folded into the batch, `(steps · batch,
+*shape)`, and the answer unfolded. Its metadata tells them apart.
 """
 
 from __future__ import annotations
@@ -26,13 +27,14 @@ _TIMEOUT_S = 60.0
 _IN_FLIGHT = 8
 
 
-class _Named(msgspec.Struct):
+class _Tensor(msgspec.Struct):
     name: str
+    shape: list[int] = []
 
 
 class _Metadata(msgspec.Struct):
-    inputs: list[_Named]
-    outputs: list[_Named]
+    inputs: list[_Tensor]
+    outputs: list[_Tensor]
 
 
 class HttpService:
@@ -48,7 +50,7 @@ class HttpService:
         self._inputs, self._outputs = inputs, outputs
         self._limits = limits or Limits()
         self._client = httpx.Client(timeout=_TIMEOUT_S, trust_env=False)
-        self._names: tuple[dict[str, str], dict[str, str]] | None = None
+        self._met: tuple[dict[str, _Tensor], dict[str, _Tensor]] | None = None
 
     def infer(self, arrays: Mapping[str, Array], steps: int) -> dict[str, Array]:
         """The service's outputs for one block of `steps` time steps.
@@ -56,9 +58,9 @@ class HttpService:
         Raises `TemporaryError` when the service cannot be reached or says so, `UserError` when it refuses the inputs,
         `PermanentError` when it answers something else than the stage's graph promises.
         """
-        into, out = self._tensor_names()
-        tensors = {into[name]: self._fold(name, array) for name, array in arrays.items()}
-        body, header = oip.build_infer_request(tensors, list(out.values()))
+        into, out = self._tensors()
+        tensors = {into[name].name: self._fold(name, array, into[name]) for name, array in arrays.items()}
+        body, header = oip.build_infer_request(tensors, [each.name for each in out.values()])
         headers = {oip.HEADER_LENGTH: str(header)} if header is not None else {}
         response = self._request("POST", "/infer", body, headers)
         length = response.headers.get(oip.HEADER_LENGTH)
@@ -66,33 +68,40 @@ class HttpService:
             answer = oip.parse_infer_response(response.content, int(length) if length else None)
         except (UserError, ValueError) as error:
             raise PermanentError(f"{self.url} answered what is no inference: {error}; check the service") from error
-        return {name: self._unfold(name, answer.outputs.get(theirs), steps) for name, theirs in out.items()}
+        return {name: self._unfold(name, answer.outputs.get(theirs.name), steps) for name, theirs in out.items()}
 
     def close(self) -> None:
         self._client.close()
 
-    def _tensor_names(self) -> tuple[dict[str, str], dict[str, str]]:
-        if self._names is None:
+    def _tensors(self) -> tuple[dict[str, _Tensor], dict[str, _Tensor]]:
+        """The service's inputs and outputs by our names."""
+        if self._met is None:
             content = self._request("GET", "", b"", {}).content
             try:
                 theirs = msgspec.json.decode(content, type=_Metadata)
             except msgspec.DecodeError as error:
                 raise PermanentError(f"{self.url} gives no model metadata: {error}; check the URL") from error
-            self._names = (
-                self._match([each.name for each in theirs.inputs], self._inputs, "inputs"),
-                self._match([each.name for each in theirs.outputs], self._outputs, "outputs"),
+            self._met = (
+                self._match(theirs.inputs, self._inputs, "inputs"),
+                self._match(theirs.outputs, self._outputs, "outputs"),
             )
-        return self._names
+        return self._met
 
-    def _match(self, theirs: list[str], ours: Mapping[str, Signal], noun: str) -> dict[str, str]:
-        if set(ours) <= set(theirs):
-            return {name: name for name in ours}
+    def _match(self, theirs: list[_Tensor], ours: Mapping[str, Signal], noun: str) -> dict[str, _Tensor]:
+        by_name = {each.name: each for each in theirs}
+        if set(ours) <= set(by_name):
+            return {name: by_name[name] for name in ours}
         if len(theirs) != len(ours):
-            raise UserError(f"{self.url} has the {noun} {theirs}, the stage has {list(ours)}; name the same tensors")
+            raise UserError(
+                f"{self.url} has the {noun} {list(by_name)}, the stage has {list(ours)}; name the same tensors"
+            )
         return dict(zip(ours, theirs, strict=True))
 
-    def _fold(self, name: str, array: Array) -> Array:
-        return array.reshape(-1, *array.shape[2:]) if self._inputs[name].timed else array
+    def _fold(self, name: str, array: Array, theirs: _Tensor) -> Array:
+        signal = self._inputs[name]
+        if not signal.timed or len(theirs.shape) == len(signal.shape) + 2:
+            return array
+        return array.reshape(-1, *array.shape[2:])
 
     def _unfold(self, name: str, array: Array | None, steps: int) -> Array:
         signal = self._outputs[name]
@@ -101,12 +110,14 @@ class HttpService:
             raise PermanentError(f"{self.url} should answer {name!r} as {signal}, but sent {got}; check the service")
         if not signal.timed:
             return array
-        if not steps or array.shape[0] % steps or array.shape[1:] != signal.shape:
+        if array.ndim == len(signal.shape) + 1 and steps and array.shape[0] % steps == 0:
+            array = array.reshape(steps, -1, *array.shape[1:])
+        if array.shape[0] != steps or array.shape[2:] != signal.shape:
             raise PermanentError(
                 f"{self.url} should answer {name!r} as {signal} for {steps} steps, but sent the shape "
                 f"{list(array.shape)}; check the service"
             )
-        return array.reshape(steps, -1, *array.shape[1:])
+        return array
 
     def _request(self, method: str, path: str, body: bytes, headers: Mapping[str, str]) -> httpx.Response:
         try:
@@ -124,13 +135,14 @@ class HttpService:
 class HttpLink:
     """Each frame sent is posted to the service; its answer arrives as a frame back, in the order of sending.
 
-    A service that fails answers that frame with a `Failure`; the link itself never breaks.
+    At most `in_flight` are posted at a time. A service that fails answers that frame with a `Failure`; the link itself never breaks.
     """
 
-    def __init__(self, service: HttpService) -> None:
+    def __init__(self, service: HttpService, in_flight: int = _IN_FLIGHT) -> None:
         self.peer = service.url
         self._service = service
-        self._threads = ThreadPoolExecutor(_IN_FLIGHT, thread_name_prefix="http-link")
+        self._in_flight = in_flight
+        self._threads = ThreadPoolExecutor(in_flight, thread_name_prefix="http-link")
         self._answers: deque[Future[Packet]] = deque()
         self._wake, self._woken = socket.socketpair()
         self._woken.setblocking(False)
@@ -142,7 +154,7 @@ class HttpLink:
 
     @property
     def full(self) -> bool:
-        return len(self._answers) >= _IN_FLIGHT
+        return len(self._answers) >= self._in_flight
 
     def fileno(self) -> int:
         return self._woken.fileno()

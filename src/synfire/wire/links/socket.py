@@ -12,8 +12,9 @@ from synfire.base.errors import TemporaryError, UserError
 from synfire.wire.links.link import Limits
 from synfire.wire.stream import Buffer, Packet, Reader, array_bytes, pack
 
-_CHUNK_BYTES = 1 << 18
+_CHUNK_BYTES = 1 << 16  # larger reads would map fresh memory each time
 _MAX_BUFFERS = 64
+_MAX_READS = 64  # then it is others' turn; whoever watches the socket is told again
 
 
 class SocketLink:
@@ -65,7 +66,7 @@ class SocketLink:
 
     def receive(self) -> list[Packet]:
         packets: list[Packet] = []
-        while True:
+        for _ in range(_MAX_READS):
             try:
                 data = self._socket.recv(_CHUNK_BYTES)
             except (BlockingIOError, InterruptedError):
@@ -78,7 +79,8 @@ class SocketLink:
                 raise self._broken(None)
             packets += self._reader.feed(data)
             if len(data) < _CHUNK_BYTES:
-                return packets
+                break
+        return packets
 
     def close(self) -> None:
         with contextlib.suppress(OSError):

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from synfire.base.errors import UserError
+from synfire.bench import BENCHMARKS, Benchmark, Report, Settings, floor, machine
+from synfire.bench.benchmark import Progress, in_turns, report, spread
+from synfire.cli import main
+
+
+class Judged(Benchmark):
+    """A benchmark whose only floor holds or not."""
+
+    name = "judged"
+    about = "nothing"
+
+    def __init__(self, value: float) -> None:
+        self.value = value
+
+    def measure(self, settings: Settings, progress: Progress) -> Report:
+        progress("nothing")
+        return report(self.name, settings, {"x": 1}, [{"median_s": 0.5}], [floor("enough", ">=", 1.0, self.value)])
+
+
+def ran(benchmark: Benchmark, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr("synfire.cli.bench.BENCHMARKS", {benchmark.name: benchmark})
+    with pytest.raises(SystemExit) as ended:
+        main(["bench", benchmark.name, *arguments])
+    return int(ended.value.code or 0)
+
+
+def test_there_are_the_benchmarks_that_the_readme_quotes() -> None:
+    assert set(BENCHMARKS) >= {"frameworks", "split", "gateway"}
+
+
+def test_the_machine_is_described() -> None:
+    assert {"cpu", "cores", "features", "memory_bytes", "system", "python", "packages"} <= set(machine())
+    assert machine()["packages"]["synfire"]
+
+
+@pytest.mark.parametrize(
+    ("op", "value", "holds"),
+    [("<=", 1.0, True), ("<=", 1.1, False), (">=", 1.0, True), (">=", 0.9, False), ("==", 1.0, True)],
+)
+def test_a_floor_is_judged(op: str, value: float, holds: bool) -> None:
+    assert floor("x", op, 1.0, value).holds is holds  # type: ignore[arg-type]
+
+
+def test_a_report_is_written_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "x.json"
+    assert ran(Judged(2.0), monkeypatch, "--json", str(file)) == 0
+    written = json.loads(file.read_text())
+    assert set(written) == {"benchmark", "machine", "settings", "rows", "floors"}
+    assert written["floors"] == [{"name": "enough", "op": ">=", "limit": 1.0, "value": 2.0, "holds": True}]
+    assert written["settings"] == {"quick": False, "x": 1}
+
+
+def test_a_floor_that_does_not_hold_exits_with_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ran(Judged(0.5), monkeypatch) == 1
+    assert "DOES NOT HOLD: enough 0.5 >= 1" in capsys.readouterr().out
+
+
+def test_a_quick_run_states_no_floors(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ran(Judged(0.5), monkeypatch, "--quick", "--json", "-") == 0
+    assert json.loads(capsys.readouterr().out)["floors"] == []
+
+
+def test_a_report_that_cannot_be_written_is_the_users_mistake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert ran(Judged(2.0), monkeypatch, "--json", str(tmp_path / "none" / "x.json")) == 2
+
+
+def test_calls_are_made_in_turns() -> None:
+    made: list[str] = []
+    times = in_turns({"a": lambda: made.append("a"), "b": lambda: made.append("b")}, rounds=2, warm_up=1)
+    assert made == ["a", "b"] * 3
+    assert [len(each) for each in times.values()] == [2, 2]
+
+
+def test_the_spread_is_the_middle_half() -> None:
+    found = spread([1.0, 2.0, 3.0, 4.0, 100.0])
+    assert found["q1_s"] < found["median_s"] == 3.0 < found["q3_s"]
+
+
+def test_frameworks_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(UserError, match="torch and spikingjelly cannot be imported"):
+        BENCHMARKS["frameworks"].measure(Settings(quick=True), print)
+
+
+def test_gateway_measures_every_concurrency() -> None:
+    found = BENCHMARKS["gateway"].measure(Settings(quick=True), print)
+    assert [row["concurrency"] for row in found.rows] == [1, 16, 64]
+    assert all(0 < row["p50_s"] <= row["p99_s"] for row in found.rows)
+    assert all(row["requests_s"] > 0 for row in found.rows)
+
+
+@pytest.mark.slow
+def test_split_compares_every_cut_with_uncut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SYNFIRE_HOME", str(tmp_path))
+    found = BENCHMARKS["split"].measure(Settings(quick=True), print)
+    assert [(row["granularity"], row["workers"]) for row in found.rows] == [
+        ("model", 1), ("block", 1), ("block", 2), ("operator", 1), ("operator", 2),
+    ]  # fmt: skip
+    assert found.rows[0]["latency_ratio"] == 1.0
+    assert all((row["hop_bytes"] > 0) == (row["workers"] == 2) for row in found.rows)

@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import errno
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from synfire.base.errors import (
+    Bug,
+    DeadlineExceeded,
+    LossyImport,
+    Overloaded,
+    PermanentError,
+    SynfireError,
+    TemporaryError,
+    UnknownName,
+    UserError,
+)
+from synfire.cli import app
+from synfire.cli.app import VERBS, exit_code
+from synfire.cli.docs import reference
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (UserError("x"), 2),
+        (UnknownName("x"), 2),
+        (LossyImport("x", "y"), 2),
+        (TemporaryError("x"), 3),
+        (Overloaded("x"), 3),
+        (DeadlineExceeded("x"), 3),
+        (PermanentError("x"), 1),
+        (Bug("x"), 4),
+        (ZeroDivisionError("x"), 4),
+        (OSError(errno.ENOSPC, "no space left"), 3),
+        (PermissionError(errno.EACCES, "no permission"), 2),
+        (OSError(errno.EIO, "input/output error"), 4),
+    ],
+)
+def test_every_error_has_its_exit_code(error: Exception, code: int) -> None:
+    assert exit_code(error) == code
+
+
+def test_no_error_of_ours_is_without_an_exit_code() -> None:
+    def kinds(of: type[SynfireError]) -> list[type[SynfireError]]:
+        return [of, *(deeper for each in of.__subclasses__() for deeper in kinds(each))]
+
+    assert all(exit_code(kind.__new__(kind)) in (1, 2, 3, 4) for kind in kinds(SynfireError))
+
+
+def test_an_error_in_json_is_one_line_with_its_code(run: Callable) -> None:
+    ran = run("show", "no-such-model", "--json")
+    assert (ran.code, ran.json["exit_code"], ran.json["kind"]) == (2, 2, "UnknownName")
+    assert ran.err == ""
+
+
+def test_an_error_for_people_names_what_is_known(run: Callable) -> None:
+    ran = run("show", "no-such-model")
+    assert ran.code == 2
+    assert "error: there is no model, bundle folder or file named 'no-such-model'; known: " in ran.err
+
+
+def test_a_wrong_option_is_the_users_mistake(run: Callable) -> None:
+    ran = run("plan", "x", "--workers", "none")
+    assert ran.code == 2
+    assert "--workers" in ran.err
+
+
+def test_a_bug_asks_to_be_reported(run: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(reference: str) -> None:
+        raise ZeroDivisionError("division by zero")
+
+    monkeypatch.setattr("synfire.cli.show.find", broken)
+    ran = run("show", "x")
+    assert ran.code == 4
+    assert "ZeroDivisionError" in ran.err
+    assert "please report it" in ran.err
+
+
+def test_the_version_is_printed(run: Callable) -> None:
+    assert run("--version").out.count(".") == 2
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_examples_and_json_in_its_help(run: Callable, verb: str) -> None:
+    ran = run(verb, "--help")
+    assert ran.code == 0
+    assert f"synfire {verb}" in ran.out
+    assert "Examples:" in ran.out
+    assert "--json" in ran.out
+
+
+def test_the_command_line_reference_is_current() -> None:
+    assert (ROOT / "docs" / "cli.md").read_text() == reference(), "run: python -m synfire.cli.docs > docs/cli.md"
+
+
+def test_completion_knows_the_verbs() -> None:
+    script = {"_SYNFIRE_COMPLETE": "complete_bash", "COMP_WORDS": "synfire sh", "COMP_CWORD": "1", "PATH": ""}
+    done = subprocess.run(
+        [sys.executable, "-m", "synfire"], env=script, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.stdout.split() == ["show", "share"] or set(done.stdout.split()) == {"show", "share"}
+
+
+def test_a_closed_pipe_is_no_error() -> None:
+    command = f"{sys.executable} -m synfire list | head -c 1"
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_verbs_are_those_of_the_application() -> None:
+    assert {each.name for each in app.build().registered_commands} == set(VERBS)

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import base64
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from served import serving, tiny
+
+from synfire.cli import runs
+from synfire.cli.infer import run_here
+from synfire.formats import write_bundle
+from synfire.wire.client import Client
+from synfire.zoo import sample
+
+
+def test_a_model_served_operator_by_operator_answers_as_the_uncut_one(run: Callable, bundle: Path) -> None:
+    with serving([str(bundle), "--granularity", "operator", "--workers", "2"]) as (process, ready):
+        assert set(ready) == {"url", "grpc", "metrics", "pid", "workers"}
+        assert ready["pid"] == process.pid
+        assert [worker["name"] for worker in ready["workers"]] == ["worker-0", "worker-1"]
+        with Client(ready["url"]) as client:
+            served = client.infer("tiny", sample(tiny())).outputs["y"]
+        np.testing.assert_array_equal(served, run_here(tiny(), sample(tiny()))["y"])
+        asked = run("infer", "tiny", "--digit", "5", "--url", ready["url"], "--json").json
+        assert asked["scores"] == run("infer", str(bundle), "--digit", "5", "--json").json["scores"]
+
+
+def test_ps_shows_a_deployment_and_stop_ends_it_and_its_workers(run: Callable, bundle: Path, home: Path) -> None:
+    with serving([str(bundle)]) as (process, ready):
+        (found,) = run("ps", "--json").json["deployments"]
+        assert (found["url"], found["pid"]) == (ready["url"], process.pid)
+        assert found["models"][0]["name"] == "tiny"
+        assert run("stop", found["id"], "--json").json == {"stopped": [found["id"]]}
+        assert process.wait(30) == 0
+        assert all(runs.born(worker["pid"]) == "" for worker in ready["workers"])
+        assert list((home / "run").iterdir()) == []
+    assert run("ps", "--json").json == {"deployments": []}
+
+
+def test_a_record_of_a_killed_deployment_is_forgotten(run: Callable, bundle: Path) -> None:
+    with serving([str(bundle)]) as (process, _):
+        process.send_signal(signal.SIGKILL)
+        process.wait(30)
+        assert run("ps", "--json").json == {"deployments": []}
+
+
+def test_the_printed_curl_line_works_as_pasted(bundle: Path, home: Path) -> None:
+    command = [sys.executable, "-m", "synfire", "serve", str(bundle), "--port", "0", "--grpc-port", "-1"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        line = next(each for each in process.stdout if each.startswith("curl "))
+        answered = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=60, check=True)
+        assert json.loads(answered.stdout)["outputs"][0]["shape"] == [1, 10]
+    finally:
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0
+
+
+def test_a_taken_port_is_the_users_mistake(bundle: Path) -> None:
+    with serving([str(bundle)]) as (_, ready):
+        port = ready["url"].rpartition(":")[2]
+        command = [sys.executable, "-m", "synfire", "serve", str(bundle), "--port", port, "--json"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 2
+        assert "choose another with --port" in json.loads(done.stdout)["error"]
+
+
+def test_two_models_of_one_name_are_refused(run: Callable, bundle: Path, tmp_path: Path) -> None:
+    write_bundle(tiny(1), tmp_path / "other" / "tiny")
+    ran = run("serve", str(bundle), str(tmp_path / "other" / "tiny"), "--port", "0")
+    assert ran.code == 2
+    assert "NAME=PATH" in ran.err
+
+
+def test_an_error_of_the_gateway_keeps_its_kind(run: Callable, bundle: Path) -> None:
+    with serving([str(bundle)]) as (_, ready):
+        ran = run("infer", "other", "--digit", "1", "--url", ready["url"], "--json")
+        assert ran.code == 2
+        assert "there is no model named 'other'" in ran.json["error"]
+        assert httpx.get(f"{ready['metrics']}").status_code == 200
+
+
+def test_a_process_number_that_was_given_away_is_not_taken_for_the_deployment() -> None:
+    record = runs.Run(id="1", url="", grpc="", metrics="", pid=os.getpid(), born="0", workers=(), models=())
+    assert not record.alive
+
+
+@pytest.mark.slow
+def test_demo_serves_every_family_operator_by_operator(run: Callable) -> None:
+    rows = run("demo", "--digits", "12", "--json").json["models"]
+    assert {row["family"] for row in rows} >= {"SVGG", "SCNN"} or len(rows) >= 6
+    for row in rows:
+        assert row["digits"] == 12
+        assert row["accuracy"] > 0.6
+        assert row["stages"] > row["workers"] == 2
+        assert row["hop_bytes"] > 0
+
+
+def test_files_travel_as_base64_in_the_printed_request() -> None:
+    from synfire.cli.serve import _tensor
+    from synfire.zoo import files
+
+    tensor = _tensor("image", files(b"\x89PNG"))
+    assert tensor["parameters"] == {"content_type": "base64"}
+    assert base64.b64decode(tensor["data"][0]) == b"\x89PNG"

@@ -1,0 +1,190 @@
+from __future__ import annotations
+
+import io
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from served import tiny
+
+from synfire.formats import write_bundle
+from synfire.zoo import names
+
+
+def test_show_lists_every_operator(run: Callable, bundle: Path) -> None:
+    found = run("show", str(bundle), "--json").json
+    assert [each["name"] for each in found["operators"]] == list(tiny().order())
+    assert found["model"] == "tiny"
+    assert found["content_digest"] == tiny().content_digest()
+
+
+def test_show_prints_a_table(run: Callable, bundle: Path) -> None:
+    ran = run("show", str(bundle))
+    assert "tiny: 8 operators" in ran.out
+    assert "ConstantCurrent" in ran.out
+
+
+def test_show_draws_every_operator_stage_and_worker(run: Callable, bundle: Path, tmp_path: Path) -> None:
+    file = tmp_path / "tiny.svg"
+    assert run("show", str(bundle), "--svg", str(file), "--granularity", "operator").code == 0
+    texts = [each.text for each in ElementTree.parse(file).iter("{http://www.w3.org/2000/svg}text")]
+    assert set(tiny().order()) <= set(texts)
+    assert {"worker-0", "worker-1"} <= set(texts)
+
+
+def test_show_refuses_a_picture_that_cannot_be_written(run: Callable, bundle: Path, tmp_path: Path) -> None:
+    ran = run("show", str(bundle), "--svg", str(tmp_path / "none" / "x.svg"))
+    assert ran.code == 2
+    assert "choose another --svg FILE" in ran.err
+
+
+def test_share_counts_the_three_levels(run: Callable, tmp_path: Path) -> None:
+    write_bundle(tiny(0), tmp_path / "one")
+    write_bundle(tiny(1), tmp_path / "two")
+    found = run("share", str(tmp_path / "one"), str(tmp_path / "two"), "--json").json
+    assert found["models"] == ["one", "two"]
+    assert found["structural"]["shared"] == 16
+    assert found["content"]["shared"] < 16
+
+
+def test_share_of_a_model_with_itself_under_another_name_shares_everything(run: Callable, bundle: Path) -> None:
+    found = run("share", str(bundle), f"again={bundle}", "--json").json
+    assert found["computation"]["shared"] == found["computation"]["operators"] == 16
+    assert found["content"]["saved_bytes"] == found["content"]["bytes"] // 2 or found["content"]["saved_bytes"] > 0
+
+
+def test_share_refuses_two_models_of_one_name(run: Callable, bundle: Path) -> None:
+    ran = run("share", str(bundle), str(bundle))
+    assert ran.code == 2
+    assert "NAME=PATH" in ran.err
+
+
+def test_plan_says_why(run: Callable, bundle: Path) -> None:
+    ran = run("plan", str(bundle), "--granularity", "block", "--workers", "2", "--explain")
+    assert "cut after lif1" in ran.out
+    assert "worker-0 runs" in ran.out
+
+
+def test_plan_in_json_holds_stages_links_and_reasons(run: Callable, bundle: Path) -> None:
+    (plan,) = run("plan", str(bundle), "--granularity", "operator", "--json").json["plans"]
+    assert sum(len(stage["operators"]) for stage in plan["stages"]) == 8
+    assert plan["workers"] == ["worker-0", "worker-1"]
+    assert plan["reasons"]
+
+
+def test_plan_refuses_workers_that_are_too_small(run: Callable, bundle: Path) -> None:
+    ran = run("plan", str(bundle), "--memory", "10B")
+    assert ran.code == 2
+    assert "add workers" in ran.err
+
+
+def test_costs_are_measured_once(run: Callable, bundle: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = run("plan", str(bundle), "--json").json
+    monkeypatch.setattr("synfire.engines.measure.measure", lambda *_: pytest.fail("measured again"))
+    assert run("plan", str(bundle), "--json").json == first
+    assert len(list((home / "cache" / "costs").iterdir())) == 1
+
+
+def test_an_imported_model_is_listed_shown_and_versioned(run: Callable, bundle: Path, tmp_path: Path) -> None:
+    assert run("import", str(bundle), "--name", "mine", "--json").json["model"] == "mine@1"
+    write_bundle(tiny(1), tmp_path / "other")
+    assert run("import", str(tmp_path / "other"), "--name", "mine", "--json").json["model"] == "mine@2"
+    listed = [each["name"] for each in run("list", "--json").json["models"]]
+    assert {"mine@1", "mine@2"} <= set(listed)
+    assert run("show", "mine@1", "--json").json["content_digest"] == tiny(0).content_digest()
+    assert run("show", "mine", "--json").json["content_digest"] == tiny(1).content_digest()
+
+
+def test_import_can_write_a_bundle_instead(run: Callable, bundle: Path, tmp_path: Path) -> None:
+    assert run("import", str(bundle), "--out", str(tmp_path / "copy")).code == 0
+    assert run("show", str(tmp_path / "copy"), "--json").json["content_digest"] == tiny().content_digest()
+
+
+def test_import_refuses_a_damaged_bundle(run: Callable, bundle: Path) -> None:
+    tensors = bundle / "tensors.safetensors"
+    content = bytearray(tensors.read_bytes())
+    content[-1] ^= 1
+    tensors.write_bytes(content)
+    ran = run("import", str(bundle))
+    assert ran.code == 1
+    assert "damaged" in ran.err
+
+
+def test_import_refuses_a_path_without_anything(run: Callable, tmp_path: Path) -> None:
+    assert run("import", str(tmp_path / "nothing.nir")).code == 2
+
+
+def test_list_holds_the_whole_zoo(run: Callable) -> None:
+    listed = {each["name"]: each for each in run("list", "--json").json["models"]}
+    assert set(names()) <= set(listed)
+    assert all(listed[name]["accuracy"] > 0.7 for name in names())
+
+
+def test_infer_answers_with_label_and_scores(run: Callable, bundle: Path) -> None:
+    found = run("infer", str(bundle), "--digit", "3", "--json").json
+    assert found["label"] == "abcdefghij"[int(np.argmax(found["scores"]))]
+    assert len(found["scores"]) == 10
+
+
+def test_infer_takes_arrays_and_pictures_alike(run: Callable, bundle: Path, tmp_path: Path) -> None:
+    levels = np.random.default_rng(0).integers(0, 256, (8, 8)).astype(np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(levels).save(file, "PNG")
+    (tmp_path / "x.png").write_bytes(file.getvalue())
+    array = (levels / np.float32(255)).astype(np.float32)
+    np.save(tmp_path / "x.npy", array[None])
+    np.savez(tmp_path / "x.npz", x=array[None, None])
+    answers = [
+        run("infer", str(bundle), "--input", str(tmp_path / name), "--json").json
+        for name in ("x.png", "x.npy", "x.npz")
+    ]
+    assert answers[0]["scores"] == answers[1]["scores"] == answers[2]["scores"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("x.npy", b"no array", "write it with numpy.save"),
+        ("x.npz", b"no arrays", "write it with numpy.savez"),
+        ("x.png", b"no picture", "save it again"),
+        ("x.wav", b"RIFF", "does not fit"),
+    ],
+)
+def test_infer_refuses_files_that_are_not_what_they_say(
+    run: Callable, bundle: Path, tmp_path: Path, name: str, content: bytes, message: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    ran = run("infer", str(bundle), "--input", str(tmp_path / name))
+    assert ran.code == 2
+    assert message in ran.err
+
+
+def test_infer_refuses_a_wrong_shape_with_what_it_takes(run: Callable, bundle: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.zeros((3, 3), np.float32))
+    ran = run("infer", str(bundle), "--input", str(tmp_path / "x.npy"))
+    assert ran.code == 2
+    assert "it takes value 1×8×8 per request" in ran.err
+
+
+def test_infer_wants_exactly_one_input(run: Callable, bundle: Path) -> None:
+    assert "either --input FILE or --digit N" in run("infer", str(bundle)).err
+
+
+def test_infer_at_a_gateway_that_is_not_there_is_temporary(run: Callable) -> None:
+    ran = run("infer", "x", "--digit", "1", "--url", "http://127.0.0.1:1")
+    assert ran.code == 3
+    assert "is it running?" in ran.err
+
+
+def test_ps_without_deployments_says_how_to_start_one(run: Callable) -> None:
+    assert "synfire serve MODEL" in run("ps").out
+    assert run("ps", "--json").json == {"deployments": []}
+
+
+def test_stop_without_deployments_is_a_mistake_but_stopping_all_is_not(run: Callable) -> None:
+    assert run("stop").code == 2
+    assert run("stop", "8000").code == 2
+    assert run("stop", "--all", "--json").json == {"stopped": []}

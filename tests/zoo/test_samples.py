@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from synfire.base.errors import UserError
+from synfire.engines.engine import ENGINES
+from synfire.graph import Graph, Synapse, flatten
+from synfire.ops import Clock, Kind, Operator, Signal
+from synfire.ops.constant_current import ConstantCurrent
+from synfire.ops.event_decode import EventDecode
+from synfire.ops.event_frames import EventFrames
+from synfire.ops.identity import Identity
+from synfire.ops.image_decode import ImageDecode
+from synfire.ops.wav_decode import WavDecode
+from synfire.zoo import held_out_digits, inverts, load, names, picture_inputs, sample
+
+
+def reading(operator: Operator, signal: Signal, *more: Operator) -> Graph:
+    operators = {f"op{i}": each for i, each in enumerate([operator, *more])}
+    chain = ["x", *operators]
+    synapses = tuple(Synapse(a, b) for a, b in zip(chain, chain[1:], strict=False))
+    return Graph(operators, synapses, {"x": signal}, {"y": chain[-1]})
+
+
+FILE = Signal((), Kind.BYTES, Clock.REQUEST)
+
+
+def runs(graph: Graph) -> dict[str, np.ndarray]:
+    program = ENGINES["reference"]().build(graph)
+    return program.run(program.initial_state(1), sample(graph), graph.steps or 2)[1]
+
+
+def test_the_held_out_digits_are_the_last_of_the_trainings_shuffle() -> None:
+    images, labels = held_out_digits()
+    assert images.shape == (360, 8, 8)
+    assert labels.shape == (360,)
+    assert images.min() == 0
+    assert images.max() == 1
+    assert set(labels.tolist()) == set(range(10))
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (8, 8), (64,), (1, 28, 28), (784,), (3, 16, 16)])
+def test_a_picture_fits_every_shape_that_holds_one(shape: tuple[int, ...]) -> None:
+    picture = held_out_digits()[0][0]
+    found = picture_inputs({"x": Signal(shape, Kind.VALUE, Clock.REQUEST)}, picture)["x"]
+    assert found.shape == (1, *shape)
+    assert found.dtype == np.float32
+    assert 0 <= found.min() <= found.max() <= 1
+
+
+def test_a_picture_of_the_right_size_is_not_changed() -> None:
+    picture = held_out_digits()[0][0]
+    found = picture_inputs({"x": Signal((1, 8, 8), Kind.VALUE, Clock.REQUEST)}, picture)["x"]
+    np.testing.assert_array_equal(found[0, 0], picture)
+
+
+def test_a_file_input_gets_a_png() -> None:
+    found = picture_inputs({"x": FILE}, held_out_digits()[0][0])["x"]
+    assert Image.open(io.BytesIO(found[0])).size == (8, 8)
+
+
+def test_an_inverting_decoder_gets_the_negative() -> None:
+    graph = reading(ImageDecode(1, 8, 8, invert=True), FILE)
+    picture = held_out_digits()[0][0]
+    (decoded,) = ImageDecode(1, 8, 8, invert=True).apply(picture_inputs(graph.inputs, picture, inverts(graph))["x"])
+    np.testing.assert_allclose(decoded[0], picture, atol=1 / 255)
+
+
+def test_a_model_that_takes_no_picture_says_so() -> None:
+    with pytest.raises(UserError, match="no picture; send it with --input FILE"):
+        picture_inputs({"x": Signal((5,), Kind.VALUE, Clock.REQUEST)}, held_out_digits()[0][0])
+
+
+@pytest.mark.parametrize(
+    "graph",
+    [
+        reading(ImageDecode(1, 8, 8), FILE, ConstantCurrent(2)),
+        reading(WavDecode(8000, 100), FILE),
+        reading(EventDecode(), FILE, EventFrames(3, 10, 12, 0.01)),
+        reading(EventFrames(3, 10, 12, 0.01), Signal((-1, 4), Kind.INDEX, Clock.REQUEST)),
+        reading(Identity(), Signal((7,), Kind.SPIKE, Clock.STEP)),
+        reading(Identity(), Signal((7,), Kind.COUNT, Clock.STEP)),
+    ],
+)
+def test_a_sample_is_accepted_by_its_graph(graph: Graph) -> None:
+    assert runs(graph)["y"].size > 0
+
+
+def test_a_sample_is_the_same_every_time() -> None:
+    graph = reading(Identity(), Signal((7,), Kind.VALUE, Clock.STEP))
+    np.testing.assert_array_equal(sample(graph)["x"], sample(graph)["x"])
+
+
+def test_a_file_that_nobody_knows_is_asked_for() -> None:
+    graph = reading(Identity(), FILE)
+    with pytest.raises(UserError, match="give one with --input FILE"):
+        sample(graph)
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_zoo_model_takes_its_sample(name: str) -> None:
+    graph = flatten(load(name))
+    found = sample(graph)
+    assert set(found) == set(graph.inputs)
+    program = ENGINES["cpu"]().build(graph)
+    outputs = program.run(program.initial_state(1), found, graph.steps or 2)[1]
+    assert all(np.isfinite(array).all() for array in outputs.values())
