@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,12 +10,16 @@ from typing import Any
 
 import pytest
 
+from synfire.base import paths
 from synfire.cli import main
 from synfire.formats import write_bundle
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 from served import tiny  # beside this file, which is imported by its path
+
+# Every test has a SYNFIRE_HOME of its own; compiled kernels are kept from one to the next.
+os.environ.setdefault("NUMBA_CACHE_DIR", str(paths.cache() / "numba"))
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,9 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -21,16 +22,32 @@ from synfire.wire.client import Client
 from synfire.zoo import sample
 
 
-def test_a_model_served_operator_by_operator_answers_as_the_uncut_one(run: Callable, bundle: Path) -> None:
-    with serving([str(bundle), "--granularity", "operator", "--workers", "2"]) as (process, ready):
-        assert set(ready) == {"url", "grpc", "metrics", "pid", "workers"}
-        assert ready["pid"] == process.pid
-        assert [worker["name"] for worker in ready["workers"]] == ["worker-0", "worker-1"]
-        with Client(ready["url"]) as client:
-            served = client.infer("tiny", sample(tiny())).outputs["y"]
-        np.testing.assert_array_equal(served, run_here(tiny(), sample(tiny()))["y"])
-        asked = run("infer", "tiny", "--digit", "5", "--url", ready["url"], "--json").json
-        assert asked["scores"] == run("infer", str(bundle), "--digit", "5", "--json").json["scores"]
+@pytest.fixture(scope="module")
+def ready(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    """What a deployment of the small model, cut into operators, printed; for tests that only ask it."""
+    folder = tmp_path_factory.mktemp("served")
+    write_bundle(tiny(), folder / "tiny")
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("SYNFIRE_HOME", str(folder / "home"))
+        with serving([str(folder / "tiny"), "--granularity", "operator", "--workers", "2"]) as (process, line):
+            assert line["pid"] == process.pid
+            yield line
+
+
+def test_serve_prints_one_line_when_ready(ready: dict[str, Any]) -> None:
+    assert set(ready) == {"url", "grpc", "metrics", "pid", "workers"}
+    assert [worker["name"] for worker in ready["workers"]] == ["worker-0", "worker-1"]
+    assert httpx.get(ready["metrics"]).status_code == 200
+
+
+def test_a_model_served_operator_by_operator_answers_as_the_uncut_one(
+    run: Callable, bundle: Path, ready: dict[str, Any]
+) -> None:
+    with Client(ready["url"]) as client:
+        served = client.infer("tiny", sample(tiny())).outputs["y"]
+    np.testing.assert_array_equal(served, run_here(tiny(), sample(tiny()))["y"])
+    asked = run("infer", "tiny", "--digit", "5", "--url", ready["url"], "--json").json
+    assert asked["scores"] == run("infer", str(bundle), "--digit", "5", "--json").json["scores"]
 
 
 def test_ps_shows_a_deployment_and_stop_ends_it_and_its_workers(run: Callable, bundle: Path, home: Path) -> None:
@@ -65,13 +82,10 @@ def test_the_printed_curl_line_works_as_pasted(bundle: Path, home: Path) -> None
         assert process.wait(60) == 0
 
 
-def test_a_taken_port_is_the_users_mistake(bundle: Path) -> None:
-    with serving([str(bundle)]) as (_, ready):
-        port = ready["url"].rpartition(":")[2]
-        command = [sys.executable, "-m", "synfire", "serve", str(bundle), "--port", port, "--json"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-        assert done.returncode == 2
-        assert "choose another with --port" in json.loads(done.stdout)["error"]
+def test_a_taken_port_is_the_users_mistake(run: Callable, bundle: Path, ready: dict[str, Any]) -> None:
+    ran = run("serve", str(bundle), "--port", ready["url"].rpartition(":")[2], "--json")
+    assert ran.code == 2
+    assert "choose another with --port" in ran.json["error"]
 
 
 def test_two_models_of_one_name_are_refused(run: Callable, bundle: Path, tmp_path: Path) -> None:
@@ -81,12 +95,10 @@ def test_two_models_of_one_name_are_refused(run: Callable, bundle: Path, tmp_pat
     assert "NAME=PATH" in ran.err
 
 
-def test_an_error_of_the_gateway_keeps_its_kind(run: Callable, bundle: Path) -> None:
-    with serving([str(bundle)]) as (_, ready):
-        ran = run("infer", "other", "--digit", "1", "--url", ready["url"], "--json")
-        assert ran.code == 2
-        assert "there is no model named 'other'" in ran.json["error"]
-        assert httpx.get(f"{ready['metrics']}").status_code == 200
+def test_an_error_of_the_gateway_keeps_its_kind(run: Callable, ready: dict[str, Any]) -> None:
+    ran = run("infer", "other", "--digit", "1", "--url", ready["url"], "--json")
+    assert ran.code == 2
+    assert "there is no model named 'other'" in ran.json["error"]
 
 
 def test_a_process_number_that_was_given_away_is_not_taken_for_the_deployment() -> None:
@@ -97,7 +109,7 @@ def test_a_process_number_that_was_given_away_is_not_taken_for_the_deployment() 
 @pytest.mark.slow
 def test_demo_serves_every_family_operator_by_operator(run: Callable) -> None:
     rows = run("demo", "--digits", "12", "--json").json["models"]
-    assert {row["family"] for row in rows} >= {"SVGG", "SCNN"} or len(rows) >= 6
+    assert len({row["family"] for row in rows}) >= 6
     for row in rows:
         assert row["digits"] == 12
         assert row["accuracy"] > 0.6

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from synfire.zoo import held_out_digits, inverts, load, names, picture_inputs, s
 def reading(operator: Operator, signal: Signal, *more: Operator) -> Graph:
     operators = {f"op{i}": each for i, each in enumerate([operator, *more])}
     chain = ["x", *operators]
-    synapses = tuple(Synapse(a, b) for a, b in zip(chain, chain[1:], strict=False))
+    synapses = tuple(Synapse(a, b) for a, b in pairwise(chain))
     return Graph(operators, synapses, {"x": signal}, {"y": chain[-1]})
 
 

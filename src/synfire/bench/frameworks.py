@@ -160,11 +160,9 @@ class _Call:
     def __call__(self) -> dict[str, Array]:
         import torch
 
-        from synfire.testing.counterpart import reset
-
         torch.set_num_threads(self.threads)
         with torch.inference_mode():
-            reset(self.net)
+            self.net.reset()
             return {name: tensor.numpy() for name, tensor in self.net(self.inputs).items()}
 
 

@@ -128,7 +128,9 @@ async def _run(job: Job) -> Measured:
 
 async def _connect(url: str) -> _Connection:
     where = urlsplit(url)
-    _, connection = await asyncio.get_running_loop().create_connection(_Connection, where.hostname or "", where.port or 80)
+    _, connection = await asyncio.get_running_loop().create_connection(
+        _Connection, where.hostname or "", where.port or 80
+    )
     return connection
 
 

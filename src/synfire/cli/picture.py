@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
 from synfire.graph import Graph
@@ -13,8 +14,11 @@ from synfire.plan.costs import format_bytes
 ROW, GAP, TOP = 26, 34, 64
 """Height of an operator's row, space between two stages, and head room, in pixels."""
 
-LEFT, NAME, KIND, SIGNAL, BOX_END, LANE = 24, 60, 250, 380, 640, 14
-"""Where the columns begin, and how far apart the arcs of skipping synapses run."""
+LEFT, NAME, LANE = 24, 60, 14
+"""Where boxes and names begin, and how far apart the arcs of skipping synapses run."""
+
+LETTER, SMALL_LETTER = 7.6, 6.2
+"""Widths to reckon with, in pixels a character: fonts differ, so a little more than most."""
 
 COLOURS = ("#4e79a7", "#f28e2b", "#59a14f", "#b07aa1", "#76b7b2", "#e15759", "#edc948", "#9c755f")
 """One a worker; each is readable on white and on black."""
@@ -28,11 +32,31 @@ text { font: 13px ui-sans-serif, system-ui, sans-serif; fill: #24292f; }
 """
 
 
+@dataclass(frozen=True)
+class _Columns:
+    """Where kinds and signals begin and boxes end, as wide as their longest text."""
+
+    kind: int
+    signal: int
+    end: int
+
+    @classmethod
+    def of(cls, graph: Graph, plan: Plan) -> _Columns:
+        kind = NAME + _width([*graph.inputs, *graph.order(), *graph.outputs], LETTER)
+        signal = kind + _width([graph.operator(name).kind for name in graph.order()], LETTER)
+        end = signal + _width(map(str, graph.signals().values()), SMALL_LETTER) + _width(plan.workers, SMALL_LETTER)
+        return cls(kind, signal, end)
+
+
+def _width(texts: Iterable[str], letter: float) -> int:
+    return round(letter * max(map(len, texts))) + 16
+
+
 def picture(graph: Graph, plan: Plan) -> str:
     """The SVG of a flat graph under a plan."""
-    rows = _rows(graph, plan)
+    rows, columns = _rows(graph, plan), _Columns.of(graph, plan)
     arcs = _arcs(graph, rows)
-    width = BOX_END + LANE * (2 + max((lane for *_, lane in arcs), default=0)) + 150
+    width = columns.end + LANE * (2 + max((lane for *_, lane in arcs), default=0))
     height = max(rows.values()) + GAP
     colours = {worker: COLOURS[i % len(COLOURS)] for i, worker in enumerate(plan.workers)}
     body = [
@@ -41,10 +65,10 @@ def picture(graph: Graph, plan: Plan) -> str:
         f"<style>{STYLE}</style>",
         _text(LEFT, 28, plan.model, "title"),
         _text(LEFT, 46, _caption(graph, plan), "small"),
-        *_stages(plan, rows, colours),
-        *_wires(rows, arcs),
-        *_operators(graph, rows),
-        *_hops(plan, rows),
+        *_stages(plan, rows, columns, colours),
+        *_wires(arcs, columns.end),
+        *_operators(graph, rows, columns),
+        *_hops(graph, plan, rows),
         "</svg>",
     ]
     return "\n".join(body) + "\n"
@@ -89,37 +113,37 @@ def _arcs(graph: Graph, rows: Mapping[str, int]) -> list[tuple[int, int, bool, i
     return found
 
 
-def _stages(plan: Plan, rows: Mapping[str, int], colours: Mapping[str, str]) -> Iterator[str]:
+def _stages(plan: Plan, rows: Mapping[str, int], columns: _Columns, colours: Mapping[str, str]) -> Iterator[str]:
     """A tinted box a stage, with its worker's name."""
     for stage in plan.stages:
         ys = [rows[name] for name in stage.operators]
         top, height = min(ys) - ROW + 6, max(ys) - min(ys) + ROW
         colour = colours[stage.worker]
         yield (
-            f'<rect x="{LEFT}" y="{top}" width="{BOX_END - LEFT}" height="{height}" rx="6" fill="{colour}" '
+            f'<rect x="{LEFT}" y="{top}" width="{columns.end - LEFT}" height="{height}" rx="6" fill="{colour}" '
             f'fill-opacity="0.16" stroke="{colour}" stroke-opacity="0.7"/>'
         )
         yield f'<rect x="{LEFT}" y="{top}" width="5" height="{height}" rx="2" fill="{colour}"/>'
-        yield _text(BOX_END - 8, min(ys), stage.worker, "small", "end")
+        yield _text(columns.end - 8, min(ys), stage.worker, "small", "end")
 
 
-def _operators(graph: Graph, rows: Mapping[str, int]) -> Iterator[str]:
+def _operators(graph: Graph, rows: Mapping[str, int], columns: _Columns) -> Iterator[str]:
     for name, signal in graph.inputs.items():
-        yield from _row(rows[name], name, "input", str(signal))
+        yield from _row(columns, rows[name], name, "input", str(signal))
     for name in graph.order():
-        yield from _row(rows[name], name, graph.operator(name).kind, str(graph.signals()[name]))
+        yield from _row(columns, rows[name], name, graph.operator(name).kind, str(graph.signals()[name]))
     for name, signal in graph.output_signals().items():
-        yield from _row(rows[f"output {name}"], name, "output", str(signal))
+        yield from _row(columns, rows[f"output {name}"], name, "output", str(signal))
 
 
-def _row(y: int, name: str, kind: str, signal: str) -> Iterator[str]:
+def _row(columns: _Columns, y: int, name: str, kind: str, signal: str) -> Iterator[str]:
     yield f'<circle class="node" cx="{NAME - 14}" cy="{y - 4}" r="3.5"/>'
     yield _text(NAME, y, name)
-    yield _text(KIND, y, kind)
-    yield _text(SIGNAL, y, signal, "small")
+    yield _text(columns.kind, y, kind)
+    yield _text(columns.signal, y, signal, "small")
 
 
-def _wires(rows: Mapping[str, int], arcs: Sequence[tuple[int, int, bool, int]]) -> Iterator[str]:
+def _wires(arcs: Sequence[tuple[int, int, bool, int]], edge: int) -> Iterator[str]:
     """Straight lines on the left from row to row, arcs on the right for synapses that skip rows or go back."""
     x = NAME - 14
     for start, end, delayed, lane in arcs:
@@ -127,22 +151,24 @@ def _wires(rows: Mapping[str, int], arcs: Sequence[tuple[int, int, bool, int]]) 
         if lane == 0:
             yield f'<path class="{style}" d="M{x} {start - 1}V{end - 8}"/>'
             continue
-        right = BOX_END + LANE * lane
+        right = edge + LANE * lane
         yield (
-            f'<path class="{style}" d="M{BOX_END - 2} {start - 4}H{right - 6}Q{right} {start - 4} {right} '
+            f'<path class="{style}" d="M{edge - 2} {start - 4}H{right - 6}Q{right} {start - 4} {right} '
             f"{start - 4 + (6 if end > start else -6)}V{end - 4 + (-6 if end > start else 6)}Q{right} {end - 4} "
-            f'{right - 6} {end - 4}H{BOX_END + 3}"/>'
+            f'{right - 6} {end - 4}H{edge + 3}"/>'
         )
-        yield f'<path class="node" d="M{BOX_END - 2} {end - 4}l7 -3.5v7z"/>'
+        yield f'<path class="node" d="M{edge - 2} {end - 4}l7 -3.5v7z"/>'
 
 
-def _hops(plan: Plan, rows: Mapping[str, int]) -> Iterator[str]:
+def _hops(graph: Graph, plan: Plan, rows: Mapping[str, int]) -> Iterator[str]:
     """What leaves a stage, beneath its box."""
     for stage in plan.stages:
         sent = {link.source: link for link in plan.links if link.sender == stage.name and link.receiver != GATEWAY}
         if sent:
             size = sum(link.bytes_per_step for link in sent.values())
-            yield _text(NAME, max(rows[name] for name in stage.operators) + 24, f"{format_bytes(size)} a step", "small")
+            clock = "step" if any(graph.signals()[source].timed for source in sent) else "request"
+            below = max(rows[name] for name in stage.operators) + 24
+            yield _text(NAME, below, f"{format_bytes(size)} a {clock}", "small")
 
 
 def _caption(graph: Graph, plan: Plan) -> str:

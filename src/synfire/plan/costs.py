@@ -21,11 +21,11 @@ class Hop(msgspec.Struct, frozen=True, kw_only=True):
     The defaults were measured on a 2-core virtual machine with `synfire bench split`; give your own where it matters.
     """
 
-    frame_s: float = 250e-6
+    frame_s: float = 400e-6
     """Seconds per frame between two workers: encode, send, wake up, decode."""
     byte_s: float = 1.5e-9
     """Seconds per encoded byte between two workers: copies and the socket (about 0.7 GB/s)."""
-    local_s: float = 60e-6
+    local_s: float = 40e-6
     """Seconds per frame between two stages of one worker: a queue and a wake-up, no encoding."""
 
     def seconds(self, frame_bytes: float, same_worker: bool) -> float:

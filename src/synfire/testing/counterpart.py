@@ -52,6 +52,11 @@ class Counterpart(nn.Module):  # type: ignore[misc]
                 values |= self._step_by_step(part, values, steps or 1)
         return {name: values[source] for name, source in self._graph.outputs.items()}
 
+    def reset(self) -> None:
+        """Forget every neuron's state, as frameworks require between requests."""
+        for neuron in self._neurons.values():
+            neuron.reset()
+
     def _add(self, name: str, neurons: Callable[[Operator, bool], nn.Module | None], single_step: bool) -> None:
         operator = self._graph.operator(name)
         module = neurons(operator, single_step)
@@ -293,10 +298,3 @@ def snntorch_neuron(operator: Any, single_step: bool) -> nn.Module | None:
     if operator.kind in ("IF", "LIF", "ParametricLIF", "ALIF"):
         raise UserError(f"snnTorch has no counterpart of this {operator.kind}")
     return None
-
-
-def reset(net: nn.Module) -> None:
-    """Forget every neuron's state, as frameworks require between requests."""
-    for module in net.modules():
-        if module is not net and hasattr(module, "reset"):
-            module.reset()

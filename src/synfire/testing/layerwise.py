@@ -74,6 +74,11 @@ def run_forced(graph: Graph, emitted: Mapping[str, Array]) -> dict[str, Array]:
     return _run(forced(graph), emitted)
 
 
+def currents(graph: Graph, emitted: Mapping[str, Array]) -> dict[str, Array]:
+    """What each neuron layer of `forced(graph)` receives, `(steps, batch, *shape)`, fed `emitted` in the cpu engine."""
+    return _run(_up_to_neurons(graph), emitted)
+
+
 def rounding_bounds(graph: Graph, emitted: Mapping[str, Array], received: Mapping[str, Array]) -> dict[str, Array]:
     """For each neuron layer the bound on |H_source − H_ours|, `(steps, batch, *shape)`: 2 · λ · √n · u · M.
 
@@ -109,12 +114,16 @@ def _run(graph: Graph, emitted: Mapping[str, Array]) -> dict[str, Array]:
     return program.run(program.initial_state(batch), given, steps)[1]
 
 
+def _up_to_neurons(graph: Graph) -> Graph:
+    cut = forced(graph)
+    received = {name: cut.arriving(name)[0].source for name in neuron_layers(graph)}
+    return remove_dead(replace(cut, outputs=received))
+
+
 def _magnitudes(graph: Graph) -> Graph:
     """`forced(graph)` on magnitudes, up to what each neuron layer receives."""
-    cut = forced(graph)
-    absolute = {name: _absolute(name, cut.operator(name)) for name in cut.operators}
-    received = {name: cut.arriving(name)[0].source for name in neuron_layers(graph)}
-    return remove_dead(replace(cut, operators=absolute, outputs=received))
+    cut = _up_to_neurons(graph)
+    return replace(cut, operators={name: _absolute(name, cut.operator(name)) for name in cut.operators})
 
 
 def _absolute(name: str, each: Operator) -> Operator:

@@ -4,4 +4,4 @@ from synfire.zoo.find import Model, find
 from synfire.zoo.samples import files, held_out_digits, inverts, picture_inputs, sample
 from synfire.zoo.shipped import card, load, names
 
-__all__ = ["Model", "card", "find", "files", "held_out_digits", "inverts", "load", "names", "picture_inputs", "sample"]
+__all__ = ["Model", "card", "files", "find", "held_out_digits", "inverts", "load", "names", "picture_inputs", "sample"]

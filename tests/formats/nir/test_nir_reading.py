@@ -173,6 +173,7 @@ GOOD = {"a": affine(4, 3), "n": lif(4)}
         (lambda p: edit(p, input__type="Scale", input__scale=1.0, input__shape=None), "no Input node"),
         (lambda p: edit(p, output__type="Scale", output__scale=1.0, output__shape=None), "no Output node"),
         (lambda p: edit(p, a__weight=full((4, 3), np.nan)), "'a'.*holds NaN or infinity; train or export"),
+        (lambda p: edit(p, n__tau=np.full(4, 1e300)), "'n'.*beyond float32.*scale them"),
         (lambda p: edit(p, n__tau=full(4, np.inf)), "'n'.*holds NaN or infinity"),
         (lambda p: edit(p, a__weight=np.full((4, 3), b"x")), "'a'.*has dtype .*must hold real numbers"),
         (lambda p: edit(p, a__weight=np.ones((4, 3), np.complex64)), "must hold real numbers"),

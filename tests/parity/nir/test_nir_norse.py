@@ -9,11 +9,12 @@ from synfire.base.errors import LossyImport
 from synfire.base.paths import data
 from synfire.formats.nir import read_nir
 from synfire.graph.reference import run, trace
-from synfire.ops.cuba_lif import CubaLIF
-from synfire.ops.leaky_integrator import LeakyIntegrator
+from synfire.ops import Signal
 
 pytestmark = pytest.mark.parity
-torch = pytest.importorskip("torch", reason="the parity environment is not installed (tests/parity/requirements-nir.txt)")
+torch = pytest.importorskip(
+    "torch", reason="the parity environment is not installed (tests/parity/requirements-nir.txt)"
+)
 norse = pytest.importorskip("norse.torch", reason="Norse is not installed (tests/parity/requirements-nir.txt)")
 
 DT_S = 1e-3
@@ -129,42 +130,33 @@ def test_the_single_lif_of_the_nir_paper_gives_the_bits_of_norse():
     np.testing.assert_array_equal(theirs[1][:, 0, 0], recorded[:, 2])
 
 
-def test_norse_cells_give_their_bits():
-    """LIBoxCell is how Norse writes NIR's LI; LIFCell and LICell jump first, and its NIR import has neither."""
+def test_norse_cells_give_their_bits(tmp_path):
+    """LIBoxCell is how Norse writes NIR's LI; its import reads neither that nor LIFCell, which jumps first."""
     from norse.torch.functional.lif import LIFFeedForwardState, LIFParameters, lif_feed_forward_step
     from norse.torch.module.leaky_integrator_box import LIBoxCell, LIBoxParameters
 
-    x = torch.from_numpy(Weights(0, exact=False)(50, 3, 4))
-    leak, tau_inv = torch.tensor(0.1), torch.tensor(120.0)
-    cell, state = LIBoxCell(LIBoxParameters(tau_inv, leak), dt=DT_S), None
-    rate = np.float32(DT_S) * np.float32(120)
-    ours = LeakyIntegrator(rate=float(rate), v_leak=0.1, v_start=0.1, integration="relax_leak_first")
-    mine = ours.initial_state(3, signal(4))
-    parameters = LIFParameters(torch.tensor(200.0), tau_inv, leak, torch.tensor(0.3))
-    jump = LIFFeedForwardState(torch.full((3, 4), 0.1), torch.zeros(3, 4))
-    cuba_lif = CubaLIF(
-        rate=float(rate), v_leak=0.1, v_start=0.1, threshold=0.3, integration="relax_leak_first", order="jump",
-        current_rate=float(np.float32(DT_S) * np.float32(200)),
-    )  # fmt: skip
-    held = cuba_lif.initial_state(3, signal(4))
-    fired = 0
-    for frame in x:
+    x = Weights(0, exact=False)(50, 3, 4)
+    tau_mem, tau_syn, leak, threshold = full(4, 8e-3), full(4, 5e-3), full(4, 0.1), full(4, 0.3)
+    li = nir.LI(tau=tau_mem, r=full(4, 1), v_leak=leak)
+    lif_cell = nir.CubaLIF(tau_syn, tau_mem, full(4, 1), leak, threshold)
+    integrator = imported(chain((4,), (4,), n=li), tmp_path, "norse", DT_S).operator("n")
+    neuron = imported(chain((4,), (4,), n=lif_cell), tmp_path, "norse-lifcell", DT_S).operator("n")
+    syn_inv, mem_inv = (1 / torch.from_numpy(tau) for tau in (tau_syn, tau_mem))
+    cell, state = LIBoxCell(LIBoxParameters(mem_inv, torch.from_numpy(leak)), dt=DT_S), None
+    parameters = LIFParameters(syn_inv, mem_inv, torch.from_numpy(leak), torch.from_numpy(threshold))
+    theirs = LIFFeedForwardState(torch.full((3, 4), 0.1), torch.zeros(3, 4))
+    mine, ours, fired = integrator.initial_state(3, Signal((4,))), neuron.initial_state(3, Signal((4,))), 0
+    for frame in torch.from_numpy(x):
         v, state = cell(frame, state)
-        mine, out = ours.step(mine, frame.numpy())
+        mine, out = integrator.step(mine, frame.numpy())
         np.testing.assert_array_equal(out, v.detach().numpy())
-        z, jump = lif_feed_forward_step(frame, jump, parameters, DT_S)
-        held, out = cuba_lif.step(held, frame.numpy())
+        z, theirs = lif_feed_forward_step(frame, theirs, parameters, DT_S)
+        ours, out = neuron.step(ours, frame.numpy())
         np.testing.assert_array_equal(out, z.numpy())
-        np.testing.assert_array_equal(held["v"], jump.v.numpy())
-        np.testing.assert_array_equal(held["i"], jump.i.numpy())
+        np.testing.assert_array_equal(ours["v"], theirs.v.numpy())
+        np.testing.assert_array_equal(ours["i"], theirs.i.numpy())
         fired += int(out.sum())
     assert fired > 10
-
-
-def signal(n):
-    from synfire.ops import Signal
-
-    return Signal((n,))
 
 
 def test_what_norse_drops_is_a_loss_to_be_named(tmp_path):

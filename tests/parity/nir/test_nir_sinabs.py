@@ -16,7 +16,9 @@ from synfire.ops.cuba_lif import CubaLIF
 from synfire.ops.signal import Signal
 
 pytestmark = pytest.mark.parity
-torch = pytest.importorskip("torch", reason="the parity environment is not installed (tests/parity/requirements-nir.txt)")
+torch = pytest.importorskip(
+    "torch", reason="the parity environment is not installed (tests/parity/requirements-nir.txt)"
+)
 sinabs = pytest.importorskip("sinabs.layers", reason="sinabs is not installed (tests/parity/requirements-nir.txt)")
 
 EPSILON = 1e-4

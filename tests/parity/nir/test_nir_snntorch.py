@@ -15,7 +15,9 @@ from synfire.graph.reference import trace
 from synfire.ops.discrete_lif import DiscreteLIF
 
 pytestmark = pytest.mark.parity
-torch = pytest.importorskip("torch", reason="the parity environment is not installed (tests/parity/requirements-nir.txt)")
+torch = pytest.importorskip(
+    "torch", reason="the parity environment is not installed (tests/parity/requirements-nir.txt)"
+)
 snn = pytest.importorskip("snntorch", reason="snnTorch is not installed (tests/parity/requirements-nir.txt)")
 
 DT_S = 1e-4

@@ -8,7 +8,9 @@ from sources import Weights, chain, full, imported, listen, replay, same_run
 from synfire.base.errors import LossyImport
 
 pytestmark = pytest.mark.parity
-torch = pytest.importorskip("torch", reason="the parity environment is not installed (tests/parity/requirements-nir.txt)")
+torch = pytest.importorskip(
+    "torch", reason="the parity environment is not installed (tests/parity/requirements-nir.txt)"
+)
 exchange = pytest.importorskip(
     "spikingjelly.activation_based.nir_exchange.from_nir",
     reason="SpikingJelly 2.0 with nir and nirtorch is not installed (tests/parity/requirements-nir.txt)",

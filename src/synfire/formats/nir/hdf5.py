@@ -15,6 +15,8 @@ from synfire.ops.signal import Array
 
 Edge = tuple[str, str]
 
+_LARGEST = float(np.finfo(np.float32).max)
+
 
 @dataclass(frozen=True)
 class Node:
@@ -39,6 +41,10 @@ class Node:
             raise self.error(f"the field {name!r} has dtype {value.dtype}; it must hold real numbers")
         if not np.isfinite(value).all():
             raise self.error(f"the field {name!r} holds NaN or infinity; train or export the model again")
+        if np.any(np.abs(value) > _LARGEST):
+            raise self.error(
+                f"the field {name!r} holds numbers beyond float32, with which synfire computes; scale them"
+            )
         return value
 
     def integers(self, name: str, count: int) -> tuple[int, ...]:
@@ -69,7 +75,9 @@ def read_hdf5(path: str | Path) -> tuple[Sheet, str]:
     try:
         with h5py.File(path, "r") as file:
             return _read_root(file, path)
-    except (OSError, RuntimeError) as error:
+    except UserError:
+        raise
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError) as error:
         raise UserError(
             f"{path} cannot be read as HDF5, which NIR files are ({error}); it is truncated, damaged or of another "
             "format: export or copy it again"
@@ -104,7 +112,7 @@ def _read_graph(group: Any, name: str) -> Sheet:
     for key, item in group["nodes"].items():
         if not isinstance(item, h5py.Group):
             raise UserError(f"{where} holds {key!r}, which is no node; export the model again")
-        nodes[key] = _read_node(item, f"{name}.{key}" if name else key)
+        nodes[_text(key)] = _read_node(item, f"{name}.{_text(key)}" if name else _text(key))
     return Sheet(nodes, _edges(group["edges"][()], where), _metadata(group.get("metadata")))
 
 

@@ -51,7 +51,7 @@ def from_module(
     context = Context(sketch, {**known, **(converters or {})}, frozenset(allow), _unset)
     tracer = Tracer(context)
     context.call = tracer.enter
-    ends = _Ends.beside(net)
+    ends = _Ends.beside(net, context.converters)
     output = tracer.follow(net, _encoded(sketch, ends, encoder, tuple(input_shape), _multi_step(net)))
     output = _read_out(sketch, ends, output, readout)
     return sketch.graph(output, _metadata(net, sketch, steps, labels))
@@ -89,9 +89,9 @@ class _Ends:
     readout: str
 
     @classmethod
-    def beside(cls, net: Any) -> _Ends:
-        """The usual names, or others where the net has modules of those names."""
-        paths = {path for path, _ in net.named_modules()}
+    def beside(cls, net: Any, converted: Collection[type]) -> _Ends:
+        """The usual names, or others where a layer of the net has one of those."""
+        paths = {path for path, module in net.named_modules() if type(module) in converted}
         return cls(*(name if name not in paths else f"graph_{name}" for name in ("input", "encoder", "readout")))
 
 
