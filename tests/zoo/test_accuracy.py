@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -91,3 +93,9 @@ def test_a_model_with_a_random_encoder_answers_the_same_again() -> None:
 def test_held_out_data_of_an_unknown_set_is_refused() -> None:
     with pytest.raises(UnknownName, match=r"known: .*digits"):
         held_out("imagenet")
+
+
+def test_data_that_is_not_at_hand_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SYNFIRE_DATA", str(tmp_path))
+    with pytest.raises(UserError, match=r"no mnist/mnist.npz in .*docs/data.md"):
+        held_out("mnist")

@@ -18,7 +18,8 @@ from synfire.graph import Graph, flatten
 from synfire.graph.passes import simplify
 from synfire.ops import Array, Encoder
 from synfire.plan import stage_graph
-from synfire.zoo import held_out_digits, inverts, load, names, picture_inputs, sample
+from synfire.testing.zoo import held_out
+from synfire.zoo import load, names, sample
 
 BATCHES = (1, 16)
 ENGINE = "cpu"
@@ -32,6 +33,7 @@ class Case:
     graph: Graph
     inputs: dict[str, Array]
     batch: int
+    data: str
 
     @property
     def steps(self) -> int:
@@ -77,17 +79,19 @@ def _cases(models: list[str]) -> Iterator[Case]:
 
 def _case(model: str, graph: Graph, batch: int) -> Case:
     """Run what is not compared (decoding, features, random encoders), and keep what comes out as the case's input."""
-    requests = _requests(graph, batch)
+    requests, data = _requests(graph, batch)
     compared = tuple(name for name in graph.order() if _is_compared(graph, name))
     part = stage_graph(graph, compared)
     if set(part.inputs) <= set(graph.inputs):
-        return Case(model, part, requests, batch)
+        return Case(model, part, requests, batch, data)
     before = Graph(
         graph.operators, graph.synapses, graph.inputs, {name: name for name in part.inputs if name in graph.operators}
     )
     program = ENGINES[ENGINE]().build(before)
     _, encoded = program.run(program.initial_state(batch), requests, graph.steps or steps_of(graph, requests))
-    return Case(model, part, {name: encoded.get(name, requests.get(name)) for name in part.inputs}, batch)  # type: ignore[misc]
+    return Case(
+        model, part, {name: encoded[name] if name in encoded else requests[name] for name in part.inputs}, batch, data
+    )
 
 
 def _is_compared(graph: Graph, name: str) -> bool:
@@ -97,17 +101,14 @@ def _is_compared(graph: Graph, name: str) -> bool:
     return graph.signals()[name].timed and not isinstance(operator, Encoder)
 
 
-def _requests(graph: Graph, batch: int) -> dict[str, Array]:
-    """Held-out digits where the model takes pictures, else samples."""
+def _requests(graph: Graph, batch: int) -> tuple[dict[str, Array], str]:
+    """Held-out data where it is at hand, else plausible samples; and which of them it is."""
+    (name,) = graph.inputs
     try:
-        images, _ = held_out_digits()
-        single = [picture_inputs(graph.inputs, image, inverts(graph)) for image in images[:batch]]
+        return {name: held_out(graph.metadata["dataset"], batch)[0]}, "held out"
     except UserError:
-        single = [sample(graph, seed) for seed in range(batch)]
-    return {
-        name: np.concatenate([each[name] for each in single], axis=1 if signal.timed else 0)
-        for name, signal in graph.inputs.items()
-    }
+        samples = [sample(graph, seed) for seed in range(batch)]
+        return {name: np.concatenate([each[name] for each in samples])}, "random"
 
 
 def _compare(case: Case, rounds: int) -> list[dict[str, Any]]:
@@ -121,7 +122,13 @@ def _compare(case: Case, rounds: int) -> list[dict[str, Any]]:
     rows = []
     for name, seconds in times.items():
         framework, _, threads = name.partition("/")
-        row: dict[str, Any] = {"model": case.model, "batch": case.batch, "framework": framework, "threads": threads}
+        row: dict[str, Any] = {
+            "model": case.model,
+            "data": case.data,
+            "batch": case.batch,
+            "framework": framework,
+            "threads": threads,
+        }
         theirs = ours if name == "synfire" else others[name]()
         rows.append(
             {**row, **spread(seconds), **_agreement(ours, theirs), "speedup": spread(seconds)["median_s"] / ours_s}

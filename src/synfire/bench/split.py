@@ -12,11 +12,12 @@ from synfire.deploy.planning import Planned, plan_models
 from synfire.deploy.serving import Background, serving_in_background
 from synfire.plan import GATEWAY
 from synfire.wire.client import batch_first
-from synfire.zoo import Model, load, sample
+from synfire.zoo import Model, load, names, sample
 
 UNCUT = ("model", 1)
 CUTS = (UNCUT, ("block", 1), ("block", 2), ("operator", 1), ("operator", 2))
 FLOOR_MODEL = "svgg-mnist"
+MODELS = (FLOOR_MODEL, "sresnet-mnist", "scnn-mnist", "stransformer-mnist")
 CONCURRENCY = 8
 
 
@@ -27,7 +28,7 @@ class Split(Benchmark):
     about = "granularity model, block and operator on 1 and 2 workers, against uncut"
 
     def measure(self, settings: Settings, progress: Progress) -> Report:
-        models = ["svgg-digits"] if settings.quick else [FLOOR_MODEL, "sresnet-mnist", "stransformer-mnist"]
+        models = ["svgg-digits"] if settings.quick else [name for name in names() if name in MODELS]
         rounds, seconds = (5, 0.3) if settings.quick else (300, 2.0)
         rows: list[dict[str, Any]] = []
         for model in models:

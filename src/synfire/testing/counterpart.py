@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -226,7 +227,7 @@ class RecurrentALIF(nn.Module):  # type: ignore[misc]
     def __init__(self, operator: Any) -> None:
         super().__init__()
         self._constants = {
-            name: torch.as_tensor(getattr(operator, name), dtype=torch.float32)
+            name: torch.from_numpy(np.array(getattr(operator, name), np.float32))
             for name in ("alpha", "rho", "b0", "beta")
         }
         self._strict = operator.strict

@@ -10,7 +10,7 @@ import numpy as np
 
 from synfire import zoo
 from synfire.base import paths
-from synfire.base.errors import UnknownName
+from synfire.base.errors import UnknownName, UserError
 from synfire.engines.cpu.engine import CpuEngine
 from synfire.graph import Graph
 from synfire.ops import Array, Clock
@@ -69,20 +69,20 @@ def _digits() -> tuple[Array, Array]:
 
 
 def _mnist(rule: Callable[[Array], Array]) -> tuple[Array, Array]:
-    stored = np.load(paths.data() / "mnist" / "mnist.npz")
+    stored = np.load(_stored("mnist/mnist.npz"))
     return (stored["x_test"][:, None] / 255).astype(np.float32), rule(stored["y_test"].astype(np.int64))
 
 
 def _nmnist() -> tuple[Array, Array]:
     """Recordings as rows (t in microseconds, x, y, polarity)."""
-    stored = np.load(paths.data() / "nmnist" / "nmnist.npz")
+    stored = np.load(_stored("nmnist/nmnist.npz"))
     rows = np.stack([stored[f"test_{column}"].astype(np.int64) for column in ("t_us", "x", "y", "p")], axis=1)
     return _objects(np.split(rows, stored["test_offsets"][1:-1])), stored["test_labels"].astype(np.int64)
 
 
 def _spoken() -> tuple[Array, Array]:
     """WAV files of takes 0 to 4, which are the test split."""
-    files = sorted((paths.data() / "spoken-digits" / "recordings").glob("*_[0-4].wav"))
+    files = sorted(_stored("spoken-digits/recordings").glob("*_[0-4].wav"))
     return _objects([file.read_bytes() for file in files]), np.array([_spoken_digit(file) for file in files])
 
 
@@ -91,9 +91,17 @@ def _spoken_digit(file: Path) -> int:
 
 
 def _cora() -> tuple[Array, Array]:
-    stored = np.load(paths.data() / "citation-graphs" / "cora.npz")
+    stored = np.load(_stored("citation-graphs/cora.npz"))
     nodes = stored["test"].astype(np.int64)
     return nodes, stored["y"][nodes]
+
+
+def _stored(name: str) -> Path:
+    """A file or folder of the data. Raises `UserError` when it is not there."""
+    place = paths.data() / name
+    if not place.exists():
+        raise UserError(f"there is no {name} in {paths.data()}; docs/data.md says where to get it")
+    return place
 
 
 def _objects(items: Sequence[Any]) -> Array:
