@@ -34,6 +34,7 @@ class Recipe:
 
 TINY = Jitter(degrees=4, shift=0.25, zoom=0.04)
 SMALL = Jitter(degrees=8, shift=0.5, zoom=0.08)
+LIGHT = Jitter(degrees=5, shift=1, zoom=0.05)
 MEDIUM = Jitter(degrees=8, shift=1.5, zoom=0.08)
 
 RECIPES: dict[str, Recipe] = {
@@ -46,7 +47,7 @@ RECIPES: dict[str, Recipe] = {
     "svgg-mnist": Recipe("mnist", "constant", steps=4, epochs=6, rate=5e-3, batch=128),
     "sresnet-mnist": Recipe("mnist", "constant", steps=4, epochs=8, rate=5e-3, batch=128),
     "scnn-mnist": Recipe("mnist", "constant", steps=4, epochs=6, rate=5e-3, batch=128),
-    "stransformer-mnist": Recipe("mnist", "constant", steps=3, epochs=6, rate=5e-3, batch=128),
+    "stransformer-mnist": Recipe("mnist", "constant", steps=4, epochs=9, rate=5e-3, batch=128, jitter=LIGHT),
     "scnn-nmnist": Recipe("nmnist", "frames", steps=10, epochs=24, rate=3e-3, batch=50, jitter=MEDIUM),
     "srnn-spoken": Recipe("spoken", "frames", steps=48, epochs=60, rate=3e-3),
     "sgnn-cora": Recipe(

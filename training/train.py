@@ -34,12 +34,17 @@ def main() -> None:
     parser.add_argument("--fuse", action="store_true", help="compile the neurons while training (needs a C++ compiler)")
     parser.add_argument("--start", type=Path, help="begin with these weights: a second cycle of the learning rate")
     parser.add_argument("--epochs", type=int, help="instead of the recipe's")
+    parser.add_argument("--steps", type=int, help="instead of the recipe's")
+    parser.add_argument("--rate", type=float, help="highest learning rate, instead of the recipe's")
+    parser.add_argument("--plain", action="store_true", help="leave the training samples as they are: no jitter")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    recipe = RECIPES[arguments.name]
-    if arguments.epochs:
-        recipe = replace(recipe, epochs=arguments.epochs)
-    train(arguments, recipe)
+    train(arguments, changed(RECIPES[arguments.name], arguments))
+
+
+def changed(recipe: Recipe, arguments: argparse.Namespace) -> Recipe:
+    named = {field: getattr(arguments, field) for field in ("epochs", "steps", "rate") if getattr(arguments, field)}
+    return replace(recipe, **named, jitter=None if arguments.plain else recipe.jitter)
 
 
 def train(arguments: argparse.Namespace, recipe: Recipe) -> None:
@@ -81,14 +86,14 @@ def train(arguments: argparse.Namespace, recipe: Recipe) -> None:
 
 
 def command(arguments: argparse.Namespace) -> str:
-    """What to type to train this again, in a directory of one's own."""
+    """What to type to train this again; `--out` and `--threads`, which change nothing in it, are left out."""
     words = ["python training/train.py", arguments.name, f"--seed {arguments.seed}"]
-    if arguments.fuse:
-        words.append("--fuse")
+    words += [f"--{flag}" for flag in ("fuse", "plain") if getattr(arguments, flag)]
+    words += [
+        f"--{field} {getattr(arguments, field)}" for field in ("epochs", "steps", "rate") if getattr(arguments, field)
+    ]
     if arguments.start:
         words.append(f"--start zoo/{arguments.start.name}")
-    if arguments.epochs:
-        words.append(f"--epochs {arguments.epochs}")
     return " ".join(words)
 
 

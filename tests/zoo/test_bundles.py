@@ -32,6 +32,18 @@ def test_every_model_is_promised_an_accuracy_or_varies_one_that_is() -> None:
         assert name in FLOORS or zoo.card(name)["base"] in FLOORS, name
 
 
+def test_every_promised_model_is_shipped() -> None:
+    assert set(FLOORS) <= set(zoo.names()), f"not exported: {sorted(set(FLOORS) - set(zoo.names()))}"
+
+
+@pytest.mark.parametrize("name", [name for name in zoo.names() if name not in FLOORS])
+def test_a_variant_differs_from_its_base_in_the_head_alone(name: str) -> None:
+    graphs = zoo.load(name), zoo.load(zoo.card(name)["base"])
+    variant, base = ({key: graph.operator(key).content_digest() for key in graph.operators} for graph in graphs)
+    assert variant.keys() == base.keys()
+    assert {key for key in variant if variant[key] != base[key]} == {"head"}
+
+
 def test_all_bundles_together_are_small() -> None:
     sizes = {name: sum(file.stat().st_size for file in (FOLDER / name).iterdir()) for name in zoo.names()}
     assert sum(sizes.values()) <= LARGEST_BYTES, sizes

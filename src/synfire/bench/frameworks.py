@@ -67,7 +67,7 @@ def _require(*packages: str) -> None:
     if missing:
         raise UserError(
             f"this benchmark compares with {' and '.join(packages)}, and {' and '.join(missing)} cannot be imported; "
-            "install them as docs/development.md says (make parity does), and run it there"
+            "`make parity` installs them; then run .venv-parity-2/bin/synfire bench frameworks"
         )
 
 
