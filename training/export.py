@@ -35,14 +35,12 @@ from synfire.ops.bernoulli import Bernoulli
 from synfire.ops.constant_current import ConstantCurrent
 from synfire.ops.event_frames import EventFrames
 from synfire.ops.flatten import Flatten
-from synfire.ops.graph_aggregation import GraphAggregation
 from synfire.ops.k_nearest_aggregation import KNearestAggregation
 from synfire.ops.linear import Linear
 from synfire.ops.log_mel import LogMel
+from synfire.ops.neighbourhood_aggregation import NeighbourhoodAggregation
 from synfire.ops.reshape import Reshape
-from synfire.ops.select_row import SelectRow
 from synfire.ops.sequence import Sequence
-from synfire.ops.sparse_constant import SparseConstant
 from synfire.ops.wav_decode import WavDecode
 
 ZOO = Path(__file__).resolve().parents[1] / "src" / "synfire" / "zoo"
@@ -57,15 +55,14 @@ CORA = [
 class FrontEnd:
     """What a request holds, the operators that turn it into what the network sees, and the encoder.
 
-    `synapses` are (source, target, port); without them the operators form a chain.
+    The operators form a chain, whose first reads each of the request's signals at a port of its own, in their order.
     """
 
-    request: Signal
+    request: dict[str, Signal]
     encoder: Encoder
     seen: tuple[int, ...]
     """The shape of one sample at one step, as the network sees it."""
     operators: dict[str, Operator] = field(default_factory=dict)
-    synapses: tuple[tuple[str, str, int], ...] = ()
     about: str = ""
 
 
@@ -120,15 +117,16 @@ def imported(net: nn.Module, front: FrontEnd, names: list[str]) -> Graph:
 
 def joined(front: FrontEnd, graph: Graph) -> Graph:
     """`graph`, whose input is what the encoder reads, behind the front end's operators."""
-    chain = ["input", *front.operators]
-    wiring = front.synapses or tuple((a, b, 0) for a, b in pairwise(chain))
-    before = tuple(Synapse(source, target, port) for source, target, port in wiring)
-    after = tuple(replace(s, source=chain[-1]) if s.source == "input" else s for s in graph.synapses)
+    chain = list(front.operators)
+    arriving = [Synapse(name, chain[0], port) for port, name in enumerate(front.request) if chain]
+    before = [*arriving, *(Synapse(a, b) for a, b in pairwise(chain))]
+    last = chain[-1] if chain else "input"
+    after = [replace(s, source=last) if s.source == "input" else s for s in graph.synapses]
     return replace(
         graph,
         operators={**front.operators, **graph.operators},
         synapses=(*before, *after),
-        inputs={"input": front.request},
+        inputs=front.request,
     )
 
 
@@ -150,7 +148,7 @@ def recurrent_alif(context: Context, module: RecurrentALIF, name: str, x: Held) 
 
 def image(side: int, encoder: Encoder) -> FrontEnd:
     return FrontEnd(
-        Signal((1, side, side), Kind.VALUE, Clock.REQUEST), encoder, (1, side, side),
+        {"input": Signal((1, side, side), Kind.VALUE, Clock.REQUEST)}, encoder, (1, side, side),
         about=f"a grey image (1, {side}, {side}), values in [0, 1]",
     )  # fmt: skip
 
@@ -178,7 +176,7 @@ def mnist(trained: dict[str, Any]) -> FrontEnd:
 def nmnist(trained: dict[str, Any]) -> FrontEnd:
     frames = EventFrames(trained["T"], 34, 34, data.EVENT_STEP_S)
     return FrontEnd(
-        Signal((-1, 4), Kind.INDEX, Clock.REQUEST), Sequence(trained["T"]), (2, 34, 34), {"frames": frames},
+        {"input": Signal((-1, 4), Kind.INDEX, Clock.REQUEST)}, Sequence(trained["T"]), (2, 34, 34), {"frames": frames},
         about="the events of a recording, rows (t in microseconds, x, y, polarity), in order of time",
     )  # fmt: skip
 
@@ -191,23 +189,26 @@ def spoken(trained: dict[str, Any]) -> FrontEnd:
         data.SPEECH["hop_s"], data.SPEECH["floor"],
     )  # fmt: skip
     return FrontEnd(
-        Signal((), Kind.BYTES, Clock.REQUEST), Sequence(trained["T"]), (mel.bands,),
+        {"input": Signal((), Kind.BYTES, Clock.REQUEST)}, Sequence(trained["T"]), (mel.bands,),
         {"wav": WavDecode(rate, mel.samples), "log_mel": mel},
         about=f"the bytes of a WAV file with {rate} samples a second",
     )  # fmt: skip
 
 
 def cora(trained: dict[str, Any]) -> FrontEnd:
-    stored = np.load(data.data_root() / "citation-graphs" / "cora.npz")
-    operators = {
-        "words": SparseConstant.of(stored["x"]),
-        "aggregation": GraphAggregation.from_edges(stored["edge_index"], len(stored["x"]), hops=2, clip=True),
-        "node": SelectRow(),
+    """Inductive: the graph is the caller's and comes with the request, so the bundle holds nothing of the data set."""
+    words = np.load(data.data_root() / "citation-graphs" / "cora.npz")["x"].shape[1]
+    request = {
+        "features": Signal((-1, words), Kind.VALUE, Clock.REQUEST),
+        "edges": Signal((-1, 2), Kind.INDEX, Clock.REQUEST),
+        "degrees": Signal((-1,), Kind.INDEX, Clock.REQUEST),
     }
-    synapses = (("input", "words", 0), ("words", "aggregation", 0), ("aggregation", "node", 0), ("input", "node", 1))
     return FrontEnd(
-        Signal((), Kind.INDEX, Clock.REQUEST), Bernoulli(trained["T"]), (stored["x"].shape[1],), operators, synapses,
-        about=f"the number of a paper in the citation graph, 0 to {len(stored['x']) - 1}",
+        request, Bernoulli(trained["T"]), (words,), {"neighbours": NeighbourhoodAggregation(hops=2, clip=True)},
+        about=f"a paper and its surroundings in a citation graph, which is the caller's and not stored here: features (n, "
+        f"{words}), the words (1 or 0) of the paper in row 0 and of all within two citations of it; edges (m, 2), the "
+        "citations among these rows, each once; degrees (n,), how many each has in the whole graph "
+        "(synfire.zoo.neighbourhood cuts all three out of a graph)",
     )  # fmt: skip
 
 

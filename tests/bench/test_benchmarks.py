@@ -103,8 +103,10 @@ def test_gateway_measures_every_concurrency() -> None:
 def test_split_compares_every_cut_with_uncut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SYNFIRE_HOME", str(tmp_path))
     found = BENCHMARKS["split"].measure(Settings(quick=True), print)
-    assert [(row["granularity"], row["workers"]) for row in found.rows] == [
-        ("model", 1), ("block", 1), ("block", 2), ("operator", 1), ("operator", 2),
+    assert [(row["granularity"], row["workers"], row["apart"]) for row in found.rows] == [
+        ("model", 1, False), ("block", 2, False), ("operator", 2, False),
+        ("block", 1, True), ("block", 2, True), ("operator", 1, True), ("operator", 2, True),
     ]  # fmt: skip
+    assert {row["stages"] for row in found.rows if not row["apart"]} == {1, 2}
     assert found.rows[0]["latency_ratio"] == 1.0
     assert all((row["hop_bytes"] > 0) == (row["workers"] == 2) for row in found.rows)

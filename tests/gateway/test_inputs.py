@@ -82,7 +82,13 @@ def test_samples_of_differing_size_travel_alone():
     with pytest.raises(UserError, match="send each in a request of its own"):
         EVENTS({"events": np.zeros((2, 7, 4), np.int64)})
     with pytest.raises(UserError, match="is empty"):
-        EVENTS({"events": np.zeros((1, 0, 4), np.int64)})
+        EVENTS({"events": np.zeros((0, 7, 4), np.int64)})
+
+
+@pytest.mark.parametrize("kind", [Kind.INDEX, Kind.VALUE, Kind.SPIKE, Kind.COUNT])
+def test_where_any_number_of_rows_may_come_none_may(kind):
+    rows = intake(x=Signal((-1, 2), kind, Clock.REQUEST))
+    assert rows({"x": np.zeros((1, 0, 2))})["x"].shape == (1, 0, 2)
 
 
 NUMBERS = st.sampled_from("?BbHhIiLlefd").map(np.dtype)

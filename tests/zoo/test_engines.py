@@ -12,7 +12,7 @@ from synfire.graph.passes import simplify
 from synfire.ops import Array
 from synfire.testing.engines import check_engine, check_states_merge
 from synfire.testing.layerwise import observed
-from synfire.testing.zoo import held_out
+from synfire.testing.zoo import held_out, inputs_of
 
 SAMPLES = 3
 
@@ -24,7 +24,7 @@ def served(name: str) -> Graph:
 
 def requests(name: str) -> dict[str, Array]:
     try:
-        return {"input": held_out(zoo.card(name)["dataset"], SAMPLES)[0]}
+        return inputs_of(zoo.load(name), held_out(zoo.card(name)["dataset"], SAMPLES)[0])
     except UnknownName:
         raise
     except UserError as error:

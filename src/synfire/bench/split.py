@@ -14,15 +14,26 @@ from synfire.plan import GATEWAY
 from synfire.wire.client import batch_first
 from synfire.zoo import Model, load, names, sample
 
-UNCUT = ("model", 1)
-CUTS = (UNCUT, ("block", 1), ("block", 2), ("operator", 1), ("operator", 2))
+UNCUT = ("model", 1, False)
+CUTS = (
+    UNCUT,
+    ("block", 2, False),
+    ("operator", 2, False),
+    ("block", 1, True),
+    ("block", 2, True),
+    ("operator", 1, True),
+    ("operator", 2, True),
+)
 FLOOR_MODEL = "svgg-mnist"
 MODELS = (FLOOR_MODEL, "sresnet-mnist", "scnn-mnist", "stransformer-mnist")
 CONCURRENCY = 8
 
 
 class Split(Benchmark):
-    """Latency of a request alone, throughput of 8 connections, and bytes per frame between workers."""
+    """Latency of a request alone, throughput of 8 connections, and bytes per frame between workers.
+
+    Each cut is served as it is by default, with neighbours on one worker fused, and with all its stages apart.
+    """
 
     name = "split"
     about = "granularity model, block and operator on 1 and 2 workers, against uncut"
@@ -44,15 +55,13 @@ BENCHMARKS.add(Split.name, Split())
 
 
 def _floor_row(row: Mapping[str, Any]) -> bool:
-    return (row["model"], row["granularity"], row["workers"]) == (FLOOR_MODEL, "operator", 2)
+    return (row["model"], row["granularity"], row["workers"], row["apart"]) == (FLOOR_MODEL, "operator", 2, False)
 
 
 def _measure(model: str, rounds: int, seconds: float) -> list[dict[str, Any]]:
     """A row per cut. Each is served under a name of its own; all share the two workers."""
     graph = load(model)
-    planned = [
-        _planned(Model(f"{granularity}-{workers}", graph, model), granularity, workers) for granularity, workers in CUTS
-    ]
+    planned = [_planned(Model(_name(cut), graph, model), cut) for cut in CUTS]
     tensors = batch_first(graph.inputs, sample(graph))
     with serving_in_background(planned) as running:
         url = running.addresses.url
@@ -62,20 +71,26 @@ def _measure(model: str, rounds: int, seconds: float) -> list[dict[str, Any]]:
     return [_row(model, cut, each, found, hops) for cut, each in zip(CUTS, planned, strict=True)]
 
 
-def _planned(model: Model, granularity: str, workers: int) -> Planned:
-    (planned,) = plan_models([model], granularity, workers)
+def _planned(model: Model, cut: tuple[str, int, bool]) -> Planned:
+    granularity, workers, apart = cut
+    (planned,) = plan_models([model], granularity, workers, apart=apart)
     return planned
 
 
+def _name(cut: tuple[str, int, bool]) -> str:
+    return f"{cut[0]}-{cut[1]}{'-apart' if cut[2] else ''}"
+
+
 def _row(
-    model: str, cut: tuple[str, int], planned: Planned, found: Measured, hops: Mapping[str, Sequence[int]]
+    model: str, cut: tuple[str, int, bool], planned: Planned, found: Measured, hops: Mapping[str, Sequence[int]]
 ) -> dict[str, Any]:
-    name, uncut = f"{cut[0]}-{cut[1]}", f"{UNCUT[0]}-{UNCUT[1]}"
+    name, uncut = _name(cut), _name(UNCUT)
     size, frames = hops.get(name, (0, 0))
     return {
         "model": model,
         "granularity": cut[0],
         "workers": cut[1],
+        "apart": cut[2],
         "stages": len(planned.plan.stages),
         "frame_steps": planned.plan.frame_steps,
         **spread(found.turns[name]),

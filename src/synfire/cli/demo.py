@@ -12,7 +12,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from synfire.base.errors import PermanentError
-from synfire.cli.options import Granularity, GranularityOption, WorkersOption
+from synfire.cli.options import ApartOption, Granularity, GranularityOption, WorkersOption
 from synfire.cli.output import ERRORS, AsJson, print_json, say, table
 from synfire.deploy.planning import Planned, plan_models
 from synfire.deploy.serving import Background, serving_in_background
@@ -58,6 +58,7 @@ def demo(
     ] = 360,
     granularity: GranularityOption = Granularity.OPERATOR,
     workers: WorkersOption = 2,
+    apart: ApartOption = True,
     as_json: AsJson = False,
 ) -> None:
     """Serve a model of each family operator by operator and send it real handwritten digits over HTTP.
@@ -76,7 +77,7 @@ def demo(
     images, labels = held_out_digits()
     with _progress(as_json) as progress:
         task = progress.add_task("measuring and planning", total=digits * len(models))
-        planned = plan_models([find(name) for name in models], granularity, workers)
+        planned = plan_models([find(name) for name in models], granularity, workers, apart=apart)
         progress.update(task, description="starting workers")
         with serving_in_background(planned) as running:
             results = []

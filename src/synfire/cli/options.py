@@ -29,6 +29,10 @@ GranularityOption = Annotated[
     ),
 ]
 WorkersOption = Annotated[int, typer.Option("--workers", "-w", min=1, max=256, help="Worker processes to place on.")]
+ApartOption = Annotated[
+    bool,
+    typer.Option("--apart/--fused", help="Keep every stage of the cut apart, or fuse neighbours that share a worker."),
+]
 MemoryOption = Annotated[
     str | None, typer.Option("--memory", metavar="SIZE", help="What each worker may hold, such as 512MB or 2GiB.")
 ]

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from synfire.cli.options import Granularity, GranularityOption, MemoryOption, WorkersOption
+from synfire.cli.options import ApartOption, Granularity, GranularityOption, MemoryOption, WorkersOption
 from synfire.cli.output import AsJson, print_json, say, table
 from synfire.deploy.planning import Planned, plan_models
 from synfire.plan import memory_bytes
@@ -18,6 +18,7 @@ def plan(
     models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="Models as for `show`; one or more.")],
     granularity: GranularityOption = Granularity.AUTO,
     workers: WorkersOption = 2,
+    apart: ApartOption = False,
     memory: MemoryOption = None,
     explain: Annotated[bool, typer.Option("--explain", help="Say in words why it is cut and placed so.")] = False,
     as_json: AsJson = False,
@@ -29,7 +30,7 @@ def plan(
       synfire plan svgg-digits --granularity block --workers 2 --explain
       synfire plan svgg-mnist --memory 2MB --json
     """
-    planned = plan_models([find(each) for each in models], granularity, workers, memory)
+    planned = plan_models([find(each) for each in models], granularity, workers, memory, apart)
     if as_json:
         print_json({"plans": [_plain(each) for each in planned]})
         return

@@ -14,7 +14,7 @@ import uvloop
 
 from synfire.base import paths
 from synfire.cli import runs
-from synfire.cli.options import Granularity, GranularityOption, MemoryOption, WorkersOption
+from synfire.cli.options import ApartOption, Granularity, GranularityOption, MemoryOption, WorkersOption
 from synfire.cli.output import ERRORS, AsJson, print_json, say
 from synfire.deploy.planning import Planned, plan_models
 from synfire.deploy.serving import Listening, Serving, serving
@@ -36,6 +36,7 @@ def serve(
     ],
     granularity: GranularityOption = Granularity.AUTO,
     workers: WorkersOption = 2,
+    apart: ApartOption = False,
     memory: MemoryOption = None,
     host: Annotated[str, typer.Option("--host", help="Address to listen on; 0.0.0.0 for all.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="HTTP port; 0 finds a free one.")] = 8000,
@@ -54,7 +55,7 @@ def serve(
       synfire serve svgg-digits sresnet-digits --granularity operator --workers 2 --port 0
       synfire serve net=./my-bundle --json
     """
-    planned = plan_models([find(each) for each in models], granularity, workers, memory)
+    planned = plan_models([find(each) for each in models], granularity, workers, memory, apart)
     listening = Listening(host, port, None if grpc_port < 0 else grpc_port)
     uvloop.run(_serve(planned, listening, as_json))
 

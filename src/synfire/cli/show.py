@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from synfire.base.errors import UserError
-from synfire.cli.options import Granularity, GranularityOption, ModelArgument, WorkersOption
+from synfire.cli.options import ApartOption, Granularity, GranularityOption, ModelArgument, WorkersOption
 from synfire.cli.output import AsJson, print_json, say, table
 from synfire.cli.picture import picture
 from synfire.deploy.planning import plan_models
@@ -24,6 +24,7 @@ def show(
     ] = None,
     granularity: GranularityOption = Granularity.BLOCK,
     workers: WorkersOption = 2,
+    apart: ApartOption = True,
     as_json: AsJson = False,
 ) -> None:
     """Show a model: its operators, the signals between them, parameters and digests.
@@ -39,7 +40,7 @@ def show(
     found = find(model)
     graph = flatten(found.graph)
     if svg is not None:
-        (planned,) = plan_models([found], granularity, workers)
+        (planned,) = plan_models([found], granularity, workers, apart=apart)
         _write(svg, picture(planned.graph, planned.plan))
     if as_json:
         print_json(

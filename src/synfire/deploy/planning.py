@@ -27,14 +27,17 @@ class Planned:
 
 
 def plan_models(
-    models: Sequence[Model], granularity: str, workers: int, memory: str | None = None
+    models: Sequence[Model], granularity: str, workers: int, memory: str | None = None, apart: bool = False
 ) -> tuple[Planned, ...]:
-    """Measure each model's operators on this machine (or recall it) and place all models on `workers` workers."""
+    """Measure each model's operators on this machine (or recall it) and place all models on `workers` workers.
+
+    `memory` is what a worker may hold, such as `2GiB`; `apart` keeps neighbours that share a worker from being fused.
+    """
     places = rooms(workers, parse_bytes(memory) if memory else None)
     graphs = [simplify(flatten(model.graph)) for model in models]
     costs = [measured(graph, ENGINES[ENGINE](), sample(graph)) for graph in graphs]
     demands = [
-        Demand(model.name, graph, cost, granularity, engine=ENGINE)
+        Demand(model.name, graph, cost, granularity, engine=ENGINE, apart=apart)
         for model, graph, cost in zip(models, graphs, costs, strict=True)
     ]
     return tuple(

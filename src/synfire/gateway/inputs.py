@@ -46,7 +46,8 @@ class Intake:
         )
         if not fits:
             raise UserError(f"input {name!r} has shape {list(shape)}; it takes [{', '.join(caller_axes(signal))}]")
-        if 0 in shape:
+        ahead = len(shape) - len(own)
+        if 0 in shape[:ahead] or any(size == 0 for wanted, size in zip(signal.shape, own, strict=True) if wanted >= 0):
             raise UserError(
                 f"input {name!r} is empty, its shape is {list(shape)}; send one sample and one value at least"
             )
@@ -98,9 +99,9 @@ def exact(where: str, array: Array, kind: Kind) -> Array:
         raise UserError(f"{where} holds {_first(array, ~np.isfinite(array))}; send finite numbers")
     if array.dtype != kind.dtype:
         array = _convert(where, array, kind)
-    if kind is Kind.SPIKE and array.max() > 1:
+    if kind is Kind.SPIKE and array.max(initial=0) > 1:
         raise UserError(f"{where} holds {_first(array, array > 1)}; a spike is 0 or 1")
-    if kind is Kind.COUNT and array.min() < 0:
+    if kind is Kind.COUNT and array.min(initial=0) < 0:
         raise UserError(f"{where} holds {_first(array, array < 0)}; a count is not negative")
     return array
 

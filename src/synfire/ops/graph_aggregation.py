@@ -41,10 +41,8 @@ class GraphAggregation(Stateless):
     def from_edges(cls, edges: Array, nodes: int, hops: int = 1, clip: bool = False) -> GraphAggregation:
         """From undirected edges `(2, n)`, each given once: a node's neighbours stand in the order of the edges that name it
         first, then of those that name it second."""
-        targets, sources = np.concatenate([edges[0], edges[1]]), np.concatenate([edges[1], edges[0]])
-        order = np.argsort(targets, kind="stable")
-        counts = np.bincount(targets, minlength=nodes)
-        return cls(np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), sources[order], hops, clip)
+        indptr, indices = adjacency(np.concatenate([edges, edges[::-1]], axis=1), nodes)
+        return cls(indptr, indices, hops, clip)
 
     @property
     def nodes(self) -> int:
@@ -64,13 +62,21 @@ class GraphAggregation(Stateless):
     def _propagate(self, h: Array) -> Array:
         scale = (1.0 / np.sqrt(1.0 + np.diff(self.indptr)))[:, None]
         for _ in range(self.hops):
-            h = self._sum(h * scale) * scale
+            h = joined(h * scale, self.indptr, self.indices) * scale
         return np.clip(h, 0.0, 1.0) if self.clip else h
 
-    def _sum(self, rows: Array) -> Array:
-        """Each node's own row plus its neighbours', rank by rank, so that every node adds in its stored order."""
-        degrees, total = np.diff(self.indptr), rows.copy()
-        for rank in range(int(degrees.max(initial=0))):
-            nodes = np.nonzero(degrees > rank)[0]
-            total[nodes] += rows[self.indices[self.indptr[nodes] + rank]]
-        return total
+
+def adjacency(links: Array, nodes: int) -> tuple[Array, Array]:
+    """`(indptr, indices)` of links `(2, n)` from a node to its neighbour; a node's neighbours keep the order of the links."""
+    counts = np.bincount(links[0], minlength=nodes)
+    order = np.argsort(links[0], kind="stable")
+    return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), links[1][order]
+
+
+def joined(rows: Array, indptr: Array, indices: Array) -> Array:
+    """Each node's own row plus its neighbours', rank by rank, so that every node adds in its stored order."""
+    degrees, total = np.diff(indptr), rows.copy()
+    for rank in range(int(degrees.max(initial=0))):
+        nodes = np.nonzero(degrees > rank)[0]
+        total[nodes] += rows[indices[indptr[nodes] + rank]]
+    return total

@@ -59,7 +59,7 @@ class Operator(ABC):
         """The class name: what the registry and the bundle call it."""
         return type(self).__name__
 
-    def check(self) -> None:
+    def check(self) -> None:  # noqa: B027  (most operators have nothing to refuse)
         """Raise `UserError` when fields contradict each other. The default accepts all."""
 
     @abstractmethod

@@ -5,12 +5,12 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from synfire.base.errors import UserError
 from synfire.graph import Graph
 from synfire.plan.costs import Costs, format_bytes, memory_bytes
-from synfire.plan.cut import Group, crossing, join
+from synfire.plan.cut import Group, boundaries, crossing, join, packed
 
 
 @dataclass(frozen=True)
@@ -65,11 +65,22 @@ def place(
         seconds=tuple(itertools.accumulate((work.costs.block_s(group, 1) for group in groups), initial=0.0)),
         hops=(0.0, *(_hop_s(graph, groups[: i + 1], work.costs) for i in range(len(groups) - 1)), 0.0),
     )
-    placed = _partition(runs, workers[: len(groups)], work.load_s, True) if work.spread else None
+    placed = _spread(graph, groups, runs, workers[: len(groups)], work) if work.spread else None
     placed = placed or _partition(runs, workers, work.load_s, False)
     if placed is None:
         raise UserError(_too_big(groups, sizes, workers))
     return placed
+
+
+def _spread(
+    graph: Graph, groups: Sequence[Group], runs: _Runs, workers: Sequence[Room], work: Work
+) -> tuple[str, ...] | None:
+    """A stage for every worker, with packed spikes alone between workers where the graph has places enough for that."""
+    places = [packed(graph, crossed) for crossed in boundaries(graph, groups)]
+    barred = (False, *(not each for each in places), False)
+    spikes_only = replace(runs, hops=tuple(math.inf if bar else s for s, bar in zip(runs.hops, barred, strict=True)))
+    found = _partition(spikes_only, workers, work.load_s, True) if sum(places) >= len(workers) - 1 else None
+    return found or _partition(runs, workers, work.load_s, True)
 
 
 @dataclass(frozen=True)
@@ -114,6 +125,8 @@ def _with_run(
     if before == _NEVER or runs.sizes[end] - runs.sizes[start] > room.limit_bytes:
         return _NEVER
     own_s = runs.seconds[end] - runs.seconds[start] + (runs.hops[start] + runs.hops[end]) / 2
+    if own_s == math.inf:
+        return _NEVER
     return max(before[0], busy_s + own_s), before[1] + runs.hops[start]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -22,7 +23,10 @@ GAIN = 0.9
 
 @dataclass(frozen=True)
 class Demand:
-    """A model that wants to be placed: `requests` are how many at a time it holds the state of."""
+    """A model that wants to be placed: `requests` are how many at a time it holds the state of.
+
+    Operators that come to live on one worker are fused into one stage and pay no hop; `apart` keeps every stage of the cut.
+    """
 
     model: str
     graph: Graph
@@ -30,6 +34,7 @@ class Demand:
     granularity: str = "auto"
     requests: int = 16
     engine: str = "cpu"
+    apart: bool = False
 
 
 def plan_model(demand: Demand, workers: Sequence[Room], load_s: Mapping[str, float] | None = None) -> Plan:
@@ -110,7 +115,8 @@ def _candidates(demand: Demand, workers: Sequence[Room], load_s: Mapping[str, fl
     graph = flatten(demand.graph)
     work = Work(demand.costs, demand.requests, load_s, spread=demand.granularity != "auto")
     if work.spread:
-        return [_candidate(graph, cut(graph, demand.granularity, demand.costs), workers, work)]
+        candidate = _candidate(graph, cut(graph, demand.granularity, demand.costs), workers, work)
+        return [candidate if demand.apart else _fused(graph, candidate, work.costs)]
     fine = atoms(graph)
     found = [_candidate(graph, (graph.order(),), workers, work)]
     for count in range(2, min(len(workers), len(fine)) + 1):
@@ -129,15 +135,30 @@ def _merged(graph: Graph, fine: Sequence[Group], workers: Sequence[Room], work: 
     )
 
 
+def _fused(graph: Graph, candidate: Candidate, costs: Costs) -> Candidate:
+    """Neighbours on one worker become one stage."""
+    runs = [
+        (worker, join(group for _, group in run))
+        for worker, run in itertools.groupby(
+            zip(candidate.workers, candidate.groups, strict=True), key=lambda pair: pair[0]
+        )
+    ]
+    groups, placed = tuple(group for _, group in runs), tuple(worker for worker, _ in runs)
+    return _framed(graph, groups, placed, costs, pieces=len(candidate.groups))
+
+
 def _candidate(graph: Graph, groups: tuple[Group, ...], workers: Sequence[Room], work: Work) -> Candidate:
-    placed = place(graph, groups, workers, work)
+    return _framed(graph, groups, place(graph, groups, workers, work), work.costs, pieces=len(groups))
+
+
+def _framed(graph: Graph, groups: tuple[Group, ...], placed: tuple[str, ...], costs: Costs, pieces: int) -> Candidate:
+    """The placed groups with the largest frame that is about as fast as any."""
     tried: dict[int, Prediction] = {
-        frame_steps: predict(graph, groups, placed, work.costs, frame_steps)
-        for frame_steps in frame_choices(work.costs.steps)
+        frame_steps: predict(graph, groups, placed, costs, frame_steps) for frame_steps in frame_choices(costs.steps)
     }
     fastest_s = min(each.latency_s for each in tried.values())
     frame_steps = max(size for size in tried if GAIN * tried[size].latency_s <= fastest_s)
-    return Candidate(groups, placed, frame_steps, tried)
+    return Candidate(groups, placed, frame_steps, tried, pieces)
 
 
 def _choose(candidates: Sequence[Candidate]) -> Candidate:

@@ -13,12 +13,16 @@ from synfire.plan.predict import Prediction
 
 @dataclass(frozen=True)
 class Candidate:
-    """One way to cut and place a model, with the prediction for each frame size that was tried."""
+    """One way to cut and place a model, with the prediction for each frame size that was tried.
+
+    `pieces` is how many groups were placed; fewer groups are left where neighbours on one worker were fused.
+    """
 
     groups: tuple[Group, ...]
     workers: tuple[str, ...]
     frame_steps: int
     tried: Mapping[int, Prediction]
+    pieces: int
 
     @property
     def prediction(self) -> Prediction:
@@ -40,11 +44,16 @@ def reasons(
 
 def _rule(granularity: str, best: Candidate) -> str:
     stages = f"{len(best.groups)} stage{'s' if len(best.groups) > 1 else ''}"
+    fused = (
+        f"; the {best.pieces} pieces are fused where neighbours share a worker"
+        if best.pieces > len(best.groups)
+        else ""
+    )
     rules = {
         "model": "not cut: granularity model keeps all operators in one stage",
-        "operator": f"{stages}: every operator is a stage of its own",
-        "block": f"{stages}: cut behind neuron layers where one signal of spikes or counts crosses; not cut elsewhere, "
-        "because floats or more than one signal would cross",
+        "operator": f"{stages}: every operator was placed on its own{fused}",
+        "block": f"{stages}: every block was placed on its own, cut behind neuron layers where one signal of spikes or "
+        f"counts crosses; not cut elsewhere, because floats or more than one signal would cross{fused}",
         "auto": f"{stages}: one a worker, with the least predicted latency; every further cut would only add a hop"
         if len(best.groups) > 1
         else "not cut: no cut is predicted to be faster by a tenth or more",

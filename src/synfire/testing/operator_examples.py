@@ -46,6 +46,7 @@ def _running(*shape: int) -> Signal:
 
 _BYTES = _request(kind=Kind.BYTES)
 _EVENTS = _request(-1, 4, kind=Kind.INDEX)
+_NEIGHBOURHOOD = (_request(-1, 2), _request(-1, 2, kind=Kind.INDEX), _request(-1, kind=Kind.INDEX))
 
 
 def _weights(*shape: int) -> Array:
@@ -87,6 +88,18 @@ def events(rng: np.random.Generator) -> Array:
     n = int(rng.integers(1, 30))
     t = np.sort(rng.integers(0, 5000, n))
     return np.stack([t, rng.integers(0, 4, n), rng.integers(0, 3, n), rng.integers(0, 2, n)], axis=1)
+
+
+def neighbourhoods(rng: np.random.Generator, batch: int) -> tuple[Array, ...]:
+    """Random trees of up to 6 nodes with 2 features: all features, all edges, all degrees. A lone node has no edges."""
+    parts = tuple(np.empty(batch, object) for _ in _NEIGHBOURHOOD)
+    for b in range(batch):
+        rows = int(rng.integers(1, 7))
+        edges = np.array([(int(rng.integers(row)), row) for row in range(1, rows)], np.int64).reshape(-1, 2)
+        degrees = np.bincount(edges.ravel(), minlength=rows)
+        for part, array in zip(parts, (rng.random((rows, 2), np.float32), edges, degrees), strict=True):
+            part[b] = array
+    return parts
 
 
 def _event_bytes(rng: np.random.Generator) -> bytes:
@@ -228,6 +241,8 @@ def _graphs() -> list[Example]:
         _example("GraphAggregation", _request(3, 2), variant="clipped", **path, clip=True),
         _example("KNearestAggregation", _request(2), **stored, k=2, scale=0.25),
         _example("KNearestAggregation", _request(2, kind=Kind.INDEX), variant="of whole numbers", **stored, k=1),
+        _example("NeighbourhoodAggregation", *_NEIGHBOURHOOD, draw=neighbourhoods, hops=2),
+        _example("NeighbourhoodAggregation", *_NEIGHBOURHOOD, variant="clipped", draw=neighbourhoods, clip=True),
         _example("Constant", _request(1), value=_weights(3, 2)),
         _example("Constant", _request(1), variant="of whole numbers", value=np.array([4, 5])),
         _example("SparseConstant", _request(1), **entries, width=4),

@@ -38,6 +38,7 @@ BATCH = 50
 def held_out(dataset: str, count: int | None = None) -> tuple[Array, Array]:
     """Requests `(sample, …)` of a card's `dataset` and their classes `(sample,)`: all, or `count` drawn once for all.
 
+    Where a model takes several inputs, requests are a structured array with a field for each (see `inputs_of`).
     Raises `UserError` where the data is not at hand (see `synfire.base.paths.data`), `UnknownName` for another data set.
     """
     if dataset not in _READERS:
@@ -52,15 +53,22 @@ def held_out(dataset: str, count: int | None = None) -> tuple[Array, Array]:
 def answers(graph: Graph, requests: Array, batch: int = BATCH) -> dict[str, Array]:
     """Every output of the flat `graph` in the cpu engine: `(sample, …)` for a readout's answer, else `(steps, sample, …)`."""
     program = CpuEngine().build(graph)
-    (name,) = graph.inputs
     steps = graph.steps or 1
     parts = []
     for start in range(0, len(requests), batch):
         given = requests[start : start + batch]
-        parts.append(program.run(program.initial_state(len(given)), {name: given}, steps)[1])
+        parts.append(program.run(program.initial_state(len(given)), inputs_of(graph, given), steps)[1])
     joined = {output: np.concatenate([part[output] for part in parts], axis=1) for output in parts[0]}
     running = {output for output, signal in program.outputs.items() if signal.clock is Clock.RUNNING}
     return {output: array[-1] if output in running else array for output, array in joined.items()}
+
+
+def inputs_of(graph: Graph, requests: Array) -> dict[str, Array]:
+    """A batch of `held_out` requests by the names of the graph's inputs."""
+    if requests.dtype.names:
+        return {name: requests[name] for name in graph.inputs}
+    (name,) = graph.inputs
+    return {name: requests}
 
 
 def _digits() -> tuple[Array, Array]:
@@ -91,9 +99,14 @@ def _spoken_digit(file: Path) -> int:
 
 
 def _cora() -> tuple[Array, Array]:
+    """The test papers, each with those within two citations."""
     stored = np.load(_stored("citation-graphs/cora.npz"))
-    nodes = stored["test"].astype(np.int64)
-    return nodes, stored["y"][nodes]
+    x, edges, nodes = stored["x"], stored["edge_index"], stored["test"].astype(np.int64)
+    around = [zoo.neighbourhood(x, edges, int(node)) for node in nodes]
+    requests = np.empty(len(nodes), [(name, object) for name in around[0]])
+    for name in around[0]:
+        requests[name] = _objects([each[name] for each in around])
+    return requests, stored["y"][nodes]
 
 
 def _stored(name: str) -> Path:

@@ -22,6 +22,9 @@ STEPS = 16
 EVENTS = 1000
 """Events of a sample recording."""
 
+NODES = 10
+"""Nodes of a sample neighbourhood: a tree of which the inner ones have three more each."""
+
 THREE = (
     0, 2, 12, 16, 15, 5, 0, 0,
     0, 9, 13, 6, 12, 13, 0, 0,
@@ -50,7 +53,7 @@ def held_out_digits() -> tuple[Array, Array]:
 
 
 def sample(graph: Graph, seed: int = 0) -> dict[str, Array]:
-    """One request that fits the graph: a digit where an image is expected, else random values, spikes, sound or events."""
+    """One request that fits the graph: a digit where an image is expected, else random values, spikes, sound, events or a tree."""
     flat, rng = flatten(graph), np.random.default_rng(seed)
     picture = np.array(THREE, np.float32).reshape(8, 8) / 16
     return {name: _sample(flat, name, signal, picture, rng) for name, signal in flat.inputs.items()}
@@ -115,6 +118,9 @@ def _png(picture: Array) -> bytes:
 
 
 def _sample(graph: Graph, name: str, signal: Signal, picture: Array, rng: np.random.Generator) -> Array:
+    port = _port(graph, name, "NeighbourhoodAggregation")
+    if port is not None:
+        return _tree(port, signal, rng)
     if signal.kind is not Kind.BYTES or _reader(graph, name, "ImageDecode") is not None:
         fitted = _picture(signal, picture, inverts(graph))
         if fitted is not None:
@@ -135,6 +141,14 @@ def _index(graph: Graph, name: str, shape: tuple[int, ...], rng: np.random.Gener
     """Row numbers, or the rows of an event list."""
     frames = _reader(graph, name, "EventFrames")
     return np.zeros(shape, np.int64) if frames is None else _events(frames, rng)[None]
+
+
+def _tree(port: int, signal: Signal, rng: np.random.Generator) -> Array:
+    """A part of a small tree's neighbourhood: features of which few are set, edges, or degrees."""
+    if port == 0:
+        return (rng.random((1, NODES, *signal.shape[1:])) < 0.02).astype(signal.kind.dtype)
+    edges = np.array([((row - 1) // 3, row) for row in range(1, NODES)], np.int64)
+    return edges[None] if port == 1 else np.bincount(edges.ravel(), minlength=NODES)[None]
 
 
 def _file(graph: Graph, name: str, rng: np.random.Generator) -> Array:
@@ -176,6 +190,12 @@ def files(content: bytes) -> Array:
     array = np.empty(1, object)
     array[0] = content
     return array
+
+
+def _port(graph: Graph, source: str, kind: str) -> int | None:
+    """Where `source` enters an operator of that kind."""
+    ports = [s.port for s in graph.synapses if s.source == source and graph.operator(s.target).kind == kind]
+    return ports[0] if ports else None
 
 
 def _reader(graph: Graph, source: str, kind: str) -> Operator | None:
