@@ -11,7 +11,7 @@ from PIL import Image
 from served import tiny
 
 from synfire.formats import write_bundle
-from synfire.zoo import names
+from synfire.zoo import load, names, neighbourhood
 
 
 def test_show_lists_every_operator(run: Callable, bundle: Path) -> None:
@@ -142,6 +142,15 @@ def test_infer_takes_arrays_and_pictures_alike(run: Callable, bundle: Path, tmp_
         for name in ("x.png", "x.npy", "x.npz")
     ]
     assert answers[0]["scores"] == answers[1]["scores"] == answers[2]["scores"]
+
+
+def test_infer_takes_a_neighbourhood_of_the_callers_own_graph(run: Callable, tmp_path: Path) -> None:
+    words = (np.random.default_rng(0).random((30, 1433)) < 0.01).astype(np.float32)
+    ring = np.stack([np.arange(30), np.roll(np.arange(30), -1)])
+    np.savez(tmp_path / "paper.npz", **neighbourhood(words, ring, node=4))
+    found = run("infer", "sgnn-cora", "--input", str(tmp_path / "paper.npz"), "--json").json
+    assert found["label"] in load("sgnn-cora").metadata["labels"]
+    assert len(found["scores"]) == 7
 
 
 @pytest.mark.parametrize(

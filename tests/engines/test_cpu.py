@@ -12,13 +12,16 @@ from synfire.engines.cpu import CpuEngine
 from synfire.graph import Graph, Synapse
 from synfire.ops import Clock, Kind, Operator, Signal
 from synfire.ops.add import Add
+from synfire.ops.alif import ALIF
 from synfire.ops.avg_pool2d import AvgPool2d
 from synfire.ops.constant_current import ConstantCurrent
 from synfire.ops.conv2d import Conv2d
+from synfire.ops.if_neuron import IF
 from synfire.ops.lif import LIF
 from synfire.ops.linear import Linear
 from synfire.ops.max_pool2d import MaxPool2d
 from synfire.ops.mean_rate import MeanRate
+from synfire.ops.parametric_lif import ParametricLIF
 from synfire.ops.sum_pool2d import SumPool2d
 from synfire.testing.engines import check_engine, check_states_merge
 
@@ -122,6 +125,27 @@ def test_a_recurrent_net_with_delays_gives_the_reference_bits(delay_steps: int) 
     x = np.random.default_rng(0).normal(size=(8, 2, 4)).astype(np.float32)
     check_engine(CpuEngine(), recurrent_graph(delay_steps), {"x": x}, steps=8)
     check_states_merge(CpuEngine(), recurrent_graph(delay_steps), {"x": x}, steps=8)
+
+
+@pytest.mark.parametrize("neuron", [LIF(threshold=0.5), LIF(reset="soft"), ParametricLIF(0.3), ALIF(), IF()])
+@pytest.mark.parametrize("bias", [0.0, 0.3])
+def test_a_recurrent_layer_gives_the_reference_bits(neuron: Operator, bias: float) -> None:
+    rng = np.random.default_rng(2)
+    recurrent = Linear(rng.normal(size=(21, 21)), np.full(21, bias))
+    operators = {"input": Linear(rng.normal(size=(21, 4)), rng.normal(size=21)), "current": Add(), "neuron": neuron}
+    synapses = (
+        Synapse("x", "input"),
+        Synapse("input", "current", 0),
+        Synapse("recurrent", "current", 1, 1),
+        Synapse("current", "neuron"),
+        Synapse("neuron", "recurrent"),
+    )
+    graph = Graph({**operators, "recurrent": recurrent}, synapses, {"x": Signal((4,))}, {"s": "neuron"})
+    x = rng.normal(size=(8, 3, 4)).astype(np.float32)
+    check_engine(CpuEngine(), graph, {"x": x}, steps=8)
+    check_states_merge(CpuEngine(), graph, {"x": x}, steps=8)
+    watched = Graph(graph.operators, graph.synapses, graph.inputs, {"s": "neuron", "fed back": "recurrent"})
+    check_engine(CpuEngine(), watched, {"x": x}, steps=8)
 
 
 def test_a_recurrent_convolution_gives_the_reference_bits() -> None:

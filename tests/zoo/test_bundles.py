@@ -78,6 +78,15 @@ def test_a_card_gives_the_spike_rate_of_every_neuron_layer(name: str) -> None:
     assert all(0 < rate < 1 for rate in rates.values()), rates
 
 
+def test_the_citation_model_holds_trained_weights_and_nothing_of_the_graph() -> None:
+    operators = flatten(zoo.load("sgnn-cora")).operators.values()
+    sizes = {each.kind: sum(array.size for array in each.parameters().values()) for each in operators}
+    assert {kind for kind, size in sizes.items() if size} == {"Linear", "LIF"}
+    trained = sum(array.size for each in operators if each.kind == "Linear" for array in each.parameters().values())
+    assert trained == zoo.card("sgnn-cora")["parameters"]
+    assert sum(file.stat().st_size for file in (FOLDER / "sgnn-cora").iterdir()) <= 4 * trained + 8192
+
+
 @pytest.mark.parametrize("name", zoo.names())
 def test_no_bundle_knows_the_machine_that_made_it(name: str) -> None:
     text = "".join((FOLDER / name / file).read_text() for file in ("graph.json", "card.json", "card.md"))

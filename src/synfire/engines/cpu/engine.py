@@ -3,89 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
-import synfire.engines.cpu.neurons
-import synfire.engines.cpu.shapes
-import synfire.engines.cpu.synapses  # noqa: F401  (these three fill the table that `lower` reads)
+import synfire.engines.cpu.shapes  # noqa: F401  (it fills the table that `lower` reads)
+from synfire.engines.cpu.schedule import Arrival, Cycle, Loop, Node
 from synfire.engines.cpu.step import FIRST, Step, lower, relayout
 from synfire.engines.engine import Engine, Program
-from synfire.engines.reference import delay_key, held_sources
-from synfire.graph import Graph, Synapse, strong_components
-from synfire.ops import Array, Signal, State
-
-
-@dataclass(frozen=True)
-class _Arrival:
-    """One synapse as an operator's step finds it: where the block is, and what has to be done to it."""
-
-    synapse: Synapse
-    signal: Signal
-    have: str
-    want: str
-
-    @property
-    def key(self) -> str:
-        return delay_key(self.synapse.source, self.synapse.target, self.synapse.port)
-
-    def block(self, state: State, values: Mapping[str, Array], steps: int) -> Array:
-        """The values that arrive in a block of `steps`, in the layout wanted."""
-        source, delay = self.synapse.source, self.synapse.delay_steps
-        if not delay:
-            return (
-                values[source]
-                if self.have == self.want
-                else relayout(values[source], self.signal, self.have, self.want)
-            )
-        block = np.moveaxis(state[self.key], 1, 0)[:steps]
-        if steps > delay:
-            block = np.concatenate([block, relayout(values[source][: steps - delay], self.signal, self.have, FIRST)])
-        return relayout(block, self.signal, FIRST, self.want)
-
-    def remember(self, state: State, values: Mapping[str, Array]) -> None:
-        """Put a block's values on their way along a delayed synapse."""
-        block = np.moveaxis(relayout(values[self.synapse.source], self.signal, self.have, FIRST), 0, 1)
-        state[self.key] = np.concatenate([state[self.key], block], axis=1)[:, -self.synapse.delay_steps :]
-
-
-@dataclass(frozen=True)
-class _Node:
-    """One operator in running order: its step, its arrivals by port, and its state's names in step and program."""
-
-    name: str
-    step: Step
-    arrivals: tuple[_Arrival, ...]
-    keys: tuple[tuple[str, str], ...]
-
-    def run(self, state: State, values: dict[str, Array], steps: int) -> None:
-        arriving = [each.block(state, values, steps) for each in self.arrivals]
-        after, values[self.name] = self.step.run({own: state[key] for own, key in self.keys}, arriving, steps)
-        for own, key in self.keys:
-            state[key] = after[own]
-
-
-@dataclass(frozen=True)
-class _Cycle:
-    """Operators that feed each other: run together, one time step at a time."""
-
-    nodes: tuple[_Node, ...]
-    delayed: tuple[_Arrival, ...]
-
-    def run(self, state: State, values: dict[str, Array], steps: int) -> None:
-        members = {node.name for node in self.nodes}
-        outside = {a.synapse.source for node in self.nodes for a in node.arrivals} - members
-        emitted: dict[str, list[Array]] = {node.name: [] for node in self.nodes}
-        for t in range(steps):
-            now = {source: values[source][t : t + 1] for source in outside}
-            for node in self.nodes:
-                node.run(state, now, 1)
-                emitted[node.name].append(now[node.name])
-            for arrival in self.delayed:
-                arrival.remember(state, now)
-        for name, blocks in emitted.items():
-            values[name] = np.concatenate(blocks)
+from synfire.engines.reference import held_sources
+from synfire.graph import Graph, strong_components
+from synfire.ops import Array, State
 
 
 class CpuProgram(Program):
@@ -104,9 +31,13 @@ class CpuProgram(Program):
         self._nodes = {name: self._node(name, step) for name, step in steps.items()}
         arrivals = [each for node in self._nodes.values() for each in node.arrivals]
         self._delayed = tuple(each for each in arrivals if each.synapse.delay_steps)
+        sources = {name: [s.source for s in graph.arriving(name)] for name in self._nodes}
+        self._components = strong_components(sources)
         self._schedule = self._scheduled()
-        inside = {each.synapse for part in self._schedule if isinstance(part, _Cycle) for each in part.delayed}
-        self._remembered = tuple(each for each in self._delayed if each.synapse not in inside)
+        home = {name: members for members in self._components for name in members}
+        self._remembered = tuple(
+            each for each in self._delayed if home.get(each.synapse.source) is not home[each.synapse.target]
+        )
 
     def initial_state(self, batch: int) -> State:
         state: State = {}
@@ -138,22 +69,22 @@ class CpuProgram(Program):
         self._layouts[name] = step.layout
         return step
 
-    def _node(self, name: str, step: Step) -> _Node:
+    def _node(self, name: str, step: Step) -> Node:
         pairs = zip(self.graph.arriving(name), self.graph.signals_into(name), step.layouts, strict=True)
         layout = {**dict.fromkeys(self.graph.operators, FIRST), **self._layouts}
-        arrivals = tuple(_Arrival(s, signal, layout[s.source], want) for s, signal, want in pairs)
-        return _Node(name, step, arrivals, tuple((key, f"{name}/{key}") for key in step.initial_state(1)))
+        arrivals = tuple(Arrival(s, signal, layout[s.source], want) for s, signal, want in pairs)
+        return Node(name, step, arrivals, tuple((key, f"{name}/{key}") for key in step.initial_state(1)))
 
-    def _scheduled(self) -> tuple[_Node | _Cycle, ...]:
+    def _scheduled(self) -> tuple[Node | Cycle | Loop, ...]:
         """Nodes in running order, with those of a cycle gathered at the place of the first that can run."""
         position = {name: i for i, name in enumerate(self.graph.order())}
-        sources = {name: [s.source for s in self.graph.arriving(name)] for name in self._nodes}
-        schedule: list[_Node | _Cycle] = []
-        for members in strong_components(sources):
+        schedule: list[Node | Cycle | Loop] = []
+        for members in self._components:
             nodes = tuple(self._nodes[name] for name in sorted(members, key=position.__getitem__))
             arrivals = (each for node in nodes for each in node.arrivals)
             inner = tuple(each for each in arrivals if each.synapse.delay_steps and each.synapse.source in members)
-            schedule.append(_Cycle(nodes, inner) if inner else nodes[0])
+            cycle = Cycle(nodes, inner)
+            schedule.append(Loop.of(self.graph, cycle) or cycle if inner else nodes[0])
         return tuple(schedule)
 
     def _run_once(self, state: State, inputs: Mapping[str, Array]) -> dict[str, Array]:

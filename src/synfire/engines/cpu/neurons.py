@@ -24,12 +24,17 @@ class NeuronStep(Step):
         super().__init__(operator, inputs, output, layouts)
         self.layout = layouts[0]
 
-    def per_neuron(self, value: Array | float) -> Array:
-        """A parameter as `(1,)` or `(neuron,)` in this step's layout."""
-        array = np.asarray(value, np.float32)
-        if array.size == 1:
-            return array.reshape(1)
-        return self._lay(np.broadcast_to(array, self.inputs[0].shape)).reshape(-1)
+    def per_neuron(self, *values: Array | float) -> tuple[Array, ...]:
+        """Parameters in this step's layout: all as `(1,)` if every one is a number, else all as `(neuron,)`."""
+        arrays = [np.asarray(value, np.float32) for value in values]
+        if all(array.size == 1 for array in arrays):
+            return tuple(array.reshape(1) for array in arrays)
+        return self.spread(*arrays)
+
+    def spread(self, *values: Array | float) -> tuple[Array, ...]:
+        """Parameters as `(neuron,)` in this step's layout."""
+        shape = self.inputs[0].shape
+        return tuple(self._lay(np.broadcast_to(np.asarray(each, np.float32), shape)).reshape(-1) for each in values)
 
     def initial_state(self, batch: int) -> State:
         fresh = self.operator.initial_state(batch, *self.inputs)
@@ -53,6 +58,14 @@ class NeuronStep(Step):
         """Fill `out` `(steps, batch, neuron)` and advance `state` for the input `(steps or 1, batch, neuron)`."""
 
 
+class LoopStep(NeuronStep):
+    """A layer that can also be run together with the linear synapse by which its spikes return."""
+
+    @abstractmethod
+    def fire_loop(self, x: Array, fed_back: Array, weight: Array, bias: Array, state: State, out: Array) -> None:
+        """As `fire`, with `fed_back` `(batch, neuron)` added to the first step's input, and advanced."""
+
+
 class IntegratorStep(NeuronStep):
     """What LIF, IF and their like share: one membrane, a threshold and a reset."""
 
@@ -60,8 +73,12 @@ class IntegratorStep(NeuronStep):
         self, operator: IF | LIF | ParametricLIF, inputs: Sequence[Signal], output: Signal, layouts: Sequence[str]
     ) -> None:
         super().__init__(operator, inputs, output, layouts)
-        thresholds = self.per_neuron(operator.threshold), self.per_neuron(operator.v_reset)
-        self._firing = (*thresholds, operator.reset == HARD, operator.strict)
+        threshold, v_reset, *self._charging = self.per_neuron(operator.threshold, operator.v_reset, *self.rates())
+        self._firing = (threshold, v_reset, operator.reset == HARD, operator.strict)
+
+    def rates(self) -> tuple[Array | float, ...]:
+        """The parameters of the charge."""
+        return ()
 
 
 @kernel_for(IF)
@@ -71,34 +88,47 @@ class IFStep(IntegratorStep):
 
 
 @kernel_for(LIF)
-class LIFStep(IntegratorStep):
-    def __init__(self, operator: LIF, inputs: Sequence[Signal], output: Signal, layouts: Sequence[str]) -> None:
-        super().__init__(operator, inputs, output, layouts)
-        self._charging = self.per_neuron(operator.tau), operator.decay_input
+class LIFStep(IntegratorStep, LoopStep):
+    operator: LIF
+
+    def rates(self) -> tuple[Array | float, ...]:
+        return (self.operator.tau,)
 
     def fire(self, x: Array, state: State, out: Array) -> None:
-        kernels.lif(x, state["v"], *self._firing, *self._charging, out)
+        kernels.lif(x, state["v"], *self._firing, *self._charging, self.operator.decay_input, out)
+
+    def fire_loop(self, x: Array, fed_back: Array, weight: Array, bias: Array, state: State, out: Array) -> None:
+        kernels.lif_loop(
+            x, fed_back, weight, bias, state["v"], *self._firing, *self._charging, self.operator.decay_input, out
+        )
 
 
 @kernel_for(ParametricLIF)
-class ParametricLIFStep(IntegratorStep):
-    def __init__(
-        self, operator: ParametricLIF, inputs: Sequence[Signal], output: Signal, layouts: Sequence[str]
-    ) -> None:
-        super().__init__(operator, inputs, output, layouts)
-        self._charging = self.per_neuron(operator.inv_tau), operator.decay_input
+class ParametricLIFStep(IntegratorStep, LoopStep):
+    operator: ParametricLIF
+
+    def rates(self) -> tuple[Array | float, ...]:
+        return (self.operator.inv_tau,)
 
     def fire(self, x: Array, state: State, out: Array) -> None:
-        kernels.parametric_lif(x, state["v"], *self._firing, *self._charging, out)
+        kernels.parametric_lif(x, state["v"], *self._firing, *self._charging, self.operator.decay_input, out)
+
+    def fire_loop(self, x: Array, fed_back: Array, weight: Array, bias: Array, state: State, out: Array) -> None:
+        kernels.parametric_lif_loop(
+            x, fed_back, weight, bias, state["v"], *self._firing, *self._charging, self.operator.decay_input, out
+        )
 
 
 @kernel_for(ALIF)
-class ALIFStep(NeuronStep):
+class ALIFStep(LoopStep):
     def __init__(self, operator: ALIF, inputs: Sequence[Signal], output: Signal, layouts: Sequence[str]) -> None:
         super().__init__(operator, inputs, output, layouts)
-        wanted = (operator.alpha, operator.rho, operator.b0, operator.beta)
-        self._parameters = [self.per_neuron(each) for each in wanted]
+        self._parameters = self.spread(operator.alpha, operator.rho, operator.b0, operator.beta)
         self._strict = operator.strict
 
     def fire(self, x: Array, state: State, out: Array) -> None:
         kernels.alif(x, state["u"], state["b"], state["s"], *self._parameters, self._strict, out)
+
+    def fire_loop(self, x: Array, fed_back: Array, weight: Array, bias: Array, state: State, out: Array) -> None:
+        memory = state["u"], state["b"], state["s"]
+        kernels.alif_loop(x, fed_back, weight, bias, *memory, *self._parameters, self._strict, out)

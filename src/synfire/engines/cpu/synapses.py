@@ -23,14 +23,14 @@ class LinearStep(StatelessStep):
     def __init__(self, operator: Linear, inputs: Sequence[Signal], output: Signal, layouts: Sequence[str]) -> None:
         super().__init__(operator, inputs, output, layouts)
         self._outputs = operator.bias.size
-        self._weight, self._bias = _padded(operator.weight.T), _padded(operator.bias)
+        self.weight, self.bias = _padded(operator.weight.T), _padded(operator.bias)
         self._scaled = inputs[0].kind is not Kind.SPIKE
 
     def apply(self, *inputs: Array) -> Array:
         (x,) = inputs
         out = np.empty((*x.shape[:-1], self._outputs), np.float32)
         rows = dense(x).reshape(-1, x.shape[-1])
-        kernels.linear(rows, self._weight, self._bias, self._scaled, out.reshape(-1, self._outputs))
+        kernels.linear(rows, self.weight, self.bias, self._scaled, out.reshape(-1, self._outputs))
         return out
 
 
