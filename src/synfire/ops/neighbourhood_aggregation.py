@@ -110,9 +110,9 @@ def _require_arrays(x: Array, edges: Array, degrees: Array) -> None:
 
 
 def _require_edges(edges: Array, rows: int) -> None:
-    outside = ((edges < 0) | (edges >= rows)).any(axis=1)
+    outside: Array = np.any((edges < 0) | (edges >= rows), axis=1)
     _refuse(edges, outside, f"the rows go from 0 to {rows - 1}")
-    _refuse(edges, np.equal(edges[:, 0], edges[:, 1]), "leave self loops out, they are added here")
+    _refuse(edges, edges[:, 0] == edges[:, 1], "leave self loops out, they are added here")
     keys = edges.min(axis=1) * rows + edges.max(axis=1)
     again = np.ones(len(edges), bool)
     again[np.unique(keys, return_index=True)[1]] = False
