@@ -8,6 +8,7 @@ import select
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -33,9 +34,11 @@ QUIET = Settings(http="")
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path, monkeypatch):
-    monkeypatch.setenv("SYNFIRE_HOME", str(tmp_path))
-    return tmp_path
+def home(monkeypatch):
+    """A home with a short path: pytest's own are too long for a socket's name when tests run side by side."""
+    with tempfile.TemporaryDirectory(prefix="sf") as folder:
+        monkeypatch.setenv("SYNFIRE_HOME", folder)
+        yield Path(folder)
 
 
 def digits(model="digits", workers=("w0", "w1"), steps=8):
