@@ -3,6 +3,7 @@
     SynfireError
     ├── UserError         the graph, the setting or the request is at fault: mend it and call again
     │   ├── UnknownName       nothing goes by that name here
+    │   ├── Unauthenticated   the caller showed no key of this deployment
     │   └── LossyImport       a conversion would change what the model does, and nobody allowed it
     ├── TemporaryError    nobody is at fault for long: wait `retry_after_s`, then call again
     │   └── Overloaded        a queue is full; the request was not accepted
@@ -32,6 +33,10 @@ class UnknownName(UserError):
     def among(cls, noun: str, name: str, known: object) -> UnknownName:
         names = ", ".join(sorted(str(each) for each in known)) or "none"  # type: ignore[attr-defined]
         return cls(f"there is no {noun} named {name!r}; known: {names}")
+
+
+class Unauthenticated(UserError):
+    """Raised when a caller shows no key, or a wrong one, to a deployment that has `SYNFIRE_API_KEY` set."""
 
 
 class LossyImport(UserError):

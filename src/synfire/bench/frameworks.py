@@ -18,7 +18,7 @@ from synfire.graph import Graph, flatten
 from synfire.graph.passes import simplify
 from synfire.ops import Array, Encoder
 from synfire.plan import stage_graph
-from synfire.testing.zoo import held_out
+from synfire.testing.zoo import held_out, inputs_of
 from synfire.zoo import load, names, sample
 
 BATCHES = (1, 16)
@@ -103,12 +103,11 @@ def _is_compared(graph: Graph, name: str) -> bool:
 
 def _requests(graph: Graph, batch: int) -> tuple[dict[str, Array], str]:
     """Held-out data where it is at hand, else plausible samples; and which of them it is."""
-    (name,) = graph.inputs
     try:
-        return {name: held_out(graph.metadata["dataset"], batch)[0]}, "held out"
+        return inputs_of(graph, held_out(graph.metadata["dataset"], batch)[0]), "held out"
     except UserError:
         samples = [sample(graph, seed) for seed in range(batch)]
-        return {name: np.concatenate([each[name] for each in samples])}, "random"
+        return {name: np.concatenate([each[name] for each in samples]) for name in graph.inputs}, "random"
 
 
 def _compare(case: Case, rounds: int) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any
 
+from synfire.base.keys import Keys
 from synfire.base.log import LOGGER
 from synfire.gateway.api import endpoints_of
 from synfire.gateway.body import Gone, read_body
@@ -21,15 +22,16 @@ WATCH_S = 0.05
 
 def build_app(plane: DataPlane) -> App:
     """The application that any ASGI server can run; `synfire.gateway.server` runs it with gRPC beside it."""
-    return App(Router(endpoints_of(plane)), plane.limits)
+    return App(Router(endpoints_of(plane)), plane.limits, plane.keys)
 
 
 class App:
-    """The ASGI application over a router: reads bodies within the limits, answers every error as `{"error": "text"}`."""
+    """The ASGI application over a router: asks for a key, reads bodies within the limits, answers errors as `{"error": "text"}`."""
 
-    def __init__(self, router: Router, limits: Limits) -> None:
+    def __init__(self, router: Router, limits: Limits, keys: Keys) -> None:
         self._router = router
         self._limits = limits
+        self._keys = keys
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -48,6 +50,8 @@ class App:
             # The raw path keeps %2F apart from a slash.
             endpoint, parameters = self._router.find(scope["method"], scope["raw_path"].decode("latin-1"))
             headers = dict(scope["headers"])
+            if self._keys and not endpoint.open:
+                self._keys.check(headers.get(b"authorization", b"").decode("latin-1"))
             body = await read_body(headers, receive, self._limits)
             with _Watch(receive):
                 return await endpoint.handle(HttpRequest(parameters, headers, body))

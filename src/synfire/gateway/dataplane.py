@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from synfire.base.clock import Clock, SystemClock
 from synfire.base.errors import Bug, SynfireError, TemporaryError, UnknownName, UserError
+from synfire.base.keys import Keys
 from synfire.base.log import LOGGER
 from synfire.gateway.call import Call, Part, Route
 from synfire.gateway.deadline import Deadline
@@ -53,11 +54,13 @@ class Model:
 class DataPlane:
     """Holds the routes of served models and answers requests through them.
 
-    Made and used in one event loop. `clock` dates deadlines and sessions.
+    Made and used in one event loop. `clock` dates deadlines and sessions; `keys` are asked for by every protocol, and
+    come from the environment where none are given.
     """
 
-    def __init__(self, limits: Limits | None = None, clock: Clock | None = None) -> None:
+    def __init__(self, limits: Limits | None = None, clock: Clock | None = None, keys: Keys | None = None) -> None:
         self.limits = limits or Limits()
+        self.keys = Keys.from_environment() if keys is None else keys
         self._clock = clock or SystemClock()
         self._models: dict[str, dict[str, Model]] = {}
         self._ids = (f"{os.getpid():x}-{n}" for n in itertools.count(1))

@@ -77,7 +77,7 @@ class Endpoint:
 
     `path` holds parameters in braces. `takes` and `gives` are the JSON bodies' types, None for none; `gives` may be a
     content type instead. `fails` are the statuses besides 200 that a correct client may meet. `binary` says that both
-    bodies may also be raw tensors.
+    bodies may also be raw tensors. An `open` endpoint answers callers without a key too.
     """
 
     method: str
@@ -88,6 +88,7 @@ class Endpoint:
     gives: Any = None
     fails: tuple[int, ...] = ()
     binary: bool = False
+    open: bool = False
 
 
 def json_response(value: object, status: int = OK) -> HttpResponse:

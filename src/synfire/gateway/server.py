@@ -17,6 +17,7 @@ import uvloop
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from synfire.base.errors import UserError
+from synfire.gateway.access import GrpcAccess
 from synfire.gateway.api import grpc_handlers_of
 from synfire.gateway.app import build_app
 from synfire.gateway.dataplane import DataPlane
@@ -107,7 +108,8 @@ class Server:
             ("grpc.max_receive_message_length", size),
             ("grpc.max_send_message_length", -1),
         ]
-        server = grpc.aio.server(options=options)
+        keys = self._plane.keys
+        server = grpc.aio.server(options=options, interceptors=[GrpcAccess(keys)] if keys else [])
         server.add_generic_rpc_handlers(grpc_handlers_of(self._plane))
         listen(self._host, self._grpc_port, "--grpc-port").close()
         try:

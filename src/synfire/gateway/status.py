@@ -12,6 +12,7 @@ from synfire.base.errors import (
     PermanentError,
     SynfireError,
     TemporaryError,
+    Unauthenticated,
     UnknownName,
     UserError,
 )
@@ -38,8 +39,10 @@ class NotSupported(PermanentError):
 
 
 OK = 200
+UNAUTHENTICATED = 401
 
 _CODES: tuple[tuple[type[BaseException], int, grpc.StatusCode], ...] = (
+    (Unauthenticated, UNAUTHENTICATED, grpc.StatusCode.UNAUTHENTICATED),
     (UnknownName, 404, grpc.StatusCode.NOT_FOUND),
     (TooLarge, 413, grpc.StatusCode.RESOURCE_EXHAUSTED),
     (SlowBody, 408, grpc.StatusCode.DEADLINE_EXCEEDED),
@@ -56,6 +59,7 @@ _CODES: tuple[tuple[type[BaseException], int, grpc.StatusCode], ...] = (
 REASONS: dict[int, str] = {
     OK: "done",
     400: "the request is at fault; the error says where",
+    UNAUTHENTICATED: "no key was shown, or a wrong one",
     404: "no such model, version or path",
     405: "the path does not take this method",
     408: "the body did not arrive in time",
@@ -90,9 +94,11 @@ def is_ours(error: BaseException) -> bool:
 
 
 def extra_headers(error: BaseException) -> list[tuple[bytes, bytes]]:
-    """Headers that an error's answer carries: when to come back, what to use instead, whether the connection ends."""
+    """Headers that an error's answer carries: when to come back, what to show or to use instead, whether the connection ends."""
     if isinstance(error, TemporaryError):
         return [(b"retry-after", str(math.ceil(error.retry_after_s)).encode())]
+    if isinstance(error, Unauthenticated):
+        return [(b"www-authenticate", b'Bearer realm="synfire"')]
     if isinstance(error, WrongMethod):
         return [(b"allow", ", ".join(error.allowed).encode())]
     if isinstance(error, (TooLarge, SlowBody)):

@@ -10,7 +10,15 @@ from typing import Any
 import httpx
 import numpy as np
 
-from synfire.base.errors import Bug, DeadlineExceeded, PermanentError, TemporaryError, UserError
+from synfire.base.errors import (
+    Bug,
+    DeadlineExceeded,
+    PermanentError,
+    TemporaryError,
+    Unauthenticated,
+    UserError,
+)
+from synfire.base.keys import authorization
 from synfire.ops import Array, Clock, Kind, Signal
 from synfire.wire import oip
 
@@ -26,10 +34,10 @@ class Reply:
 
 
 class Client:
-    """One connection to a gateway. Use it as a context manager."""
+    """One connection to a gateway, which is shown the key in `SYNFIRE_API_KEY`. Use it as a context manager."""
 
     def __init__(self, url: str, timeout_s: float = 60.0) -> None:
-        self._http = httpx.Client(base_url=url, timeout=timeout_s, trust_env=False)
+        self._http = httpx.Client(base_url=url, timeout=timeout_s, headers=authorization(), trust_env=False)
         self.url = url
 
     def __enter__(self) -> Client:
@@ -95,6 +103,8 @@ def _error(response: httpx.Response) -> Exception:
     except (ValueError, KeyError, TypeError):
         message = response.text or response.reason_phrase
     code = response.status_code
+    if code == 401:
+        return Unauthenticated(message)
     if code in (429, 503):
         return TemporaryError(message, float(response.headers.get("retry-after", 1)))
     if code in (408, 504):

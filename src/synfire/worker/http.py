@@ -30,9 +30,11 @@ from synfire.base.errors import (
     PermanentError,
     SynfireError,
     TemporaryError,
+    Unauthenticated,
     UnknownName,
     UserError,
 )
+from synfire.base.keys import HEADER, Keys
 from synfire.ops import Array, Signal
 from synfire.plan.plan import GATEWAY, stage_graph
 from synfire.wire import oip
@@ -42,6 +44,7 @@ from synfire.worker.stage import Stage
 from synfire.worker.worker import Worker
 
 _STATUS: tuple[tuple[type[SynfireError], int], ...] = (
+    (Unauthenticated, 401),
     (UnknownName, 404),
     (UserError, 400),
     (Overloaded, 429),

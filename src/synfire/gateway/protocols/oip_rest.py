@@ -119,8 +119,8 @@ class OipRest:
 
     def _of_server(self) -> Iterable[Endpoint]:
         yield Endpoint("GET", "/v2", self.server, "Name, version, extensions", None, oip.ServerMetadata)
-        yield Endpoint("GET", "/v2/health/live", self.live, "Is the gateway there?", None, Live)
-        yield Endpoint("GET", "/v2/health/ready", self.ready, "Are calls accepted?", None, Ready, (503,))
+        yield Endpoint("GET", "/v2/health/live", self.live, "Is the gateway there?", None, Live, open=True)
+        yield Endpoint("GET", "/v2/health/ready", self.ready, "Are calls accepted?", None, Ready, (503,), open=True)
         yield Endpoint("GET", "/v2/models", self.models, "Names of the models", None, ModelList)
         yield Endpoint("GET", "/v2/models/stats", self.all_stats, "Counters of all models", None, StatisticsList)
 

@@ -11,15 +11,19 @@ import msgspec
 from synfire import __version__
 from synfire.gateway.api import APIS, Api
 from synfire.gateway.http import JSON, Endpoint, ErrorBody, HttpRequest, HttpResponse
-from synfire.gateway.status import OK, REASONS
+from synfire.gateway.status import OK, REASONS, UNAUTHENTICATED
 from synfire.wire.oip import HEADER_LENGTH
 
 BINARY = "application/octet-stream"
 _REFERENCE = "#/components/schemas/{name}"
+_KEY = "key"
 
 
 def openapi(endpoints: Iterable[Endpoint]) -> dict[str, Any]:
-    """The document. Every endpoint may also answer 400 for a request that is no HTTP, which needs no mention."""
+    """The document. Every endpoint may also answer 400 for a request that is no HTTP, which needs no mention.
+
+    A key is asked for by deployments that have one, so calls without are within the document too.
+    """
     endpoints = tuple(endpoints)
     types = [each for endpoint in endpoints for each in (endpoint.takes, endpoint.gives) if _typed(each)]
     _, schemas = msgspec.json.schema_components([*types, ErrorBody], ref_template=_REFERENCE)
@@ -30,7 +34,8 @@ def openapi(endpoints: Iterable[Endpoint]) -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {"title": "synfire", "version": __version__, "license": {"name": "Apache-2.0"}},
         "paths": paths,
-        "components": {"schemas": schemas},
+        "components": {"schemas": schemas, "securitySchemes": {_KEY: {"type": "http", "scheme": "bearer"}}},
+        "security": [{_KEY: []}, {}],
     }
 
 
@@ -41,6 +46,8 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
         "parameters": [_parameter(name) for name in re.findall(r"\{(\w+)\}", endpoint.path)],
         "responses": _responses(endpoint),
     }
+    if endpoint.open:
+        found["security"] = []
     if endpoint.takes is not None:
         found["requestBody"] = {"required": endpoint.binary, "content": _content(endpoint.takes, endpoint.binary)}
     if endpoint.binary:
@@ -54,7 +61,8 @@ def _responses(endpoint: Endpoint) -> dict[str, Any]:
     if endpoint.gives is not None:
         found[str(OK)] = {"description": REASONS[OK], "content": _content(endpoint.gives, endpoint.binary)}
     error = {"content": {JSON: {"schema": _schema(ErrorBody)}}}
-    return found | {str(status): {"description": REASONS[status], **error} for status in endpoint.fails}
+    fails = endpoint.fails if endpoint.open else (UNAUTHENTICATED, *endpoint.fails)
+    return found | {str(status): {"description": REASONS[status], **error} for status in fails}
 
 
 def _content(kind: Any, binary: bool) -> dict[str, Any]:
