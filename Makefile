@@ -7,6 +7,7 @@
 
 PYTHON ?= python3
 VENV := .venv
+KSERVE := .venv-kserve
 PARITY := .venv-parity
 PIP := -m pip install --quiet --disable-pip-version-check --root-user-action=ignore
 
@@ -20,8 +21,8 @@ help:
 demo: $(VENV)/.demo
 	$(VENV)/bin/synfire demo
 
-test: $(VENV)/.dev
-	$(VENV)/bin/pytest -n auto -m "not parity"
+test: $(VENV)/.dev $(KSERVE)/.installed
+	SYNFIRE_KSERVE_PYTHON=$(CURDIR)/$(KSERVE)/bin/python $(VENV)/bin/pytest -n auto -m "not parity"
 
 check: lint
 	$(VENV)/bin/pytest -n auto -m "not parity and not slow"
@@ -43,7 +44,7 @@ bench: $(PARITY)-2/.installed
 	done
 
 clean:
-	rm -rf $(VENV) $(PARITY)-1 $(PARITY)-2 .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	rm -rf $(VENV) $(KSERVE) $(PARITY)-1 $(PARITY)-2 .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
 	find src tests training -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/bin/python:
@@ -60,6 +61,12 @@ $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
 	echo "installing synfire with its tests and linters into $(VENV)"
 	$(VENV)/bin/python $(PIP) --editable '.[test,lint]'
 	touch $@ $(VENV)/.demo
+
+$(KSERVE)/.installed: tests/gateway/requirements-kserve.txt
+	echo "installing KServe's client into $(KSERVE)"
+	$(PYTHON) -m venv $(KSERVE)
+	$(KSERVE)/bin/python $(PIP) --no-compile --requirement $<
+	touch $@
 
 # SpikingJelly's two generations need an environment each. torch comes first and alone: whatever depends on it is installed
 # without its dependencies, which would bring another torch.

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from served import serving, tiny
 
+from synfire.base.keys import VARIABLE
 from synfire.cli import runs
 from synfire.cli.infer import run_here
 from synfire.formats import write_bundle
@@ -69,17 +70,39 @@ def test_a_record_of_a_killed_deployment_is_forgotten(run: Callable, bundle: Pat
         assert run("ps", "--json").json == {"deployments": []}
 
 
-def test_the_printed_curl_line_works_as_pasted(bundle: Path, home: Path) -> None:
+@pytest.mark.parametrize("keys", ["", "first,second"])
+def test_the_printed_curl_line_works_as_pasted(
+    keys: str, bundle: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VARIABLE, keys)
     command = [sys.executable, "-m", "synfire", "serve", str(bundle), "--port", "0", "--grpc-port", "-1"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
         line = next(each for each in process.stdout if each.startswith("curl "))
+        assert "first" not in line
         answered = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=60, check=True)
         assert json.loads(answered.stdout)["outputs"][0]["shape"] == [1, 10]
     finally:
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 0
+
+
+def test_a_key_is_asked_for_at_the_gateway_and_at_its_workers(
+    run: Callable, bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VARIABLE, "first,second")
+    with serving([str(bundle)]) as (_, ready):
+        assert run("infer", "tiny", "--digit", "5", "--url", ready["url"], "--json").code == 0
+        door = ready["workers"][0]["url"]
+        assert httpx.get(f"{door}/v2/health/ready").status_code == 200
+        refused = httpx.get(f"{door}/v2")
+        assert (refused.status_code, refused.headers["www-authenticate"]) == (401, "Bearer")
+        assert httpx.get(f"{door}/v2", headers={"authorization": "Bearer second"}).status_code == 200
+        monkeypatch.delenv(VARIABLE)
+        ran = run("infer", "tiny", "--digit", "5", "--url", ready["url"], "--json")
+        assert ran.code == 2
+        assert "takes KEY from SYNFIRE_API_KEY" in ran.json["error"]
 
 
 def test_a_taken_port_is_the_users_mistake(run: Callable, bundle: Path, ready: dict[str, Any]) -> None:

@@ -161,6 +161,15 @@ def test_a_recurrent_convolution_gives_the_reference_bits() -> None:
     check_states_merge(CpuEngine(), graph, {"x": spikes(rng, (6, 2, 3, 4, 5), 0.3)}, steps=6)
 
 
+def test_warming_leaves_no_trace_in_later_answers() -> None:
+    graph, x = recurrent_graph(1), np.ones((3, 2, 4), np.float32)
+    program = CpuEngine().build(graph)
+    before = program.run(program.initial_state(2), {"x": x}, 3)[1]
+    program.warm()
+    after = program.run(program.initial_state(2), {"x": x}, 3)[1]
+    assert all(before[name].tobytes() == after[name].tobytes() for name in before)
+
+
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_pooling_gives_the_reference_bits_for_any_geometry(data: st.DataObject) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import uvloop
 
+from synfire.base.keys import VARIABLE
 from synfire.engines.reference import ReferenceEngine
 from synfire.gateway.call import Call, Part
 from synfire.gateway.dataplane import DataPlane
@@ -191,6 +192,16 @@ def gateway() -> Iterator[Running]:
     }
     with running(routes) as here:
         yield here
+
+
+@pytest.fixture(scope="module")
+def locked() -> Iterator[Running]:
+    """A server that asks for one of two keys."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(VARIABLE, "secret-1,secret-2")
+        with running({"snn": ReferenceRoute(spiking_graph())}) as here:
+            patch.undo()
+            yield here
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pytest
 from synfire.graph import reference
 
 PYTHON = os.environ.get("SYNFIRE_KSERVE_PYTHON", sys.executable)
-"""An interpreter that has kserve; it brings some seventy packages that nothing else here needs."""
+"""An interpreter that has kserve; `make test` makes one."""
 
 X = np.random.default_rng(12).random((2, 4), np.float32) * 2
 

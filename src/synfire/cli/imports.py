@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from synfire.cli.models import Accept, AcceptOption, AllowOption, DiscretisationOption, DtOption, Reading
 from synfire.cli.output import AsJson, print_json, say
 from synfire.formats import load, write_bundle
 from synfire.formats.bundle import store_graph
 from synfire.graph import flatten
+from synfire.graph.images import accepting_images
 from synfire.store import BlobStore, Catalog
 
 
 def import_model(
     source: Annotated[Path, typer.Argument(metavar="SOURCE", help="A .nir file or a bundle folder.")],
     name: Annotated[str | None, typer.Option("--name", help="What to call it; default: the file's name.")] = None,
-    discretisation: Annotated[
-        str | None,
-        typer.Option("--discretisation", help="NIR: how continuous time becomes steps; a preset's name."),
-    ] = None,
-    dt_s: Annotated[float | None, typer.Option("--dt-s", help="NIR: the time step in seconds.")] = None,
-    allow: Annotated[
-        list[str] | None, typer.Option("--allow", metavar="LOSS", help="A loss to accept; the error names it.")
-    ] = None,
+    discretisation: DiscretisationOption = None,
+    dt_s: DtOption = None,
+    allow: AllowOption = None,
+    accept: AcceptOption = Accept.TENSOR,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FOLDER", help="Write a bundle there instead of storing it.")
     ] = None,
@@ -40,8 +38,9 @@ def import_model(
       synfire import ./my-bundle
       synfire import net.nir --discretisation snntorch --dt-s 0.0001 --out net-bundle
     """
-    options: dict[str, Any] = {"discretisation": discretisation, "dt_s": dt_s, "allow": tuple(allow or ())}
-    graph = load(source, **{key: value for key, value in options.items() if value})
+    graph = load(source, **Reading(discretisation, dt_s, allow).options)
+    if accept is not Accept.TENSOR:
+        graph = accepting_images(graph, accept is Accept.NEGATIVE)
     if out is not None:
         digest, where = write_bundle(graph, out), str(out)
     else:

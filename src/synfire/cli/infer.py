@@ -11,6 +11,7 @@ import typer
 
 from synfire.base.errors import UserError
 from synfire.cli.inputs import read_inputs
+from synfire.cli.models import AllowOption, DiscretisationOption, DtOption, Reading, find_all
 from synfire.cli.output import AsJson, print_json, say, table
 from synfire.deploy.planning import ENGINE
 from synfire.engines.engine import ENGINES
@@ -19,7 +20,7 @@ from synfire.graph import Graph, flatten
 from synfire.graph.passes import simplify
 from synfire.ops import Array, Clock, Signal
 from synfire.wire.client import Client, batch_first
-from synfire.zoo import find, held_out_digits, inverts, picture_inputs
+from synfire.zoo import held_out_digits, inverts, picture_inputs
 from synfire.zoo.samples import HELD_OUT
 
 
@@ -32,6 +33,9 @@ def infer(
         int | None, typer.Option("--digit", min=0, max=HELD_OUT - 1, help="Send that held-out digit of scikit-learn's.")
     ] = None,
     url: Annotated[str | None, typer.Option("--url", help="Ask the gateway there instead of computing here.")] = None,
+    discretisation: DiscretisationOption = None,
+    dt_s: DtOption = None,
+    allow: AllowOption = None,
     as_json: AsJson = False,
 ) -> None:
     """Send one request and print the label and the scores. Without --url it is computed in this process.
@@ -47,7 +51,8 @@ def infer(
     if (file is None) == (digit is None):
         raise UserError("say what to send: either --input FILE or --digit N")
     if url is None:
-        graph = simplify(flatten(find(model).graph))
+        (found,) = find_all([model], Reading(discretisation, dt_s, allow))
+        graph = simplify(flatten(found.graph))
         inputs, truth = _inputs(graph.inputs, file, digit, inverts(graph))
         outputs: Mapping[str, Array] = run_here(graph, inputs)
         labels = list(graph.metadata.get("labels", ()))

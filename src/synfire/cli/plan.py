@@ -6,12 +6,12 @@ from typing import Annotated, Any
 
 import typer
 
+from synfire.cli.models import Accept, AcceptOption, AllowOption, DiscretisationOption, DtOption, Reading, find_all
 from synfire.cli.options import ApartOption, Granularity, GranularityOption, MemoryOption, WorkersOption
 from synfire.cli.output import AsJson, print_json, say, table
 from synfire.deploy.planning import Planned, plan_models
 from synfire.plan import memory_bytes
 from synfire.plan.costs import format_bytes, format_seconds
-from synfire.zoo import find
 
 
 def plan(
@@ -20,6 +20,10 @@ def plan(
     workers: WorkersOption = 2,
     apart: ApartOption = False,
     memory: MemoryOption = None,
+    discretisation: DiscretisationOption = None,
+    dt_s: DtOption = None,
+    allow: AllowOption = None,
+    accept: AcceptOption = Accept.TENSOR,
     explain: Annotated[bool, typer.Option("--explain", help="Say in words why it is cut and placed so.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -30,7 +34,7 @@ def plan(
       synfire plan svgg-digits --granularity block --workers 2 --explain
       synfire plan svgg-mnist --memory 2MB --json
     """
-    planned = plan_models([find(each) for each in models], granularity, workers, memory, apart)
+    planned = plan_models(find_all(models, Reading(discretisation, dt_s, allow, accept)), granularity, workers, memory, apart)
     if as_json:
         print_json({"plans": [_plain(each) for each in planned]})
         return

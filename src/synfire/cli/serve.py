@@ -13,7 +13,9 @@ import typer
 import uvloop
 
 from synfire.base import paths
+from synfire.base.keys import VARIABLE, authorization
 from synfire.cli import runs
+from synfire.cli.models import Accept, AcceptOption, AllowOption, DiscretisationOption, DtOption, Reading, find_all
 from synfire.cli.options import ApartOption, Granularity, GranularityOption, MemoryOption, WorkersOption
 from synfire.cli.output import ERRORS, AsJson, print_json, say
 from synfire.deploy.planning import Planned, plan_models
@@ -24,7 +26,7 @@ from synfire.plan.costs import format_seconds
 from synfire.store.files import write_atomically
 from synfire.wire import oip
 from synfire.wire.client import batch_first
-from synfire.zoo import find, sample
+from synfire.zoo import sample
 
 INLINE_CHARACTERS = 1200
 """A request up to this length is part of the curl line; a longer one goes to a file beside the deployment's record."""
@@ -38,6 +40,10 @@ def serve(
     workers: WorkersOption = 2,
     apart: ApartOption = False,
     memory: MemoryOption = None,
+    discretisation: DiscretisationOption = None,
+    dt_s: DtOption = None,
+    allow: AllowOption = None,
+    accept: AcceptOption = Accept.TENSOR,
     host: Annotated[str, typer.Option("--host", help="Address to listen on; 0.0.0.0 for all.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="HTTP port; 0 finds a free one.")] = 8000,
     grpc_port: Annotated[
@@ -54,8 +60,10 @@ def serve(
       synfire serve svgg-digits
       synfire serve svgg-digits sresnet-digits --granularity operator --workers 2 --port 0
       synfire serve net=./my-bundle --json
+      synfire serve net.nir --discretisation norse --dt-s 0.0001
+      synfire serve svgg-mnist --accept image
     """
-    planned = plan_models([find(each) for each in models], granularity, workers, memory, apart)
+    planned = plan_models(find_all(models, Reading(discretisation, dt_s, allow, accept)), granularity, workers, memory, apart)
     listening = Listening(host, port, None if grpc_port < 0 else grpc_port)
     uvloop.run(_serve(planned, listening, as_json))
 
@@ -106,15 +114,19 @@ def _announce(planned: tuple[Planned, ...], run: runs.Run, as_json: bool) -> Non
 
 
 def curl(planned: Planned, run: runs.Run) -> str:
-    """A curl line that works as pasted: it asks the model with a sample that fits its inputs."""
+    """A curl line that works as pasted: it asks the model with a sample that fits its inputs.
+
+    A key is left to the shell, where `SYNFIRE_API_KEY` is set too: what is printed may be logged.
+    """
     tensors = batch_first(planned.graph.inputs, sample(planned.graph))
     body = json.dumps({"inputs": [_tensor(name, array) for name, array in tensors.items()]}, separators=(",", ":"))
-    url = f"{run.url}/v2/models/{planned.model.name}/infer"
+    key = f' -H "Authorization: Bearer ${{{VARIABLE}%%,*}}"' if authorization() else ""
+    start = f"curl -s {run.url}/v2/models/{planned.model.name}/infer{key} -H 'Content-Type: application/json'"
     if len(body) > INLINE_CHARACTERS:
         file = paths.home() / "run" / f"{run.id}.request"
         write_atomically(file, body.encode())
-        return f"curl -s {url} -H 'Content-Type: application/json' -d @{shlex.quote(str(file))}"
-    return f"curl -s {url} -H 'Content-Type: application/json' -d {shlex.quote(body)}"
+        return f"{start} -d @{shlex.quote(str(file))}"
+    return f"{start} -d {shlex.quote(body)}"
 
 
 def _tensor(name: str, array: Array) -> dict[str, Any]:

@@ -8,12 +8,13 @@ from typing import Annotated, Any
 import typer
 
 from synfire.base.errors import UserError
+from synfire.cli.models import AllowOption, DiscretisationOption, DtOption, Reading, find_all
 from synfire.cli.output import AsJson, print_json, say, table
 from synfire.graph import flatten
 from synfire.graph.passes import Level
 from synfire.graph.passes import share as shared
 from synfire.plan.costs import format_bytes
-from synfire.zoo import Model, find
+from synfire.zoo import Model
 
 MEANINGS = {
     "structural": "one kernel and spare serves all",
@@ -30,6 +31,9 @@ LINES = 12
 
 def share(
     models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="Models as for `show`; one or more.")],
+    discretisation: DiscretisationOption = None,
+    dt_s: DtOption = None,
+    allow: AllowOption = None,
     as_json: AsJson = False,
 ) -> None:
     """Count what models share: structure, content, and computation on the same request.
@@ -39,7 +43,7 @@ def share(
       synfire share svgg-mnist-parity svgg-mnist-size
       synfire share svgg-digits sresnet-digits scnn-digits --json
     """
-    found = [find(each) for each in models]
+    found = find_all(models, Reading(discretisation, dt_s, allow))
     if len({model.name for model in found}) < len(found):
         raise UserError("two of the models have one name; give one of them another with NAME=PATH")
     levels = shared({model.name: model.graph for model in found})

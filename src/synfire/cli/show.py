@@ -8,13 +8,13 @@ from typing import Annotated, Any
 import typer
 
 from synfire.base.errors import UserError
+from synfire.cli.models import Accept, AcceptOption, AllowOption, DiscretisationOption, DtOption, Reading, find_all
 from synfire.cli.options import ApartOption, Granularity, GranularityOption, ModelArgument, WorkersOption
 from synfire.cli.output import AsJson, print_json, say, table
 from synfire.cli.picture import picture
 from synfire.deploy.planning import plan_models
 from synfire.graph import Graph, flatten
 from synfire.plan.costs import format_bytes
-from synfire.zoo import find
 
 
 def show(
@@ -25,6 +25,10 @@ def show(
     granularity: GranularityOption = Granularity.BLOCK,
     workers: WorkersOption = 2,
     apart: ApartOption = True,
+    discretisation: DiscretisationOption = None,
+    dt_s: DtOption = None,
+    allow: AllowOption = None,
+    accept: AcceptOption = Accept.TENSOR,
     as_json: AsJson = False,
 ) -> None:
     """Show a model: its operators, the signals between them, parameters and digests.
@@ -36,8 +40,9 @@ def show(
       synfire show svgg-digits
       synfire show svgg-digits --svg svgg.svg --granularity operator --workers 2
       synfire show ./my-bundle --json
+      synfire show net.nir --discretisation norse --dt-s 0.0001
     """
-    found = find(model)
+    (found,) = find_all([model], Reading(discretisation, dt_s, allow, accept))
     graph = flatten(found.graph)
     if svg is not None:
         (planned,) = plan_models([found], granularity, workers, apart=apart)

@@ -39,6 +39,9 @@ class Program(ABC):
         Any split of the steps into blocks, and of the requests into batches, gives the same bits.
         """
 
+    def warm(self) -> None:  # noqa: B027  (an interpreter has nothing to warm)
+        """Compile or load what the first block would otherwise wait for. The default has nothing to do."""
+
 
 class Engine(ABC):
     """Builds programs for one device."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,6 +19,9 @@ class Format(ABC):
     name: ClassVar[str]
     looks_like: ClassVar[str]
     """What a path of this format is, for messages: `a folder with graph.json`."""
+
+    needs: ClassVar[str] = "the format's documentation lists the choices"
+    """What the options without a default are about, for the message when one is missing."""
 
     read: Any
     """`read(path, **options) → Graph`: the options that a format understands are its named arguments."""
@@ -37,21 +41,42 @@ def load(source: str | Path, **options: Any) -> Graph:
     whatever the format raises.
     """
     path = Path(source)
+    return _read(_format_of(path), path, options)
+
+
+def options_of(source: str | Path) -> tuple[str, ...]:
+    """The options that `load` takes for this file or folder. Raises `UserError` as `load` does."""
+    return tuple(_parameters(_format_of(Path(source))))
+
+
+def _format_of(path: Path) -> Format:
     if not path.exists():
         raise UserError(f"there is no file or folder {path}; check the path")
     for name in FORMATS:
         if FORMATS[name].recognises(path):
-            return _read(FORMATS[name], path, options)
+            return FORMATS[name]
     tried = "; ".join(f"{name} ({FORMATS[name].looks_like})" for name in FORMATS)
     raise UserError(f"{path} is in no format that synfire knows; tried: {tried}")
 
 
 def _read(chosen: Format, path: Path, options: dict[str, Any]) -> Graph:
-    known = list(inspect.signature(chosen.read).parameters)[1:]
+    known = _parameters(chosen)
     unknown = sorted(set(options) - set(known))
     if unknown:
         raise UserError(
             f"{path} is read as {chosen.name}, which has no option {', '.join(unknown)}; its options: {', '.join(known) or 'none'}"
         )
+    missing = [name for name, each in known.items() if each.default is each.empty and name not in options]
+    if missing:
+        raise UserError(
+            f"{path} is read as {chosen.name}, which cannot do without {', '.join(missing)}: say it "
+            f"({', '.join('--' + name.replace('_', '-') for name in missing)} on the command line); {chosen.needs}"
+        )
     graph: Graph = chosen.read(path, **options)
     return graph
+
+
+def _parameters(chosen: Format) -> Mapping[str, inspect.Parameter]:
+    """The options of a format, by name: what its `read` takes after the path."""
+    _, *options = inspect.signature(chosen.read).parameters.items()
+    return dict(options)

@@ -50,6 +50,8 @@ def build(host: Host, given: Graph | Buffer) -> Built:
             f"{host.bundle or 'the graph that came'} gives {graph.content_digest()[:12]}…; plan the model again"
         )
     program = None if host.url else ENGINES[host.engine]().build(graph)
+    if program is not None:
+        program.warm()
     return Built(graph, program, time.perf_counter() - began_s)
 
 

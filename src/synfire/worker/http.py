@@ -12,7 +12,7 @@ import contextlib
 import itertools
 import socket
 import threading
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -34,7 +34,7 @@ from synfire.base.errors import (
     UnknownName,
     UserError,
 )
-from synfire.base.keys import HEADER, Keys
+from synfire.base.keys import HEADER, SCHEME, Keys
 from synfire.ops import Array, Signal
 from synfire.plan.plan import GATEWAY, stage_graph
 from synfire.wire import oip
@@ -54,6 +54,7 @@ _STATUS: tuple[tuple[type[SynfireError], int], ...] = (
     (SynfireError, 500),
 )
 _ORIGIN = "http"
+Answer = Callable[[Request], Awaitable[Response]]
 _CLOSE_S = 5.0
 
 
@@ -169,6 +170,8 @@ class StageCalls:
 
 
 def _application(worker: Worker, calls: StageCalls) -> Starlette:
+    keys = Keys.from_environment()
+
     async def live(request: Request) -> Response:
         return Response()
 
@@ -206,13 +209,20 @@ def _application(worker: Worker, calls: StageCalls) -> Starlette:
         answer = oip.InferResponse(name, {each: outputs[each] for each in wanted}, asked.id)
         return _encoded(answer, [each for each in wanted if asked.wants_binary(each)])
 
+    def keyed(answer: Answer) -> Answer:
+        async def checked(request: Request) -> Response:
+            keys.check(request.headers.get(HEADER))
+            return await answer(request)
+
+        return checked
+
     routes = [
-        Route("/v2", server),
+        Route("/v2", keyed(server)),
         Route("/v2/health/live", live),
         Route("/v2/health/ready", ready),
-        Route("/v2/models/{name}", model),
-        Route("/v2/models/{name}/ready", model_ready),
-        Route("/v2/models/{name}/infer", infer, methods=["POST"]),
+        Route("/v2/models/{name}", keyed(model)),
+        Route("/v2/models/{name}/ready", keyed(model_ready)),
+        Route("/v2/models/{name}/infer", keyed(infer), methods=["POST"]),
     ]
     return Starlette(routes=routes, exception_handlers={SynfireError: _on_error, HTTPException: _on_http_error})
 
@@ -282,7 +292,9 @@ def _header_length(request: Request) -> int | None:
 
 async def _on_error(request: Request, error: Exception) -> Response:
     status = next((code for kind, code in _STATUS if isinstance(error, kind)), 500)
-    headers = {"Retry-After": str(max(1, round(error.retry_after_s)))} if isinstance(error, TemporaryError) else None
+    headers = {"Retry-After": str(max(1, round(error.retry_after_s)))} if isinstance(error, TemporaryError) else {}
+    if isinstance(error, Unauthenticated):
+        headers["WWW-Authenticate"] = SCHEME
     return JSONResponse({"error": str(error)}, status, headers)
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from synfire.base.errors import UnknownName, UserError
 from synfire.formats import load as load_file
+from synfire.formats import options_of
 from synfire.formats.bundle import stored_graph
 from synfire.graph import Graph
 from synfire.store import BlobStore, Catalog
@@ -16,22 +19,27 @@ from synfire.zoo import shipped
 
 @dataclass(frozen=True)
 class Model:
-    """A graph and the name and version that it is served under. `source` says where it came from."""
+    """A graph and the name and version that it is served under.
+
+    `source` says where it came from, `read_with` the options that its file's format took.
+    """
 
     name: str
     graph: Graph
     source: str
     version: str = "1"
+    read_with: Mapping[str, Any] = field(default_factory=dict)
 
 
-def find(reference: str) -> Model:
+def find(reference: str, options: Mapping[str, Any] | None = None) -> Model:
     """The model that `reference` names: a zoo model, an imported one (`name` or `name@n`), a bundle folder, or a file.
 
-    `NAME=PATH` serves a path under another name. Raises `UnknownName` when it is none of them, and what reading raises.
+    `NAME=PATH` serves a path under another name. Of `options` (`dt_s`, say) a file's format is given those that it has;
+    `Model.read_with` tells which. Raises `UnknownName` when it is none of them, and what reading raises.
     """
     name, given, path = reference.rpartition("=")
     if given:
-        return Model(_checked(name), load_file(path), path)
+        return _read(_checked(name), path, options or {})
     if reference in shipped.names():
         return Model(reference, shipped.load(reference), "zoo")
     stored = Catalog()
@@ -40,8 +48,13 @@ def find(reference: str) -> Model:
         entry = stored.find(reference)
         return Model(entry.name, stored_graph(entry.manifest, BlobStore()), "imported", str(entry.version))
     if Path(reference).exists() or "/" in reference or Path(reference).suffix:
-        return Model(_checked(Path(reference).resolve().stem), load_file(reference), reference)
+        return _read(_checked(Path(reference).resolve().stem), reference, options or {})
     raise UnknownName.among("model, bundle folder or file", reference, {*shipped.names(), *known})
+
+
+def _read(name: str, path: str, options: Mapping[str, Any]) -> Model:
+    taken = {key: value for key, value in options.items() if key in options_of(path)}
+    return Model(name, load_file(path, **taken), path, read_with=taken)
 
 
 def _checked(name: str) -> str:

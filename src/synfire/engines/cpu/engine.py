@@ -12,7 +12,7 @@ from synfire.engines.cpu.step import FIRST, Step, lower, relayout
 from synfire.engines.engine import Engine, Program
 from synfire.engines.reference import held_sources
 from synfire.graph import Graph, strong_components
-from synfire.ops import Array, State
+from synfire.ops import Array, Kind, State
 
 
 class CpuProgram(Program):
@@ -61,6 +61,21 @@ class CpuProgram(Program):
         for arrival in self._remembered:
             arrival.remember(state, values)
         return state, self._collect(values, fresh)
+
+    def warm(self) -> None:
+        """Run every part once on silence, so that its kernels are compiled and loaded."""
+        signals = self.graph.signals()
+        silent = {
+            source: signals[source]
+            for source in (*self.inputs, *self._held)
+            if min(signals[source].shape, default=0) >= 0
+        }
+        values = {
+            source: np.zeros((1, 1, *s.shape), s.kind.dtype) for source, s in silent.items() if s.kind is not Kind.BYTES
+        }
+        state = self.initial_state(1)
+        for part in self._schedule:
+            part.run(state, values, 1)
 
     def _lowered(self, name: str) -> Step:
         have = [self._layouts.get(s.source, FIRST) for s in self.graph.arriving(name)]

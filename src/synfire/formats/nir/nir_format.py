@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from synfire.formats.discretisation import PRESETS
 from synfire.formats.format import FORMATS, Format
 from synfire.formats.nir.reading import read_nir
 
@@ -13,6 +14,10 @@ class NirFormat(Format):
 
     name = "nir"
     looks_like = "a file that ends in .nir"
+    needs = (
+        f"how continuous time becomes steps is not in the file: one of {', '.join(PRESETS)}, and with it the time step "
+        "dt_s (--dt-s) in seconds"
+    )
     read = staticmethod(read_nir)
 
     def recognises(self, path: Path) -> bool:

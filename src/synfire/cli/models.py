@@ -1,0 +1,73 @@
+"""From what a user calls models on the command line to models, and the options that say how to read them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+
+from synfire.base.errors import UserError
+from synfire.graph.images import accepting_images
+from synfire.zoo import Model, find
+
+
+class Accept(StrEnum):
+    """What a picture model takes: numbers, or files."""
+
+    TENSOR = "tensor"
+    IMAGE = "image"
+    NEGATIVE = "negative"
+
+
+DiscretisationOption = Annotated[
+    str | None, typer.Option("--discretisation", help="NIR: how continuous time becomes steps; a preset's name.")
+]
+DtOption = Annotated[float | None, typer.Option("--dt-s", help="NIR: the time step in seconds.")]
+AllowOption = Annotated[
+    list[str] | None, typer.Option("--allow", metavar="LOSS", help="A loss to accept; the error names it.")
+]
+AcceptOption = Annotated[
+    Accept,
+    typer.Option(
+        "--accept",
+        help="What picture models take: numbers, PNG and JPEG files, or those in the negative (dark strokes on white).",
+    ),
+]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How files are read where their format leaves it open, and what the models then accept."""
+
+    discretisation: str | None = None
+    dt_s: float | None = None
+    allow: Sequence[str] | None = None
+    accept: Accept = Accept.TENSOR
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Those that were given, as the formats call them."""
+        given = {"discretisation": self.discretisation, "dt_s": self.dt_s, "allow": tuple(self.allow or ())}
+        return {name: value for name, value in given.items() if value is not None and value != ()}
+
+
+def find_all(references: Sequence[str], reading: Reading) -> list[Model]:
+    """The models of these names. Raises `UserError` for an option that none of them takes, and what `find` raises."""
+    found = [find(each, reading.options) for each in references]
+    unused = sorted(set(reading.options) - {name for model in found for name in model.read_with})
+    if unused:
+        names = ", ".join("--" + name.replace("_", "-") for name in unused)
+        raise UserError(f"{', '.join(references)}: nothing here is read with {names}; leave it out, or name a .nir file")
+    return [_accepting(model, reading.accept) for model in found]
+
+
+def _accepting(model: Model, accept: Accept) -> Model:
+    if accept is Accept.TENSOR:
+        return model
+    try:
+        return replace(model, graph=accepting_images(model.graph, accept is Accept.NEGATIVE))
+    except UserError as error:
+        raise UserError(f"{model.name}: {error}") from error
