@@ -11,9 +11,8 @@ import httpx
 import msgspec
 import numpy as np
 
-from synfire.gateway.api import APIS, Api, endpoints_of
+from synfire.gateway.api import endpoints_of
 from synfire.gateway.dataplane import DataPlane
-from synfire.gateway.http import Router
 from synfire.gateway.limits import Limits
 from synfire.gateway.oip import REQUEST_PARAMETERS
 from synfire.gateway.proto import methods
@@ -69,12 +68,3 @@ def test_every_method_limit_parameter_and_status_stands_on_the_page():
     }
     assert {name.strip("`") for name, _ in rows("Request parameters")} == set(REQUEST_PARAMETERS)
     assert {int(status): text for status, _, text in rows("Errors")} == {k: v for k, v in REASONS.items() if k != OK}
-
-
-def test_the_protocol_of_the_page_is_one_file(monkeypatch):
-    (code,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-    added: dict[str, Api] = {}
-    monkeypatch.setattr(APIS, "add", added.__setitem__)
-    exec(compile(code, "docs/protocols.md", "exec"), {})
-    endpoint, _ = Router(added["names"].endpoints(DataPlane())).find("GET", "/names")
-    assert endpoint.summary == "The models' names"

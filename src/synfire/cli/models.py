@@ -60,7 +60,9 @@ def find_all(references: Sequence[str], reading: Reading) -> list[Model]:
     unused = sorted(set(reading.options) - {name for model in found for name in model.read_with})
     if unused:
         names = ", ".join("--" + name.replace("_", "-") for name in unused)
-        raise UserError(f"{', '.join(references)}: nothing here is read with {names}; leave it out, or name a .nir file")
+        raise UserError(
+            f"{', '.join(references)}: nothing here is read with {names}; leave it out, or name a .nir file"
+        )
     return [_accepting(model, reading.accept) for model in found]
 
 

@@ -34,7 +34,9 @@ def plan(
       synfire plan svgg-digits --granularity block --workers 2 --explain
       synfire plan svgg-mnist --memory 2MB --json
     """
-    planned = plan_models(find_all(models, Reading(discretisation, dt_s, allow, accept)), granularity, workers, memory, apart)
+    planned = plan_models(
+        find_all(models, Reading(discretisation, dt_s, allow, accept)), granularity, workers, memory, apart
+    )
     if as_json:
         print_json({"plans": [_plain(each) for each in planned]})
         return

@@ -63,7 +63,9 @@ def serve(
       synfire serve net.nir --discretisation norse --dt-s 0.0001
       synfire serve svgg-mnist --accept image
     """
-    planned = plan_models(find_all(models, Reading(discretisation, dt_s, allow, accept)), granularity, workers, memory, apart)
+    planned = plan_models(
+        find_all(models, Reading(discretisation, dt_s, allow, accept)), granularity, workers, memory, apart
+    )
     listening = Listening(host, port, None if grpc_port < 0 else grpc_port)
     uvloop.run(_serve(planned, listening, as_json))
 

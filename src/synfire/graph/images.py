@@ -26,10 +26,11 @@ def accepting_images(graph: Graph, negative: bool = False) -> Graph:
         raise UserError(
             f"input {name!r} is {signal}, no picture (1 or 3)×height×width per request; serve it without accepting images"
         )
+    channels, height, width = signal.shape
     decoder = _free(graph, DECODER)
     return replace(
         graph,
-        operators={decoder: ImageDecode(*signal.shape, invert=negative), **graph.operators},
+        operators={decoder: ImageDecode(channels, height, width, invert=negative), **graph.operators},
         synapses=(
             Synapse(name, decoder),
             *(replace(each, source=decoder) if each.source == name else each for each in graph.synapses),
