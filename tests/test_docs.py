@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from synfire.base import paths
 from synfire.devices import DEVICES
 from synfire.engines import ENGINES
 from synfire.formats import FORMATS
@@ -29,7 +31,10 @@ def run(*parts: str, folder: Path) -> str:
     """Run code as one program; what it printed."""
     program = folder / "program.py"
     program.write_text("\n".join(parts))
-    done = subprocess.run([sys.executable, str(program)], cwd=folder, capture_output=True, text=True, check=False)
+    numba = os.environ.get("NUMBA_CACHE_DIR") or str(paths.cache() / "numba")
+    environment = {**os.environ, "SYNFIRE_HOME": str(folder), "NUMBA_CACHE_DIR": numba}
+    command = [sys.executable, str(program)]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

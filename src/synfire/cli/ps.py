@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import msgspec
 
 from synfire.cli import runs
 from synfire.cli.output import AsJson, print_json, say, table
+from synfire.cli.runs import Run
 
 
 def ps(as_json: AsJson = False) -> None:
-    """List the deployments that run on this machine under this SYNFIRE_HOME.
+    """List the deployments that run on this machine under this SYNFIRE_HOME, and their workers.
+
+    A worker's url answers for each operator that lives there: URL/v2/models/MODEL.OPERATOR/infer.
 
     \b
     Examples:
@@ -18,7 +24,7 @@ def ps(as_json: AsJson = False) -> None:
     """
     found = runs.running()
     if as_json:
-        print_json({"deployments": [msgspec.to_builtins(run) for run in found]})
+        print_json({"deployments": [_plain(run) for run in found]})
         return
     if not found:
         say("no deployment is running; start one with: synfire serve MODEL")
@@ -32,3 +38,22 @@ def ps(as_json: AsJson = False) -> None:
         for model in run.models
     ]  # fmt: skip
     say(table("", ("id", "url", "-pid", "model", "-workers", "-stages"), rows))
+    say("")
+    say(table("", ("id", "worker", "-pid", "state", "url", "stages"), [row for run in found for row in _workers(run)]))
+
+
+def _workers(run: Run) -> Iterator[tuple[object, ...]]:
+    for worker in run.workers:
+        hosted = [
+            f"{model.name}.{stage['name']}"
+            for model in run.models
+            for stage in model.plan["stages"]
+            if stage["worker"] == worker.name
+        ]
+        yield run.id, worker.name, worker.pid, "runs" if worker.alive else "lost", worker.url, ", ".join(hosted)
+
+
+def _plain(run: Run) -> dict[str, Any]:
+    """The record, and for each worker whether it lives."""
+    plain: dict[str, Any] = msgspec.to_builtins(run)
+    return {**plain, "workers": [{**msgspec.to_builtins(each), "alive": each.alive} for each in run.workers]}

@@ -16,11 +16,20 @@ from synfire.store.files import write_atomically
 
 
 class RunWorker(msgspec.Struct, frozen=True):
-    """A worker process of a deployment, and where it answers the Open Inference Protocol itself."""
+    """A worker process of a deployment, and where it answers the Open Inference Protocol itself.
+
+    `born` tells its process from a later one with the same number.
+    """
 
     name: str
     pid: int
     url: str = ""
+    born: str = ""
+
+    @property
+    def alive(self) -> bool:
+        """Whether its process still runs."""
+        return born(self.pid) == self.born
 
 
 class RunModel(msgspec.Struct, frozen=True):

@@ -8,7 +8,6 @@ import os
 import shlex
 from typing import Annotated, Any
 
-import msgspec
 import typer
 import uvloop
 
@@ -93,7 +92,7 @@ def _record(planned: tuple[Planned, ...], running: Serving) -> runs.Run:
         pid=os.getpid(),
         born=runs.born(os.getpid()),
         workers=tuple(
-            runs.RunWorker(name, worker.process.pid, worker.http)
+            runs.RunWorker(name, worker.process.pid, worker.http, runs.born(worker.process.pid))
             for name, worker in sorted(running.deployment.workers.items())
         ),
         models=tuple(runs.RunModel(each.model.name, each.model.source, each.plan.to_json()) for each in planned),
@@ -102,7 +101,7 @@ def _record(planned: tuple[Planned, ...], running: Serving) -> runs.Run:
 
 def _announce(planned: tuple[Planned, ...], run: runs.Run, as_json: bool) -> None:
     if as_json:
-        workers: list[dict[str, Any]] = [msgspec.to_builtins(worker) for worker in run.workers]
+        workers: list[dict[str, Any]] = [{"name": each.name, "pid": each.pid, "url": each.url} for each in run.workers]
         print_json({"url": run.url, "grpc": run.grpc, "metrics": run.metrics, "pid": run.pid, "workers": workers})
         return
     for each in planned:

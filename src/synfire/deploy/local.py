@@ -14,6 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import msgspec
+
 from synfire.base import paths
 from synfire.base.errors import SynfireError, TemporaryError, UserError
 from synfire.base.log import LOGGER
@@ -150,7 +152,10 @@ class LocalDeployment:
         """What each worker hosts and did so far."""
         living = {name: worker for name, worker in self.workers.items() if worker.peer.lost is None}
         found = await asyncio.gather(*(worker.peer.describe() for worker in living.values()))
-        return dict(zip(living, found, strict=True))
+        return {
+            name: msgspec.structs.replace(said, url=worker.http)
+            for (name, worker), said in zip(living.items(), found, strict=True)
+        }
 
     async def stop(self) -> None:
         """Drain every worker, end its process, and remove the sockets. Stopping twice is no error."""

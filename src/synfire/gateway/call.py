@@ -17,7 +17,8 @@ class Call:
 
     `inputs` are checked against the graph: `(batch, *shape)` on the request clock, `(steps, batch, *shape)` on the step
     clock. A call with a `session` goes on from the state that the session's last call left; `start` begins it afresh and
-    `end` forgets it afterwards. `deadline_s` is on the route's clock (`synfire.base.clock`), None for none.
+    `end` forgets it afterwards. `deadline_s` is on the route's clock (`synfire.base.clock`), None for none. A part of the
+    answer holds `part_steps` time steps, or as many as the plan's frames when that is 0.
     """
 
     id: str
@@ -27,6 +28,7 @@ class Call:
     start: bool = False
     end: bool = False
     deadline_s: float | None = None
+    part_steps: int = 0
 
 
 @dataclass(frozen=True)

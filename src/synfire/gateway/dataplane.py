@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 from contextlib import aclosing, closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from synfire.base.clock import Clock, SystemClock
 from synfire.base.errors import Bug, SynfireError, TemporaryError, UnknownName, UserError
@@ -133,12 +133,13 @@ class DataPlane:
         return Answer(model.name, model.version, gathered[0][0].id, outputs, 0, steps)
 
     async def stream(self, request: Request) -> AsyncGenerator[Answer, None]:
-        """The answer as it comes, some time steps at a time; the last has `last`. Raises as `infer` does.
+        """The answer as it comes, `part_steps` time steps at a time; the last has `last`. Raises as `infer` does.
 
         Closing the iterator early cancels the call.
         """
         model = self.model(request.model, request.version)
-        async with aclosing(self._parts(model, request)) as parts:
+        paced = replace(request, part_steps=request.part_steps or 1)
+        async with aclosing(self._parts(model, paced)) as parts:
             async for call, part in parts:
                 outputs = model.outlet.lay_out([part], request.outputs)
                 yield Answer(model.name, model.version, call.id, outputs, part.first_step, part.steps, part.last)
@@ -202,9 +203,13 @@ class DataPlane:
         model.outlet.check(request.outputs)
         if not request.session and (request.start or request.end):
             raise UserError("sequence_start and sequence_end need a sequence_id; name one, or leave them out")
+        if request.part_steps < 0:
+            raise UserError(f"part_steps is {request.part_steps}; a part holds at least one time step")
         deadline_s = arrived_s + self._timeout_s(request)
         name = request.id or next(self._ids)
-        call = Call(name, model.name, inputs, request.session, request.start, request.end, deadline_s)
+        call = Call(
+            name, model.name, inputs, request.session, request.start, request.end, deadline_s, request.part_steps
+        )
         return call, _batch(model.route.graph, inputs)
 
     def _timeout_s(self, request: Request) -> float:

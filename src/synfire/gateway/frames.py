@@ -44,9 +44,12 @@ class Frames:
         )
         self._timed_exits = [name for name, sources in self._exits.items() if self._any_timed(sources)]
 
-    def spans(self, inputs: Mapping[str, Array]) -> list[Span]:
-        """The frames of a call, in order. Raises `UserError` when the inputs disagree on the number of steps."""
-        total, size = self._total(inputs), self._plan.frame_steps
+    def spans(self, inputs: Mapping[str, Array], part_steps: int = 0) -> list[Span]:
+        """The frames of a call, in order, of `part_steps` steps each, or as many as the plan says.
+
+        Raises `UserError` when the inputs disagree on the number of steps.
+        """
+        total, size = self._total(inputs), part_steps or self._plan.frame_steps
         if not total:
             return [Span(0, 0, 0, True)]
         starts = range(0, total, size)

@@ -31,6 +31,9 @@ EXTENSIONS = (
 STEP_BY_STEP = "step_by_step"
 """Request parameter of the streaming endpoints: false asks for one response with everything instead of one per part."""
 
+PART_STEPS = "part_steps"
+"""Request parameter of the streaming endpoints: how many time steps each part holds; 1 when left out."""
+
 FINAL = "triton_final_response"
 """Response parameter of the streaming endpoints: whether this is the request's last response."""
 
@@ -43,6 +46,7 @@ REQUEST_PARAMETERS: Mapping[str, Any] = {
     "timeout": int,
     "binary_data_output": bool,
     STEP_BY_STEP: bool,
+    PART_STEPS: int,
     "triton_enable_empty_final_response": bool,
 }
 """What a request's `parameters` may hold, and of which types. Others would be ignored, so they are refused."""
@@ -133,6 +137,7 @@ def to_request(model: str, version: str, asked: InferRequest, timeout_s: float |
         parameters.get("sequence_start", False),
         parameters.get("sequence_end", False),
         min(timeouts, default=None),
+        parameters.get(PART_STEPS, 0),
     )
 
 

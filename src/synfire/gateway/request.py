@@ -13,7 +13,8 @@ class Request:
     """One request, not yet checked.
 
     `inputs` are `(batch, *shape)`, or `(batch, steps, *shape)` for an input on the step clock. `outputs` names those
-    that are wanted, none meaning all. `timeout_s` counts from now.
+    that are wanted, none meaning all. `timeout_s` counts from now. `part_steps` is how many time steps a part of a
+    streamed answer holds; 0 means 1.
     """
 
     model: str
@@ -25,6 +26,7 @@ class Request:
     start: bool = False
     end: bool = False
     timeout_s: float | None = None
+    part_steps: int = 0
 
 
 @dataclass(frozen=True)

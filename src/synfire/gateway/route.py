@@ -51,7 +51,7 @@ class WorkerRoute:
 
     async def answer(self, call: Call) -> AsyncGenerator[Part, None]:
         """Yield the call's parts in order; see `synfire.gateway.call.Route`."""
-        spans = self._frames.spans(call.inputs)
+        spans = self._frames.spans(call.inputs, call.part_steps)
         request = f"{self._who}-{self.plan.model}-{next(self._ids)}"
         with self._registered(request, call) as inbox:
             for span in spans[: self.window]:
@@ -124,6 +124,7 @@ class WorkerRoute:
                 call.session,
                 call.start,
                 call.end,
+                pace=call.part_steps,
             )
             self._peer_of[entry.stage].send(Packet(frame, entry.arrays))
 
@@ -149,7 +150,7 @@ class LocalRoute:
     async def answer(self, call: Call) -> AsyncGenerator[Part, None]:
         """Yield the call's parts in order; see `synfire.gateway.call.Route`."""
         state = self._begin(call)
-        for span in self._frames.spans(call.inputs):
+        for span in self._frames.spans(call.inputs, call.part_steps):
             self._check_deadline(call)
             inputs = {
                 name: call.inputs[name][span.first_step : span.first_step + span.steps] if timed else call.inputs[name]

@@ -47,7 +47,8 @@ class Frame(Message, frozen=True):
 
     `number` counts the frames of this request on this link from 0, without a gap. Frame 0 also carries the signals on
     the request clock. `steps` is 0 where no signal on the step clock travels along the link. `origin` is the gateway
-    that waits for the answer. With `alone`, the receiver's outputs return to the origin instead of going on.
+    that waits for the answer. With `alone`, the receiver's outputs return to the origin instead of going on. `pace` is
+    how many steps a frame of this request holds, for stages that make its time steps; 0 leaves it to the plan.
     """
 
     model: str
@@ -65,6 +66,7 @@ class Frame(Message, frozen=True):
     epoch: int = 0
     alone: bool = False
     tensors: tuple[Tensor, ...] = ()
+    pace: int = 0
 
 
 class Failure(Message, frozen=True):
@@ -198,7 +200,7 @@ class StageCount(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Description(Message, frozen=True):
-    """What a worker hosts, and what it did so far."""
+    """What a worker hosts, and what it did so far. `url` is where it answers HTTP itself; empty where it does not."""
 
     who: str
     pid: int
@@ -206,6 +208,7 @@ class Description(Message, frozen=True):
     sessions: int
     buffered_bytes: int
     stages: tuple[StageCount, ...]
+    url: str = ""
 
 
 AnyMessage = (

@@ -239,7 +239,8 @@ def _decode(decoder: msgspec.json.Decoder[Any], text: memoryview) -> Any:
         return decoder.decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(
-            f"the body is not an Open Inference Protocol v2 message: {error}; see /v2 for an example"
+            f"the body is not an Open Inference Protocol v2 message: {error}; tensors are objects of name, shape, "
+            "datatype and data, and JSON has no NaN and no Infinity"
         ) from error
 
 

@@ -508,6 +508,7 @@ def _frame(visit: Visit, receiver: str, block: Block, timed: bool) -> Frame:
         first.end,
         visit.stage.host.epoch,
         first.alone,
+        pace=first.pace,
     )
 
 

@@ -123,7 +123,7 @@ class Visit:
     def _own_block(self) -> Block | None:
         if self.number >= self.request.advanced + self.stage.host.window and not self.first.alone:
             return None
-        total, size = self.stage.total_steps, self.stage.host.frame_steps
+        total, size = self.stage.total_steps, self.first.pace or self.stage.host.frame_steps
         first = self.number * size
         return Block(self.number, first, min(size, total - first), first + size >= total)
 

@@ -49,24 +49,26 @@ def linear(x: Array, weight: Array, bias: Array, scaled: bool, out: Array) -> No
 
 
 @_compile
-def conv2d(x: Array, weight: Array, bias: Array, geometry: Array, scaled: bool, out: Array) -> None:
+def conv2d(x: Array, weight: Array, bias: Array, geometry: Array, scaled: bool, size: Array, out: Array) -> None:
     """Convolution of `(n, height, width, channel)`; `weight` is `(row, column, channel, output)`, outputs padded.
 
-    `geometry` is (stride y, stride x, top, left, dilation y, dilation x). The active inputs of an image are listed once,
-    in order; a kernel row over neighbouring pixels is then one run of that list.
+    `geometry` is (stride y, stride x, top, left, dilation y, dilation x), `size` (output height, width, channels). `out` is
+    flat, with room for one padded pixel behind the last: each pixel is written in whole vectors, and what these write
+    beyond it is the next pixel's to overwrite. The active inputs of an image are listed once, in order; a kernel row
+    over neighbouring pixels is then one run of that list.
     """
     number, height, width, channels = x.shape
     kernel_h, kernel_w, _, lanes = weight.shape
-    flat, padded = weight.reshape(-1), np.empty(lanes, np.float32)
+    flat, across, pixel = weight.reshape(-1), geometry[5], channels * lanes
     rows, values = (
         np.empty(height * width * channels + 1, np.int32),
         np.empty(height * width * channels + 1, np.float32),
     )
     first = np.empty((height, width + 1), np.int64)
     runs = np.empty(kernel_h * kernel_w * 3, np.int64)
-    direct = out.shape[3] == lanes
-    target = out.reshape(-1) if direct else padded
-    across, pixel = geometry[5], channels * lanes
+    lefts = np.arange(size[1]) * geometry[1] - geometry[3]
+    starts, ends = np.clip(lefts, 0, width), np.clip(lefts + kernel_w, 0, width)
+    at = 0
     for n in range(number):
         count = 0
         for iy in range(height):
@@ -78,37 +80,31 @@ def conv2d(x: Array, weight: Array, bias: Array, geometry: Array, scaled: bool, 
                     values[count] = value
                     count += np.int64(value != 0)
             first[iy, width] = count
-        for oy in range(out.shape[1]):
-            for ox in range(out.shape[2]):
-                number_of_runs = 0
-                left = ox * geometry[1] - geometry[3]
+        for oy in range(size[0]):
+            top = oy * geometry[0] - geometry[2]
+            for ox in range(size[1]):
+                found, left = 0, lefts[ox]
                 for r in range(kernel_h):
-                    iy = oy * geometry[0] - geometry[2] + r * geometry[4]
+                    iy = top + r * geometry[4]
                     if iy < 0 or iy >= height:
                         continue
                     base = (r * kernel_w - left) * pixel
                     if across == 1:
-                        runs[number_of_runs * 3] = first[iy, max(0, min(left, width))]
-                        runs[number_of_runs * 3 + 1] = first[iy, max(0, min(left + kernel_w, width))]
-                        runs[number_of_runs * 3 + 2] = base
-                        number_of_runs += 1
+                        runs[found * 3], runs[found * 3 + 1] = first[iy, starts[ox]], first[iy, ends[ox]]
+                        runs[found * 3 + 2] = base
+                        found += runs[found * 3 + 1] > runs[found * 3]
                         continue
                     for c in range(kernel_w):
                         ix = left + c * across
                         if 0 <= ix < width:
-                            runs[number_of_runs * 3] = first[iy, ix]
-                            runs[number_of_runs * 3 + 1] = first[iy, ix + 1]
-                            runs[number_of_runs * 3 + 2] = base + (c - c * across) * pixel
-                            number_of_runs += 1
-                at = ((n * out.shape[1] + oy) * out.shape[2] + ox) * lanes if direct else 0
+                            runs[found * 3], runs[found * 3 + 1] = first[iy, ix], first[iy, ix + 1]
+                            runs[found * 3 + 2] = base + (c - c * across) * pixel
+                            found += 1
                 if scaled:
-                    sum_scaled_rows(bias, flat, rows, values, runs, number_of_runs, lanes, target, at)
+                    sum_scaled_rows(bias, flat, rows, values, runs, found, lanes, out, at)
                 else:
-                    sum_rows(bias, flat, rows, runs, number_of_runs, lanes, target, at)
-                if not direct:
-                    total = out[n, oy, ox]
-                    for o in range(out.shape[3]):
-                        total[o] = padded[o]
+                    sum_rows(bias, flat, rows, runs, found, lanes, out, at)
+                at += size[2]
 
 
 @_compile

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -44,7 +45,7 @@ class Conv2dStep(StatelessStep):
         super().__init__(operator, inputs, output, layouts)
         self.layouts = (LAST,)
         self._groups = operator.groups
-        self._shape = (*output.shape[1:], output.shape[0])
+        self._size = np.array([*output.shape[1:], output.shape[0] // operator.groups], np.int64)
         weights = np.split(operator.weight, operator.groups)
         self._weights = [_padded(weight.transpose(2, 3, 1, 0)) for weight in weights]
         self._biases = [_padded(bias) for bias in np.split(operator.bias, operator.groups)]
@@ -60,9 +61,11 @@ class Conv2dStep(StatelessStep):
         return np.concatenate([self._convolve(np.ascontiguousarray(p), g) for g, p in enumerate(parts)], axis=-1)
 
     def _convolve(self, x: Array, group: int) -> Array:
-        out = np.empty((x.shape[0], *self._shape[:2], self._shape[2] // self._groups), np.float32)
-        kernels.conv2d(x, self._weights[group], self._biases[group], self._geometry, self._scaled, out)
-        return out
+        shape = (x.shape[0], *self._size.tolist())
+        out = np.empty(math.prod(shape) + LANES, np.float32)  # room for what the last pixel's vectors write beyond it
+        weight, bias = self._weights[group], self._biases[group]
+        kernels.conv2d(x, weight, bias, self._geometry, self._scaled, self._size, out)
+        return out[: math.prod(shape)].reshape(shape)
 
 
 @kernel_for(Conv1d)

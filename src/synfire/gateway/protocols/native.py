@@ -85,10 +85,15 @@ class StageInfo(msgspec.Struct):
 
 
 class WorkerInfo(msgspec.Struct):
-    """A worker. `plans` says which stages plans give to it; the rest is its own word, absent when it does not answer."""
+    """A worker. `plans` says which stages plans give to it, `ready` whether it answers; the rest is absent when it does not.
+
+    `url` is where it speaks the Open Inference Protocol itself, for each of its stages and operators.
+    """
 
     name: str
     plans: dict[str, list[str]]
+    ready: bool = False
+    url: str | None = None
     pid: int | None = None
     requests: int | None = None
     sessions: int | None = None
@@ -199,7 +204,9 @@ def _workers(models: tuple[Model, ...], described: Mapping[str, Description]) ->
 
 def _worker(name: str, said: Description) -> WorkerInfo:
     stages = [_stage(each) for each in said.stages]
-    return WorkerInfo(name, {}, said.pid, said.requests, said.sessions, said.buffered_bytes, stages)
+    return WorkerInfo(
+        name, {}, True, said.url or None, said.pid, said.requests, said.sessions, said.buffered_bytes, stages
+    )
 
 
 def _stage(count: StageCount) -> StageInfo:
