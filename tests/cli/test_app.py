@@ -73,10 +73,10 @@ def test_a_wrong_option_is_the_users_mistake(run: Callable) -> None:
 
 
 def test_a_bug_asks_to_be_reported(run: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(reference: str) -> None:
+    def broken(*_: object) -> None:
         raise ZeroDivisionError("division by zero")
 
-    monkeypatch.setattr("synfire.cli.show.find", broken)
+    monkeypatch.setattr("synfire.cli.show.find_all", broken)
     ran = run("show", "x")
     assert ran.code == 4
     assert "ZeroDivisionError" in ran.err

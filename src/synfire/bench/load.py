@@ -18,6 +18,7 @@ import msgspec
 import uvloop
 
 from synfire.base.errors import PermanentError
+from synfire.base.keys import authorization
 from synfire.ops import Array
 from synfire.wire import oip
 
@@ -52,6 +53,7 @@ def infer_request(url: str, model: str, inputs: Mapping[str, Array]) -> str:
         f"Host: {urlsplit(url).netloc}",
         f"Content-Length: {len(body)}",
         f"{oip.HEADER_LENGTH}: {length}",
+        *(f"{name}: {value}" for name, value in authorization().items()),
     ]
     return base64.b64encode("\r\n".join([*lines, "", ""]).encode() + body).decode()
 
