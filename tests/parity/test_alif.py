@@ -1,5 +1,7 @@
 """The operator `ALIF` against the zoo's own torch module, `training/alif.py`."""
 
+from importlib.metadata import version
+
 import numpy as np
 import pytest
 
@@ -13,6 +15,8 @@ from synfire.ops.linear import Linear
 pytestmark = pytest.mark.parity
 torch = pytest.importorskip("torch", reason="the parity environment is not installed")
 pytest.importorskip("spikingjelly", reason="SpikingJelly is not installed")
+if version("spikingjelly").startswith("0."):
+    pytest.skip("the zoo's module keeps its state as SpikingJelly 2.0 does", allow_module_level=True)
 
 
 @pytest.mark.parametrize("seed", range(5))
