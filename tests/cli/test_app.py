@@ -72,6 +72,16 @@ def test_a_wrong_option_is_the_users_mistake(run: Callable) -> None:
     assert "--workers" in ran.err
 
 
+def test_a_full_disk_is_temporary_and_says_what_helps(run: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("synfire.cli.show.find_all", full)
+    ran = run("show", "x", "--json")
+    assert ran.code == ran.json["exit_code"] == 3
+    assert "point SYNFIRE_HOME and SYNFIRE_CACHE at another disk" in ran.json["error"]
+
+
 def test_a_bug_asks_to_be_reported(run: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> None:
         raise ZeroDivisionError("division by zero")

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -13,6 +15,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from PIL import Image
 from served import serving, tiny
 
 from synfire.base.keys import VARIABLE
@@ -61,6 +64,45 @@ def test_ps_shows_a_deployment_and_stop_ends_it_and_its_workers(run: Callable, b
         assert all(runs.born(worker["pid"]) == "" for worker in ready["workers"])
         assert list((home / "run").iterdir()) == []
     assert run("ps", "--json").json == {"deployments": []}
+
+
+def test_ps_tells_a_lost_worker_from_a_running_one(run: Callable, bundle: Path) -> None:
+    with serving([str(bundle), "--granularity", "operator", "--apart"]) as (_, ready):
+        killed = ready["workers"][0]["pid"]
+        lost = os.pidfd_open(killed)
+        os.kill(killed, signal.SIGKILL)
+        select.select([lost], [], [], 30)
+        os.close(lost)
+        workers = run("ps", "--json").json["deployments"][0]["workers"]
+        assert {each["pid"]: each["alive"] for each in workers} == {
+            each["pid"]: each["pid"] != killed for each in ready["workers"]
+        }
+        table = run("ps").out
+        assert "lost" in table
+        assert all(each["url"] in table for each in ready["workers"])
+
+
+def test_a_served_picture_model_takes_files_and_streams_each_step(bundle: Path) -> None:
+    picture = np.arange(64, dtype=np.uint8).reshape(8, 8) * 4
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "PNG")
+    tensor = {"name": "x", "shape": [1], "datatype": "BYTES", "parameters": {"content_type": "base64"}}
+    body = {"inputs": [{**tensor, "data": [base64.b64encode(file.getvalue()).decode()]}]}
+    expected = run_here(tiny(), {"x": (picture / 255).astype(np.float32).reshape(1, 1, 8, 8)})["y"]
+    with serving([str(bundle), "--accept", "image", "-g", "operator", "--apart"]) as (_, ready):
+        model = f"{ready['url']}/v2/models/tiny"
+        whole = httpx.post(f"{model}/infer", json=body).json()
+        streamed = httpx.post(f"{model}/infer_stream", json=body).text
+        paired = httpx.post(f"{model}/infer_stream", json={**body, "parameters": {"part_steps": 2}}).text
+        damaged = httpx.post(f"{model}/infer", json={"inputs": [{**tensor, "data": ["iVBORw0="]}]})
+    np.testing.assert_array_equal(np.float32(whole["outputs"][0]["data"]), expected[0])
+    assert (streamed.count("event: part"), streamed.count("event: final")) == (3, 1)
+    assert (paired.count("event: part"), paired.count("event: final")) == (1, 1)
+    for text in (streamed, paired):
+        last = json.loads(text.strip().rpartition("data: ")[2])
+        assert last["outputs"] == whole["outputs"]
+    assert damaged.status_code == 400
+    assert "PNG" in damaged.json()["error"]
 
 
 def test_a_record_of_a_killed_deployment_is_forgotten(run: Callable, bundle: Path) -> None:

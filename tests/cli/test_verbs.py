@@ -7,11 +7,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from nir import LIF, Input, NIRGraph, Output, write
 from PIL import Image
 from served import tiny
 
 from synfire.formats import write_bundle
 from synfire.zoo import load, names, neighbourhood
+
+
+@pytest.fixture
+def nir(tmp_path: Path) -> Path:
+    """Two leaky neurons of another framework."""
+    neuron = LIF(tau=np.full(2, 1e-3), r=np.ones(2), v_leak=np.zeros(2), v_threshold=np.ones(2))
+    shape = np.array([2])
+    write(tmp_path / "net.nir", NIRGraph.from_list(Input(input_type=shape), neuron, Output(output_type=shape)))
+    return tmp_path / "net.nir"
 
 
 def test_show_lists_every_operator(run: Callable, bundle: Path) -> None:
@@ -117,6 +127,53 @@ def test_import_refuses_a_path_without_anything(run: Callable, tmp_path: Path) -
     assert run("import", str(tmp_path / "nothing.nir")).code == 2
 
 
+def test_a_nir_file_asks_for_its_discretisation(run: Callable, nir: Path) -> None:
+    ran = run("show", str(nir), "--json")
+    assert ran.code == 2
+    assert "--discretisation" in ran.json["error"]
+    assert "norse" in ran.json["error"]
+
+
+@pytest.mark.parametrize("verb", ["show", "plan", "share"])
+def test_a_nir_file_is_read_as_the_options_say(run: Callable, nir: Path, verb: str) -> None:
+    options = ("--discretisation", "norse", "--dt-s", "1e-4", "--json")
+    assert run(verb, str(nir), *options).code == 0
+    beside_a_model_that_takes_no_options = run("plan", "svgg-digits", str(nir), *options)
+    assert beside_a_model_that_takes_no_options.code == 0
+
+
+def test_a_nir_file_is_asked_here(run: Callable, nir: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.full((5, 2), 30, np.float32))
+    ran = run("infer", str(nir), "-i", str(tmp_path / "x.npy"), "--discretisation", "norse", "--dt-s", "1e-4", "--json")
+    assert np.array(ran.json["outputs"]["output"]).shape == (5, 2)
+
+
+def test_an_option_that_no_model_takes_is_refused(run: Callable, bundle: Path) -> None:
+    ran = run("show", str(bundle), "--dt-s", "1e-4", "--json")
+    assert ran.code == 2
+    assert "--dt-s; leave it out, or name a .nir file" in ran.json["error"]
+
+
+def test_a_picture_model_can_accept_images(run: Callable, bundle: Path) -> None:
+    found = run("show", str(bundle), "--accept", "image", "--json").json
+    assert found["operators"][0]["kind"] == "ImageDecode"
+    assert found["inputs"] == {"x": "bytes scalar per request"}
+
+
+def test_import_keeps_that_a_model_accepts_images(run: Callable, bundle: Path, tmp_path: Path) -> None:
+    Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8) * 4).save(tmp_path / "x.png")
+    assert run("import", str(bundle), "--name", "seen", "--accept", "image").code == 0
+    as_file = run("infer", "seen", "-i", str(tmp_path / "x.png"), "--json").json
+    as_numbers = run("infer", str(bundle), "-i", str(tmp_path / "x.png"), "--json").json
+    assert as_file["scores"] == as_numbers["scores"]
+
+
+def test_a_model_without_a_picture_cannot_accept_images(run: Callable) -> None:
+    ran = run("show", "srnn-spoken", "--accept", "image", "--json")
+    assert ran.code == 2
+    assert "srnn-spoken: input 'input' is bytes" in ran.json["error"]
+
+
 def test_list_holds_the_whole_zoo(run: Callable) -> None:
     listed = {each["name"]: each for each in run("list", "--json").json["models"]}
     assert set(names()) <= set(listed)
@@ -156,9 +213,9 @@ def test_infer_takes_a_neighbourhood_of_the_callers_own_graph(run: Callable, tmp
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("x.npy", b"no array", "write it with numpy.save"),
+        ("x.npy", b"no array", "no .npy file, whatever its name says; write it with numpy.save"),
         ("x.npz", b"no arrays", "write it with numpy.savez"),
-        ("x.png", b"no picture", "save it again"),
+        ("x.png", b"no picture", "no PNG or JPEG, whatever its name says"),
         ("x.wav", b"RIFF", "does not fit"),
     ],
 )

@@ -64,7 +64,7 @@ def test_metrics_count_calls_by_outcome(http):
 
 LINK = LinkCount("b", 5, 70, 900)
 STAGE = StageCount("m", "a", 3, 12, 24, 0.5, 1, 4096, (LINK,))
-SAID = Description("w0", 42, 7, 2, 100, (STAGE,))
+SAID = Description("w0", 42, 7, 2, 100, (STAGE,), "http://127.0.0.1:9")
 
 
 def test_workers_tell_what_they_did(serving, routes):
@@ -75,6 +75,7 @@ def test_workers_tell_what_they_did(serving, routes):
         here.plane.describe_workers = describe
         (worker,) = http.get("/api/workers").json()
         lines = http.get("/metrics").text.splitlines()
+    assert (worker["ready"], worker["url"]) == (True, "http://127.0.0.1:9")
     assert (worker["pid"], worker["requests"], worker["sessions"]) == (42, 7, 2)
     assert worker["stages"][0]["links"] == [{"receiver": "b", "frames": 5, "encoded_bytes": 70, "array_bytes": 900}]
     assert 'synfire_link_encoded_bytes_total{model="m",receiver="b",stage="a",worker="w0"} 70.0' in lines

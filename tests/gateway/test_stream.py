@@ -56,6 +56,13 @@ def test_each_block_of_steps_is_an_event_and_the_last_is_final(http, routes):
     np.testing.assert_array_equal(output(found[-1][1], "rate").astype(np.float32), whole["rate"])
 
 
+@pytest.mark.parametrize("size", [0, -1, "x"])
+def test_a_part_holds_a_step_at_least(http, size):
+    answer = http.post("/v2/models/snn/infer_stream", json=body(np.zeros((1, 4)), parameters={"part_steps": size}))
+    assert answer.status_code == 400
+    assert "part_steps" in answer.json()["error"]
+
+
 def test_a_request_at_fault_is_refused_as_infer_would(http):
     answer = http.post("/v2/models/snn/infer_stream", json=body(np.zeros((1, 5))))
     assert (answer.status_code, answer.json()) == (400, {"error": "input 'x' has shape [1, 5]; it takes [batch, 4]"})

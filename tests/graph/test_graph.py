@@ -15,6 +15,7 @@ from synfire.ops import Clock, Kind, Operator, Signal
 from synfire.ops.add import Add
 from synfire.ops.bernoulli import Bernoulli
 from synfire.ops.constant_current import ConstantCurrent
+from synfire.ops.flatten import Flatten
 from synfire.ops.identity import Identity
 from synfire.ops.last import Last
 from synfire.ops.lif import LIF
@@ -40,6 +41,16 @@ def chain(inputs: Mapping[str, Signal], *operators: tuple[str, Operator | Graph]
 
 def spiking(weight: float = 1.0) -> Graph:
     return chain({"x": STEP}, ("synapses", linear([weight, 0.0], [0.0, 1.0])), ("neurons", LIF()))
+
+
+def test_an_input_may_be_an_output_too() -> None:
+    x = np.ones((1, 2, 2), np.float32)
+    passing = Graph(
+        {"f": Flatten()}, (Synapse("x", "f"),), {"x": Signal((2, 2), clock=Clock.REQUEST)}, {"y": "f", "x": "x"}
+    )
+    found = run(passing, {"x": x}, steps=1)
+    np.testing.assert_array_equal(found["x"], x)
+    np.testing.assert_array_equal(found["y"], x.reshape(1, 4))
 
 
 def test_a_graph_runs_its_operators_step_by_step() -> None:

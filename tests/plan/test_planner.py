@@ -17,6 +17,7 @@ from synfire.plan import (
     Plan,
     assumed,
     explain,
+    memory_bytes,
     plan_all,
     plan_model,
     rooms,
@@ -100,6 +101,14 @@ def test_many_models_are_spread_over_the_workers() -> None:
     demands = [Demand(f"m{i}", vgg(), heavy(vgg()), "model") for i in range(4)]
     placed = [plan.workers[0] for plan in plan_all(demands, rooms(2))]
     assert placed.count("worker-0") == placed.count("worker-1") == 2
+
+
+def test_auto_cuts_what_fits_no_worker_whole() -> None:
+    demand = Demand("m", vgg(), light(vgg()), requests=1)
+    whole = memory_bytes(vgg(), vgg().order())
+    plan = plan_model(demand, rooms(4, memory_bytes=whole - 1))
+    assert len(plan.workers) > 1
+    assert "no worker has the memory for the whole model" in explain(plan)
 
 
 def test_models_share_the_memory_of_workers() -> None:

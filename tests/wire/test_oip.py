@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -40,6 +40,7 @@ def body(*inputs, **more):
 
 
 @given(NUMBERS, st.booleans())
+@example(np.array([0, 2**63 + 1], np.uint64), False)
 def test_numbers_survive_a_request(array, binary):
     request = parse_infer_request(*build_infer_request({"x": array}, binary=binary, id="7"))
     got = request.inputs["x"]

@@ -111,7 +111,7 @@ def exit_code(error: BaseException) -> int:
 
 def _report(error: Exception, code: int, as_json: bool) -> None:
     """The error for people on standard error, or as JSON on standard output."""
-    message = error.format_message() if isinstance(error, _USAGE_ERROR) else str(error) or type(error).__name__
+    message = _message(error)
     if code == OURS:
         ERRORS.print("".join(traceback.format_exception(error)), markup=False, soft_wrap=True)
     if as_json:
@@ -122,6 +122,14 @@ def _report(error: Exception, code: int, as_json: bool) -> None:
         ERRORS.print("This is a bug of synfire: please report it with the lines above (CONTRIBUTING.md says where).")
     elif isinstance(error, _USAGE_ERROR):
         ERRORS.print("Run the command with --help to see what it takes.")
+
+
+def _message(error: Exception) -> str:
+    if isinstance(error, _USAGE_ERROR):
+        return str(error.format_message())
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return f"{error}; free some, or point SYNFIRE_HOME and SYNFIRE_CACHE at another disk"
+    return str(error) or type(error).__name__
 
 
 def _escaped(text: str) -> str:

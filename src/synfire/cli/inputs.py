@@ -56,6 +56,8 @@ def _arrays(file: Path, content: bytes, signals: Mapping[str, Signal]) -> dict[s
 
 
 def _load(file: Path, content: bytes) -> Array:
+    if not content.startswith(b"\x93NUMPY"):
+        raise UserError(f"{file} is no .npy file, whatever its name says; write it with numpy.save")
     try:
         return np.asarray(np.load(io.BytesIO(content), allow_pickle=False))
     except (ValueError, EOFError, OSError) as error:
@@ -83,6 +85,8 @@ def _grey(file: Path, content: bytes) -> Array:
     """Grey levels in [0, 1]."""
     try:
         image = Image.open(io.BytesIO(content), formats=("PNG", "JPEG")).convert("L")
-    except (UnidentifiedImageError, OSError) as error:
-        raise UserError(f"{file} is no PNG or JPEG, or it is damaged ({error}); save it again") from error
+    except UnidentifiedImageError as error:
+        raise UserError(f"{file} is no PNG or JPEG, whatever its name says; save it as one") from error
+    except (OSError, SyntaxError, ValueError) as error:
+        raise UserError(f"{file} is damaged ({error}); save it again") from error
     return np.asarray(image, np.float32) / 255

@@ -11,7 +11,15 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-CONSOLE = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
+
+class _Output(Console):
+    """A console that leaves it to the application what becomes of a reader who has gone, such as `head`."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
+CONSOLE = _Output(highlight=False, width=None if sys.stdout.isatty() else 200)
 """Standard output for people; where it is no terminal, lines are not wrapped at a terminal's width."""
 
 ERRORS = Console(stderr=True, highlight=False)

@@ -203,8 +203,6 @@ class DataPlane:
         model.outlet.check(request.outputs)
         if not request.session and (request.start or request.end):
             raise UserError("sequence_start and sequence_end need a sequence_id; name one, or leave them out")
-        if request.part_steps < 0:
-            raise UserError(f"part_steps is {request.part_steps}; a part holds at least one time step")
         deadline_s = arrived_s + self._timeout_s(request)
         name = request.id or next(self._ids)
         call = Call(

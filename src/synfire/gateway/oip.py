@@ -125,6 +125,9 @@ def to_request(model: str, version: str, asked: InferRequest, timeout_s: float |
     parameters = _checked(asked.parameters)
     for each in asked.outputs:
         _check_output(each.name, each.parameters)
+    part_steps = parameters.get(PART_STEPS, 0)
+    if PART_STEPS in parameters and part_steps < 1:
+        raise UserError(f"request parameter {PART_STEPS!r} is {part_steps}; a part holds at least one time step")
     timeouts = [min(parameters["timeout"], _LONGEST_US) / 1e6] if parameters.get("timeout") else []
     timeouts += [] if timeout_s is None else [timeout_s]
     return Request(
@@ -137,7 +140,7 @@ def to_request(model: str, version: str, asked: InferRequest, timeout_s: float |
         parameters.get("sequence_start", False),
         parameters.get("sequence_end", False),
         min(timeouts, default=None),
-        parameters.get(PART_STEPS, 0),
+        part_steps,
     )
 
 

@@ -27,7 +27,7 @@ def run(graph: Graph, inputs: Mapping[str, Array], steps: int | None = None) -> 
     encoder nor input says how many.
     """
     flat = flatten(graph)
-    emitted = trace(flat, inputs, steps).emitted
+    emitted = {**inputs, **trace(flat, inputs, steps).emitted}
     clocks = {name: signal.clock for name, signal in flat.output_signals().items()}
     return {
         name: emitted[source][-1] if clocks[name] is Clock.RUNNING else emitted[source]

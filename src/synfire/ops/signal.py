@@ -76,7 +76,8 @@ class Signal:
         return replace(self, **changes)
 
     def __str__(self) -> str:
-        return f"{self.kind} {'×'.join(map(str, self.shape)) or 'scalar'} per {self.clock}"
+        often = str(self.clock) if self.clock is Clock.RUNNING else f"per {self.clock}"
+        return f"{self.kind} {'×'.join(map(str, self.shape)) or 'scalar'} {often}"
 
 
 def require_shape(where: str, signal: Signal, ndim: int) -> None:

@@ -40,6 +40,10 @@ class Work:
     spread: bool = False
 
 
+class DoesNotFit(UserError):
+    """Raised when the workers' memory does not suffice for a cut; a finer one may still fit."""
+
+
 def rooms(count: int, memory_bytes: int | None = None, device: str = "cpu") -> tuple[Room, ...]:
     """`worker-0`, `worker-1`, …, all alike. Raises `UserError` for a count below one."""
     if count < 1:
@@ -57,7 +61,7 @@ def place(
 
     Exact: dynamic programming over (stages placed, workers used), in the order of `workers`. A worker may stay empty,
     unless `work.spread` asks for all of them and there is a stage for each.
-    Raises `UserError` with the sizes when memory does not suffice.
+    Raises `DoesNotFit` with the sizes when memory does not suffice.
     """
     sizes = [memory_bytes(graph, group, work.requests) for group in groups]
     runs = _Runs(
@@ -68,7 +72,7 @@ def place(
     placed = _spread(graph, groups, runs, workers[: len(groups)], work) if work.spread else None
     placed = placed or _partition(runs, workers, work.load_s, False)
     if placed is None:
-        raise UserError(_too_big(groups, sizes, workers))
+        raise DoesNotFit(_too_big(groups, sizes, workers))
     return placed
 
 

@@ -10,7 +10,7 @@ from synfire.base.errors import UnknownName, UserError
 from synfire.graph import Graph, flatten
 from synfire.plan.costs import Costs, memory_bytes
 from synfire.plan.cut import Group, atoms, cut, join
-from synfire.plan.place import Room, Work, place
+from synfire.plan.place import DoesNotFit, Room, Work, place
 from synfire.plan.plan import GATEWAY, Link, Plan, Stage
 from synfire.plan.predict import Prediction, edges, predict
 from synfire.plan.reasons import Candidate, reasons
@@ -117,13 +117,24 @@ def _candidates(demand: Demand, workers: Sequence[Room], load_s: Mapping[str, fl
     if work.spread:
         candidate = _candidate(graph, cut(graph, demand.granularity, demand.costs), workers, work)
         return [candidate if demand.apart else _fused(graph, candidate, work.costs)]
-    fine = atoms(graph)
-    found = [_candidate(graph, (graph.order(),), workers, work)]
-    for count in range(2, min(len(workers), len(fine)) + 1):
-        groups = _merged(graph, fine, workers[:count], work)
-        if len(groups) > 1:
-            found.append(_candidate(graph, groups, workers[:count], work))
+    found: list[Candidate] = []
+    refused: list[DoesNotFit] = []
+    for count in range(1, max(1, min(len(workers), len(atoms(graph)))) + 1):
+        try:
+            found += _balanced(graph, workers, count, work)
+        except DoesNotFit as error:
+            refused.append(error)
+    if not found:
+        raise refused[-1]
     return found
+
+
+def _balanced(graph: Graph, workers: Sequence[Room], count: int, work: Work) -> list[Candidate]:
+    """The best run of one stage each on the first `count` workers; for one the uncut model, on whichever has room."""
+    if count == 1:
+        return [_candidate(graph, (graph.order(),), workers, work)]
+    groups = _merged(graph, atoms(graph), workers[:count], work)
+    return [_candidate(graph, groups, workers[:count], work)] if len(groups) > 1 else []
 
 
 def _merged(graph: Graph, fine: Sequence[Group], workers: Sequence[Room], work: Work) -> tuple[Group, ...]:
@@ -162,9 +173,11 @@ def _framed(graph: Graph, groups: tuple[Group, ...], placed: tuple[str, ...], co
 
 
 def _choose(candidates: Sequence[Candidate]) -> Candidate:
-    """The uncut model unless a cut is clearly faster."""
-    uncut, *cuts = candidates
-    fastest = min(cuts, key=lambda each: each.prediction.latency_s, default=uncut)
+    """The uncut model, where it fits, unless a cut is clearly faster."""
+    uncut = candidates[0]
+    fastest = min(candidates, key=lambda each: each.prediction.latency_s)
+    if len(uncut.groups) > 1:
+        return fastest
     worth = fastest.prediction.latency_s < GAIN * uncut.prediction.latency_s
     return fastest if worth else uncut
 

@@ -34,6 +34,8 @@ def reasons(
 ) -> tuple[str, ...]:
     """One sentence a decision: the cut as a whole, each cut, the placement, the frame size."""
     found = [_rule(granularity, best)]
+    if granularity == "auto" and all(len(each.groups) > 1 for each in candidates):
+        found.append("not cut it would not fit: no worker has the memory for the whole model")
     found += _compared(graph, candidates, best, costs)
     found += [_cut_reason(graph, best, i, costs) for i in range(len(best.groups) - 1)]
     found += _kept_together(graph, best)

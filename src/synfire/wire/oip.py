@@ -280,7 +280,16 @@ def _from_json(tensor: _Tensor, where: str) -> Array:
         raise UserError(
             f"{where}: shape {tensor.shape} takes {count} numbers, but data has the shape {list(array.shape)}"
         )
+    if dtype == np.uint64 and array.dtype == np.float64:
+        array = _wide(data, array)
     return _cast(array, dtype, tensor.datatype, where).reshape(tensor.shape)
+
+
+def _wide(data: Any, rounded: Array) -> Array:
+    """`data` exactly where it is whole numbers: NumPy rounds those when some are above 2⁶³ − 1 and others are not."""
+    exact = np.array(data, object)
+    whole = all(type(each) is int and 0 <= each < 2**64 for each in exact.flat)
+    return exact.astype(np.uint64) if whole else rounded
 
 
 def _cast(array: Array, dtype: np.dtype[Any], datatype: str, where: str) -> Array:
