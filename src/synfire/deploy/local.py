@@ -9,7 +9,7 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -19,6 +19,7 @@ import msgspec
 from synfire.base import paths
 from synfire.base.errors import SynfireError, TemporaryError, UserError
 from synfire.base.log import LOGGER
+from synfire.base.settings import read_settings
 from synfire.deploy.hosting import hostings
 from synfire.deploy.process import WorkerProcess
 from synfire.gateway.peer import WorkerPeer
@@ -53,11 +54,7 @@ class Settings:
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Settings:
         """Settings by name. Raises `UserError` for a name that is no setting."""
-        known = [field.name for field in fields(cls)]
-        unknown = sorted(set(values) - set(known))
-        if unknown:
-            raise UserError(f"there is no deployment setting {unknown[0]!r}; known: {', '.join(known)}")
-        return cls(**values)
+        return read_settings(cls, "deployment", values)
 
 
 @dataclass

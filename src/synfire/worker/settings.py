@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from synfire.base.errors import UserError
+from synfire.base.settings import read_settings
 from synfire.wire.links import Limits
 
 
@@ -61,11 +62,7 @@ class Settings:
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Settings:
         """Settings by name. Raises `UserError` for a name that is no setting."""
-        known = [field.name for field in fields(cls)]
-        unknown = sorted(set(values) - set(known))
-        if unknown:
-            raise UserError(f"there is no worker setting {unknown[0]!r}; known: {', '.join(known)}")
-        return cls(**values)
+        return read_settings(cls, "worker", values)
 
     @property
     def links(self) -> Limits:
