@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import errno
+import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -91,6 +93,46 @@ def test_a_bug_asks_to_be_reported(run: Callable, monkeypatch: pytest.MonkeyPatc
     assert ran.code == 4
     assert "ZeroDivisionError" in ran.err
     assert "please report it" in ran.err
+
+
+def test_ctrl_c_ends_a_verb_in_one_line(run: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("synfire.cli.show.find_all", interrupted)
+    ran = run("show", "x")
+    assert (ran.code, ran.out, ran.err) == (130, "", "interrupted\n")
+    ran = run("show", "x", "--json")
+    assert (ran.code, ran.json["exit_code"], ran.err) == (130, 130, "")
+
+
+def test_ctrl_c_ends_a_verb_that_waits_for_an_answer() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(60)
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        command = [sys.executable, "-m", "synfire", "infer", "x", "--digit", "1", "--url", url]
+        with (
+            subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process,
+            silent.accept()[0],
+        ):
+            process.send_signal(signal.SIGINT)
+            assert process.communicate(timeout=60) == ("", "interrupted\n")
+    assert process.returncode == 130
+
+
+def test_ctrl_c_while_the_verbs_are_loaded_ends_in_one_line() -> None:
+    code = """
+import sys
+class CtrlC:
+    def find_spec(self, name, *_):
+        if name == "synfire.cli.app":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, CtrlC())
+import synfire.cli
+synfire.cli.main(["list"])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
 
 
 def test_the_version_is_printed(run: Callable) -> None:

@@ -22,18 +22,21 @@ from synfire.base.keys import VARIABLE
 from synfire.cli import runs
 from synfire.cli.infer import run_here
 from synfire.formats import write_bundle
+from synfire.graph.images import accepting_images
 from synfire.wire.client import Client
 from synfire.zoo import sample
 
 
 @pytest.fixture(scope="module")
 def ready(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
-    """What a deployment of the small model, cut into operators, printed; for tests that only ask it."""
+    """What a deployment of the small model, and of one that reads negatives, printed; for tests that only ask it."""
     folder = tmp_path_factory.mktemp("served")
     write_bundle(tiny(), folder / "tiny")
+    write_bundle(accepting_images(tiny(), negative=True), folder / "negative")
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("SYNFIRE_HOME", str(folder / "home"))
-        with serving([str(folder / "tiny"), "--granularity", "operator", "--workers", "2"]) as (process, line):
+        models = [str(folder / "tiny"), str(folder / "negative")]
+        with serving([*models, "--granularity", "operator", "--workers", "2"]) as (process, line):
             assert line["pid"] == process.pid
             yield line
 
@@ -51,7 +54,46 @@ def test_a_model_served_operator_by_operator_answers_as_the_uncut_one(
         served = client.infer("tiny", sample(tiny())).outputs["y"]
     np.testing.assert_array_equal(served, run_here(tiny(), sample(tiny()))["y"])
     asked = run("infer", "tiny", "--digit", "5", "--url", ready["url"], "--json").json
-    assert asked["scores"] == run("infer", str(bundle), "--digit", "5", "--json").json["scores"]
+    here = run("infer", str(bundle), "--digit", "5", "--json").json
+    assert {**asked, "model": here["model"]} == here
+
+
+def test_a_served_models_answer_has_its_labels(run: Callable, ready: dict[str, Any]) -> None:
+    asked = run("infer", "tiny", "--digit", "5", "--url", ready["url"], "--json").json
+    assert asked["label"] == "abcdefghij"[int(np.argmax(asked["scores"]))]
+    table = run("infer", "tiny", "--digit", "5", "--url", ready["url"]).out
+    assert f"tiny says {asked['label']} (it is " in table
+    assert all(f"\n{label:>5}" in table for label in "abcdefghij")
+
+
+def test_a_served_model_that_reads_negatives_is_sent_one(run: Callable, tmp_path: Path, ready: dict[str, Any]) -> None:
+    write_bundle(accepting_images(tiny(), negative=True), tmp_path / "negative")
+    asked = run("infer", "negative", "--digit", "5", "--url", ready["url"], "--json").json
+    here = run("infer", str(tmp_path / "negative"), "--digit", "5", "--json").json
+    assert {**asked, "model": here["model"]} == here
+    about = httpx.get(f"{ready['url']}/v2/models/negative").json()
+    assert about["inputs"][0]["parameters"]["decoder"] == "ImageDecode"
+    assert about["inputs"][0]["parameters"]["attributes"]["invert"] is True
+    assert about["parameters"] == {"labels": list("abcdefghij")}
+
+
+def test_a_bad_file_in_a_served_batch_is_named_by_its_place(ready: dict[str, Any]) -> None:
+    good = sample(accepting_images(tiny()))["x"][0]
+    tensor = {"name": "x", "shape": [3], "datatype": "BYTES", "parameters": {"content_type": "base64"}}
+    tensor["data"] = [base64.b64encode(each).decode() for each in (good, good, b"no picture")]
+    answer = httpx.post(f"{ready['url']}/v2/models/negative/infer", json={"inputs": [tensor]})
+    assert answer.status_code == 400
+    assert answer.json()["error"].startswith(
+        "sample 2 of the batch (counted from 0): the 10 bytes received are neither"
+    )
+
+
+def test_a_digit_is_not_sent_where_nobody_says_how_files_are_read(run: Callable, ready: dict[str, Any]) -> None:
+    doors = [worker["url"] for worker in ready["workers"]]
+    (door,) = [url for url in doors if httpx.get(f"{url}/v2/models/negative.image_decode").is_success]
+    ran = run("infer", "negative.image_decode", "--digit", "5", "--url", door, "--json")
+    assert ran.code == 2
+    assert "send a file that fits with --input FILE" in ran.json["error"]
 
 
 def test_ps_shows_a_deployment_and_stop_ends_it_and_its_workers(run: Callable, bundle: Path, home: Path) -> None:

@@ -196,7 +196,7 @@ def test_killed_worker_fails_its_calls_at_once_with_the_reason():
             assert name == "w1"
             assert "SIGKILL" in str(error)
             assert not deployment.routes["stream"].ready
-            with pytest.raises(TemporaryError, match="w1"):
+            with pytest.raises(TemporaryError, match="w1 is gone, and nothing replaces it; start the deployment again"):
                 await collect(deployment.routes["stream"], Call("2", "stream", currents(1, 1)))
             assert deployment.routes["digits"].ready
             answer = await collect(deployment.routes["digits"], Call("3", "digits", image(1)))

@@ -128,6 +128,21 @@ def test_plain_contents_are_read_and_checked(gateway):
             assert said in refused.value.details()
 
 
+def test_bytes_that_are_no_message_are_the_callers_mistake(gateway):
+    garbage = b"\xff\xff no protobuf"
+    with grpc.insecure_channel(gateway.addresses.grpc) as channel:
+        infer = channel.unary_unary(f"/{SERVICE}/ModelInfer")
+        with pytest.raises(grpc.RpcError) as refused:
+            infer(garbage, timeout=20)
+        with pytest.raises(grpc.RpcError) as ended:
+            list(channel.stream_stream(f"/{SERVICE}/ModelStreamInfer")(iter([garbage]), timeout=20))
+        live = channel.unary_unary(f"/{SERVICE}/ServerLive")
+        assert message("ServerLiveResponse").FromString(live(b"", timeout=20)).live
+    for each in (refused.value, ended.value):
+        assert each.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert f"the {len(garbage)} bytes received are no inference.ModelInferRequest" in each.details()
+
+
 @pytest.mark.parametrize(
     ("model", "x", "status", "said"),
     [

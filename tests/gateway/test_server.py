@@ -108,7 +108,7 @@ def test_a_model_whose_worker_is_gone_is_not_ready(serving, routes):
         for path in ("/v2/models/m/ready", "/v2/health/ready"):
             answer = http.get(path)
             assert (answer.status_code, answer.json()["ready"]) == (503, False)
-            assert answer.json()["error"].endswith("try again later")
+            assert answer.json()["error"].endswith("start the deployment again with `synfire serve …`")
         with triton.InferenceServerClient(here.addresses.grpc) as client:
             assert (client.is_model_ready("m"), client.is_model_ready("n"), client.is_server_ready()) == (0, 1, 0)
         states = {each["name"]: each["state"] for each in http.post("/v2/repository/index").json()}

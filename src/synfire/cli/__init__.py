@@ -1,5 +1,5 @@
 """The command line: one file per verb."""
 
-from synfire.cli.app import main
+from synfire.cli.entry import main
 
 __all__ = ["main"]

@@ -16,6 +16,7 @@ from synfire.base.errors import Bug, DeadlineExceeded, PermanentError, SynfireEr
 from synfire.base.log import configure_logging
 from synfire.cli.bench import bench
 from synfire.cli.demo import demo
+from synfire.cli.entry import INTERRUPTED
 from synfire.cli.imports import import_model
 from synfire.cli.infer import infer
 from synfire.cli.listing import list_models
@@ -35,6 +36,7 @@ EXIT_CODES = {
     USER_MISTAKE: "the user's mistake: the message says what to change",
     TEMPORARY: "a temporary failure: try again",
     OURS: "a bug of synfire: please report it",
+    INTERRUPTED: "interrupted by Ctrl-C; `serve`, once it serves, ends in good order instead, with 0",
 }
 
 VERBS: dict[str, Callable[..., None]] = {
@@ -83,21 +85,18 @@ def build(rich: bool = True) -> typer.Typer:
     return app
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and exit with one of `EXIT_CODES`."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
+def run(arguments: Sequence[str]) -> int:
+    """Run the command line and return one of `EXIT_CODES`; typer turns Ctrl-C into `INTERRUPTED`."""
     configure_logging()
     try:
-        code = build()(given, prog_name="synfire", standalone_mode=False)
+        code: int | None = build()(list(arguments), prog_name="synfire", standalone_mode=False)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = DONE
-    except KeyboardInterrupt:
-        code = 130  # the shell's own number for Ctrl-C
     except Exception as error:
         code = exit_code(error)
-        _report(error, code, "--json" in given)
-    sys.exit(code or DONE)
+        _report(error, code, "--json" in arguments)
+    return code or DONE
 
 
 def exit_code(error: BaseException) -> int:

@@ -13,13 +13,14 @@ from synfire.base.errors import UserError
 from synfire.cli.inputs import read_inputs
 from synfire.cli.models import AllowOption, DiscretisationOption, DtOption, Reading, find_all
 from synfire.cli.output import AsJson, print_json, say, table
+from synfire.cli.served import MetadataClient
 from synfire.deploy.planning import ENGINE
 from synfire.engines.engine import ENGINES
 from synfire.engines.measure import steps_of
 from synfire.graph import Graph, flatten
 from synfire.graph.passes import simplify
 from synfire.ops import Array, Clock, Signal
-from synfire.wire.client import Client, batch_first
+from synfire.wire.client import batch_first
 from synfire.zoo import held_out_digits, inverts, picture_inputs
 from synfire.zoo.samples import HELD_OUT
 
@@ -57,11 +58,11 @@ def infer(
         outputs: Mapping[str, Array] = run_here(graph, inputs)
         labels = list(graph.metadata.get("labels", ()))
     else:
-        with Client(url) as client:
-            signals = client.inputs(model)
-            inputs, truth = _inputs(signals, file, digit)
-            outputs, labels = client.infer(model, batch_first(signals, inputs)).outputs, []
-    _print(model, answer(outputs, labels), truth, as_json)
+        with MetadataClient(url) as client:
+            signals, served = client.inputs(model), client.served(model)
+            inputs, truth = _inputs(signals, file, digit, digit is not None and served.inverts)
+            outputs, labels = client.infer(model, batch_first(signals, inputs)).outputs, served.labels
+    _print(model, answer(outputs, labels), labels, truth, as_json)
 
 
 def run_here(graph: Graph, inputs: Mapping[str, Array]) -> dict[str, Array]:
@@ -102,7 +103,7 @@ def _inputs(
     return picture_inputs(signals, images[digit or 0], inverted), int(labels[digit or 0])
 
 
-def _print(model: str, found: dict[str, Any], truth: int | None, as_json: bool) -> None:
+def _print(model: str, found: dict[str, Any], labels: list[Any], truth: int | None, as_json: bool) -> None:
     if as_json:
         print_json({"model": model, **found, **({} if truth is None else {"truth": truth})})
         return
@@ -112,4 +113,5 @@ def _print(model: str, found: dict[str, Any], truth: int | None, as_json: bool) 
         return
     say(f"{model} says {found['label']}" + ("" if truth is None else f" (it is {truth})"))
     scores = sorted(enumerate(found["scores"]), key=lambda each: -each[1])
-    say(table("", ("-class", "-score"), [(number, f"{score:.4f}") for number, score in scores]))
+    rows = [(labels[number] if number < len(labels) else number, f"{score:.4f}") for number, score in scores]
+    say(table("", ("-class", "-score"), rows))

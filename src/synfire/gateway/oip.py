@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -14,7 +14,8 @@ from synfire.gateway.outputs import caller_shape
 from synfire.gateway.request import Answer, Request
 from synfire.gateway.statistics import Duration
 from synfire.gateway.status import NotSupported
-from synfire.ops import Signal
+from synfire.graph import Graph, flatten
+from synfire.ops import Kind, Signal
 from synfire.wire.oip import InferRequest, InferResponse, datatype_of
 
 EXTENSIONS = (
@@ -62,8 +63,21 @@ class ModelMetadata(msgspec.Struct):
     name: str
     versions: tuple[str, ...]
     platform: str
-    inputs: list[TensorMetadata]
-    outputs: list[TensorMetadata]
+    inputs: Sequence[TensorMetadata]
+    outputs: Sequence[TensorMetadata]
+
+
+class TensorDescription(TensorMetadata, omit_defaults=True):
+    """An input of files tells in `parameters` what reads them: `decoder`, an operator's kind, and its `attributes`."""
+
+    parameters: dict[str, Any] = {}
+
+
+class ModelDescription(ModelMetadata, omit_defaults=True):
+    """Metadata over REST, where there is room for `parameters`: `labels`, the classes' names, where the model has some."""
+
+    inputs: Sequence[TensorDescription]
+    parameters: dict[str, Any] = {}
 
 
 class ServerMetadata(msgspec.Struct):
@@ -170,6 +184,15 @@ def model_metadata(plane: DataPlane, model: Model) -> ModelMetadata:
     )
 
 
+def model_description(plane: DataPlane, model: Model) -> ModelDescription:
+    """The metadata, and what a caller needs to make requests of files, and words of answers."""
+    about, graph = model_metadata(plane, model), flatten(model.route.graph)
+    inputs = [TensorDescription(t.name, t.datatype, t.shape, _decoder(graph, t.name)) for t in about.inputs]
+    labels = graph.metadata.get("labels")
+    parameters = {"labels": labels} if labels else {}
+    return ModelDescription(about.name, about.versions, about.platform, inputs, about.outputs, parameters)
+
+
 def model_config(plane: DataPlane, model: Model) -> ModelConfig:
     """Sizes as Triton has them: without the batch axis, −1 for what differs from request to request."""
     about = model_metadata(plane, model)
@@ -183,7 +206,12 @@ def why_not_ready(plane: DataPlane, model: Model) -> str:
     """Why a model takes no calls now; empty when it does."""
     if plane.draining:
         return "the gateway is shutting down; call another one"
-    return "" if model.ready else f"a worker of model {model.name!r} is gone or leaving; try again later"
+    if model.ready:
+        return ""
+    return (
+        f"a worker of model {model.name!r} is gone or leaving, and nothing replaces it; start the deployment again with "
+        "`synfire serve …`"
+    )
 
 
 def repository_index(plane: DataPlane, ready_only: bool) -> list[ModelIndex]:
@@ -229,6 +257,14 @@ def _duration(duration: Duration) -> StatisticDuration:
 
 def _tensor(name: str, signal: Signal, output: bool) -> TensorMetadata:
     return TensorMetadata(name, datatype_of(signal.kind.dtype), caller_shape(signal, output))
+
+
+def _decoder(graph: Graph, name: str) -> dict[str, Any]:
+    """What reads the files of an input; nothing for an input of numbers."""
+    if graph.inputs[name].kind is not Kind.BYTES:
+        return {}
+    readers = [graph.operator(each.target) for each in graph.synapses if each.source == name]
+    return {"decoder": readers[0].kind, "attributes": readers[0].attributes()} if readers else {}
 
 
 def _config(tensor: TensorMetadata) -> ConfigTensor:

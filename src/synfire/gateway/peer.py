@@ -34,6 +34,7 @@ from synfire.wire.messages import (
 from synfire.wire.stream import Packet
 
 _GREETING_S = 10.0
+_AGAIN = "nothing replaces it; start the deployment again with `synfire serve …`"
 
 
 class Inbox:
@@ -131,8 +132,7 @@ class WorkerPeer:
         try:
             self._link.send(packet)
         except TemporaryError as error:
-            self._lose(error)
-            raise
+            raise self._gone(error) from error
         self._watch_writing()
 
     def register(self, request: str, inbox: Inbox) -> None:
@@ -140,7 +140,7 @@ class WorkerPeer:
         if self.lost is not None:
             raise self.lost
         if self.draining:
-            raise TemporaryError(f"worker {self.name} is shutting down; try again when it is replaced")
+            raise TemporaryError(f"worker {self.name} is shutting down, and {_AGAIN}")
         self._inboxes[request] = inbox
 
     def release(self, request: str) -> None:
@@ -183,6 +183,8 @@ class WorkerPeer:
         try:
             for packet in self._link.receive():
                 self._on_packet(packet)
+        except TemporaryError as error:
+            self._gone(error)
         except SynfireError as error:
             self._lose(error)
 
@@ -240,9 +242,15 @@ class WorkerPeer:
         try:
             self._link.flush()
         except TemporaryError as error:
-            self._lose(error)
+            self._gone(error)
         else:
             self._watch_writing()
+
+    def _gone(self, error: TemporaryError) -> SynfireError:
+        """The link is broken, as `error` says: what calls are told, who cannot mend a link."""
+        LOGGER.info("worker %s: %s", self.name, error)
+        self._lose(TemporaryError(f"worker {self.name} is gone, and {_AGAIN}"))
+        return self.lost or error
 
     def _lose(self, error: SynfireError) -> None:
         if self.lost is not None:

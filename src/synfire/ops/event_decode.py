@@ -9,6 +9,7 @@ import numpy as np
 from synfire.base.errors import UserError
 from synfire.ops.axes import require_request
 from synfire.ops.operator import Stateless, operator, require_kind
+from synfire.ops.samples import each_sample
 from synfire.ops.signal import Array, Kind, Signal
 
 _ROW_BYTES = 32
@@ -39,8 +40,8 @@ class EventDecode(Stateless):
 
     def apply(self, *inputs: Array) -> Array:
         ragged = np.empty(len(inputs[0]), object)
-        for sample, data in enumerate(inputs[0]):
-            ragged[sample] = self.decode(data)
+        for sample, rows in enumerate(each_sample(self.decode, inputs[0])):
+            ragged[sample] = rows
         return ragged
 
     def decode(self, data: bytes) -> Array:

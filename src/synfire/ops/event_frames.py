@@ -10,6 +10,7 @@ from synfire.base.errors import UserError
 from synfire.ops.axes import require_request
 from synfire.ops.exact_decimal import exact
 from synfire.ops.operator import Stateless, operator, require_kind
+from synfire.ops.samples import each_sample
 from synfire.ops.signal import Array, Kind, Signal
 
 _COLUMNS = ("t", "x", "y", "p")
@@ -52,7 +53,7 @@ class EventFrames(Stateless):
         return x.with_(shape=(self.steps, 2, self.height, self.width), kind=kind)
 
     def apply(self, *inputs: Array) -> Array:
-        return np.stack([self.frames(events) for events in inputs[0]])
+        return np.stack(each_sample(self.frames, inputs[0]))
 
     def frames(self, events: Array) -> Array:
         """The frames `(steps, 2, height, width)` of one recording `(events, 4)`."""

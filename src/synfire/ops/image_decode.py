@@ -13,6 +13,7 @@ import numpy as np
 from synfire.base.errors import UserError
 from synfire.ops.axes import require_request
 from synfire.ops.operator import Stateless, operator, require_kind
+from synfire.ops.samples import each_sample
 from synfire.ops.signal import Array, Kind, Signal
 
 RESAMPLING = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
@@ -56,7 +57,7 @@ class ImageDecode(Stateless):
         return Signal((self.channels, self.height, self.width), Kind.VALUE, x.clock)
 
     def apply(self, *inputs: Array) -> Array:
-        return np.stack([self.decode(data) for data in inputs[0]])
+        return np.stack(each_sample(self.decode, inputs[0]))
 
     def decode(self, data: bytes) -> Array:
         """One file's pixels `(channels, height, width)`, float32."""

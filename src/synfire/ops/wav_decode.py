@@ -10,6 +10,7 @@ import numpy as np
 from synfire.base.errors import UserError
 from synfire.ops.axes import require_request
 from synfire.ops.operator import Stateless, operator, require_kind
+from synfire.ops.samples import each_sample
 from synfire.ops.signal import Array, Kind, Signal
 
 _PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
@@ -41,7 +42,7 @@ class WavDecode(Stateless):
         return Signal((self.samples,), Kind.VALUE, x.clock)
 
     def apply(self, *inputs: Array) -> Array:
-        return np.stack([self.decode(data) for data in inputs[0]])
+        return np.stack(each_sample(self.decode, inputs[0]))
 
     def decode(self, data: bytes) -> Array:
         """One file's samples `(samples,)`, float32."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import httpx
 import numpy as np
@@ -40,7 +40,7 @@ class Client:
         self._http = httpx.Client(base_url=url, timeout=timeout_s, headers=authorization(), trust_env=False)
         self.url = url
 
-    def __enter__(self) -> Client:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

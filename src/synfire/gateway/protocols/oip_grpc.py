@@ -11,6 +11,7 @@ from typing import Any
 import grpc
 import msgspec
 import numpy as np
+from google.protobuf.message import DecodeError
 
 from synfire.base.errors import DeadlineExceeded, UserError
 from synfire.base.log import LOGGER
@@ -93,9 +94,14 @@ class OipGrpc:
         return write_response(oip.to_response(await self._plane.infer(wanted)))
 
     async def model_stream_infer(self, requests: AsyncIterator[Message], context: Any) -> None:
-        """Answer one request after the other, part by part; an error is an answer too, and the stream goes on."""
+        """Answer one request after the other, part by part; an error is an answer too, and the stream goes on.
+
+        Bytes that are no request end it: which one they were to be, no answer could say.
+        """
         try:
             async for request in requests:
+                if isinstance(request, UserError):
+                    await context.abort(grpc_status(request), str(request))  # an answer could not say what it answers
                 async with aclosing(self._responses(request)) as responses:
                     async for response in responses:
                         await self._write(context, response)
@@ -142,7 +148,7 @@ class OipGrpc:
 
     def _handler(self, method: Any) -> Any:
         answer = getattr(self, _snake(method.name))
-        takes, gives = message(method.input_type.name).FromString, message(method.output_type.name).SerializeToString
+        takes, gives = _reading(method.input_type.name), message(method.output_type.name).SerializeToString
         if method.server_streaming:
             return grpc.stream_stream_rpc_method_handler(answer, takes, gives)
         return grpc.unary_unary_rpc_method_handler(_refusing(answer), takes, gives)
@@ -177,11 +183,26 @@ def write_response(response: InferResponse) -> Message:
     )
 
 
+def _reading(name: str) -> Callable[[bytes], Message]:
+    """Reads messages of that name. Bytes that are none become a `UserError`: gRPC tells a raised one as UNKNOWN."""
+    kind = message(name)
+
+    def reading(data: bytes) -> Message:
+        try:
+            return kind.FromString(data)
+        except DecodeError as error:
+            return UserError(f"the {len(data)} bytes received are no {kind.DESCRIPTOR.full_name}: {error}; send one")
+
+    return reading
+
+
 def _refusing(method: Method) -> Method:
     """The method with its errors told as gRPC statuses."""
 
     async def answer(request: Message, context: Any) -> Message:
         try:
+            if isinstance(request, UserError):
+                raise request
             return await method(request, context)
         except Exception as error:
             _log(error, method.__name__)

@@ -112,7 +112,7 @@ class OipRest:
             (400, 404, 408, 413, 429, 503, 504),
             True,
         )
-        yield Endpoint("GET", path, self.metadata, "Inputs and outputs of a model", None, oip.ModelMetadata, (404,))
+        yield Endpoint("GET", path, self.metadata, "Inputs and outputs of a model", None, oip.ModelDescription, (404,))
         yield Endpoint("GET", f"{path}/ready", self.model_ready, "Is a model ready?", None, Ready, (404, 503))
         yield Endpoint("GET", f"{path}/config", self.config, "Model configuration", None, oip.ModelConfig, (404,))
         yield Endpoint("GET", f"{path}/stats", self.stats, "Counters of a model", None, StatisticsList, (404,))
@@ -150,7 +150,7 @@ class OipRest:
         return HttpResponse(body, content_type="application/octet-stream", headers=headers)
 
     async def metadata(self, request: HttpRequest) -> HttpResponse:
-        return json_response(oip.model_metadata(self._plane, self._model(request)))
+        return json_response(oip.model_description(self._plane, self._model(request)))
 
     async def config(self, request: HttpRequest) -> HttpResponse:
         return json_response(oip.model_config(self._plane, self._model(request)))
