@@ -26,6 +26,7 @@ from synfire.gateway.peer import WorkerPeer
 from synfire.gateway.route import WorkerRoute
 from synfire.graph import Graph, flatten
 from synfire.plan import Plan
+from synfire.wire import gaps
 from synfire.wire.links import Limits, unlink
 from synfire.wire.messages import Description, Unhost
 from synfire.wire.stream import Packet
@@ -121,7 +122,9 @@ class LocalDeployment:
     async def start_workers(self, names: Iterable[str]) -> None:
         """Start those workers that do not run yet, all at the same time."""
         missing = [name for name in dict.fromkeys(names) if name not in self.workers]
-        results = await asyncio.gather(*(self._start(name) for name in missing), return_exceptions=True)
+        starting = [asyncio.create_task(self._start(name)) for name in missing]
+        await asyncio.to_thread(gaps.warm)  # for this process's own frames, while the workers start
+        results = await asyncio.gather(*starting, return_exceptions=True)
         for result in results:
             if isinstance(result, BaseException):
                 raise result

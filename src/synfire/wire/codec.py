@@ -21,6 +21,7 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -28,6 +29,7 @@ import numpy as np
 
 from synfire.base.errors import UserError
 from synfire.ops import Array
+from synfire.wire.gaps import read_gaps, survey, write_gaps
 
 DENSE, NARROW, BITMAP, GAPS8, GAPS16, SPARSE8, SPARSE16, BLOBS = (
     "dense",
@@ -48,13 +50,8 @@ DTYPES: dict[str, np.dtype[Any]] = {
 """The dtypes that travel, by the name they have in a header."""
 
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}
-_GAP: dict[str, np.dtype[Any]] = {
-    GAPS8: np.dtype("<u1"),
-    GAPS16: np.dtype("<u2"),
-    SPARSE8: np.dtype("<u1"),
-    SPARSE16: np.dtype("<u2"),
-}
-_BITS: dict[int, np.dtype[Any]] = {2: np.dtype("<u2"), 4: np.dtype("<u4"), 8: np.dtype("<u8")}
+_GAP_BYTES = {GAPS8: 1, GAPS16: 2, SPARSE8: 1, SPARSE16: 2}
+_BITS: dict[int, np.dtype[Any]] = {1: np.dtype("u1"), 2: np.dtype("<u2"), 4: np.dtype("<u4"), 8: np.dtype("<u8")}
 _LENGTH = struct.Struct("<I")
 
 
@@ -70,12 +67,16 @@ class Tensor(msgspec.Struct, frozen=True, array_like=True):
     values: str = ""
 
 
+Encoded = tuple[Tensor, bytes | memoryview]
+"""A header and its payload."""
+
+
 def address_break_even(neurons: int) -> float:
     """The spike density at which a list of ⌈log₂ N⌉-bit addresses is as long as a bitmap of N bits."""
     return 1 / max(1, math.ceil(math.log2(max(2, neurons))))
 
 
-def encode(name: str, array: Array) -> tuple[Tensor, bytes | memoryview]:
+def encode(name: str, array: Array) -> Encoded:
     """The smallest encoding of `array`, exact to the bit, and its header."""
     if array.dtype.hasobject:
         return _encode_blobs(name, array)
@@ -85,9 +86,11 @@ def encode(name: str, array: Array) -> tuple[Tensor, bytes | memoryview]:
     flat = plain.reshape(-1)
     if flat.size == 0:
         return _tensor(name, DENSE, plain, b"")
-    if flat.dtype == np.uint8 and flat.max() <= 1:
-        return _encode_spikes(name, plain, flat)
-    return _encode_numbers(name, plain, flat)
+    data = _bytes(flat)
+    count, eight, sixteen, binary = survey(data, flat.itemsize)
+    gaps = _Gaps(data, flat.itemsize, count, min(eight, sixteen), 1 if eight <= sixteen else 2)
+    encode_as = _encode_spikes if binary and flat.dtype == np.uint8 else _encode_numbers
+    return encode_as(name, plain, flat, gaps)
 
 
 def decode(tensor: Tensor, payload: bytes | bytearray | memoryview, max_bytes: int = 1 << 31) -> Array:
@@ -109,32 +112,37 @@ def decode(tensor: Tensor, payload: bytes | bytearray | memoryview, max_bytes: i
     return reader(tensor, memoryview(payload), dtype, size, where).reshape(tensor.shape)
 
 
-def _encode_spikes(name: str, plain: Array, flat: Array) -> tuple[Tensor, bytes | memoryview]:
-    spikes = flat.view(np.bool_)
-    count, bitmap_bytes = int(np.count_nonzero(spikes)), (flat.size + 7) // 8
-    if count < bitmap_bytes:
-        gaps = _gaps(np.flatnonzero(spikes))
-        encoding, length = _gap_width(gaps, GAPS8, GAPS16)
-        if length < bitmap_bytes:
-            return _tensor(name, encoding, plain, _pack_gaps(gaps, _GAP[encoding]), count)
-    return _tensor(name, BITMAP, plain, np.packbits(spikes, bitorder="little").data, count)
+@dataclass(frozen=True, slots=True)
+class _Gaps:
+    """The gap list that `data`, numbers of `itemsize` bytes, would take: how long it is, and how to write it."""
+
+    data: Array
+    itemsize: int
+    count: int
+    bytes: int
+    width: int
+
+    def write(self) -> Array:
+        gaps = np.empty(self.bytes, np.uint8)
+        write_gaps(self.data, self.itemsize, self.width, gaps)
+        return gaps
 
 
-def _encode_numbers(name: str, plain: Array, flat: Array) -> tuple[Tensor, bytes | memoryview]:
+def _encode_spikes(name: str, plain: Array, flat: Array, gaps: _Gaps) -> Encoded:
+    if gaps.bytes < (flat.size + 7) // 8:
+        return _tensor(name, (GAPS8, GAPS16)[gaps.width - 1], plain, gaps.write().data, gaps.count)
+    return _tensor(name, BITMAP, plain, np.packbits(flat, bitorder="little").data, gaps.count)
+
+
+def _encode_numbers(name: str, plain: Array, flat: Array, gaps: _Gaps) -> Encoded:
     narrow = _narrow(flat)
-    best = flat.size * narrow.itemsize
-    bits = flat.view(_BITS[flat.itemsize]) if flat.dtype.kind == "f" else flat
-    count = int(np.count_nonzero(bits))
-    if count * (1 + narrow.itemsize) < best:
-        where = np.flatnonzero(bits)
-        gaps = _gaps(where)
-        encoding, length = _gap_width(gaps, SPARSE8, SPARSE16)
-        if length + count * narrow.itemsize < best:
-            payload = _pack_gaps(gaps, _GAP[encoding]) + flat[where].astype(narrow).tobytes()
-            return _tensor(name, encoding, plain, payload, count, _NAMES[narrow])
+    if gaps.bytes + gaps.count * narrow.itemsize < flat.size * narrow.itemsize:
+        some = flat.view(_BITS[flat.itemsize]) != 0
+        payload = gaps.write().tobytes() + flat[some].astype(narrow).tobytes()
+        return _tensor(name, (SPARSE8, SPARSE16)[gaps.width - 1], plain, payload, gaps.count, _NAMES[narrow])
     if narrow.itemsize < flat.itemsize:
-        return _tensor(name, NARROW, plain, flat.astype(narrow).tobytes(), count, _NAMES[narrow])
-    return _tensor(name, DENSE, plain, flat.view(np.uint8).data, count)
+        return _tensor(name, NARROW, plain, flat.astype(narrow).tobytes(), gaps.count, _NAMES[narrow])
+    return _tensor(name, DENSE, plain, flat.view(np.uint8).data, gaps.count)
 
 
 def _encode_blobs(name: str, array: Array) -> tuple[Tensor, bytes]:
@@ -149,7 +157,7 @@ def _encode_blobs(name: str, array: Array) -> tuple[Tensor, bytes]:
 
 def _tensor(
     name: str, encoding: str, plain: Array, payload: bytes | memoryview, count: int = 0, values: str = ""
-) -> tuple[Tensor, bytes | memoryview]:
+) -> Encoded:
     return Tensor(name, encoding, _NAMES[plain.dtype], plain.shape, len(payload), count, values), payload
 
 
@@ -166,47 +174,23 @@ def _narrow(flat: Array) -> np.dtype[Any]:
     return flat.dtype
 
 
-def _gaps(indices: Array) -> Array:
-    """How many zeros lie before each of the ascending `indices`."""
-    gaps = np.empty_like(indices)
-    if indices.size:
-        gaps[0] = indices[0]
-        np.subtract(indices[1:], indices[:-1], out=gaps[1:])
-        gaps[1:] -= 1
-    return gaps
+def _bytes(flat: Array | memoryview) -> Array:
+    """The bytes of a flat array, read-only, as the compiled kernels take them."""
+    data = flat.view(np.uint8) if isinstance(flat, np.ndarray) else np.frombuffer(flat, np.uint8)
+    data.flags.writeable = False
+    return data
 
 
-def _gap_width(gaps: Array, short: str, wide: str) -> tuple[str, int]:
-    widest = int(gaps.max(initial=0))
-    if widest < 255:
-        return short, gaps.size
-    eight = gaps.size + int((gaps // 255).sum())
-    sixteen = 2 * (gaps.size + int((gaps // 65535).sum()))
-    return (short, eight) if eight <= sixteen else (wide, sixteen)
-
-
-def _pack_gaps(gaps: Array, width: np.dtype[Any]) -> bytes:
-    more = int(np.iinfo(width).max)
-    if not gaps.size or int(gaps.max()) < more:
-        return gaps.astype(width).tobytes()
-    full = gaps // more
-    packed = np.full(gaps.size + int(full.sum()), more, width)
-    packed[np.cumsum(full + 1) - 1] = gaps - full * more
-    return packed.tobytes()
-
-
-def _unpack_gaps(packed: Array, tensor: Tensor, size: int, where: str) -> Array:
+def _unpack_gaps(payload: memoryview, tensor: Tensor, size: int, where: str) -> Array:
     """The ascending indices of a gap list, each checked to lie below `size`."""
-    ends = packed != np.iinfo(packed.dtype).max
-    indices = np.add.accumulate(packed, dtype=np.int64)
-    if packed.size and not ends[-1]:
-        raise UserError(f"{where}: the gap list ends in the middle of a gap; the frame is damaged")
-    if not ends.all():
-        indices = indices[ends]
-    indices += np.arange(indices.size)
-    if indices.size != tensor.count or (indices.size and indices[-1] >= size):
+    width = _GAP_BYTES[tensor.encoding]
+    if len(payload) % width:
+        raise UserError(f"{where}: {len(payload)} bytes are no whole number of gaps; the frame is damaged")
+    indices = np.empty(min(max(tensor.count, 0), len(payload) // width), np.int64)
+    if read_gaps(_bytes(payload), width, size, indices) != tensor.count:
         raise UserError(
-            f"{where}: the gap list points beyond its {size} numbers or miscounts them; the frame is damaged"
+            f"{where}: the gap list ends in a gap, miscounts its numbers or points beyond the {size} that there are; the "
+            "frame is damaged"
         )
     return indices
 
@@ -252,20 +236,18 @@ def _decode_bitmap(tensor: Tensor, payload: memoryview, dtype: np.dtype[Any], si
 
 def _decode_gaps(tensor: Tensor, payload: memoryview, dtype: np.dtype[Any], size: int, where: str) -> Array:
     _check_spikes(dtype, where)
-    width = _GAP[tensor.encoding]
-    if len(payload) % width.itemsize:
-        raise UserError(f"{where}: {len(payload)} bytes are no whole number of gaps; the frame is damaged")
+    indices = _unpack_gaps(payload, tensor, size, where)
     spikes = np.zeros(size, dtype)
-    spikes[_unpack_gaps(np.frombuffer(payload, width), tensor, size, where)] = 1
+    spikes[indices] = 1
     return spikes
 
 
 def _decode_sparse(tensor: Tensor, payload: memoryview, dtype: np.dtype[Any], size: int, where: str) -> Array:
-    narrow, width = _value_dtype(tensor, dtype, where), _GAP[tensor.encoding]
+    narrow = _value_dtype(tensor, dtype, where)
     split = len(payload) - tensor.count * narrow.itemsize
-    if tensor.count < 0 or split < 0 or split % width.itemsize:
+    if tensor.count < 0 or split < 0:
         raise UserError(f"{where}: {len(payload)} bytes do not hold {tensor.count} numbers; the frame is damaged")
-    indices = _unpack_gaps(np.frombuffer(payload[:split], width), tensor, size, where)
+    indices = _unpack_gaps(payload[:split], tensor, size, where)
     numbers = np.zeros(size, dtype)
     numbers[indices] = np.frombuffer(payload[split:], narrow)
     return numbers

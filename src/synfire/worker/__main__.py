@@ -15,6 +15,7 @@ import msgspec
 
 from synfire.base.errors import SynfireError, UserError
 from synfire.base.log import LOGGER, configure_logging
+from synfire.wire import gaps
 from synfire.worker.settings import Settings
 from synfire.worker.worker import Worker
 
@@ -36,6 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: worker.post(worker.drain))
     signal.set_wakeup_fd(worker.wake_socket.fileno(), warn_on_full_buffer=False)
+    gaps.warm()
     _announce(given.lifeline, worker, door)
     code = worker.run()
     if door is not None:

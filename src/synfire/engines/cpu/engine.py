@@ -26,6 +26,7 @@ class CpuProgram(Program):
         signals = graph.signals()
         self._once = [name for name in graph.order() if not signals[name].timed]
         self._held = held_sources(graph)
+        self._fresh: dict[int, State] = {}
         self._layouts = dict.fromkeys(graph.inputs, FIRST)
         steps = {name: self._lowered(name) for name in graph.order() if signals[name].timed}
         self._nodes = {name: self._node(name, step) for name, step in steps.items()}
@@ -40,12 +41,20 @@ class CpuProgram(Program):
         )
 
     def initial_state(self, batch: int) -> State:
+        """Made once for a batch and read-only: what runs from it leaves it as it is."""
+        if batch not in self._fresh:
+            self._fresh = {batch: self._fresh_state(batch)}  # requests mostly come in one size
+        return dict(self._fresh[batch])
+
+    def _fresh_state(self, batch: int) -> State:
         state: State = {}
         for name, node in self._nodes.items():
             state |= {f"{name}/{key}": array for key, array in node.step.initial_state(batch).items()}
         for each in self._delayed:
             shape = (batch, each.synapse.delay_steps, *each.signal.shape)
             state[each.key] = np.zeros(shape, each.signal.kind.dtype)
+        for array in state.values():
+            array.flags.writeable = False
         return state
 
     def run(self, state: State, inputs: Mapping[str, Array], steps: int) -> tuple[State, dict[str, Array]]:

@@ -6,23 +6,14 @@ product and one per addition. Skipping a zero input and adding its zero product 
 
 from __future__ import annotations
 
-import os
-
-from synfire.base import paths
-
-os.environ.setdefault("NUMBA_CACHE_DIR", str(paths.cache() / "numba"))
-
-import numba
 import numpy as np
 
+from synfire.base.compiled import compiled, inlined
 from synfire.engines.cpu.rows import sum_rows, sum_scaled_rows
 from synfire.ops import Array
 
-_inline = numba.njit(inline="always", fastmath=False, error_model="numpy")
-_compile = numba.njit(nogil=True, cache=True, fastmath=False, error_model="numpy", boundscheck=False)
 
-
-@_compile
+@compiled
 def linear(x: Array, weight: Array, bias: Array, scaled: bool, out: Array) -> None:
     """out[n] = bias + Σ x[n, i] · weight[i] over the non-zero x[n, i]; unscaled: over the spikes x[n, i].
 
@@ -48,7 +39,7 @@ def linear(x: Array, weight: Array, bias: Array, scaled: bool, out: Array) -> No
             total[o] = padded[o]
 
 
-@_compile
+@compiled
 def conv2d(x: Array, weight: Array, bias: Array, geometry: Array, scaled: bool, size: Array, out: Array) -> None:
     """Convolution of `(n, height, width, channel)`; `weight` is `(row, column, channel, output)`, outputs padded.
 
@@ -107,7 +98,7 @@ def conv2d(x: Array, weight: Array, bias: Array, geometry: Array, scaled: bool, 
                 at += size[2]
 
 
-@_compile
+@compiled
 def max_pool2d(x: Array, geometry: Array, out: Array) -> None:
     """Maximum over windows of `(n, height, width, channel)`; what lies outside the image never wins.
 
@@ -129,7 +120,7 @@ def max_pool2d(x: Array, geometry: Array, out: Array) -> None:
                         fresh = False
 
 
-@_compile
+@compiled
 def sum_pool2d(x: Array, geometry: Array, out: Array) -> None:
     """Sum over windows of `(n, height, width, channel)` in ascending place, in the dtype of `out`; see `max_pool2d`."""
     for n in range(x.shape[0]):
@@ -148,12 +139,12 @@ def sum_pool2d(x: Array, geometry: Array, out: Array) -> None:
                             total[i] += here[i]
 
 
-@_inline
+@inlined
 def _after_spike(h, fired, threshold, v_reset, hard):  # type: ignore[no-untyped-def]
     return (v_reset if hard else h - threshold) if fired else h
 
 
-@_compile
+@compiled
 def fire(charged: Array, threshold: Array, v_reset: Array, hard: bool, strict: bool, spikes: Array) -> None:
     """Spikes and reset of one step: `charged` `(neuron,)` is H before and V after; parameters are all `(1,)`, or all `(neuron,)`."""
     if threshold.size == 1:
@@ -171,7 +162,7 @@ def fire(charged: Array, threshold: Array, v_reset: Array, hard: bool, strict: b
         charged[m] = _after_spike(h, fired, th, vr, hard)
 
 
-@_compile
+@compiled
 def lif(
     x: Array, v: Array, threshold: Array, v_reset: Array, hard: bool, strict: bool, tau: Array, decay: bool, out: Array
 ) -> None:
@@ -209,7 +200,7 @@ def lif(
             fire(charged, threshold, v_reset, hard, strict, out[t, b])
 
 
-@_compile
+@compiled
 def parametric_lif(
     x: Array, v: Array, threshold: Array, v_reset: Array, hard: bool, strict: bool, rate: Array, decay: bool, out: Array
 ) -> None:
@@ -233,7 +224,7 @@ def parametric_lif(
             fire(charged, threshold, v_reset, hard, strict, out[t, b])
 
 
-@_compile
+@compiled
 def integrate_and_fire(
     x: Array, v: Array, threshold: Array, v_reset: Array, hard: bool, strict: bool, out: Array
 ) -> None:
@@ -247,7 +238,7 @@ def integrate_and_fire(
             fire(charged, threshold, v_reset, hard, strict, out[t, b])
 
 
-@_compile
+@compiled
 def alif(
     x: Array, u: Array, b: Array, s: Array, alpha: Array, rho: Array, b0: Array, beta: Array, strict: bool, out: Array
 ) -> None:
@@ -268,7 +259,7 @@ def alif(
                 before[m] = spikes[m]
 
 
-@_compile
+@compiled
 def lif_loop(
     x: Array,
     fed_back: Array,
@@ -298,7 +289,7 @@ def lif_loop(
             linear(spikes[0], weight, bias, False, fed_back[b : b + 1])
 
 
-@_compile
+@compiled
 def parametric_lif_loop(
     x: Array,
     fed_back: Array,
@@ -324,7 +315,7 @@ def parametric_lif_loop(
             linear(spikes[0], weight, bias, False, fed_back[b : b + 1])
 
 
-@_compile
+@compiled
 def alif_loop(
     x: Array,
     fed_back: Array,

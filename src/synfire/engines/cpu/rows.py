@@ -13,6 +13,8 @@ from llvmlite import ir
 from numba.core import cgutils
 from numba.core.extending import intrinsic
 
+from synfire.base.compiled import compiled
+
 LANES = 16
 """Outputs per vector register; the output axis of a weight is padded to a multiple of it."""
 
@@ -83,10 +85,8 @@ def _sum_rows(vectors: int, scaled: bool) -> Any:
 _spikes_1, _spikes_2, _spikes_4 = _sum_rows(1, False), _sum_rows(2, False), _sum_rows(4, False)
 _values_1, _values_2, _values_4 = _sum_rows(1, True), _sum_rows(2, True), _sum_rows(4, True)
 
-_compile = numba.njit(nogil=True, cache=True, fastmath=False, error_model="numpy", boundscheck=False)
 
-
-@_compile
+@compiled
 def sum_rows(start, weight, rows, runs, number, width, out, at):  # type: ignore[no-untyped-def]
     """out[at + o] = start[o] + Σ weight[base + rows[j] + o] over the runs, for o < width, a multiple of 16."""
     column = 0
@@ -100,7 +100,7 @@ def sum_rows(start, weight, rows, runs, number, width, out, at):  # type: ignore
         _spikes_1(start, weight, rows, start, runs, number, column, out, at)
 
 
-@_compile
+@compiled
 def sum_scaled_rows(start, weight, rows, values, runs, number, width, out, at):  # type: ignore[no-untyped-def]
     """out[at + o] = start[o] + Σ values[j] · weight[base + rows[j] + o] over the runs, for o < width."""
     column = 0

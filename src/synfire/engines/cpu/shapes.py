@@ -7,12 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from synfire.engines.cpu import kernels
-from synfire.engines.cpu.step import FIRST, LAST, ElementwiseStep, StatelessStep, Step, kernel_for
+from synfire.engines.cpu.step import FIRST, LAST, ElementwiseStep, StatelessStep, Step, constant, kernel_for
 from synfire.ops import Array, Kind, Operator, Signal, State
 from synfire.ops.add import Add
 from synfire.ops.and_not import AndNot
 from synfire.ops.avg_pool2d import AvgPool2d
 from synfire.ops.constant_current import ConstantCurrent
+from synfire.ops.flatten import Flatten
 from synfire.ops.identity import Identity
 from synfire.ops.max_pool2d import MaxPool2d
 from synfire.ops.mean_rate import MeanRate
@@ -33,6 +34,16 @@ class ConstantCurrentStep(Step):
         return {}, inputs[0]
 
 
+@kernel_for(Flatten)
+class FlattenStep(StatelessStep):
+    """A view of other axes; the order is channels first, as the next synapse's weights have it."""
+
+    def run(self, state: State, inputs: Sequence[Array], steps: int) -> tuple[State, Array]:
+        (x,) = inputs
+        shape = (*x.shape[1:2], *self.output.shape)
+        return {}, np.broadcast_to(x[0].reshape(shape), (steps, *shape)) if constant(x) else x.reshape(steps, *shape)
+
+
 @kernel_for(MeanRate)
 class MeanRateStep(Step):
     """Running sums of the whole block, divided at once."""
@@ -43,9 +54,8 @@ class MeanRateStep(Step):
     def run(self, state: State, inputs: Sequence[Array], steps: int) -> tuple[State, Array]:
         (x,) = inputs
         sums = np.empty((steps + 1, *x.shape[1:]), np.float32)
-        sums[0] = state["sum"]
-        for t in range(steps):
-            np.add(sums[t], x[t], out=sums[t + 1])
+        sums[0], sums[1:] = state["sum"], x
+        np.add.accumulate(sums, axis=0, out=sums)
         seen = state["steps"] + np.arange(1, steps + 1)[:, None]
         mean = sums[1:] / seen.astype(np.float32).reshape(*seen.shape, *(1,) * (x.ndim - 2))
         return {"sum": sums[-1], "steps": seen[-1]}, mean
