@@ -74,16 +74,16 @@ def conv2d(x: Array, weight: Array, bias: Array, geometry: Array, scaled: bool, 
         for oy in range(size[0]):
             top = oy * geometry[0] - geometry[2]
             for ox in range(size[1]):
-                found, left = 0, lefts[ox]
+                found, left, start, end = 0, lefts[ox], starts[ox], ends[ox]
                 for r in range(kernel_h):
                     iy = top + r * geometry[4]
                     if iy < 0 or iy >= height:
                         continue
                     base = (r * kernel_w - left) * pixel
                     if across == 1:
-                        runs[found * 3], runs[found * 3 + 1] = first[iy, starts[ox]], first[iy, ends[ox]]
-                        runs[found * 3 + 2] = base
-                        found += runs[found * 3 + 1] > runs[found * 3]
+                        begin, stop = first[iy, start], first[iy, end]
+                        runs[found * 3], runs[found * 3 + 1], runs[found * 3 + 2] = begin, stop, base
+                        found += stop > begin
                         continue
                     for c in range(kernel_w):
                         ix = left + c * across
@@ -137,6 +137,18 @@ def sum_pool2d(x: Array, geometry: Array, out: Array) -> None:
                         here = x[n, iy, ix]
                         for i in range(here.size):
                             total[i] += here[i]
+
+
+@compiled
+def avg_pool2d(x: Array, geometry: Array, counts: Array, out: Array) -> None:
+    """`sum_pool2d` into float32, each sum divided by its window's `counts` `(height, width)`."""
+    sum_pool2d(x, geometry, out)
+    for n in range(out.shape[0]):
+        for oy in range(out.shape[1]):
+            for ox in range(out.shape[2]):
+                total, count = out[n, oy, ox], counts[oy, ox]
+                for i in range(total.size):
+                    total[i] /= count
 
 
 @inlined

@@ -103,7 +103,12 @@ class AvgPool2dStep(SumPool2dStep):
 
     def __init__(self, operator: AvgPool2d, inputs: Sequence[Signal], output: Signal, layouts: Sequence[str]) -> None:
         super().__init__(operator, inputs, output, layouts)
-        self._counts = operator.counts(inputs[0].shape[1:]).astype(np.float32)[..., None]
+        self._counts = operator.counts(inputs[0].shape[1:]).astype(np.float32)
 
     def apply(self, *inputs: Array) -> Array:
-        return super().apply(*inputs).astype(np.float32, copy=False) / self._counts
+        if self.inputs[0].kind is Kind.COUNT:  # whole numbers that float32 may not hold on the way
+            return super().apply(*inputs).astype(np.float32) / self._counts[..., None]
+        x = np.ascontiguousarray(inputs[0])
+        out = np.empty((x.shape[0], *self._shape), np.float32)
+        kernels.avg_pool2d(x, self._geometry, self._counts, out)
+        return out
