@@ -112,7 +112,13 @@ def test_ctrl_c_ends_a_verb_that_waits_for_an_answer() -> None:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         command = [sys.executable, "-m", "synfire", "infer", "x", "--digit", "1", "--url", url]
         with (
-            subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process,
+            subprocess.Popen(
+                command,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
+            ) as process,
             silent.accept()[0],
         ):
             process.send_signal(signal.SIGINT)
