@@ -4,7 +4,6 @@ import base64
 import io
 import json
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -108,20 +107,21 @@ def test_ps_shows_a_deployment_and_stop_ends_it_and_its_workers(run: Callable, b
     assert run("ps", "--json").json == {"deployments": []}
 
 
-def test_ps_tells_a_lost_worker_from_a_running_one(run: Callable, bundle: Path) -> None:
-    with serving([str(bundle), "--granularity", "operator", "--apart"]) as (_, ready):
-        killed = ready["workers"][0]["pid"]
-        lost = os.pidfd_open(killed)
+def test_a_killed_worker_is_replaced_and_the_events_tell_it(run: Callable, bundle: Path) -> None:
+    with serving([str(bundle), "--granularity", "operator", "--apart", "--spares", "1"]) as (_, ready):
+        assert [each["name"] for each in ready["workers"]] == ["spare-0", "worker-0", "worker-1"]
+        asked = ("infer", "tiny", "--digit", "5", "--url", ready["url"], "--json")
+        before = run(*asked)
+        killed = next(each["pid"] for each in ready["workers"] if each["name"] == "worker-0")
         os.kill(killed, signal.SIGKILL)
-        select.select([lost], [], [], 30)
-        os.close(lost)
-        workers = run("ps", "--json").json["deployments"][0]["workers"]
-        assert {each["pid"]: each["alive"] for each in workers} == {
-            each["pid"]: each["pid"] != killed for each in ready["workers"]
-        }
-        table = run("ps").out
-        assert "lost" in table
-        assert all(each["url"] in table for each in ready["workers"])
+        after = run(*asked)
+        assert (after.code, after.json) == (0, before.json)
+        (found,) = run("ps", "--json").json["deployments"]
+        assert killed not in {each["pid"] for each in found["workers"] if each["alive"]}
+        assert "worker-0" not in {stage["worker"] for stage in found["models"][0]["plan"]["stages"]}
+    (event,) = run("events", "--json").json["events"]
+    assert (event["worker"], event["outcome"], event["cause"]["kind"]) == ("worker-0", "recovered", "exit")
+    assert f"worker-0 → {event['spare']}" in run("events").out
 
 
 def test_a_served_picture_model_takes_files_and_streams_each_step(bundle: Path) -> None:

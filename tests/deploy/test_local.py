@@ -21,16 +21,13 @@ from synfire.base.errors import DeadlineExceeded, PermanentError, TemporaryError
 from synfire.deploy.local import LocalDeployment, Settings
 from synfire.gateway.call import Call
 from synfire.gateway.route import LocalRoute
-from synfire.graph import Graph, Synapse, reference
-from synfire.ops import Clock, Kind, Signal
-from synfire.ops.constant_current import ConstantCurrent
-from synfire.ops.lif import LIF
-from synfire.ops.linear import Linear
-from synfire.ops.mean_rate import MeanRate
+from synfire.graph import reference
+from synfire.testing.examples import collect, currents, digits, image, stream
 from synfire.testing.graphs import plan_of, random_graph, random_inputs, random_plan
 from synfire.wire import oip
 
 QUIET = Settings(http="")
+PLAIN = Settings(http="", heal=False)
 
 
 @pytest.fixture(autouse=True)
@@ -39,55 +36,6 @@ def home(monkeypatch):
     with tempfile.TemporaryDirectory(prefix="sf") as folder:
         monkeypatch.setenv("SYNFIRE_HOME", folder)
         yield Path(folder)
-
-
-def digits(model="digits", workers=("w0", "w1"), steps=8):
-    rng = np.random.default_rng(0)
-
-    def linear(inputs, outputs):
-        return Linear(rng.normal(size=(outputs, inputs)).astype(np.float32), np.zeros(outputs, np.float32))
-
-    operators = {
-        "encode": ConstantCurrent(steps=steps),
-        "l1": linear(16, 32),
-        "n1": LIF(),
-        "l2": linear(32, 10),
-        "n2": LIF(),
-        "rate": MeanRate(),
-    }
-    names = list(operators)
-    synapses = tuple(Synapse(a, b) for a, b in zip(["x", *names], names, strict=False))
-    graph = Graph(operators, synapses, {"x": Signal((16,), Kind.VALUE, Clock.REQUEST)}, {"y": "rate"})
-    return graph, plan_of(graph, [("encode", "l1", "n1"), ("l2", "n2", "rate")], list(workers), 2, model)
-
-
-def stream(workers=("w0", "w1"), size=4):
-    """Two stages on the step clock: a call may be as long as one likes."""
-    rng = np.random.default_rng(1)
-    weights = [rng.normal(size=(size, size)).astype(np.float32) for _ in range(2)]
-    operators = {
-        "l1": Linear(weights[0], np.full(size, 0.4, np.float32)),
-        "n1": LIF(),
-        "l2": Linear(weights[1], np.full(size, 0.4, np.float32)),
-        "n2": LIF(),
-    }
-    names = list(operators)
-    synapses = tuple(Synapse(a, b) for a, b in zip(["x", *names], names, strict=False))
-    graph = Graph(operators, synapses, {"x": Signal((size,), Kind.VALUE, Clock.STEP)}, {"y": "n2"})
-    return graph, plan_of(graph, [("l1", "n1"), ("l2", "n2")], list(workers), 1, "stream")
-
-
-def currents(seed, steps, size=4):
-    return {"x": np.random.default_rng(seed).uniform(0, 2, (steps, 1, size)).astype(np.float32)}
-
-
-def image(seed, batch=2):
-    return {"x": np.random.default_rng(seed).normal(size=(batch, 16)).astype(np.float32)}
-
-
-async def collect(route, call):
-    parts = [part async for part in route.answer(call)]
-    return {name: np.concatenate([part.outputs[name] for part in parts]) for name in parts[0].outputs}
 
 
 def alive(pid):
@@ -176,12 +124,12 @@ def test_interleaved_sessions_and_requests_never_see_each_other():
     asyncio.run(main())
 
 
-def test_killed_worker_fails_its_calls_at_once_with_the_reason():
+def test_without_healing_a_killed_worker_fails_its_calls_at_once_with_the_reason():
     graph, plan = stream()
     other, other_plan = digits("digits", ("w2", "w2"))
 
     async def main():
-        async with LocalDeployment({"stream": (graph, plan), "digits": (other, other_plan)}, QUIET) as deployment:
+        async with LocalDeployment({"stream": (graph, plan), "digits": (other, other_plan)}, PLAIN) as deployment:
             lost = asyncio.get_running_loop().create_future()
             deployment.on_worker_lost(lambda name, error: lost.set_result((name, error)))
             parts = deployment.routes["stream"].answer(Call("1", "stream", currents(1, 10_000)))
@@ -212,7 +160,7 @@ def test_sigterm_drains_without_losing_an_accepted_call():
     steps = 300
 
     async def main():
-        async with LocalDeployment({"stream": (graph, plan)}, QUIET) as deployment:
+        async with LocalDeployment({"stream": (graph, plan)}, PLAIN) as deployment:
             route = deployment.routes["stream"]
             calls = [route.answer(Call(str(i), "stream", currents(i, steps))) for i in range(3)]
             first = [await anext(call) for call in calls]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from synfire.base.errors import PermanentError, UnknownName, UserError
+from synfire.base.errors import Bug, PermanentError, UnknownName, UserError
 from synfire.store import Catalog
 
 FIRST, SECOND = "1" * 64, "2" * 64
@@ -74,3 +74,28 @@ def test_a_failed_call_leaves_the_file_unlocked(catalog: Catalog) -> None:
         catalog.find("net")
     with sqlite3.connect(catalog.path, timeout=0) as other:
         other.execute("BEGIN IMMEDIATE")
+
+
+def test_a_journal_is_read_newest_last(catalog: Catalog) -> None:
+    for number in range(4):
+        catalog.append("recovery", str(number), f"what happened {number}")
+    assert catalog.recent("recovery", 2) == ["what happened 2", "what happened 3"]
+    assert catalog.recent("other", 2) == []
+
+
+def test_the_same_entry_again_adds_nothing_and_another_of_its_id_is_refused(catalog: Catalog) -> None:
+    catalog.append("recovery", "1", "first")
+    catalog.append("recovery", "1", "first")
+    catalog.append("other", "1", "of another kind")
+    with pytest.raises(Bug, match="ids are given once"):
+        catalog.append("recovery", "1", "second")
+    assert catalog.recent("recovery", 9) == ["first"]
+
+
+def test_a_catalog_from_before_journals_gets_one(catalog: Catalog) -> None:
+    catalog.add("net", FIRST)
+    with sqlite3.connect(catalog.path) as old:
+        old.execute("DROP TABLE journal")
+    catalog.append("recovery", "1", "first")
+    assert catalog.recent("recovery", 1) == ["first"]
+    assert str(catalog.find("net")) == "net@1"

@@ -103,7 +103,7 @@ def test_lost_frame_is_told_and_not_waited_for(known):
         run(core)
     core.receive(Packet(frame(2), inputs), 0.0)
     failure = the_failure(core)
-    assert failure.kind == "TemporaryError"
+    assert failure.kind == "Interrupted"
     assert "try again" in failure.text
 
 

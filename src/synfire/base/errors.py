@@ -6,7 +6,8 @@
     │   ├── Unauthenticated   the caller showed no key of this deployment
     │   └── LossyImport       a conversion would change what the model does, and nobody allowed it
     ├── TemporaryError    nobody is at fault for long: wait `retry_after_s`, then call again
-    │   └── Overloaded        a queue is full; the request was not accepted
+    │   ├── Overloaded        a queue is full; the request was not accepted
+    │   └── Interrupted       a worker, a link or a route was lost on the way; the request can be replayed
     ├── DeadlineExceeded  the caller's own deadline passed before the answer was ready
     ├── PermanentError    this deployment cannot do it, now or later (hardware gone, blob corrupted)
     └── Bug               synfire broke a promise of its own
@@ -57,6 +58,13 @@ class TemporaryError(SynfireError):
 
 class Overloaded(TemporaryError):
     """Raised before a request is accepted, when its queue is full. Nothing was computed."""
+
+
+class Interrupted(TemporaryError):
+    """Raised when a worker or a link was lost, or a route changed, while a request was on its way.
+
+    Whoever holds the request's inputs can replay it from its beginning; nothing of it was answered twice.
+    """
 
 
 class DeadlineExceeded(SynfireError):

@@ -17,6 +17,7 @@ from synfire.base.log import configure_logging
 from synfire.cli.bench import bench
 from synfire.cli.demo import demo
 from synfire.cli.entry import INTERRUPTED
+from synfire.cli.events import events
 from synfire.cli.imports import import_model
 from synfire.cli.infer import infer
 from synfire.cli.listing import list_models
@@ -26,6 +27,7 @@ from synfire.cli.ps import ps
 from synfire.cli.serve import serve
 from synfire.cli.share import share
 from synfire.cli.show import show
+from synfire.cli.spares import spares
 from synfire.cli.stop import stop
 
 DONE, DID_NOT_HOLD, USER_MISTAKE, TEMPORARY, OURS = range(5)
@@ -47,8 +49,10 @@ VERBS: dict[str, Callable[..., None]] = {
     "show": show,
     "share": share,
     "plan": plan,
+    "spares": spares,
     "import": import_model,
     "ps": ps,
+    "events": events,
     "stop": stop,
     "bench": bench,
 }

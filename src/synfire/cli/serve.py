@@ -17,6 +17,7 @@ from synfire.cli import runs
 from synfire.cli.models import Accept, AcceptOption, AllowOption, DiscretisationOption, DtOption, Reading, find_all
 from synfire.cli.options import ApartOption, Granularity, GranularityOption, MemoryOption, WorkersOption
 from synfire.cli.output import ERRORS, AsJson, print_json, say
+from synfire.deploy.local import Settings
 from synfire.deploy.planning import Planned, plan_models
 from synfire.deploy.serving import Listening, Serving, serving
 from synfire.gateway.server import until_signal
@@ -48,11 +49,16 @@ def serve(
     grpc_port: Annotated[
         int, typer.Option("--grpc-port", min=-1, max=65535, help="gRPC port; 0 finds a free one, -1 leaves gRPC out.")
     ] = 8001,
+    spares: Annotated[
+        int, typer.Option("--spares", min=0, max=64, help="Warm workers kept ready to take over from lost ones.")
+    ] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Serve models until Ctrl-C or SIGTERM; accepted requests are answered first.
 
-    With --json one line is printed when ready: url, grpc, metrics, pid, workers.
+    A worker that dies is replaced, by a spare where there is one (in milliseconds), else by a new process; requests that
+    it held are computed again, and answered as if nothing had been. With --json one line is printed when ready: url, grpc,
+    metrics, pid, workers.
 
     \b
     Examples:
@@ -61,18 +67,21 @@ def serve(
       synfire serve net=./my-bundle --json
       synfire serve net.nir --discretisation norse --dt-s 0.0001
       synfire serve svgg-mnist --accept image
+      synfire serve svgg-digits srnn-digits --spares 1
     """
     planned = plan_models(
         find_all(models, Reading(discretisation, dt_s, allow, accept)), granularity, workers, memory, apart
     )
     listening = Listening(host, port, None if grpc_port < 0 else grpc_port)
-    uvloop.run(_serve(planned, listening, as_json))
+    uvloop.run(_serve(planned, listening, Settings(spares=spares), as_json))
 
 
-async def _serve(planned: tuple[Planned, ...], listening: Listening, as_json: bool) -> None:
-    async with serving(planned, listening) as running:
+async def _serve(planned: tuple[Planned, ...], listening: Listening, settings: Settings, as_json: bool) -> None:
+    async with serving(planned, listening, settings=settings) as running:
+        await running.deployment.until_warm()
         run = _record(planned, running)
         runs.register(run)
+        running.deployment.on_change(lambda: runs.register(_record(planned, running)))
         try:
             _announce(planned, run, as_json)
             await until_signal()
@@ -95,7 +104,10 @@ def _record(planned: tuple[Planned, ...], running: Serving) -> runs.Run:
             runs.RunWorker(name, worker.process.pid, worker.http, runs.born(worker.process.pid))
             for name, worker in sorted(running.deployment.workers.items())
         ),
-        models=tuple(runs.RunModel(each.model.name, each.model.source, each.plan.to_json()) for each in planned),
+        models=tuple(
+            runs.RunModel(each.model.name, each.model.source, running.deployment.routes[each.model.name].plan.to_json())
+            for each in planned
+        ),
     )
 
 

@@ -11,7 +11,7 @@ from synfire.base.errors import UserError
 from synfire.gateway.route import WINDOW
 from synfire.graph import Graph
 from synfire.plan.plan import GATEWAY, Link, Plan, Stage, stage_graph
-from synfire.wire.messages import Arrival, Departure, Host
+from synfire.wire.messages import Arrival, Departure, Host, Relink
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ def hostings(
     addresses: Mapping[str, str],
     services: Mapping[str, str] | None = None,
     window: int = WINDOW,
+    epoch: int = 0,
 ) -> list[Hosting]:
     """The stages of `plan` in topological order.
 
@@ -41,7 +42,21 @@ def hostings(
     if unknown:
         raise UserError(f"the plan of {plan.model!r} has no stage {unknown[0]!r}, so no service can compute it")
     found = [_hosting(graph, plan, stage, addresses, services.get(stage.name, "")) for stage in _ordered(graph, plan)]
-    return [replace(each, host=msgspec.structs.replace(each.host, window=window)) for each in found]
+    return [replace(each, host=msgspec.structs.replace(each.host, window=window, epoch=epoch)) for each in found]
+
+
+def relinks(found: Iterable[Hosting], hosted: Iterable[str]) -> dict[str, Relink]:
+    """For each worker the message that takes those of its stages that are `hosted` already into the epoch of `found`."""
+    known = set(hosted)
+    messages: dict[str, Relink] = {}
+    for each in found:
+        if each.host.stage in known:
+            before = messages.get(each.worker)
+            stages = ((each.host.stage, each.host.departures),)
+            messages[each.worker] = Relink(
+                each.host.model, each.host.epoch, (*before.stages, *stages) if before else stages
+            )
+    return messages
 
 
 def _hosting(graph: Graph, plan: Plan, stage: Stage, addresses: Mapping[str, str], url: str) -> Hosting:

@@ -7,6 +7,7 @@ import contextlib
 import os
 import shutil
 import tempfile
+import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -17,9 +18,13 @@ from typing import Any
 import msgspec
 
 from synfire.base import paths
+from synfire.base.clock import SystemClock
 from synfire.base.errors import SynfireError, TemporaryError, UserError
 from synfire.base.log import LOGGER
 from synfire.base.settings import read_settings
+from synfire.control.record import RecoveryLog, record_of
+from synfire.control.state import Recovery
+from synfire.deploy.healing import Healing
 from synfire.deploy.hosting import hostings
 from synfire.deploy.process import WorkerProcess
 from synfire.gateway.peer import WorkerPeer
@@ -47,6 +52,12 @@ class Settings:
 
     http: str = "127.0.0.1:0"
     """Where workers answer the Open Inference Protocol, `host:port`; empty: nowhere. Port 0 finds a free one."""
+
+    heal: bool = True
+    """Whether lost workers are replaced, and the calls that they held are replayed."""
+
+    spares: int = 0
+    """How many warm workers without a stage are kept; they take over faster than a new one, which is started else."""
 
     def __post_init__(self) -> None:
         if min(self.ready_s, self.stop_s) <= 0:
@@ -76,8 +87,9 @@ class LocalDeployment:
         async with LocalDeployment({"digits": (graph, plan)}) as deployment:
             async for part in deployment.routes["digits"].answer(call): ...
 
-    Workers are named by the plans and shared between them. A worker that dies makes its models not ready: their calls
-    fail at once, with the reason.
+    Workers are named by the plans and shared between them. When one dies, its stages move to a spare, or to a new worker,
+    and the calls that it held are replayed: nobody is told. With `heal` off its models are not ready from then on, and their
+    calls fail at once, with the reason.
     """
 
     def __init__(
@@ -86,24 +98,29 @@ class LocalDeployment:
         settings: Settings | None = None,
         worker_settings: Mapping[str, Any] | None = None,
         services: Mapping[str, Mapping[str, str]] | None = None,
+        log: RecoveryLog | None = None,
     ) -> None:
         self.id = uuid.uuid4().hex[:8]
         self.who = f"gateway-{self.id}"
         self.settings = settings or Settings()
         self.workers: dict[str, RunningWorker] = {}
         self.routes: dict[str, WorkerRoute] = {}
-        self._models = dict(models or {})
-        self._services = dict(services or {})
+        self.models = {name: (flatten(graph), plan) for name, (graph, plan) in (models or {}).items()}
+        self.services = dict(services or {})
         self._worker_settings = dict(worker_settings or {})
         self._limits: Limits = WorkerSettings.of(self._worker_settings).links
         self._directory: Path | None = None
         self._stopping = False
+        self._leaving: list[RunningWorker] = []
         self._watchers: list[Callable[[str, SynfireError], None]] = []
+        self._followers: list[Callable[[], None]] = []
+        self._log = log or RecoveryLog()
+        self._healing = Healing(self, self.settings.spares, self._keep) if self.settings.heal else None
 
     async def __aenter__(self) -> LocalDeployment:
         try:
-            await self.start_workers(name for _, plan in self._models.values() for name in plan.workers)
-            for name, (graph, plan) in self._models.items():
+            await self.start_workers(name for _, plan in self.models.values() for name in plan.workers)
+            for name, (graph, plan) in list(self.models.items()):
                 await self.add(name, graph, plan)
         except BaseException:
             await self.stop()
@@ -114,6 +131,15 @@ class LocalDeployment:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.stop()
+
+    def on_change(self, act: Callable[[], None]) -> None:
+        """Call `act` when another worker is there, or a model's calls go another way."""
+        self._followers.append(act)
+
+    def changed(self) -> None:
+        """Tell those who follow."""
+        for act in self._followers:
+            act()
 
     def on_worker_lost(self, act: Callable[[str, SynfireError], None]) -> None:
         """Call `act` with the worker's name and the reason when a worker has died."""
@@ -135,18 +161,33 @@ class LocalDeployment:
         flat = flatten(graph)
         addresses = {name: worker.address for name, worker in self.workers.items()}
         try:
-            for each in hostings(flat, plan, addresses, self._services.get(model)):
+            for each in hostings(flat, plan, addresses, self.services.get(model)):
                 await self.workers[each.worker].peer.host(each.host, each.graph)
         except SynfireError:
             self._unhost(plan)
             raise
-        peers = {name: worker.peer for name, worker in self.workers.items()}
-        self.routes[model] = WorkerRoute(graph, plan, peers, self.who)
+        self.models[model] = (flat, plan)
+        self.routes[model] = WorkerRoute(graph, plan, self.peers, self.who, protected=self._healing is not None)
+        if self._healing is not None:
+            self._healing.model_added(plan)
         return self.routes[model]
 
     async def remove(self, model: str) -> None:
         """Host a model no longer; its calls in flight fail."""
+        if self._healing is not None:
+            self._healing.model_removed(model)
+        del self.models[model]
         self._unhost(self.routes.pop(model).plan)
+
+    async def until_warm(self) -> None:
+        """Wait until nothing is being recovered, and every spare is ready to take over any stage."""
+        if self._healing is not None:
+            await self._healing.controller.until(lambda state: state.warm)
+
+    @property
+    def peers(self) -> dict[str, WorkerPeer]:
+        """The connections to the workers, by name."""
+        return {name: worker.peer for name, worker in self.workers.items()}
 
     async def describe(self) -> dict[str, Description]:
         """What each worker hosts and did so far."""
@@ -160,10 +201,13 @@ class LocalDeployment:
     async def stop(self) -> None:
         """Drain every worker, end its process, and remove the sockets. Stopping twice is no error."""
         self._stopping = True
+        if self._healing is not None:
+            await self._healing.controller.close()
         for worker in self.workers.values():
             worker.process.terminate()
-        await asyncio.gather(*(worker.process.end(self.settings.stop_s) for worker in self.workers.values()))
-        for worker in self.workers.values():
+        workers = [*self.workers.values(), *self._leaving]
+        await asyncio.gather(*(worker.process.end(self.settings.stop_s) for worker in workers))
+        for worker in workers:
             if worker.watching is not None:
                 await worker.watching
             worker.peer.close()
@@ -190,17 +234,59 @@ class LocalDeployment:
             await process.end(self.settings.stop_s)
             raise
         worker = self.workers[name] = RunningWorker(process, peer, address, announcement.http)
+        peer.on_lost(lambda error: None if peer.draining else self._lose(name, worker, "broken link"))
+        peer.on_draining(lambda: self._leave(name, worker))
         worker.watching = asyncio.create_task(self._watch(name, worker), name=f"watch {name}")
+        if self._healing is not None:
+            self._healing.worker_ready(name)
+        self.changed()
 
     async def _watch(self, name: str, worker: RunningWorker) -> None:
-        await worker.process.exited()
+        code = await worker.process.exited()
         if self._stopping:
             return
+        if worker in self._leaving and not code:
+            LOGGER.info("worker %s has left as it was told to", name)
+            return
+        self._lose(name, worker, "exit")
         worker.failure = TemporaryError(await worker.process.obituary())
-        worker.peer.close()
         LOGGER.error("%s", worker.failure)
+        unlink(worker.address)
         for act in self._watchers:
             act(name, worker.failure)
+
+    def _leave(self, name: str, worker: RunningWorker) -> None:
+        """The worker was told to go: its stages move, the calls that it holds are replayed, then it ends by itself."""
+        if self._healing is not None and not self._stopping and self.workers.get(name) is worker:
+            del self.workers[name]
+            self._leaving.append(worker)
+            self._healing.worker_lost(name, "leaving")
+
+    def _lose(self, name: str, worker: RunningWorker, cause: str) -> None:
+        """The worker is taken to be dead, and made so: a process that still runs could otherwise answer late."""
+        if self._stopping or self.workers.get(name) is not worker:
+            return
+        cause = "exit" if worker.process.ended else cause
+        worker.process.kill()
+        worker.peer.close()
+        if self._healing is not None:
+            del self.workers[name]
+            self._leaving.append(worker)
+            self._healing.worker_lost(name, cause)
+
+    def _keep(self, recovery: Recovery) -> None:
+        """Write a recovery down; called in a thread."""
+        record = record_of(recovery, self.id, time.time() - SystemClock().now_s() + recovery.began_s)
+        LOGGER.warning(
+            "%s of worker %s: %s in %.0f ms, %d requests replayed%s",
+            record.cause.kind,
+            record.worker,
+            record.outcome,
+            record.duration_s * 1e3,
+            record.requests_replayed,
+            f"; {record.reason}" if record.reason else "",
+        )
+        self._log.append(record)
 
     def _run_directory(self) -> Path:
         """Where the sockets are: under SYNFIRE_HOME, or in the system's temporary folder where that path is too long."""

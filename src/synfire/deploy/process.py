@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -81,6 +82,11 @@ class WorkerProcess:
         return self._process.pid
 
     @property
+    def ended(self) -> bool:
+        """Whether the process has ended, also where nobody was told yet."""
+        return not self.running or bool(select.select([self._descriptor], [], [], 0)[0])
+
+    @property
     def running(self) -> bool:
         return not self._end.done()
 
@@ -115,6 +121,10 @@ class WorkerProcess:
     def terminate(self) -> None:
         """Ask the process to drain and leave."""
         self._signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End the process at once."""
+        self._signal(signal.SIGKILL)
 
     async def end(self, grace_s: float) -> int:
         """Wait for the process to leave; kill it, by its id, when it is still there after `grace_s`."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from synfire.base.errors import UserError
-from synfire.deploy.local import LocalDeployment
+from synfire.deploy.local import LocalDeployment, Settings
 from synfire.deploy.planning import Planned
 from synfire.gateway.dataplane import DataPlane
 from synfire.gateway.limits import Limits
@@ -37,7 +37,7 @@ class Serving:
 
 @asynccontextmanager
 async def serving(
-    planned: Sequence[Planned], listening: Listening, limits: Limits | None = None
+    planned: Sequence[Planned], listening: Listening, limits: Limits | None = None, settings: Settings | None = None
 ) -> AsyncIterator[Serving]:
     """Start workers and gateway; at the end drain both, so that no accepted request is lost.
 
@@ -49,7 +49,8 @@ async def serving(
             raise UserError(f"two models are called {name}; give one of them another name with NAME=PATH")
     plane = DataPlane(limits)
     server = Server(plane, listening.host, listening.port, listening.grpc_port)
-    async with LocalDeployment({each.model.name: (each.graph, each.plan) for each in planned}) as deployment:
+    models = {each.model.name: (each.graph, each.plan) for each in planned}
+    async with LocalDeployment(models, settings) as deployment:
         for each in planned:
             plane.add(each.model.name, deployment.routes[each.model.name], each.model.version)
         plane.describe_workers = deployment.describe

@@ -45,7 +45,11 @@ class Route(Protocol):
     """The way of one served model's calls through its stages."""
 
     graph: Graph
-    plan: Plan
+
+    @property
+    def plan(self) -> Plan:
+        """The plan that calls follow now; it changes when operators move."""
+        ...
 
     def answer(self, call: Call) -> AsyncIterator[Part]:
         """Yield the call's parts in order; the last has `last`.

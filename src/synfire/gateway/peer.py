@@ -6,9 +6,9 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
-from synfire.base.errors import Bug, SynfireError, TemporaryError
+from synfire.base.errors import Bug, Interrupted, SynfireError, TemporaryError
 from synfire.base.log import LOGGER
 from synfire.graph import Graph
 from synfire.ops import Array
@@ -28,6 +28,10 @@ from synfire.wire.messages import (
     Hosted,
     Ping,
     Pong,
+    Prepare,
+    Prepared,
+    Relink,
+    Relinked,
     check_hello,
     error_of,
 )
@@ -95,8 +99,10 @@ class WorkerPeer:
         self._inboxes: dict[str, Inbox] = {}
         self._answers: deque[tuple[type, asyncio.Future[AnyMessage]]] = deque()
         self._hostings: dict[tuple[str, str], asyncio.Future[AnyMessage]] = {}
+        self._preparings: dict[str, asyncio.Future[AnyMessage]] = {}
         self._writing = False
         self._watchers: list[Callable[[SynfireError], None]] = []
+        self._departure: Callable[[], None] | None = None
 
     @classmethod
     async def reach(
@@ -125,6 +131,10 @@ class WorkerPeer:
         """Call `act` when the worker is gone."""
         self._watchers.append(act)
 
+    def on_draining(self, act: Callable[[], None]) -> None:
+        """Call `act` when the worker says that it will leave."""
+        self._departure = act
+
     def send(self, packet: Packet) -> None:
         """Send, or queue, a packet. Raises `TemporaryError` when the worker is gone."""
         if self.lost is not None:
@@ -140,7 +150,7 @@ class WorkerPeer:
         if self.lost is not None:
             raise self.lost
         if self.draining:
-            raise TemporaryError(f"worker {self.name} is shutting down, and {_AGAIN}")
+            raise Interrupted(f"worker {self.name} is shutting down, and {_AGAIN}")
         self._inboxes[request] = inbox
 
     def release(self, request: str) -> None:
@@ -154,8 +164,24 @@ class WorkerPeer:
         self.send(Packet(host, raw=pack_graph(graph) if graph is not None else b""))
         hosted = await answer
         if not isinstance(hosted, Hosted) or hosted.kind:
-            raise error_of(hosted) if isinstance(hosted, Hosted) else Bug(f"worker {self.name} answered {hosted}")
+            raise error_of(hosted) if isinstance(hosted, Hosted) else _unasked(self.name, hosted)
         return hosted
+
+    async def prepare(self, engine: str, graph: Graph) -> Prepared:
+        """Have the worker build a stage and keep it for later. Raises what the worker answers in place of it."""
+        wanted = Prepare(engine, graph.content_digest())
+        answer = self._preparings[wanted.digest] = self._loop.create_future()
+        self.send(Packet(wanted, raw=pack_graph(graph)))
+        prepared = await answer
+        if not isinstance(prepared, Prepared) or prepared.kind:
+            raise error_of(prepared) if isinstance(prepared, Prepared) else _unasked(self.name, prepared)
+        return prepared
+
+    async def relink(self, relink: Relink) -> None:
+        """Have the worker take its stages into a new epoch. Raises what the worker answers in place of it."""
+        relinked = await self._ask(relink, Relinked)
+        if not isinstance(relinked, Relinked) or relinked.kind:
+            raise error_of(relinked) if isinstance(relinked, Relinked) else _unasked(self.name, relinked)
 
     async def describe(self) -> Description:
         """What the worker hosts and did so far."""
@@ -171,7 +197,7 @@ class WorkerPeer:
     def close(self) -> None:
         """Part from the worker; it forgets the calls that this gateway made."""
         if self.lost is None:
-            self._lose(TemporaryError(f"the gateway has parted from worker {self.name}; it is shutting down"))
+            self._lose(Interrupted(f"the gateway has parted from worker {self.name}; it is shutting down"))
 
     async def _ask(self, question: AnyMessage, answer: type) -> AnyMessage:
         future: asyncio.Future[AnyMessage] = self._loop.create_future()
@@ -201,8 +227,12 @@ class WorkerPeer:
             self._fail(message.request, error_of(message))
         elif isinstance(message, Hosted):
             self._hostings.pop((message.model, message.stage)).set_result(message)
+        elif isinstance(message, Prepared):
+            self._preparings.pop(message.digest).set_result(message)
         elif isinstance(message, Draining):
             self.draining = True
+            if self._departure is not None:
+                self._departure()
             self._say_drained()
         else:
             self._answer(message)
@@ -219,7 +249,7 @@ class WorkerPeer:
 
     def _answer(self, message: AnyMessage) -> None:
         if not self._answers or self._answers[0][0] is not type(message):
-            raise Bug(f"worker {self.name} sent {type(message).__name__}, which nobody asked for")
+            raise _unasked(self.name, message)
         _, future = self._answers.popleft()
         if not future.done():
             future.set_result(message)
@@ -249,7 +279,7 @@ class WorkerPeer:
     def _gone(self, error: TemporaryError) -> SynfireError:
         """The link is broken, as `error` says: what calls are told, who cannot mend a link."""
         LOGGER.info("worker %s: %s", self.name, error)
-        self._lose(TemporaryError(f"worker {self.name} is gone, and {_AGAIN}"))
+        self._lose(Interrupted(f"worker {self.name} is gone, and {_AGAIN}"))
         return self.lost or error
 
     def _lose(self, error: SynfireError) -> None:
@@ -261,7 +291,8 @@ class WorkerPeer:
         if self._writing:
             self._loop.remove_writer(self._link.fileno())
         self._link.close()
-        waiting = [future for _, future in self._answers] + list(self._hostings.values()) + [self._greeted]
+        waiting: list[asyncio.Future[Any]] = [future for _, future in self._answers]
+        waiting += [*self._hostings.values(), *self._preparings.values(), self._greeted]
         for future in waiting:
             if not future.done():
                 future.set_exception(error)
@@ -269,3 +300,7 @@ class WorkerPeer:
             inbox.fail(error)
         for act in self._watchers:
             act(error)
+
+
+def _unasked(worker: str, answer: AnyMessage) -> Bug:
+    return Bug(f"worker {worker} answered {answer}, which nobody asked for")

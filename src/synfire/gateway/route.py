@@ -7,10 +7,11 @@ import contextlib
 import itertools
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
+from dataclasses import dataclass
 
 from synfire.base.clock import Clock, SystemClock
-from synfire.base.errors import Bug, DeadlineExceeded, SynfireError, UserError
+from synfire.base.errors import Bug, DeadlineExceeded, Interrupted, SynfireError, UserError
 from synfire.engines import ENGINES
 from synfire.gateway.call import Call, Part
 from synfire.gateway.frames import Frames, Span
@@ -24,64 +25,186 @@ from synfire.wire.stream import Packet
 WINDOW = 16
 """How many frames of one call may be under way. It keeps a pipeline of as many stages busy; memory grows with it."""
 
+_ATTEMPTS = 100
+"""How often a call is replayed at most. Each attempt follows a loss, so only a route that never heals comes so far."""
+
+_PAUSE_S = 0.005
+
+
+@dataclass(frozen=True)
+class Way:
+    """A plan with its workers reached: what the calls of one epoch travel along."""
+
+    plan: Plan
+    epoch: int
+    frames: Frames
+    peers: Mapping[str, Peer]
+
+    @classmethod
+    def along(cls, graph: Graph, plan: Plan, peers: Mapping[str, Peer], epoch: int = 0) -> Way:
+        """The way of a flat `graph`'s calls; `peers` may hold other workers than the plan's."""
+        return cls(plan, epoch, Frames(graph, plan), {name: peers[name] for name in plan.workers})
+
+    @property
+    def broken(self) -> bool:
+        """Whether a worker of it is gone."""
+        return any(peer.lost is not None for peer in self.peers.values())
+
+    def peer_of(self, stage: str) -> Peer:
+        return self.peers[self.plan.stage(stage).worker]
+
 
 class WorkerRoute:
     """Sends the inputs of calls to the workers of a plan, frame by frame, and gathers the outputs.
 
     `peers` are the connections to the workers, by name; `who` is this gateway. Made and used in one event loop.
+
+    A `protected` route has somebody who replaces lost workers: a call that was interrupted then waits for `resume`, and is
+    replayed from its beginning on the new way. Parts of the answer that were given already are not given again.
     """
 
     def __init__(
-        self, graph: Graph, plan: Plan, peers: Mapping[str, Peer], who: str, clock: Clock | None = None
+        self,
+        graph: Graph,
+        plan: Plan,
+        peers: Mapping[str, Peer],
+        who: str,
+        clock: Clock | None = None,
+        protected: bool = False,
     ) -> None:
         self.graph = graph
-        self.plan = plan
         self.window = WINDOW
-        self._frames = Frames(flatten(graph), plan)
-        self._peers = [peers[name] for name in plan.workers]
-        self._peer_of = {stage.name: peers[stage.worker] for stage in plan.stages}
+        self.protected = protected
+        self.replays = 0
+        self._interrupted = 0
+        self._held = 0
+        self._inboxes: set[Inbox] = set()
+        self._flat = flatten(graph)
+        self._way = Way.along(self._flat, plan, peers)
+        self._suspended = False
+        self._failure: SynfireError | None = None
+        self._changed = asyncio.Event()
         self._who = who
         self._clock = clock or SystemClock()
         self._ids = itertools.count(1)
 
     @property
+    def plan(self) -> Plan:
+        """The plan that calls follow now."""
+        return self._way.plan
+
+    @property
+    def epoch(self) -> int:
+        return self._way.epoch
+
+    @property
     def ready(self) -> bool:
-        """Whether every worker of the plan is there and takes calls."""
-        return all(peer.lost is None and not peer.draining for peer in self._peers)
+        """Whether calls are answered: every worker of the plan is there and takes calls, or is being replaced."""
+        peers = self._way.peers.values()
+        whole = not self._way.broken or self.protected
+        return self._failure is None and whole and not any(peer.draining for peer in peers)
+
+    def suspend(self) -> None:
+        """Interrupt the calls that are under way, and hold them and new ones until `resume` or `fail`."""
+        self._suspended = True
+        self._held = len(self._inboxes) + self._interrupted
+        for inbox in self._inboxes:
+            inbox.fail(Interrupted(f"the operators of model {self.plan.model!r} are being moved; try again"))
+
+    def resume(self, plan: Plan, peers: Mapping[str, Peer], epoch: int) -> int:
+        """Send calls along another way; return how many were interrupted by `suspend`, or before, and are replayed on it."""
+        self._way = Way.along(self._flat, plan, peers, epoch)
+        self._failure = None
+        self._let_go()
+        return self._held
+
+    def fail(self, error: SynfireError) -> None:
+        """Answer held and new calls by `error`, until `resume`."""
+        self._failure = error
+        self._let_go()
 
     async def answer(self, call: Call) -> AsyncGenerator[Part, None]:
         """Yield the call's parts in order; see `synfire.gateway.call.Route`."""
-        spans = self._frames.spans(call.inputs, call.part_steps)
-        request = f"{self._who}-{self.plan.model}-{next(self._ids)}"
-        with self._registered(request, call) as inbox:
+        given = 0
+        number = next(self._ids)
+        for attempt in itertools.count():
+            way = await self._standing()
+            request = f"{self._who}-{way.plan.model}-{number}.{attempt}"
+            try:
+                async with aclosing(self._attempt(way, request, call, given)) as parts:
+                    async for part in parts:
+                        given += 1
+                        yield part
+                return
+            except Interrupted:
+                if not self.protected or call.session or attempt == _ATTEMPTS:
+                    raise
+            self.replays += 1
+            self._interrupted += 1
+            try:
+                await self._another(way)
+            finally:
+                self._interrupted -= 1
+
+    async def _attempt(self, way: Way, request: str, call: Call, given: int) -> AsyncGenerator[Part, None]:
+        """The parts of the call but for the first `given`, along one way."""
+        spans = way.frames.spans(call.inputs, call.part_steps)
+        with self._registered(way, request, call) as inbox:
             for span in spans[: self.window]:
-                self._send(request, call, span)
+                self._send(way, request, call, span)
             early: dict[int, dict[str, Mapping[str, Array]]] = {}
-            for span in self._frames.parts(spans):
+            for place, span in enumerate(way.frames.parts(spans)):
                 arrived = early.setdefault(span.number, {})
-                while not self._frames.complete(span, arrived):
+                while not way.frames.complete(span, arrived):
                     frame, arrays = await inbox.get()
                     early.setdefault(frame.number, {})[frame.sender] = arrays
                 del early[span.number]
-                yield self._frames.part(span, call.inputs, {k: v for each in arrived.values() for k, v in each.items()})
-                self._advance(request, call, spans, span.number + 1)
+                if place >= given:
+                    found = {name: array for each in arrived.values() for name, array in each.items()}
+                    yield way.frames.part(span, call.inputs, found)
+                self._advance(way, request, call, spans, span.number + 1)
+
+    async def _standing(self) -> Way:
+        """The way for the next attempt, once there is one. Raises when it was given up."""
+        while self._suspended:
+            await self._changed.wait()
+        if self._failure is not None:
+            raise self._failure
+        return self._way
+
+    async def _another(self, way: Way) -> None:
+        """Wait until an attempt may succeed that did not along `way`."""
+        while self._way is way and self._failure is None:
+            if (
+                not way.broken and not self._suspended
+            ):  # a link between two workers that live; the next attempt makes a new one
+                await asyncio.sleep(_PAUSE_S)
+                return
+            await self._changed.wait()
+
+    def _let_go(self) -> None:
+        self._suspended = False
+        self._changed.set()
+        self._changed = asyncio.Event()
 
     @contextmanager
-    def _registered(self, request: str, call: Call) -> Iterator[Inbox]:
+    def _registered(self, way: Way, request: str, call: Call) -> Iterator[Inbox]:
         """Wait for answers in an inbox. When the call does not end well, cancel it at every worker."""
         inbox = Inbox()
         timer = self._deadline(call, inbox)
         try:
-            for peer in self._peers:
+            for peer in way.peers.values():
                 peer.register(request, inbox)
+            self._inboxes.add(inbox)
             yield inbox
         except BaseException:
-            self._abandon(request, call)
+            self._abandon(way, request, call)
             raise
         finally:
             if timer is not None:
                 timer.cancel()
-            for peer in self._peers:
+            self._inboxes.discard(inbox)
+            for peer in way.peers.values():
                 peer.release(request)
 
     def _deadline(self, call: Call, inbox: Inbox) -> asyncio.TimerHandle | None:
@@ -93,26 +216,26 @@ class WorkerRoute:
         left_s = max(0.0, call.deadline_s - self._clock.now_s())
         return asyncio.get_running_loop().call_later(left_s, inbox.fail, error)
 
-    def _abandon(self, request: str, call: Call) -> None:
-        for peer in self._peers:
+    def _abandon(self, way: Way, request: str, call: Call) -> None:
+        for peer in way.peers.values():
             with contextlib.suppress(SynfireError):  # a worker that is gone has forgotten the request already
                 peer.send(Packet(Cancel(request)))
                 if call.session:
-                    peer.send(Packet(Forget(self.plan.model, call.session)))
+                    peer.send(Packet(Forget(way.plan.model, call.session)))
 
-    def _advance(self, request: str, call: Call, spans: list[Span], taken: int) -> None:
+    def _advance(self, way: Way, request: str, call: Call, spans: list[Span], taken: int) -> None:
         """The caller has taken all parts before `taken`: let further frames follow."""
         ahead = taken + self.window - 1
         if ahead < len(spans):
-            self._send(request, call, spans[ahead])
+            self._send(way, request, call, spans[ahead])
         if len(spans) > self.window and taken % max(1, self.window // 2) == 0:
-            for peer in self._peers:
+            for peer in way.peers.values():
                 peer.send(Packet(Advance(request, taken)))
 
-    def _send(self, request: str, call: Call, span: Span) -> None:
-        for entry in self._frames.entries(span, call.inputs):
+    def _send(self, way: Way, request: str, call: Call, span: Span) -> None:
+        for entry in way.frames.entries(span, call.inputs):
             frame = Frame(
-                self.plan.model,
+                way.plan.model,
                 GATEWAY,
                 entry.stage,
                 request,
@@ -124,9 +247,10 @@ class WorkerRoute:
                 call.session,
                 call.start,
                 call.end,
+                way.epoch,
                 pace=call.part_steps,
             )
-            self._peer_of[entry.stage].send(Packet(frame, entry.arrays))
+            way.peer_of(entry.stage).send(Packet(frame, entry.arrays))
 
 
 class LocalRoute:

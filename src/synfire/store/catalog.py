@@ -1,4 +1,4 @@
-"""Which models are stored: name and version to manifest digest."""
+"""What a deployment has to know after a restart: models by name and version, and journals of what has happened."""
 
 from __future__ import annotations
 
@@ -11,16 +11,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from synfire.base import paths
-from synfire.base.errors import PermanentError, TemporaryError, UnknownName, UserError
+from synfire.base.errors import Bug, PermanentError, TemporaryError, UnknownName, UserError
 from synfire.store.files import explained
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS model (
-    name TEXT NOT NULL, version INTEGER NOT NULL, manifest TEXT NOT NULL, added_s REAL NOT NULL,
-    PRIMARY KEY (name, version)
-) WITHOUT ROWID
-"""
+_SCHEMA = (
+    """
+    CREATE TABLE IF NOT EXISTS model (
+        name TEXT NOT NULL, version INTEGER NOT NULL, manifest TEXT NOT NULL, added_s REAL NOT NULL,
+        PRIMARY KEY (name, version)
+    ) WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE IF NOT EXISTS journal (
+        number INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, id TEXT NOT NULL, content TEXT NOT NULL,
+        UNIQUE (kind, id)
+    )
+    """,
+)
 
 
 @dataclass(frozen=True)
@@ -37,7 +45,7 @@ class Entry:
 
 
 class Catalog:
-    """The models of one store, in a SQLite file; `path` defaults to `SYNFIRE_HOME/catalog.sqlite`.
+    """The models and journals of one store, in a SQLite file; `path` defaults to `SYNFIRE_HOME/catalog.sqlite`.
 
     Safe for several processes; a call that finds the file locked for 10 s raises `TemporaryError`.
     """
@@ -79,6 +87,25 @@ class Catalog:
             connection.execute("DELETE FROM model WHERE name = ? AND version = ?", (entry.name, entry.version))
         return entry
 
+    def append(self, kind: str, entry_id: str, content: str) -> None:
+        """Add an entry to the journal of this kind; the same entry again changes nothing.
+
+        Raises `Bug` for an id that another entry of the kind has.
+        """
+        with self._connection() as connection:
+            connection.execute(
+                "INSERT OR IGNORE INTO journal (kind, id, content) VALUES (?, ?, ?)", (kind, entry_id, content)
+            )
+            where = "SELECT content FROM journal WHERE kind = ? AND id = ?"
+            if connection.execute(where, (kind, entry_id)).fetchone() != (content,):
+                raise Bug(f"the journal {kind!r} of {self.path} has another entry {entry_id!r}; ids are given once")
+
+    def recent(self, kind: str, count: int) -> list[str]:
+        """The newest entries of the journal of this kind, at most `count` of them, the newest last."""
+        with self._connection() as connection:
+            newest = "SELECT content FROM journal WHERE kind = ? ORDER BY number DESC LIMIT ?"
+            return [content for (content,) in connection.execute(newest, (kind, count))][::-1]
+
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
         with explained(self.path, "write"):
@@ -87,7 +114,8 @@ class Catalog:
         try:
             connection = sqlite3.connect(self.path, timeout=10.0, isolation_level=None)
             connection.execute("BEGIN IMMEDIATE")
-            connection.execute(_SCHEMA)
+            for table in _SCHEMA:
+                connection.execute(table)
             yield connection
             connection.execute("COMMIT")
         except sqlite3.Error as error:

@@ -13,6 +13,7 @@ import msgspec
 from synfire.base.errors import (
     Bug,
     DeadlineExceeded,
+    Interrupted,
     Overloaded,
     PermanentError,
     SynfireError,
@@ -146,6 +147,43 @@ class Hosted(Message, frozen=True):
     build_s: float = 0.0
 
 
+class Prepare(Message, frozen=True):
+    """Build the stage whose graph travels beside the message and keep it, so that a later `Host` of the same digest is
+    hosted at once. Answered by `Prepared`."""
+
+    engine: str
+    digest: str
+
+
+class Prepared(Message, frozen=True):
+    """The answer to `Prepare`: built in `build_s`, or `kind` and `text` say why not."""
+
+    digest: str
+    kind: str = ""
+    text: str = ""
+    build_s: float = 0.0
+
+
+class Relink(Message, frozen=True):
+    """Take stages of the model that are hosted here into `epoch`, with new links out of each, by stage name.
+
+    Requests of older epochs at these stages are dropped in silence: their origins replay them. Answered by `Relinked`.
+    """
+
+    model: str
+    epoch: int
+    stages: tuple[tuple[str, tuple[Departure, ...]], ...]
+
+
+class Relinked(Message, frozen=True):
+    """The answer to `Relink`; `kind` and `text` say why not, if so."""
+
+    model: str
+    epoch: int
+    kind: str = ""
+    text: str = ""
+
+
 class Unhost(Message, frozen=True):
     """Drop every stage of the model; its requests in flight are answered by a failure."""
 
@@ -220,6 +258,10 @@ AnyMessage = (
     | Advance
     | Host
     | Hosted
+    | Prepare
+    | Prepared
+    | Relink
+    | Relinked
     | Unhost
     | Draining
     | Drained
@@ -231,7 +273,7 @@ AnyMessage = (
 
 _ERRORS: dict[str, type[SynfireError]] = {
     kind.__name__: kind
-    for kind in (UserError, UnknownName, TemporaryError, Overloaded, DeadlineExceeded, PermanentError, Bug)
+    for kind in (UserError, UnknownName, TemporaryError, Overloaded, Interrupted, DeadlineExceeded, PermanentError, Bug)
 }
 
 
@@ -249,7 +291,7 @@ def error_words(error: BaseException) -> tuple[str, str]:
     return Bug.__name__, f"{type(error).__name__}: {error}; please report this with the model that caused it"
 
 
-def error_of(failure: Failure | Hosted) -> SynfireError:
+def error_of(failure: Failure | Hosted | Prepared | Relinked) -> SynfireError:
     """The error again, of the class that it had."""
     kind = _ERRORS.get(failure.kind, Bug)
     if issubclass(kind, TemporaryError):

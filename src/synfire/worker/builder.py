@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from synfire.base.errors import UserError
+from synfire.base.log import LOGGER
 from synfire.engines import ENGINES, Program
 from synfire.formats.bundle import read_bundle
 from synfire.graph import Graph, flatten
 from synfire.plan.plan import stage_graph
 from synfire.wire.graphs import unpack_graph
-from synfire.wire.messages import Host
+from synfire.wire.messages import Host, Prepare, Prepared, error_words
 from synfire.wire.stream import Buffer
 
 
@@ -27,32 +30,72 @@ class Built:
 
 
 class Builder:
-    """One thread; builds in the order of asking."""
+    """One thread; builds in the order of asking.
 
-    def __init__(self) -> None:
+    Stages that were prepared are kept, the newest `parameter_bytes` of them, and hosted without being built again.
+    """
+
+    def __init__(self, parameter_bytes: float = math.inf) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="builder")
+        self._room = parameter_bytes
+        self._kept: OrderedDict[tuple[str, str], Built] = OrderedDict()
 
     def build(self, host: Host, graph: Graph | Buffer, done: Callable[[Future[Built]], None]) -> None:
         """Build the stage, then call `done` from the builder's thread."""
-        self._thread.submit(build, host, graph).add_done_callback(done)
+        self._thread.submit(self._build, host, graph).add_done_callback(done)
+
+    def prepare(self, wanted: Prepare, graph: Buffer, done: Callable[[Prepared], None]) -> None:
+        """Build a stage and keep it, then call `done` from the builder's thread."""
+        self._thread.submit(lambda: done(self._prepare(wanted, graph)))
 
     def close(self) -> None:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
+    def _build(self, host: Host, graph: Graph | Buffer) -> Built:
+        kept = self._kept.get((host.engine, host.digest))
+        return build(host, graph) if kept is None or host.url else kept
+
+    def _prepare(self, wanted: Prepare, graph: Buffer) -> Prepared:
+        try:
+            built = program_of(wanted.engine, unpack_graph(graph), wanted.digest, "a stage to prepare")
+        except Exception as error:
+            LOGGER.info("stage %s cannot be prepared: %s", wanted.digest[:12], error)
+            return Prepared(wanted.digest, *error_words(error))
+        self._kept[wanted.engine, wanted.digest] = built
+        while len(self._kept) > 1 and sum(_bytes(each) for each in self._kept.values()) > self._room:
+            self._kept.popitem(last=False)
+        return Prepared(wanted.digest, build_s=built.build_s)
+
 
 def build(host: Host, given: Graph | Buffer) -> Built:
     """The stage's graph and program. Raises `UserError` for a graph that is damaged or that the engine cannot run."""
-    began_s = time.perf_counter()
     graph = given if isinstance(given, Graph) else _graph(host, given)
-    if host.digest and graph.content_digest() != host.digest:
-        raise UserError(
-            f"stage {host.model}.{host.stage} should have the content digest {host.digest[:12]}…, but "
-            f"{host.bundle or 'the graph that came'} gives {graph.content_digest()[:12]}…; plan the model again"
-        )
-    program = None if host.url else ENGINES[host.engine]().build(graph)
-    if program is not None:
-        program.warm()
+    where = f"stage {host.model}.{host.stage}" + (f" of {host.bundle}" if host.bundle else "")
+    if host.url:
+        _verify(graph, host.digest, where)
+        return Built(graph, None, 0.0)
+    return program_of(host.engine, graph, host.digest, where)
+
+
+def program_of(engine: str, graph: Graph, digest: str, where: str) -> Built:
+    """The graph with its program, compiled and loaded. Raises `UserError` when it is not the graph of that digest."""
+    began_s = time.perf_counter()
+    _verify(graph, digest, where)
+    program = ENGINES[engine]().build(graph)
+    program.warm()
     return Built(graph, program, time.perf_counter() - began_s)
+
+
+def _verify(graph: Graph, digest: str, where: str) -> None:
+    if digest and graph.content_digest() != digest:
+        raise UserError(
+            f"{where} should have the content digest {digest[:12]}…, but what came gives "
+            f"{graph.content_digest()[:12]}…; plan the model again"
+        )
+
+
+def _bytes(built: Built) -> int:
+    return sum(built.graph.operator(name).parameter_bytes for name in built.graph)
 
 
 def _graph(host: Host, data: Buffer) -> Graph:

@@ -22,12 +22,21 @@ from collections import OrderedDict, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from synfire.base.errors import Bug, Overloaded, PermanentError, SynfireError, TemporaryError, UnknownName, UserError
+from synfire.base.errors import (
+    Bug,
+    Interrupted,
+    Overloaded,
+    PermanentError,
+    SynfireError,
+    TemporaryError,
+    UnknownName,
+    UserError,
+)
 from synfire.engines import Program
 from synfire.graph import Graph
 from synfire.ops import Array
 from synfire.plan.plan import GATEWAY
-from synfire.wire.messages import Departure, Frame, Host, LinkCount, StageCount, failure_of
+from synfire.wire.messages import Departure, Frame, Host, LinkCount, Relink, StageCount, failure_of
 from synfire.wire.stream import Packet, array_bytes
 from synfire.worker.job import Job, Outcome
 from synfire.worker.settings import Settings
@@ -87,7 +96,7 @@ class Core:
             )
         old = self.stages.get(stage.key)
         if old is not None:
-            self._fail_all(self._visitors(old), TemporaryError(f"stage {stage.name} was replaced; try again"))
+            self._fail_all(self._visitors(old), Interrupted(f"stage {stage.name} was replaced; try again"))
         self.stages[stage.key] = stage
         return stage
 
@@ -96,6 +105,24 @@ class Core:
         for key in [key for key in self.stages if key[0] == model]:
             stage = self.stages.pop(key)
             self._fail_all(self._visitors(stage), TemporaryError(f"model {model!r} is being unloaded; try again later"))
+
+    def relink(self, relink: Relink) -> None:
+        """Take stages into a new epoch, with new links out of them; requests of older epochs there are forgotten.
+
+        Raises `UnknownName` for a stage that is not here, and `TemporaryError` for an epoch that is over; nothing is
+        changed then.
+        """
+        stages = [(self._stage(relink.model, name), departures) for name, departures in relink.stages]
+        for stage, _ in stages:
+            if relink.epoch < stage.host.epoch:
+                raise TemporaryError(
+                    f"stage {stage.name} is in epoch {stage.host.epoch}; a route of epoch {relink.epoch} is over"
+                )
+        for stage, departures in stages:
+            stage.relink(relink.epoch, departures)
+            for live in self._visitors(stage):
+                if live.visits[stage.key].first.epoch < relink.epoch:
+                    self.cancel(live.id)
 
     def receive(self, packet: Packet, now_s: float, local: bool = False) -> None:
         """Take in a frame. Whatever is wrong with it fails its request, and no other."""
@@ -249,18 +276,22 @@ class Core:
         visit.request.used_s = now_s
         return visit
 
-    def _stage_for(self, frame: Frame) -> Stage:
-        stage = self.stages.get((frame.model, frame.receiver))
+    def _stage(self, model: str, name: str) -> Stage:
+        stage = self.stages.get((model, name))
         if stage is None:
             names = sorted(each.name for each in self.stages.values())
-            raise UnknownName.among(f"stage on worker {self.who}", f"{frame.model}.{frame.receiver}", names)
+            raise UnknownName.among(f"stage on worker {self.who}", f"{model}.{name}", names)
+        return stage
+
+    def _stage_for(self, frame: Frame) -> Stage:
+        stage = self._stage(frame.model, frame.receiver)
         if frame.epoch != stage.host.epoch and not frame.alone:
-            raise TemporaryError(
+            raise Interrupted(
                 f"a frame of epoch {frame.epoch} reached stage {stage.name}, which is in epoch {stage.host.epoch}: the "
                 "route has changed; try again"
             )
         if frame.number:
-            raise TemporaryError(
+            raise Interrupted(
                 f"frame {frame.number} of request {frame.request} reached stage {stage.name}, but the ones before it did "
                 "not; try again"
             )
@@ -301,7 +332,7 @@ class Core:
         stage, expected = visit.stage, visit.expected[frame.sender]
         where = f"frame {frame.number} of request {frame.request} from {frame.sender!r} to stage {stage.name}"
         if frame.number > expected:
-            raise TemporaryError(f"{where}: frame {expected} was lost; try again")
+            raise Interrupted(f"{where}: frame {expected} was lost; try again")
         if len(visit.inbox[frame.sender]) > 2 * stage.host.window:
             raise UserError(f"{where}: {len(visit.inbox[frame.sender])} frames wait, the window is {stage.host.window}")
         if self.buffered_bytes + array_bytes(arrays.values()) > self.settings.inbox_bytes:

@@ -6,6 +6,8 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import msgspec
+
 from synfire.base.errors import Bug, UserError
 from synfire.engines import Program
 from synfire.graph import Graph
@@ -168,6 +170,10 @@ class Stage:
     @property
     def name(self) -> str:
         return f"{self.host.model}.{self.host.stage}"
+
+    def relink(self, epoch: int, departures: tuple[Departure, ...]) -> None:
+        """Let the links out of the stage lead elsewhere from `epoch` on."""
+        self.host = msgspec.structs.replace(self.host, epoch=epoch, departures=departures)
 
     def timed(self, sender: str) -> bool:
         """Whether `sender` sends a signal on the step clock."""

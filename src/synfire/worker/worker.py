@@ -20,7 +20,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
-from synfire.base.errors import SynfireError, TemporaryError, UserError
+from synfire.base.errors import Interrupted, SynfireError, TemporaryError, UserError
 from synfire.base.log import LOGGER
 from synfire.graph import Graph
 from synfire.wire.links import Link, SocketLink, connect, listen, unlink
@@ -40,6 +40,10 @@ from synfire.wire.messages import (
     Hosted,
     Ping,
     Pong,
+    Prepare,
+    Prepared,
+    Relink,
+    Relinked,
     Unhost,
     check_hello,
     error_of,
@@ -63,7 +67,7 @@ class Worker:
         self.deployment = deployment
         self.settings = settings or Settings()
         self.core = Core(name, self.settings)
-        self.builder = Builder()
+        self.builder = Builder(self.settings.parameter_bytes)
         self.draining = False
         self.local_origins: dict[str, Callable[[Packet], None]] = {}
         self._watch = Watch()
@@ -214,8 +218,9 @@ class Worker:
         try:
             peer = self._outgoing.get(outgoing.address) or self._reach(outgoing.address)
         except SynfireError as error:
-            self.core.lost_address(outgoing.address, error)
-            self._fail_sent(outgoing, error)
+            lost = _interruption(error)
+            self.core.lost_address(outgoing.address, lost)
+            self._fail_sent(outgoing, lost)
             return
         self._send(peer, outgoing.packet, outgoing)
 
@@ -224,7 +229,7 @@ class Worker:
             sent = peer.link.send(packet)
         except TemporaryError as error:
             self._lost(peer, error)
-            self._fail_sent(outgoing, error)
+            self._fail_sent(outgoing, _interruption(error))
         except UserError as error:
             self._fail_sent(outgoing, error)
         else:
@@ -307,11 +312,11 @@ class Worker:
         self._awaiting_drain.discard(peer)
         if peer.address:
             self._outgoing.pop(peer.address, None)
-            self.core.lost_address(peer.address, error)
+            self.core.lost_address(peer.address, _interruption(error))
         elif self._origins.get(peer.who) is peer:
             del self._origins[peer.who]
             self.core.lost_origin(peer.who)
-        self.core.lost_senders(peer.senders, error)
+        self.core.lost_senders(peer.senders, _interruption(error))
 
     def _on_wake(self, events: int) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -373,9 +378,33 @@ class Worker:
         self.wake_socket.close()
 
 
+def _interruption(error: SynfireError) -> SynfireError:
+    """The loss of a peer, as requests are told of it that had still to go there."""
+    return Interrupted(str(error)) if isinstance(error, TemporaryError) else error
+
+
 def _on_host(worker: Worker, peer: Peer, packet: Packet) -> None:
     message: Any = packet.message
     worker.build(message, packet.raw, lambda hosted: worker._send(peer, Packet(hosted)))
+
+
+def _on_prepare(worker: Worker, peer: Peer, packet: Packet) -> None:
+    message: Any = packet.message
+
+    def done(prepared: Prepared) -> None:
+        worker.post(lambda: worker._send(peer, Packet(prepared)))
+
+    worker.builder.prepare(message, packet.raw, done)
+
+
+def _on_relink(worker: Worker, peer: Peer, packet: Packet) -> None:
+    message: Any = packet.message
+    words = ("", "")
+    try:
+        worker.core.relink(message)
+    except SynfireError as error:
+        words = error_words(error)
+    worker._send(peer, Packet(Relinked(message.model, message.epoch, *words)))
 
 
 def _on_drained(worker: Worker, peer: Peer, packet: Packet) -> None:
@@ -389,6 +418,8 @@ def _on_refused(worker: Worker, peer: Peer, packet: Packet) -> None:
 
 _ACTIONS: dict[type, Callable[[Worker, Peer, Any], None]] = {
     Host: _on_host,
+    Prepare: _on_prepare,
+    Relink: _on_relink,
     Drained: _on_drained,
     Failure: _on_refused,
     Cancel: lambda worker, _, packet: worker.core.cancel(packet.message.request),

@@ -1,0 +1,59 @@
+"""`synfire events`: which recoveries there were."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from synfire.base import paths
+from synfire.cli.output import AsJson, print_json, say
+from synfire.control.record import RecoveryLog, RecoveryRecord
+from synfire.plan.costs import format_bytes, format_seconds
+
+
+def events(
+    last: Annotated[int, typer.Option("--last", min=1, max=1_000_000, help="How many of the newest to show.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """List the recoveries kept under this SYNFIRE_HOME: what failed, who took over, and how long each step took.
+
+    The newest stands last.
+
+    \b
+    Examples:
+      synfire events
+      synfire events --last 3 --json
+    """
+    found = RecoveryLog().recent(last)
+    if as_json:
+        print_json({"events": [_plain(record) for record in found]})
+        return
+    if not found:
+        say(f"no recovery is on record in {paths.home()}")
+    for record in found:
+        say(_line(record))
+
+
+def _line(record: RecoveryRecord) -> str:
+    """One recovery in one line: when, what, how long, and what had to be carried over."""
+    began = datetime.fromtimestamp(record.began_s).isoformat(" ", "milliseconds")
+    heir = f" → {record.spare}" if record.spare else ""
+    models = ", ".join(f"{each.model} (epoch {each.epoch_before} → {each.epoch_after})" for each in record.models)
+    steps = ", ".join(f"{step.name} {format_seconds(step.duration_s)}" for step in record.steps)
+    words = [
+        f"{began}  {record.outcome} in {format_seconds(record.duration_s)}: {record.cause.kind} of {record.cause.target}",
+        f"({record.cause.detail})" if record.cause.detail else "",
+        f"· {record.worker}{heir} · {models or 'no model'} · {steps} · {record.requests_replayed} replayed,",
+        f"{record.sessions_restored} sessions restored, {format_bytes(record.bytes_moved)} moved",
+        f"· {record.reason}" if record.reason else "",
+    ]
+    return " ".join(word for word in words if word)
+
+
+def _plain(record: RecoveryRecord) -> dict[str, Any]:
+    """The record, and what it adds up to."""
+    plain: dict[str, Any] = msgspec.to_builtins(record)
+    return {**plain, "began_s": record.began_s, "duration_s": record.duration_s}

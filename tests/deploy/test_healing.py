@@ -1,0 +1,140 @@
+"""Real workers are killed and told to leave; whoever called gets the right answer, once."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from synfire.base.errors import TemporaryError
+from synfire.control.record import RecoveryLog
+from synfire.deploy.local import LocalDeployment, Settings
+from synfire.gateway.call import Call
+from synfire.graph import reference
+from synfire.testing.examples import collect, currents, digits, image, stream
+
+
+@pytest.fixture(autouse=True)
+def home(monkeypatch):
+    with tempfile.TemporaryDirectory(prefix="sf") as folder:
+        monkeypatch.setenv("SYNFIRE_HOME", folder)
+        yield Path(folder)
+
+
+def deploy(models, spares=0):
+    return LocalDeployment(models, Settings(http="", spares=spares))
+
+
+def kill(deployment, worker):
+    os.kill(deployment.workers[worker].process.pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("spares", [0, 1])
+def test_call_in_flight_outlives_its_worker(spares):
+    graph, plan = stream()
+    inputs = currents(1, 4_000)
+
+    async def main():
+        async with deploy({"stream": (graph, plan)}, spares) as deployment:
+            await deployment.until_warm()
+            route = deployment.routes["stream"]
+            parts = route.answer(Call("1", "stream", inputs))
+            got = [await anext(parts)]
+            kill(deployment, "w1")
+            got += [part async for part in parts]
+            answer = np.concatenate([part.outputs["y"] for part in got])
+            assert answer.tobytes() == reference.run(graph, inputs)["y"].tobytes()
+            assert [part.first_step for part in got] == list(range(4_000))
+            assert route.replays == 1
+            await deployment.until_warm()
+            assert "w1" not in deployment.workers
+
+    asyncio.run(main())
+    (record,) = RecoveryLog().recent(9)
+    assert (record.worker, record.outcome, record.requests_replayed) == ("w1", "recovered", 1)
+    assert [each.model for each in record.models] == ["stream"]
+    assert [step.name for step in record.steps] == ["detect", "fence", "adopt", "relink", "replay"]
+
+
+def test_every_worker_may_die_one_after_the_other():
+    models = {"stream": stream(), "digits": digits("digits", ("w1", "w0"))}
+
+    async def main():
+        async with deploy(models, 1) as deployment:
+            for round_ in range(3):
+                await deployment.until_warm()
+                calls = [collect(deployment.routes["digits"], Call(str(i), "digits", image(i))) for i in range(8)]
+                answers = asyncio.gather(*calls)
+                await asyncio.sleep(0)
+                kill(deployment, deployment.routes["digits"].plan.workers[round_ % 2])
+                for i, answer in enumerate(await answers):
+                    assert answer["y"][-1].tobytes() == reference.run(models["digits"][0], image(i))["y"].tobytes()
+
+    asyncio.run(main())
+
+
+def test_all_workers_at_once():
+    graph, plan = digits()
+
+    async def main():
+        async with deploy({"digits": (graph, plan)}, 1) as deployment:
+            await deployment.until_warm()
+            for worker in list(deployment.workers):
+                kill(deployment, worker)
+            answer = await collect(deployment.routes["digits"], Call("1", "digits", image(3)))
+            assert answer["y"][-1].tobytes() == reference.run(graph, image(3))["y"].tobytes()
+
+    asyncio.run(main())
+
+
+def test_worker_told_to_leave_hands_over_without_an_error():
+    graph, plan = stream()
+    inputs = currents(2, 2_000)
+
+    async def main():
+        async with deploy({"stream": (graph, plan)}, 1) as deployment:
+            await deployment.until_warm()
+            parts = deployment.routes["stream"].answer(Call("1", "stream", inputs))
+            got = [await anext(parts)]
+            leaving = deployment.workers["w0"].process
+            leaving.terminate()
+            got += [part async for part in parts]
+            answer = np.concatenate([part.outputs["y"] for part in got])
+            assert answer.tobytes() == reference.run(graph, inputs)["y"].tobytes()
+            assert await leaving.exited() == 0
+
+    asyncio.run(main())
+
+
+def test_calls_wait_for_a_new_worker_and_hear_it_when_none_can_be_started(monkeypatch):
+    graph, plan = digits("digits", ("w0", "w0"))
+
+    async def main():
+        async with deploy({"digits": (graph, plan)}) as deployment:
+            await deployment.until_warm()
+            monkeypatch.setattr("sys.executable", "/bin/false")
+            kill(deployment, "w0")
+            with pytest.raises(TemporaryError, match="cannot be served: no worker is left"):
+                await collect(deployment.routes["digits"], Call("1", "digits", image(1)))
+            assert not deployment.routes["digits"].ready
+
+    asyncio.run(main())
+
+
+def test_removed_model_is_not_recovered():
+    models = {"stream": stream(), "digits": digits()}
+
+    async def main():
+        async with deploy(models, 1) as deployment:
+            await deployment.until_warm()
+            await deployment.remove("stream")
+            kill(deployment, "w0")
+            answer = await collect(deployment.routes["digits"], Call("1", "digits", image(1)))
+            assert answer["y"][-1].tobytes() == reference.run(models["digits"][0], image(1))["y"].tobytes()
+
+    asyncio.run(main())
