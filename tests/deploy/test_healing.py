@@ -92,6 +92,29 @@ def test_all_workers_at_once():
     asyncio.run(main())
 
 
+def test_hanging_worker_is_noticed_killed_and_replaced():
+    graph, plan = stream()
+    inputs = currents(5, 4_000)
+
+    async def main():
+        async with deploy({"stream": (graph, plan)}, 1) as deployment:
+            await deployment.until_warm()
+            parts = deployment.routes["stream"].answer(Call("1", "stream", inputs))
+            got = [await anext(parts)]
+            hanging = deployment.workers["w1"].process
+            os.kill(hanging.pid, signal.SIGSTOP)
+            got += [part async for part in parts]
+            answer = np.concatenate([part.outputs["y"] for part in got])
+            assert answer.tobytes() == reference.run(graph, inputs)["y"].tobytes()
+            assert await hanging.exited() == -signal.SIGKILL
+            await deployment.until_warm()
+
+    asyncio.run(main())
+    (record,) = RecoveryLog().recent(9)
+    assert (record.cause.kind, record.outcome) == ("hang", "recovered")
+    assert 0.1 < record.steps[0].duration_s < 5
+
+
 def test_worker_told_to_leave_hands_over_without_an_error():
     graph, plan = stream()
     inputs = currents(2, 2_000)

@@ -31,9 +31,10 @@ class Healing:
     def worker_ready(self, name: str) -> None:
         self.controller.tell(events.WorkerReady(self._now_s(), name))
 
-    def worker_lost(self, name: str, cause: str) -> None:
+    def worker_lost(self, name: str, cause: str, began_s: float | None = None) -> None:
+        """The worker is gone; `began_s` is when it was last heard of, if that is long ago."""
         now_s = self._now_s()
-        self.controller.tell(events.WorkerLost(now_s, name, cause, now_s))
+        self.controller.tell(events.WorkerLost(now_s, name, cause, now_s if began_s is None else began_s))
 
     def model_added(self, plan: Plan) -> None:
         self.controller.tell(events.ModelAdded(self._now_s(), plan))

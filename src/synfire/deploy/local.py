@@ -10,7 +10,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -24,7 +24,9 @@ from synfire.base.log import LOGGER
 from synfire.base.settings import read_settings
 from synfire.control.record import RecoveryLog, record_of
 from synfire.control.state import Recovery
+from synfire.control.suspicion import Heartbeats
 from synfire.deploy.healing import Healing
+from synfire.deploy.heartbeat import Heartbeat
 from synfire.deploy.hosting import hostings
 from synfire.deploy.process import WorkerProcess
 from synfire.gateway.peer import WorkerPeer
@@ -56,6 +58,9 @@ class Settings:
     heal: bool = True
     """Whether lost workers are replaced, and the calls that they held are replayed."""
 
+    heartbeats: Heartbeats = field(default_factory=Heartbeats)
+    """How workers beat, and when their silence is a failure."""
+
     spares: int = 0
     """How many warm workers without a stage are kept; they take over faster than a new one, which is started else."""
 
@@ -69,7 +74,7 @@ class Settings:
         return read_settings(cls, "deployment", values)
 
 
-@dataclass
+@dataclass(eq=False)
 class RunningWorker:
     """A worker process and this gateway's connection to it. `failure` says why it is gone, if it is."""
 
@@ -113,6 +118,7 @@ class LocalDeployment:
         self._stopping = False
         self._leaving: list[RunningWorker] = []
         self._watchers: list[Callable[[str, SynfireError], None]] = []
+        self._heartbeat = Heartbeat(self.settings.heartbeats, self._hangs)
         self._followers: list[Callable[[], None]] = []
         self._log = log or RecoveryLog()
         self._healing = Healing(self, self.settings.spares, self._keep) if self.settings.heal else None
@@ -203,9 +209,10 @@ class LocalDeployment:
         self._stopping = True
         if self._healing is not None:
             await self._healing.controller.close()
+        self._heartbeat.close()
         for worker in self.workers.values():
             worker.process.terminate()
-        workers = [*self.workers.values(), *self._leaving]
+        workers = list(dict.fromkeys([*self.workers.values(), *self._leaving]))
         await asyncio.gather(*(worker.process.end(self.settings.stop_s) for worker in workers))
         for worker in workers:
             if worker.watching is not None:
@@ -238,6 +245,7 @@ class LocalDeployment:
         peer.on_draining(lambda: self._leave(name, worker))
         worker.watching = asyncio.create_task(self._watch(name, worker), name=f"watch {name}")
         if self._healing is not None:
+            self._heartbeat.follow(name, address, self.id, self.who, self._limits)
             self._healing.worker_ready(name)
         self.changed()
 
@@ -257,22 +265,31 @@ class LocalDeployment:
 
     def _leave(self, name: str, worker: RunningWorker) -> None:
         """The worker was told to go: its stages move, the calls that it holds are replayed, then it ends by itself."""
-        if self._healing is not None and not self._stopping and self.workers.get(name) is worker:
-            del self.workers[name]
-            self._leaving.append(worker)
+        if self._part(name, worker) and self._healing is not None:
             self._healing.worker_lost(name, "leaving")
 
-    def _lose(self, name: str, worker: RunningWorker, cause: str) -> None:
+    def _hangs(self, name: str, last_s: float) -> None:
+        self._lose(name, self.workers[name], "hang", last_s)
+
+    def _lose(self, name: str, worker: RunningWorker, cause: str, began_s: float | None = None) -> None:
         """The worker is taken to be dead, and made so: a process that still runs could otherwise answer late."""
-        if self._stopping or self.workers.get(name) is not worker:
+        if not self._part(name, worker):
             return
         cause = "exit" if worker.process.ended else cause
         worker.process.kill()
         worker.peer.close()
         if self._healing is not None:
+            self._healing.worker_lost(name, cause, began_s)
+
+    def _part(self, name: str, worker: RunningWorker) -> bool:
+        """Count on the worker no longer; false where that is so already."""
+        if self._stopping or worker in self._leaving:
+            return False
+        self._leaving.append(worker)
+        self._heartbeat.forget(name)
+        if self._healing is not None:
             del self.workers[name]
-            self._leaving.append(worker)
-            self._healing.worker_lost(name, cause)
+        return True
 
     def _keep(self, recovery: Recovery) -> None:
         """Write a recovery down; called in a thread."""

@@ -210,6 +210,16 @@ class Pong(Message, frozen=True):
     token: int
 
 
+class Pulse(Message, frozen=True):
+    """Use this connection for nothing but a `Beat` every `interval_s` seconds from now on."""
+
+    interval_s: float
+
+
+class Beat(Message, frozen=True):
+    """The sender lives, and its compute thread goes on."""
+
+
 class Describe(Message, frozen=True):
     """Asks for a `Description`."""
 
@@ -267,6 +277,8 @@ AnyMessage = (
     | Drained
     | Ping
     | Pong
+    | Pulse
+    | Beat
     | Describe
     | Description
 )

@@ -39,6 +39,9 @@ class Settings:
     """A request for which nothing arrived or was computed for this long is failed, in seconds. A gateway's deadline or
     its broken link comes first; this one catches a gateway that is neither dead nor alive."""
 
+    stuck_s: float = 60.0
+    """A job that runs for this long ends the worker's heartbeats, in seconds, and so the worker. Longer than any honest job."""
+
     max_sessions: int = 4096
     """Sessions kept at once by a stage; one more is refused as overloaded. Their states are memory."""
 

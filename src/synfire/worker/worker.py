@@ -42,6 +42,7 @@ from synfire.wire.messages import (
     Pong,
     Prepare,
     Prepared,
+    Pulse,
     Relink,
     Relinked,
     Unhost,
@@ -54,6 +55,7 @@ from synfire.worker.builder import Builder, Built
 from synfire.worker.core import Core, Outgoing
 from synfire.worker.job import Job, Outcome
 from synfire.worker.peers import READ, WRITE, Peer, Watch
+from synfire.worker.pulse import Pulse as PulseThread
 from synfire.worker.settings import Settings
 
 _EXPIRE_EVERY_S = 1.0
@@ -70,6 +72,8 @@ class Worker:
         self.builder = Builder(self.settings.parameter_bytes)
         self.draining = False
         self.local_origins: dict[str, Callable[[Packet], None]] = {}
+        self._turned_s = time.monotonic()
+        self._pulse = PulseThread(lambda: time.monotonic() - self._turned_s < self.settings.stuck_s)
         self._watch = Watch()
         self._listeners = [listen(address) for address in addresses]
         self._incoming: set[Peer] = set()
@@ -141,6 +145,7 @@ class Worker:
             self._send_out(self.core.outbox.popleft())
 
     def _turn(self) -> None:
+        self._turned_s = time.monotonic()
         for key, events in self._watch.selector.select(self._patience_s()):
             key.data(events)
         now_s = time.monotonic()
@@ -365,6 +370,7 @@ class Worker:
 
     def _close(self) -> None:
         self.builder.close()
+        self._pulse.close()
         for key in list(self._services):
             self._leave_service(key)
         for peer in (*self._incoming, *self._outgoing.values()):
@@ -407,6 +413,13 @@ def _on_relink(worker: Worker, peer: Peer, packet: Packet) -> None:
     worker._send(peer, Packet(Relinked(message.model, message.epoch, *words)))
 
 
+def _on_pulse(worker: Worker, peer: Peer, packet: Packet) -> None:
+    message: Any = packet.message
+    worker._watch.remove(peer)
+    worker._incoming.discard(peer)
+    worker._pulse.add(peer.link, message.interval_s)
+
+
 def _on_drained(worker: Worker, peer: Peer, packet: Packet) -> None:
     worker._awaiting_drain.discard(peer)
 
@@ -420,6 +433,7 @@ _ACTIONS: dict[type, Callable[[Worker, Peer, Any], None]] = {
     Host: _on_host,
     Prepare: _on_prepare,
     Relink: _on_relink,
+    Pulse: _on_pulse,
     Drained: _on_drained,
     Failure: _on_refused,
     Cancel: lambda worker, _, packet: worker.core.cancel(packet.message.request),

@@ -1,0 +1,93 @@
+"""Listens to the heartbeats of workers, and says whose silence is a failure."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from synfire.base.errors import SynfireError
+from synfire.control.suspicion import Heartbeats, Suspicion
+from synfire.wire.links import Limits, SocketLink, connect
+from synfire.wire.messages import PROTOCOL, Beat, Hello, Pulse
+from synfire.wire.stream import Packet
+
+
+@dataclass
+class _Pulse:
+    link: SocketLink
+    suspicion: Suspicion
+
+
+class Heartbeat:
+    """Made and used in one event loop. `suspect` is called once with a worker's name and when it was last heard.
+
+    Time in which this process itself stood still is nobody's silence: a check that comes late allows for as much, and
+    before anybody is suspected all that has arrived is read.
+    """
+
+    def __init__(self, settings: Heartbeats, suspect: Callable[[str, float], None]) -> None:
+        self._settings = settings
+        self._suspect = suspect
+        self._pulses: dict[str, _Pulse] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._due_s = 0.0
+
+    def follow(self, name: str, address: str, deployment: str, who: str, limits: Limits | None = None) -> None:
+        """Ask the worker at `address` for heartbeats, and expect them. Raises `TemporaryError` when it is gone."""
+        link = connect(address, f"worker {name}", limits)
+        link.send(Packet(Hello(PROTOCOL, deployment, f"{who}-pulse")))
+        link.send(Packet(Pulse(self._settings.interval_s)))
+        self._pulses[name] = _Pulse(link, Suspicion(self._settings).heard(time.monotonic()))
+        asyncio.get_running_loop().add_reader(link.fileno(), self._read, name)
+        self._arm()
+
+    def forget(self, name: str) -> None:
+        """Expect nothing of the worker any more."""
+        pulse = self._pulses.pop(name, None)
+        if pulse is not None:
+            asyncio.get_running_loop().remove_reader(pulse.link.fileno())
+            pulse.link.close()
+
+    def close(self) -> None:
+        """Forget all."""
+        for name in list(self._pulses):
+            self.forget(name)
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _read(self, name: str) -> None:
+        pulse = self._pulses[name]
+        try:
+            beats = any(isinstance(packet.message, Beat) for packet in pulse.link.receive())
+        except SynfireError:
+            self._tell(name)
+            return
+        if beats:
+            pulse.suspicion = pulse.suspicion.heard(time.monotonic())
+
+    def _arm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._pulses:
+            self._due_s = min(pulse.suspicion.suspected_at_s() for pulse in self._pulses.values())
+            wait_s = max(0.0, self._due_s - time.monotonic())
+            self._timer = asyncio.get_running_loop().call_later(wait_s, self._check)
+
+    def _check(self) -> None:
+        late_s = time.monotonic() - self._due_s
+        for name, pulse in list(self._pulses.items()):
+            if late_s > self._settings.interval_s:
+                pulse.suspicion = replace(pulse.suspicion, last_s=pulse.suspicion.last_s + late_s)
+            self._read(name)
+        now_s = time.monotonic()
+        for name in [name for name, pulse in self._pulses.items() if pulse.suspicion.suspected_at_s() <= now_s]:
+            self._tell(name)
+        self._arm()
+
+    def _tell(self, name: str) -> None:
+        last_s = self._pulses[name].suspicion.last_s
+        self.forget(name)
+        self._suspect(name, last_s)
