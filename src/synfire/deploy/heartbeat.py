@@ -21,13 +21,13 @@ class _Pulse:
 
 
 class Heartbeat:
-    """Made and used in one event loop. `suspect` is called once with a worker's name and when it was last heard.
+    """Made and used in one event loop. `suspect` is called once with a worker's name, why, and when it was last heard.
 
     Time in which this process itself stood still is nobody's silence: a check that comes late allows for as much, and
     before anybody is suspected all that has arrived is read.
     """
 
-    def __init__(self, settings: Heartbeats, suspect: Callable[[str, float], None]) -> None:
+    def __init__(self, settings: Heartbeats, suspect: Callable[[str, str, float], None]) -> None:
         self._settings = settings
         self._suspect = suspect
         self._pulses: dict[str, _Pulse] = {}
@@ -62,7 +62,7 @@ class Heartbeat:
         try:
             beats = any(isinstance(packet.message, Beat) for packet in pulse.link.receive())
         except SynfireError:
-            self._tell(name)
+            self._tell(name, "broken link")
             return
         if beats:
             pulse.suspicion = pulse.suspicion.heard(time.monotonic())
@@ -84,10 +84,10 @@ class Heartbeat:
             self._read(name)
         now_s = time.monotonic()
         for name in [name for name, pulse in self._pulses.items() if pulse.suspicion.suspected_at_s() <= now_s]:
-            self._tell(name)
+            self._tell(name, "hang")
         self._arm()
 
-    def _tell(self, name: str) -> None:
+    def _tell(self, name: str, why: str) -> None:
         last_s = self._pulses[name].suspicion.last_s
         self.forget(name)
-        self._suspect(name, last_s)
+        self._suspect(name, why, last_s)

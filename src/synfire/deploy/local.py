@@ -118,7 +118,7 @@ class LocalDeployment:
         self._stopping = False
         self._leaving: list[RunningWorker] = []
         self._watchers: list[Callable[[str, SynfireError], None]] = []
-        self._heartbeat = Heartbeat(self.settings.heartbeats, self._hangs)
+        self._heartbeat = Heartbeat(self.settings.heartbeats, self._suspects)
         self._followers: list[Callable[[], None]] = []
         self._log = log or RecoveryLog()
         self._healing = Healing(self, self.settings.spares, self._keep) if self.settings.heal else None
@@ -268,8 +268,8 @@ class LocalDeployment:
         if self._part(name, worker) and self._healing is not None:
             self._healing.worker_lost(name, "leaving")
 
-    def _hangs(self, name: str, last_s: float) -> None:
-        self._lose(name, self.workers[name], "hang", last_s)
+    def _suspects(self, name: str, why: str, last_s: float) -> None:
+        self._lose(name, self.workers[name], why, last_s if why == "hang" else None)
 
     def _lose(self, name: str, worker: RunningWorker, cause: str, began_s: float | None = None) -> None:
         """The worker is taken to be dead, and made so: a process that still runs could otherwise answer late."""
