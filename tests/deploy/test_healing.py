@@ -115,6 +115,33 @@ def test_hanging_worker_is_noticed_killed_and_replaced():
     assert 0.1 < record.steps[0].duration_s < 5
 
 
+@pytest.mark.parametrize("worker", ["w0", "w1"])
+def test_session_goes_on_after_its_worker_is_lost_as_if_nothing_had_been(worker):
+    graph, plan = stream()
+    whole = currents(6, 3 * 40)
+    calls = [{"x": whole["x"][3 * i : 3 * i + 3]} for i in range(40)]
+
+    async def main():
+        async with deploy({"stream": (graph, plan)}, 1) as deployment:
+            await deployment.until_warm()
+            route = deployment.routes["stream"]
+            got = []
+            for i, inputs in enumerate(calls):
+                if i in (3, 21, 22):
+                    await deployment.until_warm()
+                    kill(deployment, route.plan.workers[int(worker[1])])
+                call = Call(str(i), "stream", inputs, "session", start=i == 0, end=i == 39)
+                got.append((await collect(route, call))["y"])
+            assert np.concatenate(got).tobytes() == reference.run(graph, whole)["y"].tobytes()
+            assert route.restored == 3
+            assert route.sessions.checkpoint_bytes > 0
+            assert len(route.sessions) == 0
+            described = await deployment.describe()
+            assert sum(each.sessions for each in described.values()) == 0
+
+    asyncio.run(main())
+
+
 def test_worker_told_to_leave_hands_over_without_an_error():
     graph, plan = stream()
     inputs = currents(2, 2_000)

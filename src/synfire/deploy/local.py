@@ -32,10 +32,11 @@ from synfire.deploy.process import WorkerProcess
 from synfire.gateway.peer import WorkerPeer
 from synfire.gateway.route import WorkerRoute
 from synfire.graph import Graph, flatten
+from synfire.ops import Array
 from synfire.plan import Plan
 from synfire.wire import gaps
 from synfire.wire.links import Limits, unlink
-from synfire.wire.messages import Description, Unhost
+from synfire.wire.messages import Checkpoint, Description, Unhost
 from synfire.wire.stream import Packet
 from synfire.worker.settings import Settings as WorkerSettings
 
@@ -242,6 +243,7 @@ class LocalDeployment:
             raise
         worker = self.workers[name] = RunningWorker(process, peer, address, announcement.http)
         peer.on_lost(lambda error: None if peer.draining else self._lose(name, worker, "broken link"))
+        peer.on_checkpoint(self._checkpoint)
         peer.on_draining(lambda: self._leave(name, worker))
         worker.watching = asyncio.create_task(self._watch(name, worker), name=f"watch {name}")
         if self._healing is not None:
@@ -262,6 +264,11 @@ class LocalDeployment:
         unlink(worker.address)
         for act in self._watchers:
             act(name, worker.failure)
+
+    def _checkpoint(self, message: Checkpoint, state: Mapping[str, Array]) -> None:
+        route = self.routes.get(message.model)
+        if route is not None:
+            route.keep(message, state)
 
     def _leave(self, name: str, worker: RunningWorker) -> None:
         """The worker was told to go: its stages move, the calls that it holds are replayed, then it ends by itself."""

@@ -17,6 +17,7 @@ from synfire.wire.links import Limits, SocketLink, connect
 from synfire.wire.messages import (
     PROTOCOL,
     AnyMessage,
+    Checkpoint,
     Describe,
     Description,
     Drained,
@@ -32,6 +33,8 @@ from synfire.wire.messages import (
     Prepared,
     Relink,
     Relinked,
+    Restore,
+    Restored,
     check_hello,
     error_of,
 )
@@ -83,6 +86,7 @@ class Peer(Protocol):
     def send(self, packet: Packet) -> None: ...
     def register(self, request: str, inbox: Inbox) -> None: ...
     def release(self, request: str) -> None: ...
+    async def restore(self, restore: Restore, state: Mapping[str, Array]) -> None: ...
 
 
 class WorkerPeer:
@@ -103,6 +107,7 @@ class WorkerPeer:
         self._writing = False
         self._watchers: list[Callable[[SynfireError], None]] = []
         self._departure: Callable[[], None] | None = None
+        self._checkpoints: Callable[[Checkpoint, Mapping[str, Array]], None] | None = None
 
     @classmethod
     async def reach(
@@ -130,6 +135,10 @@ class WorkerPeer:
     def on_lost(self, act: Callable[[SynfireError], None]) -> None:
         """Call `act` when the worker is gone."""
         self._watchers.append(act)
+
+    def on_checkpoint(self, act: Callable[[Checkpoint, Mapping[str, Array]], None]) -> None:
+        """Call `act` with what the worker sends of sessions' states."""
+        self._checkpoints = act
 
     def on_draining(self, act: Callable[[], None]) -> None:
         """Call `act` when the worker says that it will leave."""
@@ -183,6 +192,12 @@ class WorkerPeer:
         if not isinstance(relinked, Relinked) or relinked.kind:
             raise error_of(relinked) if isinstance(relinked, Relinked) else _unasked(self.name, relinked)
 
+    async def restore(self, restore: Restore, state: Mapping[str, Array]) -> None:
+        """Have the worker go on with a session from `state` at one stage. Raises what it answers in place of it."""
+        restored = await self._ask(restore, Restored, state)
+        if not isinstance(restored, Restored) or restored.kind:
+            raise error_of(restored) if isinstance(restored, Restored) else _unasked(self.name, restored)
+
     async def describe(self) -> Description:
         """What the worker hosts and did so far."""
         answer = await self._ask(Describe(), Description)
@@ -199,10 +214,10 @@ class WorkerPeer:
         if self.lost is None:
             self._lose(Interrupted(f"the gateway has parted from worker {self.name}; it is shutting down"))
 
-    async def _ask(self, question: AnyMessage, answer: type) -> AnyMessage:
+    async def _ask(self, question: AnyMessage, answer: type, arrays: Mapping[str, Array] | None = None) -> AnyMessage:
         future: asyncio.Future[AnyMessage] = self._loop.create_future()
         self._answers.append((answer, future))
-        self.send(Packet(question))
+        self.send(Packet(question, arrays or {}))
         return await future
 
     def _on_readable(self) -> None:
@@ -227,6 +242,9 @@ class WorkerPeer:
             self._fail(message.request, error_of(message))
         elif isinstance(message, Hosted):
             self._hostings.pop((message.model, message.stage)).set_result(message)
+        elif isinstance(message, Checkpoint):
+            if packet.fault is None and self._checkpoints is not None:
+                self._checkpoints(message, packet.arrays)
         elif isinstance(message, Prepared):
             self._preparings.pop(message.digest).set_result(message)
         elif isinstance(message, Draining):

@@ -8,7 +8,7 @@ import itertools
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from synfire.base.clock import Clock, SystemClock
 from synfire.base.errors import Bug, DeadlineExceeded, Interrupted, SynfireError, UserError
@@ -16,10 +16,11 @@ from synfire.engines import ENGINES
 from synfire.gateway.call import Call, Part
 from synfire.gateway.frames import Frames, Span
 from synfire.gateway.peer import Inbox, Peer
+from synfire.gateway.protection import Protection, Track
 from synfire.graph import Graph, flatten
 from synfire.ops import Array, State
 from synfire.plan.plan import GATEWAY, Link, Plan, Stage
-from synfire.wire.messages import Advance, Cancel, Forget, Frame
+from synfire.wire.messages import Advance, Cancel, Checkpoint, Forget, Frame, Restore
 from synfire.wire.stream import Packet
 
 WINDOW = 16
@@ -76,11 +77,13 @@ class WorkerRoute:
         self.window = WINDOW
         self.protected = protected
         self.replays = 0
+        self.restored = 0
         self._interrupted = 0
         self._held = 0
         self._inboxes: set[Inbox] = set()
         self._flat = flatten(graph)
         self._way = Way.along(self._flat, plan, peers)
+        self.sessions = Protection(stage.name for stage in plan.stages)
         self._suspended = False
         self._failure: SynfireError | None = None
         self._changed = asyncio.Event()
@@ -115,6 +118,7 @@ class WorkerRoute:
         """Send calls along another way; return how many were interrupted by `suspend`, or before, and are replayed on it."""
         self._way = Way.along(self._flat, plan, peers, epoch)
         self._failure = None
+        self.sessions.lose()
         self._let_go()
         return self._held
 
@@ -123,22 +127,33 @@ class WorkerRoute:
         self._failure = error
         self._let_go()
 
+    def keep(self, message: Checkpoint, state: Mapping[str, Array]) -> None:
+        """A stage has sent the state of a session."""
+        self.sessions.receive(message, state, self._clock.now_s())
+
     async def answer(self, call: Call) -> AsyncGenerator[Part, None]:
         """Yield the call's parts in order; see `synfire.gateway.call.Route`."""
+        protected = bool(call.session) and self.protected
+        track = self.sessions.begin(call, _batch(self._flat, call), self._clock.now_s()) if protected else None
         given = 0
-        number = next(self._ids)
         for attempt in itertools.count():
             way = await self._standing()
-            request = f"{self._who}-{way.plan.model}-{number}.{attempt}"
             try:
-                async with aclosing(self._attempt(way, request, call, given)) as parts:
+                await self._bring_back(way, track, call)
+                async with aclosing(self._attempt(way, call, given, track)) as parts:
                     async for part in parts:
                         given += 1
                         yield part
                 return
             except Interrupted:
-                if not self.protected or call.session or attempt == _ATTEMPTS:
+                if track is not None:
+                    track.lost()
+                if not self.protected or (call.session and track is None) or attempt == _ATTEMPTS:
                     raise
+            except BaseException:
+                if track is not None:
+                    self.sessions.drop(track)
+                raise
             self.replays += 1
             self._interrupted += 1
             try:
@@ -146,12 +161,27 @@ class WorkerRoute:
             finally:
                 self._interrupted -= 1
 
-    async def _attempt(self, way: Way, request: str, call: Call, given: int) -> AsyncGenerator[Part, None]:
-        """The parts of the call but for the first `given`, along one way."""
+    async def _bring_back(self, way: Way, track: Track | None, call: Call) -> None:
+        """Give the workers the session's state as it was before `call`: its last checkpoint, and the calls since."""
+        if track is None or call.start or track.epoch == way.epoch:
+            return
+        for stage, state in track.states.items():
+            await way.peer_of(stage).restore(Restore(way.plan.model, stage, track.name, track.batch), state)
+        for past in track.calls:
+            again = replace(past, deadline_s=call.deadline_s)
+            async with aclosing(self._attempt(way, again, 0, None)) as parts:
+                async for _ in parts:
+                    pass
+        self.restored += 1
+
+    async def _attempt(self, way: Way, call: Call, given: int, track: Track | None) -> AsyncGenerator[Part, None]:
+        """The parts of the call but for the first `given`, along one way. Its session's `track` is told of the end."""
+        request = f"{self._who}-{way.plan.model}-{next(self._ids)}"
+        token = self.sessions.token(track, call, self._clock.now_s()) if track else 0
         spans = way.frames.spans(call.inputs, call.part_steps)
         with self._registered(way, request, call) as inbox:
             for span in spans[: self.window]:
-                self._send(way, request, call, span)
+                self._send(way, request, call, span, token)
             early: dict[int, dict[str, Mapping[str, Array]]] = {}
             for place, span in enumerate(way.frames.parts(spans)):
                 arrived = early.setdefault(span.number, {})
@@ -159,10 +189,14 @@ class WorkerRoute:
                     frame, arrays = await inbox.get()
                     early.setdefault(frame.number, {})[frame.sender] = arrays
                 del early[span.number]
+                if track is not None and span.last:
+                    track.epoch = way.epoch
+                    self.sessions.answered(track, call)
                 if place >= given:
                     found = {name: array for each in arrived.values() for name, array in each.items()}
                     yield way.frames.part(span, call.inputs, found)
-                self._advance(way, request, call, spans, span.number + 1)
+                if not span.last:
+                    self._advance(way, request, call, spans, span.number + 1, token)
 
     async def _standing(self) -> Way:
         """The way for the next attempt, once there is one. Raises when it was given up."""
@@ -223,16 +257,16 @@ class WorkerRoute:
                 if call.session:
                     peer.send(Packet(Forget(way.plan.model, call.session)))
 
-    def _advance(self, way: Way, request: str, call: Call, spans: list[Span], taken: int) -> None:
+    def _advance(self, way: Way, request: str, call: Call, spans: list[Span], taken: int, token: int) -> None:
         """The caller has taken all parts before `taken`: let further frames follow."""
         ahead = taken + self.window - 1
         if ahead < len(spans):
-            self._send(way, request, call, spans[ahead])
+            self._send(way, request, call, spans[ahead], token)
         if len(spans) > self.window and taken % max(1, self.window // 2) == 0:
             for peer in way.peers.values():
                 peer.send(Packet(Advance(request, taken)))
 
-    def _send(self, way: Way, request: str, call: Call, span: Span) -> None:
+    def _send(self, way: Way, request: str, call: Call, span: Span, token: int) -> None:
         for entry in way.frames.entries(span, call.inputs):
             frame = Frame(
                 way.plan.model,
@@ -249,6 +283,7 @@ class WorkerRoute:
                 call.end,
                 way.epoch,
                 pace=call.part_steps,
+                token=token,
             )
             way.peer_of(entry.stage).send(Packet(frame, entry.arrays))
 
@@ -298,12 +333,17 @@ class LocalRoute:
             if state is None:
                 raise UserError(f"session {call.session!r} is not known; begin it with sequence_start=true")
             return state
-        name, timed = next(iter(self._inputs.items()))
-        return self._program.initial_state(call.inputs[name].shape[1 if timed else 0])
+        return self._program.initial_state(_batch(self._program.graph, call))
 
     def _check_deadline(self, call: Call) -> None:
         if call.deadline_s is not None and self._clock.now_s() >= call.deadline_s:
             raise DeadlineExceeded(f"call {call.id} of model {call.model!r} missed its deadline; allow it more time")
+
+
+def _batch(graph: Graph, call: Call) -> int:
+    """How many samples the call brings."""
+    name, signal = next(iter(graph.inputs.items()))
+    return int(call.inputs[name].shape[1 if signal.timed else 0])
 
 
 def whole_plan(graph: Graph, model: str = "model", engine: str = "cpu", frame_steps: int = 0) -> Plan:

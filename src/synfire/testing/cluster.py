@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections import deque
 from collections.abc import Iterator, Mapping
 from types import TracebackType
+from typing import cast
 
 import numpy as np
 
@@ -22,10 +24,22 @@ from synfire.engines import ENGINES
 from synfire.gateway.peer import Inbox
 from synfire.gateway.route import WorkerRoute
 from synfire.graph import Graph, flatten
+from synfire.ops import Array
 from synfire.plan import Plan
 from synfire.testing.clock import FakeClock
 from synfire.wire.links import MemoryLink
-from synfire.wire.messages import Advance, Cancel, Failure, Forget, Frame, error_of
+from synfire.wire.messages import (
+    Advance,
+    Cancel,
+    Checkpoint,
+    Failure,
+    Forget,
+    Frame,
+    Restore,
+    Restored,
+    error_of,
+    error_words,
+)
 from synfire.wire.stream import Packet, Reader, pack
 from synfire.worker.core import Core
 from synfire.worker.settings import Settings
@@ -43,6 +57,7 @@ class ClusterPeer:
         self.inboxes: dict[str, Inbox] = {}
         self._cluster = cluster
         self._link = link
+        self._restoring: deque[asyncio.Future[Restored]] = deque()
 
     def send(self, packet: Packet) -> None:
         if self.lost is not None:
@@ -58,6 +73,17 @@ class ClusterPeer:
     def release(self, request: str) -> None:
         self.inboxes.pop(request, None)
 
+    async def restore(self, restore: Restore, state: Mapping[str, Array]) -> None:
+        future: asyncio.Future[Restored] = asyncio.get_running_loop().create_future()
+        self._restoring.append(future)
+        if self.lost is not None:
+            raise self.lost
+        self._link.send(self._cluster.through_bytes(Packet(restore, state)))
+        self._cluster.wake()
+        restored = await future
+        if restored.kind:
+            raise error_of(restored)
+
     def take(self) -> None:
         """Hand what has arrived to the calls that wait for it."""
         for packet in self._link.receive():
@@ -66,11 +92,17 @@ class ClusterPeer:
                 self.inboxes[message.request].put(message, packet.arrays)
             elif isinstance(message, Failure) and message.request in self.inboxes:
                 self.inboxes[message.request].fail(error_of(message))
+            elif isinstance(message, Restored):
+                self._restoring.popleft().set_result(message)
+            elif isinstance(message, Checkpoint):
+                self._cluster.routes[message.model].keep(message, packet.arrays)
 
     def lose(self, error: SynfireError) -> None:
         self.lost = error
         for inbox in self.inboxes.values():
             inbox.fail(error)
+        while self._restoring:
+            self._restoring.popleft().set_exception(error)
 
 
 class Cluster:
@@ -208,10 +240,20 @@ class Cluster:
                     core.cancel(request)
                 case Forget(model, session):
                     core.forget(model, session)
+                case Restore():
+                    self._restore(core, packet)
                 case Advance(request, number):
                     core.advance(request, number)
                 case other:
                     raise Bug(f"a cluster carries no {type(other).__name__}")
+
+    def _restore(self, core: Core, packet: Packet) -> None:
+        words = ("", "")
+        try:
+            core.restore(cast(Restore, packet.message), dict(packet.arrays), self.clock.now_s())
+        except SynfireError as error:
+            words = error_words(error)
+        self._ends[core.who, GATEWAY_NAME].send(Packet(Restored(*words)))
 
     def _send(self, core: Core) -> None:
         while core.outbox:

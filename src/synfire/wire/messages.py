@@ -49,7 +49,8 @@ class Frame(Message, frozen=True):
     `number` counts the frames of this request on this link from 0, without a gap. Frame 0 also carries the signals on
     the request clock. `steps` is 0 where no signal on the step clock travels along the link. `origin` is the gateway
     that waits for the answer. With `alone`, the receiver's outputs return to the origin instead of going on. `pace` is
-    how many steps a frame of this request holds, for stages that make its time steps; 0 leaves it to the plan.
+    how many steps a frame of this request holds, for stages that make its time steps; 0 leaves it to the plan. With a
+    `token` every stage sends the origin a `Checkpoint` of that token when it is through with the request.
     """
 
     model: str
@@ -68,6 +69,34 @@ class Frame(Message, frozen=True):
     alone: bool = False
     tensors: tuple[Tensor, ...] = ()
     pace: int = 0
+    token: int = 0
+
+
+class Checkpoint(Message, frozen=True):
+    """The session's state at a stage, after the request whose frames had the `token`; its arrays travel as a frame's do."""
+
+    model: str
+    stage: str
+    session: str
+    token: int
+    tensors: tuple[Tensor, ...] = ()
+
+
+class Restore(Message, frozen=True):
+    """Go on with the session at a stage from the state that travels beside the message. Answered by `Restored`."""
+
+    model: str
+    stage: str
+    session: str
+    batch: int
+    tensors: tuple[Tensor, ...] = ()
+
+
+class Restored(Message, frozen=True):
+    """The answer to `Restore`; `kind` and `text` say why not, if so."""
+
+    kind: str = ""
+    text: str = ""
 
 
 class Failure(Message, frozen=True):
@@ -262,6 +291,9 @@ class Description(Message, frozen=True):
 AnyMessage = (
     Hello
     | Frame
+    | Checkpoint
+    | Restore
+    | Restored
     | Failure
     | Cancel
     | Forget
@@ -303,7 +335,7 @@ def error_words(error: BaseException) -> tuple[str, str]:
     return Bug.__name__, f"{type(error).__name__}: {error}; please report this with the model that caused it"
 
 
-def error_of(failure: Failure | Hosted | Prepared | Relinked) -> SynfireError:
+def error_of(failure: Failure | Hosted | Prepared | Relinked | Restored) -> SynfireError:
     """The error again, of the class that it had."""
     kind = _ERRORS.get(failure.kind, Bug)
     if issubclass(kind, TemporaryError):

@@ -16,7 +16,7 @@ import msgspec
 from synfire.base.errors import SynfireError, TemporaryError, UserError
 from synfire.ops import Array
 from synfire.wire.codec import decode, encode
-from synfire.wire.messages import PROTOCOL, AnyMessage, Frame
+from synfire.wire.messages import PROTOCOL, AnyMessage, Checkpoint, Frame, Restore
 
 Buffer = bytes | bytearray | memoryview
 
@@ -26,10 +26,13 @@ _MAX_HEADER_BYTES = 1 << 24
 _ENCODER = msgspec.msgpack.Encoder()
 _DECODER: msgspec.msgpack.Decoder[AnyMessage] = msgspec.msgpack.Decoder(AnyMessage)
 
+_CARRIERS = (Frame, Checkpoint, Restore)
+"""Messages with arrays beside them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Packet:
-    """A message and what travels with it: a frame's arrays by signal name, or raw bytes.
+    """A message and what travels with it: arrays by the name of their signal or state, or raw bytes.
 
     `fault` is set where a frame's tensors could not be read: that is the request's misfortune, not the connection's.
     """
@@ -43,7 +46,7 @@ class Packet:
 def pack(packet: Packet) -> tuple[list[Buffer], int]:
     """The packet as buffers for a scatter-gather send, and their length in bytes."""
     message, payload = packet.message, [packet.raw] if len(packet.raw) else []
-    if isinstance(message, Frame):
+    if isinstance(message, _CARRIERS):
         pairs = [encode(name, array) for name, array in packet.arrays.items()]
         message = msgspec.structs.replace(message, tensors=tuple(tensor for tensor, _ in pairs))
         payload = [data for tensor, data in pairs if tensor.bytes]
@@ -111,7 +114,7 @@ class Reader:
             message = _DECODER.decode(view[at + _PREFIX.size : body])
         except msgspec.DecodeError as error:
             raise UserError(f"a message cannot be read: {error}; do both sides run the same version?") from error
-        if isinstance(message, Frame):
+        if isinstance(message, _CARRIERS):
             try:
                 return Packet(message, self._arrays(message, view[body:end]))
             except UserError as error:
@@ -122,7 +125,7 @@ class Reader:
                 )
         return Packet(message, raw=view[body:end])
 
-    def _arrays(self, frame: Frame, payload: memoryview) -> dict[str, Array]:
+    def _arrays(self, frame: Frame | Checkpoint | Restore, payload: memoryview) -> dict[str, Array]:
         arrays: dict[str, Array] = {}
         at, room = 0, self._max_bytes
         for tensor in frame.tensors:

@@ -34,9 +34,19 @@ from synfire.base.errors import (
 )
 from synfire.engines import Program
 from synfire.graph import Graph
-from synfire.ops import Array
+from synfire.ops import Array, State
 from synfire.plan.plan import GATEWAY
-from synfire.wire.messages import Departure, Frame, Host, LinkCount, Relink, StageCount, failure_of
+from synfire.wire.messages import (
+    Checkpoint,
+    Departure,
+    Frame,
+    Host,
+    LinkCount,
+    Relink,
+    Restore,
+    StageCount,
+    failure_of,
+)
 from synfire.wire.stream import Packet, array_bytes
 from synfire.worker.job import Job, Outcome
 from synfire.worker.settings import Settings
@@ -173,6 +183,16 @@ class Core:
                 if not slot.queue:
                     del stage.sessions[session]
 
+    def restore(self, message: Restore, state: State, now_s: float) -> None:
+        """Let the session go on from `state` at a stage. Raises `UnknownName`, and `Interrupted` while a call of it is here."""
+        stage = self._stage(message.model, message.stage)
+        slot = stage.sessions.get(message.session)
+        if slot is not None and slot.queue:
+            raise Interrupted(
+                f"session {message.session!r} at stage {stage.name} is in use and cannot be restored; try again"
+            )
+        stage.sessions[message.session] = SessionSlot(state=state, batch=message.batch, used_s=now_s)
+
     def lost_origin(self, origin: str) -> None:
         """The gateway `origin` is gone: nobody waits for its requests."""
         for live in [each for each in self.requests.values() if each.origin == origin]:
@@ -247,6 +267,7 @@ class Core:
             visit.request.used_s = now_s
             if block.last:
                 self._leave(visit)
+                self._keep(visit)
             else:
                 self._queue(visit)
             try:
@@ -446,6 +467,13 @@ class Core:
         visit.inbox = {sender: deque() for sender in visit.inbox}
         self._leave_session(visit, broken)
 
+    def _keep(self, visit: Visit) -> None:
+        """Send the origin the state that the session has now, if it asked for it."""
+        first, state = visit.first, visit.state
+        if first.token and first.session and state is not None:
+            message = Checkpoint(first.model, visit.stage.host.stage, first.session, first.token)
+            self.outbox.append(Outgoing(Packet(message, state), first.origin))
+
     def _leave_session(self, visit: Visit, broken: bool) -> None:
         slot = visit.session
         if slot is None:
@@ -540,6 +568,7 @@ def _frame(visit: Visit, receiver: str, block: Block, timed: bool) -> Frame:
         visit.stage.host.epoch,
         first.alone,
         pace=first.pace,
+        token=first.token,
     )
 
 

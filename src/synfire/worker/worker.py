@@ -18,7 +18,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, cast
 
 from synfire.base.errors import Interrupted, SynfireError, TemporaryError, UserError
 from synfire.base.log import LOGGER
@@ -45,6 +45,8 @@ from synfire.wire.messages import (
     Pulse,
     Relink,
     Relinked,
+    Restore,
+    Restored,
     Unhost,
     check_hello,
     error_of,
@@ -413,6 +415,17 @@ def _on_relink(worker: Worker, peer: Peer, packet: Packet) -> None:
     worker._send(peer, Packet(Relinked(message.model, message.epoch, *words)))
 
 
+def _on_restore(worker: Worker, peer: Peer, packet: Packet) -> None:
+    words = ("", "")
+    try:
+        if packet.fault is not None:
+            raise packet.fault
+        worker.core.restore(cast(Restore, packet.message), dict(packet.arrays), time.monotonic())
+    except SynfireError as error:
+        words = error_words(error)
+    worker._send(peer, Packet(Restored(*words)))
+
+
 def _on_pulse(worker: Worker, peer: Peer, packet: Packet) -> None:
     message: Any = packet.message
     worker._watch.remove(peer)
@@ -433,6 +446,7 @@ _ACTIONS: dict[type, Callable[[Worker, Peer, Any], None]] = {
     Host: _on_host,
     Prepare: _on_prepare,
     Relink: _on_relink,
+    Restore: _on_restore,
     Pulse: _on_pulse,
     Drained: _on_drained,
     Failure: _on_refused,

@@ -1,0 +1,132 @@
+"""What a gateway keeps of sessions, so that a lost worker costs none: checkpoints of their state, and the calls since."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from synfire.base.errors import Overloaded
+from synfire.gateway.call import Call
+from synfire.ops import Array
+from synfire.wire.messages import Checkpoint
+
+EVERY_CALLS = 8
+"""A checkpoint is asked for with every so manieth call of a session: it bounds what is computed again after a loss."""
+
+EVERY_S = 1.0
+"""Or when the last one is so old, in seconds, whichever comes first."""
+
+MOST_CALLS = 4 * EVERY_CALLS
+"""Calls kept while no checkpoint arrives. Then the session's calls are refused: nobody could bring it back."""
+
+_NOWHERE = -1
+
+
+@dataclass
+class Track:
+    """One session: the state of every stage after some call, and the calls that came after it.
+
+    `epoch` is the route's in which the workers hold the session's state, or −1 when they may not.
+    """
+
+    name: str
+    batch: int
+    epoch: int = _NOWHERE
+    states: Mapping[str, Mapping[str, Array]] = field(default_factory=dict)
+    calls: list[Call] = field(default_factory=list)
+    kept_s: float = 0.0
+    used_s: float = 0.0
+    asked: dict[int, tuple[int, dict[str, Mapping[str, Array]]]] = field(default_factory=dict)
+    seen: int = 0
+    """How many calls were answered; `asked` says of each checkpoint after how many, and what has come of it."""
+
+    def lost(self) -> None:
+        """The workers may not hold the state any more."""
+        self.epoch = _NOWHERE
+        self.asked.clear()
+
+
+class Protection:
+    """The sessions of one route. `stages` are the names of its plan's stages."""
+
+    def __init__(self, stages: Iterable[str], idle_s: float = 600.0) -> None:
+        self._stages = frozenset(stages)
+        self._idle_s = idle_s
+        self._tracks: dict[str, Track] = {}
+        self._tokens = itertools.count(1)
+        self.checkpoint_bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._tracks)
+
+    def begin(self, call: Call, batch: int, now_s: float) -> Track | None:
+        """The track of the call's session, which has `batch` samples; None for a session that is not known, and so cannot be brought back.
+
+        Raises `Overloaded` when no checkpoint of it has come for too long.
+        """
+        if call.start:
+            self._sweep(now_s)
+            self._tracks[call.session] = Track(call.session, batch, kept_s=now_s)
+        track = self._tracks.get(call.session)
+        if track is None:
+            return None
+        track.used_s = now_s
+        if len(track.calls) >= MOST_CALLS:
+            raise Overloaded(
+                f"session {call.session!r} of model {call.model!r} has had no checkpoint for {len(track.calls)} calls; try again"
+            )
+        return track
+
+    def token(self, track: Track, call: Call, now_s: float) -> int:
+        """The number under which the call's frames ask every stage for its state afterwards; 0 for no checkpoint now."""
+        due = len(track.calls) + 1 >= EVERY_CALLS or now_s - track.kept_s >= EVERY_S
+        if call.end or not due:
+            return 0
+        token = next(self._tokens)
+        track.asked[token] = (track.seen + 1, {})
+        return token
+
+    def answered(self, track: Track, call: Call) -> None:
+        """The call is through: its last part is here."""
+        if call.end:
+            self._tracks.pop(track.name, None)
+            return
+        track.calls.append(replace(call, deadline_s=None))
+        track.seen += 1
+        self._settle(track, track.kept_s)
+
+    def drop(self, track: Track) -> None:
+        """The session is broken: a call of it failed for a reason that no replay mends."""
+        if self._tracks.get(track.name) is track:
+            del self._tracks[track.name]
+
+    def lose(self) -> int:
+        """The workers are others from now on; how many sessions have to be brought back."""
+        for track in self._tracks.values():
+            track.lost()
+        return len(self._tracks)
+
+    def receive(self, message: Checkpoint, arrays: Mapping[str, Array], now_s: float) -> None:
+        """A stage has sent its state. One of a checkpoint that nobody asked for, or not any more, is dropped."""
+        track = self._tracks.get(message.session)
+        if track is None or message.token not in track.asked:
+            return
+        self.checkpoint_bytes += sum(array.nbytes for array in arrays.values())
+        track.asked[message.token][1][message.stage] = arrays
+        self._settle(track, now_s)
+
+    def _settle(self, track: Track, now_s: float) -> None:
+        """Go over to the newest checkpoint that is complete, and whose call is through."""
+        for token, (after, states) in sorted(track.asked.items(), reverse=True):
+            if states.keys() >= self._stages and after <= track.seen:
+                del track.calls[: len(track.calls) - (track.seen - after)]
+                track.states, track.kept_s = states, now_s
+                for older in [each for each in track.asked if each <= token]:
+                    del track.asked[older]
+                return
+
+    def _sweep(self, now_s: float) -> None:
+        """Workers forget an idle session after as long."""
+        for name in [name for name, track in self._tracks.items() if now_s - track.used_s > self._idle_s]:
+            del self._tracks[name]
