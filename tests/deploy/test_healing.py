@@ -58,7 +58,7 @@ def test_call_in_flight_outlives_its_worker(spares):
     (record,) = RecoveryLog().recent(9)
     assert (record.worker, record.outcome, record.requests_replayed) == ("w1", "recovered", 1)
     assert [each.model for each in record.models] == ["stream"]
-    assert [step.name for step in record.steps] == ["detect", "fence", "adopt", "relink", "replay"]
+    assert [step.name for step in record.steps] == ["detect", "fence", "adopt", "relink", "replay", "verify"]
 
 
 def test_every_worker_may_die_one_after_the_other():
@@ -140,6 +140,26 @@ def test_session_goes_on_after_its_worker_is_lost_as_if_nothing_had_been(worker)
             assert sum(each.sessions for each in described.values()) == 0
 
     asyncio.run(main())
+
+
+def test_worker_whose_memory_is_corrupted_is_found_out_and_replaced():
+    graph, plan = digits()
+
+    async def main():
+        async with deploy({"digits": (graph, plan)}, 1) as deployment:
+            await deployment.until_warm()
+            await deployment.prove()
+            assert {"w0", "w1"} <= set(deployment.workers)
+            assert not deployment.right("digits", "s1", "w1", "another answer than the known one")
+            await deployment.until_warm()
+            assert "w1" not in deployment.workers
+            answer = await collect(deployment.routes["digits"], Call("1", "digits", image(1)))
+            assert answer["y"][-1].tobytes() == reference.run(graph, image(1))["y"].tobytes()
+
+    asyncio.run(main())
+    (record,) = RecoveryLog().recent(9)
+    assert (record.cause.kind, record.outcome) == ("corruption", "recovered")
+    assert "verify" in {step.name for step in record.steps}
 
 
 def test_worker_told_to_leave_hands_over_without_an_error():

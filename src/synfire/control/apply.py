@@ -108,7 +108,9 @@ def _suspended(state: State, event: events.Suspended) -> State:
 
 def _adopted(state: State, event: events.Adopted) -> State:
     after = _hosted(state, event.model, (event.stage,), event.worker, event.epoch)
-    return state if after is state else _ended(after, event, "adopt")
+    if after is state:
+        return state
+    return _ended(_ended(after, replace(event, at_s=event.at_s - event.proof_s), "adopt"), event, "verify")
 
 
 def _relinked(state: State, event: events.Relinked) -> State:

@@ -20,9 +20,10 @@ _AFTER = {
     "restore": ("adopt", "relink"),
     "relink": ("fence",),
     "replay": ("adopt", "relink", "restore"),
-    "verify": ("replay",),
+    "verify": ("adopt",),
 }
-"""Which steps must have ended before one begins; adopting and relinking go on at the same time."""
+"""Which steps must have ended before one begins. Adopting and relinking go on at the same time, and what was adopted is
+verified before anything is replayed: no wrong answer shall leave."""
 
 KIND = "recovery"
 """The catalog's journal that holds recovery records."""

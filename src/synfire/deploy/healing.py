@@ -59,10 +59,12 @@ class Healing:
         if hosting is None or worker is None:
             return self._nothing()
         try:
-            await worker.peer.host(hosting.host, None if action.prepared else hosting.graph)
+            hosted = await worker.peer.host(hosting.host, None if action.prepared else hosting.graph)
         except SynfireError as error:
             return self._refused(action, error)
-        return events.Adopted(self._now_s(), action.model, action.stage, action.worker, action.epoch)
+        if not self._deployment.right(action.model, action.stage, action.worker, hosted.answer):
+            return self._nothing()  # the worker is lost, and that is told
+        return events.Adopted(self._now_s(), action.model, action.stage, action.worker, action.epoch, hosted.proof_s)
 
     async def relink(self, action: events.Relink) -> events.Event:
         found = self._hostings(action.model, action.epoch)

@@ -62,12 +62,17 @@ class Settings:
     heartbeats: Heartbeats = field(default_factory=Heartbeats)
     """How workers beat, and when their silence is a failure."""
 
+    prove_s: float = 10.0
+    """How often stages whose workers are idle do their known-answer tests, in seconds. Each takes a millisecond or few."""
+
     spares: int = 0
     """How many warm workers without a stage are kept; they take over faster than a new one, which is started else."""
 
     def __post_init__(self) -> None:
-        if min(self.ready_s, self.stop_s) <= 0:
-            raise UserError(f"ready_s is {self.ready_s} and stop_s {self.stop_s}; both are seconds above 0")
+        if min(self.ready_s, self.stop_s, self.prove_s) <= 0:
+            raise UserError(
+                f"ready_s is {self.ready_s}, stop_s {self.stop_s} and prove_s {self.prove_s}; all are seconds above 0"
+            )
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Settings:
@@ -113,10 +118,12 @@ class LocalDeployment:
         self.routes: dict[str, WorkerRoute] = {}
         self.models = {name: (flatten(graph), plan) for name, (graph, plan) in (models or {}).items()}
         self.services = dict(services or {})
+        self.answers: dict[tuple[str, str], str] = {}
         self._worker_settings = dict(worker_settings or {})
         self._limits: Limits = WorkerSettings.of(self._worker_settings).links
         self._directory: Path | None = None
         self._stopping = False
+        self._proving: asyncio.Task[None] | None = None
         self._leaving: list[RunningWorker] = []
         self._watchers: list[Callable[[str, SynfireError], None]] = []
         self._heartbeat = Heartbeat(self.settings.heartbeats, self._suspects)
@@ -129,6 +136,8 @@ class LocalDeployment:
             await self.start_workers(name for _, plan in self.models.values() for name in plan.workers)
             for name, (graph, plan) in list(self.models.items()):
                 await self.add(name, graph, plan)
+            if self._healing is not None:
+                self._proving = asyncio.create_task(self._prove_now_and_then(), name="known-answer tests")
         except BaseException:
             await self.stop()
             raise
@@ -169,7 +178,8 @@ class LocalDeployment:
         addresses = {name: worker.address for name, worker in self.workers.items()}
         try:
             for each in hostings(flat, plan, addresses, self.services.get(model)):
-                await self.workers[each.worker].peer.host(each.host, each.graph)
+                hosted = await self.workers[each.worker].peer.host(each.host, each.graph)
+                self.answers[model, each.host.stage] = hosted.answer
         except SynfireError:
             self._unhost(plan)
             raise
@@ -184,6 +194,7 @@ class LocalDeployment:
         if self._healing is not None:
             self._healing.model_removed(model)
         del self.models[model]
+        self.answers = {key: answer for key, answer in self.answers.items() if key[0] != model}
         self._unhost(self.routes.pop(model).plan)
 
     async def until_warm(self) -> None:
@@ -210,6 +221,8 @@ class LocalDeployment:
         self._stopping = True
         if self._healing is not None:
             await self._healing.controller.close()
+        if self._proving is not None:
+            self._proving.cancel()
         self._heartbeat.close()
         for worker in self.workers.values():
             worker.process.terminate()
@@ -269,6 +282,30 @@ class LocalDeployment:
         route = self.routes.get(message.model)
         if route is not None:
             route.keep(message, state)
+
+    def right(self, model: str, stage: str, worker: str, answer: str) -> bool:
+        """Whether `answer` is the stage's known one. A worker that answers wrong is lost from here on."""
+        if answer == self.answers.get((model, stage), answer):
+            return True
+        LOGGER.error("worker %s computes stage %s.%s wrong: its memory is corrupted", worker, model, stage)
+        if worker in self.workers:
+            self._lose(worker, self.workers[worker], "corruption")
+        return False
+
+    async def prove(self) -> None:
+        """Do the known-answer tests of all stages once, each while its worker has no call."""
+        places = [(route.plan.model, stage) for route in self.routes.values() for stage in route.plan.stages]
+        for model, stage in places:
+            worker = self.workers.get(stage.worker)
+            if worker is None or worker.peer.calls:
+                continue
+            with contextlib.suppress(TemporaryError):  # it is gone meanwhile, which is told elsewhere
+                self.right(model, stage.name, stage.worker, await worker.peer.prove(model, stage.name))
+
+    async def _prove_now_and_then(self) -> None:
+        while True:
+            await asyncio.sleep(self.settings.prove_s)
+            await self.prove()
 
     def _leave(self, name: str, worker: RunningWorker) -> None:
         """The worker was told to go: its stages move, the calls that it holds are replayed, then it ends by itself."""

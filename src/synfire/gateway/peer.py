@@ -31,6 +31,8 @@ from synfire.wire.messages import (
     Pong,
     Prepare,
     Prepared,
+    Prove,
+    Proved,
     Relink,
     Relinked,
     Restore,
@@ -191,6 +193,13 @@ class WorkerPeer:
         relinked = await self._ask(relink, Relinked)
         if not isinstance(relinked, Relinked) or relinked.kind:
             raise error_of(relinked) if isinstance(relinked, Relinked) else _unasked(self.name, relinked)
+
+    async def prove(self, model: str, stage: str) -> str:
+        """What a stage of the worker gives in its known-answer test; empty where it has none."""
+        proved = await self._ask(Prove(model, stage), Proved)
+        if not isinstance(proved, Proved):
+            raise _unasked(self.name, proved)
+        return proved.answer
 
     async def restore(self, restore: Restore, state: Mapping[str, Array]) -> None:
         """Have the worker go on with a session from `state` at one stage. Raises what it answers in place of it."""

@@ -167,13 +167,33 @@ class Host(Message, frozen=True):
 
 
 class Hosted(Message, frozen=True):
-    """The answer to `Host`: the stage is ready after `build_s`, or `kind` and `text` say why not."""
+    """The answer to `Host`: the stage is ready after `build_s`, or `kind` and `text` say why not.
+
+    `answer` is what the stage gives in its known-answer test, which took `proof_s`; see `synfire.engines.known_answer`.
+    """
 
     model: str
     stage: str
     kind: str = ""
     text: str = ""
     build_s: float = 0.0
+    answer: str = ""
+    proof_s: float = 0.0
+
+
+class Prove(Message, frozen=True):
+    """Do the known-answer test of a stage, between two jobs. Answered by `Proved`."""
+
+    model: str
+    stage: str
+
+
+class Proved(Message, frozen=True):
+    """The answer to `Prove`; empty for a stage that has no such test, or is not here."""
+
+    model: str
+    stage: str
+    answer: str
 
 
 class Prepare(Message, frozen=True):
@@ -300,6 +320,8 @@ AnyMessage = (
     | Advance
     | Host
     | Hosted
+    | Prove
+    | Proved
     | Prepare
     | Prepared
     | Relink

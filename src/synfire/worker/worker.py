@@ -22,6 +22,7 @@ from typing import Any, cast
 
 from synfire.base.errors import Interrupted, SynfireError, TemporaryError, UserError
 from synfire.base.log import LOGGER
+from synfire.engines.known_answer import known_answer
 from synfire.graph import Graph
 from synfire.wire.links import Link, SocketLink, connect, listen, unlink
 from synfire.wire.messages import (
@@ -42,6 +43,8 @@ from synfire.wire.messages import (
     Pong,
     Prepare,
     Prepared,
+    Prove,
+    Proved,
     Pulse,
     Relink,
     Relinked,
@@ -342,7 +345,9 @@ class Worker:
             if not isinstance(error, SynfireError):
                 LOGGER.exception("%s: stage %s.%s cannot be built", self.name, host.model, host.stage)
             return Hosted(host.model, host.stage, *error_words(error))
-        return Hosted(host.model, host.stage, build_s=built.build_s)
+        began_s = time.monotonic()
+        answer = known_answer(built.program) if built.program is not None else ""
+        return Hosted(host.model, host.stage, build_s=built.build_s, answer=answer, proof_s=time.monotonic() - began_s)
 
     def _reach_service(self, host: Host, graph: Graph) -> None:
         from synfire.wire.links.http import HttpLink, HttpService  # only here: it imports an HTTP client
@@ -415,6 +420,13 @@ def _on_relink(worker: Worker, peer: Peer, packet: Packet) -> None:
     worker._send(peer, Packet(Relinked(message.model, message.epoch, *words)))
 
 
+def _on_prove(worker: Worker, peer: Peer, packet: Packet) -> None:
+    message: Any = packet.message
+    stage = worker.core.stages.get((message.model, message.stage))
+    answer = known_answer(stage.program) if stage is not None and stage.program is not None else ""
+    worker._send(peer, Packet(Proved(message.model, message.stage, answer)))
+
+
 def _on_restore(worker: Worker, peer: Peer, packet: Packet) -> None:
     words = ("", "")
     try:
@@ -447,6 +459,7 @@ _ACTIONS: dict[type, Callable[[Worker, Peer, Any], None]] = {
     Prepare: _on_prepare,
     Relink: _on_relink,
     Restore: _on_restore,
+    Prove: _on_prove,
     Pulse: _on_pulse,
     Drained: _on_drained,
     Failure: _on_refused,
