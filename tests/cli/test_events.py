@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from synfire.control.record import Cause, RecoveryLog, RecoveryRecord, Step, Touched
+from synfire.control.record import RecoveryLog
+from synfire.wire.recovery import Cause, RecoveryRecord, Step, Touched
 
 
 def keep(number: int, **changes: object) -> RecoveryRecord:

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from synfire.base.errors import Bug, PermanentError
-from synfire.control.apply import STEPS
-from synfire.control.record import KIND, Cause, RecoveryLog, RecoveryRecord, Step, Touched
+from synfire.control.record import KIND, RecoveryLog
 from synfire.store import Catalog
+from synfire.wire.recovery import STEPS, Cause, RecoveryRecord, Step, Touched
 
 
 def record(number: int = 1, **changes: Any) -> RecoveryRecord:

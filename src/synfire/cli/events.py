@@ -10,8 +10,9 @@ import typer
 
 from synfire.base import paths
 from synfire.cli.output import AsJson, print_json, say
-from synfire.control.record import RecoveryLog, RecoveryRecord
+from synfire.control.record import RecoveryLog
 from synfire.plan.costs import format_bytes, format_seconds
+from synfire.wire.recovery import RecoveryRecord
 
 
 def events(

@@ -12,9 +12,6 @@ from synfire.control import events
 from synfire.control.events import Event
 from synfire.control.state import GONE, READY, STARTING, STARTS, ModelView, Recovery, State, WorkerView
 
-STEPS = ("detect", "fence", "adopt", "restore", "relink", "replay", "verify")
-"""The life of a failure, in order."""
-
 
 def apply(state: State, event: Event) -> State:
     """The next state. An event of an older epoch, or about what is gone, changes nothing."""

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
-from typing import Literal
 
 import msgspec
 
 from synfire.base.errors import Bug, PermanentError
-from synfire.control.apply import STEPS
 from synfire.control.state import Recovery
 from synfire.store import Catalog
+from synfire.wire.recovery import STEPS, Cause, Outcome, RecoveryRecord, Step, Touched
 
 _AFTER = {
     "detect": (),
@@ -27,80 +25,6 @@ verified before anything is replayed: no wrong answer shall leave."""
 
 KIND = "recovery"
 """The catalog's journal that holds recovery records."""
-
-Outcome = Literal["recovered", "degraded", "failed"]
-"""`recovered`: everything is served as before. `degraded`: some of it is no longer served, or by an unlike device.
-`failed`: none of what was hit is served."""
-
-
-class Cause(msgspec.Struct, frozen=True):
-    """What went wrong: the `kind` (exit, link, hang, corruption, …), with whom, and what is known about it in words."""
-
-    kind: str
-    target: str
-    detail: str = ""
-
-
-class Touched(msgspec.Struct, frozen=True):
-    """A model that the failure hit, and the epoch of its route before and after."""
-
-    model: str
-    epoch_before: int
-    epoch_after: int
-
-
-class Step(msgspec.Struct, frozen=True):
-    """One of the seven `STEPS`: when it began, in seconds since 1970, and how long it took."""
-
-    name: str
-    began_s: float
-    duration_s: float
-
-    def __post_init__(self) -> None:
-        if self.name not in STEPS:
-            raise Bug(f"a recovery has no step {self.name!r}; its steps are {', '.join(STEPS)}")
-        if not (math.isfinite(self.began_s) and math.isfinite(self.duration_s) and self.duration_s >= 0):
-            raise Bug(f"step {self.name} is said to begin at {self.began_s} s and to take {self.duration_s} s")
-
-
-class RecoveryRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """A failure and what was done about it.
-
-    `id` is given once in a catalog's life, also over restarts. `worker` is who was lost; `spare` who took over, empty
-    where nobody did. Steps that were not needed are absent; the others stand in the order of `STEPS` and may overlap.
-    `reason` says in words why a recovery that is not `recovered` came out so. Raises `Bug` for a record that contradicts
-    itself.
-    """
-
-    id: str
-    cause: Cause
-    models: tuple[Touched, ...]
-    worker: str
-    spare: str = ""
-    steps: tuple[Step, ...]
-    requests_replayed: int = 0
-    sessions_restored: int = 0
-    bytes_moved: int = 0
-    outcome: Outcome
-    reason: str = ""
-
-    def __post_init__(self) -> None:
-        order = [STEPS.index(step.name) for step in self.steps]
-        if not order or order != sorted(set(order)):
-            names = [step.name for step in self.steps]
-            raise Bug(f"recovery {self.id} has the steps {names}; write down one or more, each once, in their order")
-        if self.outcome != "recovered" and not self.reason:
-            raise Bug(f"recovery {self.id} is {self.outcome} for no reason; say why in words")
-
-    @property
-    def began_s(self) -> float:
-        """When the first step began, in seconds since 1970."""
-        return min(step.began_s for step in self.steps)
-
-    @property
-    def duration_s(self) -> float:
-        """From the first step's begin to the last one's end."""
-        return max(step.began_s + step.duration_s for step in self.steps) - self.began_s
 
 
 class RecoveryLog:

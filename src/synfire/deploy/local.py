@@ -7,7 +7,6 @@ import contextlib
 import os
 import shutil
 import tempfile
-import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -18,17 +17,16 @@ from typing import Any
 import msgspec
 
 from synfire.base import paths
-from synfire.base.clock import SystemClock
 from synfire.base.errors import SynfireError, TemporaryError, UserError
 from synfire.base.log import LOGGER
 from synfire.base.settings import read_settings
-from synfire.control.record import RecoveryLog, record_of
-from synfire.control.state import Recovery
+from synfire.control.record import RecoveryLog
 from synfire.control.suspicion import Heartbeats
 from synfire.deploy.healing import Healing
 from synfire.deploy.heartbeat import Heartbeat
 from synfire.deploy.hosting import hostings
 from synfire.deploy.process import WorkerProcess
+from synfire.deploy.recoveries import LocalRecoveries
 from synfire.gateway.peer import WorkerPeer
 from synfire.gateway.route import WorkerRoute
 from synfire.graph import Graph, flatten
@@ -128,8 +126,8 @@ class LocalDeployment:
         self._watchers: list[Callable[[str, SynfireError], None]] = []
         self._heartbeat = Heartbeat(self.settings.heartbeats, self._suspects)
         self._followers: list[Callable[[], None]] = []
-        self._log = log or RecoveryLog()
-        self._healing = Healing(self, self.settings.spares, self._keep) if self.settings.heal else None
+        self.recoveries = LocalRecoveries(self.id, self.settings.spares, self._idle, log or RecoveryLog())
+        self._healing = Healing(self, self.settings.spares, self.recoveries.keep) if self.settings.heal else None
 
     async def __aenter__(self) -> LocalDeployment:
         try:
@@ -283,6 +281,9 @@ class LocalDeployment:
         if route is not None:
             route.keep(message, state)
 
+    def _idle(self) -> int:
+        return len(self._healing.controller.state.idle()) if self._healing is not None else 0
+
     def right(self, model: str, stage: str, worker: str, answer: str) -> bool:
         """Whether `answer` is the stage's known one. A worker that answers wrong is lost from here on."""
         if answer == self.answers.get((model, stage), answer):
@@ -334,20 +335,6 @@ class LocalDeployment:
         if self._healing is not None:
             del self.workers[name]
         return True
-
-    def _keep(self, recovery: Recovery) -> None:
-        """Write a recovery down; called in a thread."""
-        record = record_of(recovery, self.id, time.time() - SystemClock().now_s() + recovery.began_s)
-        LOGGER.warning(
-            "%s of worker %s: %s in %.0f ms, %d requests replayed%s",
-            record.cause.kind,
-            record.worker,
-            record.outcome,
-            record.duration_s * 1e3,
-            record.requests_replayed,
-            f"; {record.reason}" if record.reason else "",
-        )
-        self._log.append(record)
 
     def _run_directory(self) -> Path:
         """Where the sockets are: under SYNFIRE_HOME, or in the system's temporary folder where that path is too long."""

@@ -54,6 +54,7 @@ async def serving(
         for each in planned:
             plane.add(each.model.name, deployment.routes[each.model.name], each.model.version)
         plane.describe_workers = deployment.describe
+        plane.recoveries = deployment.recoveries
         addresses = await server.start()
         try:
             yield Serving(addresses, plane, deployment)

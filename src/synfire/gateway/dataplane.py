@@ -20,6 +20,7 @@ from synfire.gateway.gate import Gate
 from synfire.gateway.inputs import Intake, batch_of
 from synfire.gateway.limits import Limits
 from synfire.gateway.outputs import Outlet
+from synfire.gateway.recoveries import Recoveries
 from synfire.gateway.request import Answer, Request
 from synfire.gateway.sessions import Sessions
 from synfire.gateway.statistics import Statistics
@@ -70,6 +71,9 @@ class DataPlane:
         self.draining = False
         self.describe_workers: Callable[[], Awaitable[Mapping[str, Description]]] | None = None
         """Tells what each worker hosts and did; the deployment sets it, and metrics and `/api/workers` ask it."""
+
+        self.recoveries: Recoveries | None = None
+        """What is known of failures; the deployment sets it, where it heals itself."""
 
     @property
     def ready(self) -> bool:

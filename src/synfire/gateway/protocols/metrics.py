@@ -13,6 +13,7 @@ from prometheus_client.registry import Collector
 from synfire.gateway.api import APIS, Api
 from synfire.gateway.dataplane import DataPlane, Model
 from synfire.gateway.http import Endpoint, HttpRequest, HttpResponse
+from synfire.gateway.recoveries import Recoveries
 from synfire.gateway.statistics import BUCKETS_S
 from synfire.wire.messages import Description
 
@@ -51,6 +52,8 @@ class _Scrape(Collector):
         yield _latency(models)
         for kind, name, text, value in _OF_MODEL:
             yield _family(kind, name, text, _MODEL, [([m.name, m.version], value(m)) for m in models])
+        if self._plane.recoveries is not None:
+            yield from _of_recoveries(self._plane.recoveries)
         for name, text, value in _OF_WORKER:
             rows = [([worker], value(each)) for worker, each in self._workers.items()]
             yield _family(GaugeMetricFamily, name, text, _WORKER, rows)
@@ -69,6 +72,18 @@ _OF_MODEL: tuple[tuple[Any, str, str, Any], ...] = (
     (GaugeMetricFamily, "synfire_calls_running", "Calls within the route.", lambda m: m.gate.running),
     (GaugeMetricFamily, "synfire_calls_queued", "Calls that wait for a place.", lambda m: m.gate.queued),
     (GaugeMetricFamily, "synfire_sessions", "Open sessions.", lambda m: len(m.sessions)),
+    (
+        CounterMetricFamily,
+        "synfire_replays",
+        "Calls that were interrupted and sent again.",
+        lambda m: getattr(m.route, "replays", 0),
+    ),
+    (
+        CounterMetricFamily,
+        "synfire_sessions_restored",
+        "Sessions brought back from a checkpoint.",
+        lambda m: getattr(m.route, "restored", 0),
+    ),
 )
 
 _OF_WORKER: tuple[tuple[str, str, Any], ...] = (
@@ -94,6 +109,15 @@ _OF_LINK: tuple[tuple[str, str, Any], ...] = (
     ),
     ("synfire_link_array_bytes", "Bytes of those frames as arrays.", lambda link: link.array_bytes),
 )
+
+
+def _of_recoveries(recoveries: Recoveries) -> Iterator[Metric]:
+    counts = [([*labels], float(count)) for labels, count in recoveries.counts.items()]
+    yield _family(
+        CounterMetricFamily, "synfire_recoveries", "Recoveries since the start.", ["cause", "outcome"], counts
+    )
+    yield GaugeMetricFamily("synfire_spares", "Spares that are ready.", float(recoveries.spares))
+    yield GaugeMetricFamily("synfire_spares_wanted", "Spares that there should be.", float(recoveries.spares_wanted))
 
 
 def _calls(models: tuple[Model, ...]) -> Metric:
