@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from synfire.base.registry import Registry
+from synfire.graph import Graph
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,10 @@ class Device(ABC):
     @abstractmethod
     def describe(self) -> Description:
         """This machine's device of the kind. Raises `PermanentError` when it has none."""
+
+    def refusals(self, graph: Graph) -> Mapping[str, str]:
+        """The operators of a flat graph that the device cannot run, each with the reason. The default runs all."""
+        return {}
 
 
 DEVICES: Registry[Device] = Registry("device", "synfire.devices", "synfire.devices")
