@@ -14,9 +14,11 @@ import pytest
 from synfire.base.errors import TemporaryError
 from synfire.control.record import RecoveryLog
 from synfire.deploy.local import LocalDeployment, Settings
+from synfire.deploy.planning import plan_models
 from synfire.gateway.call import Call
 from synfire.graph import reference
 from synfire.testing.examples import collect, currents, digits, image, stream
+from synfire.zoo import find, held_out_digits, picture_inputs
 
 
 @pytest.fixture(autouse=True)
@@ -192,6 +194,27 @@ def test_calls_wait_for_a_new_worker_and_hear_it_when_none_can_be_started(monkey
             with pytest.raises(TemporaryError, match="cannot be served: no worker is left"):
                 await collect(deployment.routes["digits"], Call("1", "digits", image(1)))
             assert not deployment.routes["digits"].ready
+
+    asyncio.run(main())
+
+
+def test_a_spare_takes_over_an_emulated_chip_and_answers_the_same_bits():
+    (planned,) = plan_models([find("svgg-digits")], "auto", 2, device="darwin3")
+    images, labels = held_out_digits()
+    inputs = {"input": np.concatenate([picture_inputs(planned.graph.inputs, each)["input"] for each in images[:20]])}
+
+    async def main():
+        async with deploy({"svgg-digits": (planned.graph, planned.plan)}, 1) as deployment:
+            await deployment.until_warm()
+            route = deployment.routes["svgg-digits"]
+            (chip,) = (stage.worker for stage in route.plan.stages if stage.engine == "darwin3")
+            before = await collect(route, Call("1", "svgg-digits", inputs))
+            answering = asyncio.ensure_future(collect(route, Call("2", "svgg-digits", inputs)))
+            await asyncio.sleep(0)
+            kill(deployment, chip)
+            after = await answering
+            assert after["output"].tobytes() == before["output"].tobytes()
+            assert (after["output"][-1].argmax(-1) == labels[:20]).mean() >= 0.95
 
     asyncio.run(main())
 

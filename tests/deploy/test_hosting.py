@@ -13,7 +13,7 @@ from synfire.base.errors import DeadlineExceeded, UserError
 from synfire.deploy.hosting import hostings
 from synfire.formats.bundle import write_bundle
 from synfire.gateway.call import Call
-from synfire.gateway.route import LocalRoute, whole_plan
+from synfire.gateway.local import LocalRoute, whole_plan
 from synfire.graph import reference
 from synfire.testing.clock import FakeClock
 from synfire.testing.graphs import random_graph, random_inputs, random_plan

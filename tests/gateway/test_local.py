@@ -9,7 +9,7 @@ import numpy as np
 import tritonclient.http as triton
 
 from synfire.gateway.echo import ECHO, echo_graph
-from synfire.gateway.route import LocalRoute
+from synfire.gateway.local import LocalRoute
 from synfire.graph import reference
 
 

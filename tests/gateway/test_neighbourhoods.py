@@ -15,7 +15,7 @@ from tritonclient.utils import InferenceServerException
 
 from synfire import zoo
 from synfire.gateway.call import Call
-from synfire.gateway.route import LocalRoute
+from synfire.gateway.local import LocalRoute
 from synfire.graph import flatten, reference
 from synfire.graph.passes import simplify
 from synfire.ops import Array

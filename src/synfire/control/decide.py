@@ -55,7 +55,7 @@ def _for_spares(state: State) -> Iterator[Action]:
         return
     yield from (Start(each.name) for each in coming)
     yield from (Start(f"spare-{state.born + n}") for n in range(wanted))
-    for spare in idle:
+    for spare in idle if state.prepare else ():
         known = spare.prepared | spare.refused
         missing = ((m.name, s.name) for m in _by_priority(state) for s in m.plan.stages)
         stage = next((pair for pair in missing if pair not in known), None)

@@ -85,7 +85,8 @@ class Recovery:
 
 @dataclass(frozen=True)
 class State:
-    """Everything. `spares` is how many warm workers without a stage are wanted; `finished` awaits being written down.
+    """Everything. `spares` is how many warm workers without a stage are wanted, and `prepare` whether these
+    build every stage beforehand; `finished` awaits being written down.
 
     `starts` is how many more workers may fail to start, one after the other, before no more is started.
     """
@@ -93,6 +94,7 @@ class State:
     workers: Mapping[str, WorkerView] = field(default_factory=dict)
     models: Mapping[str, ModelView] = field(default_factory=dict)
     spares: int = 0
+    prepare: bool = True
     born: int = 0
     starts: int = STARTS
     recoveries: tuple[Recovery, ...] = ()
@@ -109,8 +111,9 @@ class State:
 
     @property
     def warm(self) -> bool:
-        """Whether all is calm, written down, and as many spares as wanted have built every stage beforehand."""
-        stages = {(model.name, stage.name) for model in self.models.values() for stage in model.plan.stages}
+        """Whether all is calm, written down, and as many spares as wanted are ready, with every stage built if they prepare."""
+        models = self.models.values() if self.prepare else ()
+        stages = {(model.name, stage.name) for model in models for stage in model.plan.stages}
         ready = [each for each in self.idle() if stages <= each.prepared | each.refused]
         return self.calm and not self.finished and len(ready) >= self.spares
 

@@ -24,7 +24,8 @@ class Healing:
     """Hears of lost workers, and has others take over. Made and used in the deployment's event loop."""
 
     def __init__(self, deployment: LocalDeployment, spares: int, keep: Callable[[Recovery], None]) -> None:
-        self.controller = Controller(self, SystemClock(), keep, State(spares=spares))
+        state = State(spares=spares, prepare=deployment.settings.prepare)
+        self.controller = Controller(self, SystemClock(), keep, state)
         self._deployment = deployment
         self._now_s = SystemClock().now_s
 
@@ -108,9 +109,10 @@ class Healing:
         if worker is None or model is None or view is None:
             return self._nothing()
         graph, _ = model
-        part = await asyncio.to_thread(stage_graph, graph, view.plan.stage(action.stage).operators)
+        stage = view.plan.stage(action.stage)
+        part = await asyncio.to_thread(stage_graph, graph, stage.operators)
         try:
-            await worker.peer.prepare(view.plan.engine, part)
+            await worker.peer.prepare(view.plan.engine_of(stage), part)
         except SynfireError as error:
             return self._refused(action, error)
         return events.PreparedOn(self._now_s(), action.model, action.stage, action.worker)

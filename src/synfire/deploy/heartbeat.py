@@ -14,22 +14,36 @@ from synfire.wire.messages import PROTOCOL, Beat, Hello, Pulse
 from synfire.wire.stream import Packet
 
 
+STARVED_S = 3.0
+"""How long a worker may be kept from a processor before it is taken for dead all the same, in seconds."""
+
+
 @dataclass
 class _Pulse:
     link: SocketLink
     suspicion: Suspicion
+    excused_s: float = 0.0
+
+    @property
+    def due_s(self) -> float:
+        """When it is to be looked at again, if it keeps silent."""
+        return max(self.suspicion.suspected_at_s(), self.excused_s)
 
 
 class Heartbeat:
     """Made and used in one event loop. `suspect` is called once with a worker's name, why, and when it was last heard.
 
+    `starved` is asked of a silent worker: one that waits for a processor is given `STARVED_S` in all before its silence counts.
     Time in which this process itself stood still is nobody's silence: a check that comes late allows for as much, and
     before anybody is suspected all that has arrived is read.
     """
 
-    def __init__(self, settings: Heartbeats, suspect: Callable[[str, str, float], None]) -> None:
+    def __init__(
+        self, settings: Heartbeats, suspect: Callable[[str, str, float], None], starved: Callable[[str], bool]
+    ) -> None:
         self._settings = settings
         self._suspect = suspect
+        self._starved = starved
         self._pulses: dict[str, _Pulse] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._due_s = 0.0
@@ -72,7 +86,7 @@ class Heartbeat:
             self._timer.cancel()
             self._timer = None
         if self._pulses:
-            self._due_s = min(pulse.suspicion.suspected_at_s() for pulse in self._pulses.values())
+            self._due_s = min(pulse.due_s for pulse in self._pulses.values())
             wait_s = max(0.0, self._due_s - time.monotonic())
             self._timer = asyncio.get_running_loop().call_later(wait_s, self._check)
 
@@ -83,8 +97,11 @@ class Heartbeat:
                 pulse.suspicion = replace(pulse.suspicion, last_s=pulse.suspicion.last_s + late_s)
             self._read(name)
         now_s = time.monotonic()
-        for name in [name for name, pulse in self._pulses.items() if pulse.suspicion.suspected_at_s() <= now_s]:
-            self._tell(name, "hang")
+        for name, pulse in [(name, pulse) for name, pulse in self._pulses.items() if pulse.due_s <= now_s]:
+            if now_s - pulse.suspicion.last_s < STARVED_S and self._starved(name):
+                pulse.excused_s = now_s + self._settings.interval_s
+            else:
+                self._tell(name, "hang")
         self._arm()
 
     def _tell(self, name: str, why: str) -> None:

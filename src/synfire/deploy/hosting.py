@@ -76,7 +76,7 @@ def _hosting(graph: Graph, plan: Plan, stage: Stage, addresses: Mapping[str, str
     host = Host(
         plan.model,
         stage.name,
-        plan.engine,
+        plan.engine_of(stage),
         plan.frame_steps,
         tuple(Arrival(sender, sources) for sender, sources in arriving),
         tuple(Departure(receiver, sources, address(receiver)) for receiver, sources in leaving),

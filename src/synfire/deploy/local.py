@@ -66,6 +66,9 @@ class Settings:
     spares: int = 0
     """How many warm workers without a stage are kept; they take over faster than a new one, which is started else."""
 
+    prepare: bool = True
+    """Whether spares build every stage beforehand, which costs them memory, and makes them take over in the time of a message."""
+
     def __post_init__(self) -> None:
         if min(self.ready_s, self.stop_s, self.prove_s) <= 0:
             raise UserError(
@@ -124,7 +127,7 @@ class LocalDeployment:
         self._proving: asyncio.Task[None] | None = None
         self._leaving: list[RunningWorker] = []
         self._watchers: list[Callable[[str, SynfireError], None]] = []
-        self._heartbeat = Heartbeat(self.settings.heartbeats, self._suspects)
+        self._heartbeat = Heartbeat(self.settings.heartbeats, self._suspects, self._starves)
         self._followers: list[Callable[[], None]] = []
         self.recoveries = LocalRecoveries(self.id, self.settings.spares, self._idle, log or RecoveryLog())
         self._healing = Healing(self, self.settings.spares, self.recoveries.keep) if self.settings.heal else None
@@ -238,9 +241,9 @@ class LocalDeployment:
             self._directory = None
 
     def _unhost(self, plan: Plan) -> None:
-        for name in plan.workers:
+        for worker in [self.workers[name] for name in plan.workers if name in self.workers]:
             with contextlib.suppress(SynfireError):  # a worker that is gone hosts nothing
-                self.workers[name].peer.send(Packet(Unhost(plan.model)))
+                worker.peer.send(Packet(Unhost(plan.model)))
 
     async def _start(self, name: str) -> None:
         address = f"unix:{self._run_directory() / name}.sock"
@@ -312,6 +315,9 @@ class LocalDeployment:
         """The worker was told to go: its stages move, the calls that it holds are replayed, then it ends by itself."""
         if self._part(name, worker) and self._healing is not None:
             self._healing.worker_lost(name, "leaving")
+
+    def _starves(self, name: str) -> bool:
+        return self.workers[name].process.starved
 
     def _suspects(self, name: str, why: str, last_s: float) -> None:
         self._lose(name, self.workers[name], why, last_s if why == "hang" else None)

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections import deque
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -85,6 +86,14 @@ class WorkerProcess:
     def ended(self) -> bool:
         """Whether the process has ended, also where nobody was told yet."""
         return not self.running or bool(select.select([self._descriptor], [], [], 0)[0])
+
+    @property
+    def starved(self) -> bool:
+        """Whether a thread of the process is ready to run: it is kept from a processor, and not hanging."""
+        tasks = Path(f"/proc/{self.pid}/task")
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            return any(each.read_text().rpartition(")")[2].split()[0] == "R" for each in tasks.glob("*/stat"))
+        return False
 
     @property
     def running(self) -> bool:

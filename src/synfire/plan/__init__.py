@@ -2,6 +2,7 @@
 
 from synfire.plan.costs import Costs, Hop, assumed, encode, memory_bytes
 from synfire.plan.cut import atoms, cut
+from synfire.plan.offload import plan_offloaded
 from synfire.plan.place import Room, Work, place, rooms
 from synfire.plan.plan import GATEWAY, Link, Plan, Stage, stage_graph
 from synfire.plan.planner import GRANULARITIES, Demand, explain, plan_all, plan_model
@@ -28,6 +29,7 @@ __all__ = [
     "place",
     "plan_all",
     "plan_model",
+    "plan_offloaded",
     "predict",
     "rooms",
     "stage_graph",

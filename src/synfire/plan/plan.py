@@ -14,11 +14,15 @@ GATEWAY = "gateway"
 
 
 class Stage(msgspec.Struct, frozen=True, kw_only=True):
-    """Operators that are compiled and run together, by their names in the model's flat graph."""
+    """Operators that are compiled and run together, by their names in the model's flat graph.
+
+    `engine` is set where it is another than the plan's.
+    """
 
     name: str
     operators: tuple[str, ...]
     worker: str
+    engine: str = ""
 
 
 class Link(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,6 +65,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             if stage.name == name:
                 return stage
         raise UserError(f"plan of {self.model!r} has no stage {name!r}; it has {[s.name for s in self.stages]}")
+
+    def engine_of(self, stage: Stage) -> str:
+        """The engine that runs a stage."""
+        return stage.engine or self.engine
 
     def to_json(self) -> dict[str, Any]:
         return msgspec.to_builtins(self)

@@ -48,7 +48,7 @@ def plan_model(demand: Demand, workers: Sequence[Room], load_s: Mapping[str, flo
     candidates = _candidates(demand, workers, load_s or {})
     best = _choose(candidates)
     graph, costs = flatten(demand.graph), demand.costs
-    names = _stage_names(best.groups)
+    names = stage_names(best.groups)
     stages = tuple(
         Stage(name=name, operators=group, worker=worker)
         for name, group, worker in zip(names, best.groups, best.workers, strict=True)
@@ -57,7 +57,7 @@ def plan_model(demand: Demand, workers: Sequence[Room], load_s: Mapping[str, flo
         model=demand.model,
         granularity=demand.granularity,
         stages=stages,
-        links=_links(graph, best.groups, names, costs),
+        links=links(graph, best.groups, names, costs),
         frame_steps=best.frame_steps,
         engine=demand.engine,
         latency_s=best.prediction.latency_s,
@@ -182,12 +182,13 @@ def _choose(candidates: Sequence[Candidate]) -> Candidate:
     return fastest if worth else uncut
 
 
-def _stage_names(groups: Sequence[Group]) -> tuple[str, ...]:
+def stage_names(groups: Sequence[Group]) -> tuple[str, ...]:
     """An operator's own name, or `first..last`."""
     return tuple(group[0] if len(group) == 1 else f"{group[0]}..{group[-1]}" for group in groups)
 
 
-def _links(graph: Graph, groups: Sequence[Group], names: Sequence[str], costs: Costs) -> tuple[Link, ...]:
+def links(graph: Graph, groups: Sequence[Group], names: Sequence[str], costs: Costs) -> tuple[Link, ...]:
+    """What crosses between the stages `groups`, called `names`, and the gateway."""
     ends = [*names, GATEWAY]  # place −1 is the gateway
     return tuple(
         Link(

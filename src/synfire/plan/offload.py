@@ -1,0 +1,77 @@
+"""Plans over unlike devices: what one device refuses stays on the processor, the rest goes there."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+
+from synfire.base.errors import UserError
+from synfire.graph import Graph, flatten
+from synfire.ops import Kind
+from synfire.plan.cut import Group, atoms, join
+from synfire.plan.place import Room
+from synfire.plan.plan import Plan, Stage
+from synfire.plan.planner import Demand, links, stage_names
+
+
+def plan_offloaded(demand: Demand, workers: Sequence[Room], engine: str, refused: Mapping[str, str]) -> Plan:
+    """The model with every run of operators that the engine's device takes as a stage there, and the others on `cpu`.
+
+    `refused` gives the reason for each operator that the device cannot run. Stages of the processor live on the first
+    worker, the others in turn on the rest. No latency is predicted: nothing of the device was measured.
+    Raises `UserError` when the device takes nothing of the model.
+    """
+    graph = flatten(demand.graph)
+    runs = _runs(graph, refused)
+    if not any(taken for taken, _ in runs):
+        raise UserError(
+            f"{demand.model}: {engine} can run none of its neurons; the first reason: "
+            + next((f"{name}: {why}" for name, why in refused.items()), "it has none")
+        )
+    groups = [group for _, group in runs]
+    names = stage_names(groups)
+    homes = itertools.cycle([room.worker for room in workers[1:]] or [workers[0].worker])
+    stages = tuple(
+        Stage(
+            name=name,
+            operators=group,
+            worker=next(homes) if taken else workers[0].worker,
+            engine=engine if taken else "",
+        )
+        for name, (taken, group) in zip(names, runs, strict=True)
+    )
+    return Plan(
+        model=demand.model,
+        granularity=demand.granularity,
+        stages=stages,
+        links=links(graph, groups, names, demand.costs),
+        frame_steps=graph.steps or demand.costs.steps,
+        engine=demand.engine,
+        reasons=_reasons(engine, stages, refused),
+    )
+
+
+def _runs(graph: Graph, refused: Mapping[str, str]) -> list[tuple[bool, Group]]:
+    """Neighbours of one device together; a run without neurons is not worth the way to another device."""
+    taken = [not any(name in refused for name in group) for group in atoms(graph)]
+    runs = _joined(zip(taken, atoms(graph), strict=True))
+    return _joined((on and any(_fires(graph, name) for name in group), group) for on, group in runs)
+
+
+def _joined(parts: Iterable[tuple[bool, Group]]) -> list[tuple[bool, Group]]:
+    return [(on, join(group for _, group in pairs)) for on, pairs in itertools.groupby(parts, lambda pair: pair[0])]
+
+
+def _fires(graph: Graph, name: str) -> bool:
+    """Whether it is a neuron layer: it has a state, and emits spikes."""
+    state = graph.operator(name).initial_state(1, *graph.signals_into(name))
+    return bool(state) and graph.signals()[name].kind is Kind.SPIKE
+
+
+def _reasons(engine: str, stages: Sequence[Stage], refused: Mapping[str, str]) -> tuple[str, ...]:
+    there = [stage for stage in stages if stage.engine]
+    operators = sum(len(stage.operators) for stage in there)
+    said = [f"{len(there)} stage{'s' * (len(there) > 1)} with {operators} operators on {engine}, the rest on cpu"]
+    said += [f"{name} stays on cpu: {why}" for name, why in refused.items()]
+    left = [name for stage in stages if not stage.engine for name in stage.operators if name not in refused]
+    return (*said, *(f"{name} stays on cpu: there is no neuron between it and what {engine} refuses" for name in left))

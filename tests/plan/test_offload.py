@@ -1,0 +1,77 @@
+"""A model over unlike devices: every operator in one stage, what is refused on the processor, and the reasons in words."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from synfire.base.errors import UserError
+from synfire.devices import DEVICES
+from synfire.graph import flatten
+from synfire.graph.passes import simplify
+from synfire.plan import Costs, Demand, plan_offloaded, rooms
+from synfire.testing.graphs import random_graph
+from synfire.zoo import load
+
+FAMILIES = ["svgg-digits", "sresnet-digits", "scnn-digits", "srnn-digits", "sgnn-digits", "stransformer-digits"]
+
+
+def offloaded(graph, workers=2, refused=None):
+    refused = DEVICES["darwin3"].refusals(graph) if refused is None else refused
+    return plan_offloaded(Demand("m", graph, Costs(steps=graph.steps or 4)), rooms(workers), "darwin3", refused)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_family_has_neurons_on_the_chip(name):
+    graph = simplify(flatten(load(name)))
+    plan = offloaded(graph)
+    assert sorted(each for stage in plan.stages for each in stage.operators) == sorted(graph.order())
+    refused = DEVICES["darwin3"].refusals(graph)
+    there = [stage for stage in plan.stages if stage.engine == "darwin3"]
+    assert there
+    assert not {each for stage in there for each in stage.operators} & set(refused)
+    assert {stage.worker for stage in there} == {"worker-1"}
+    assert {plan.engine_of(stage) for stage in plan.stages} == {"cpu", "darwin3"}
+
+
+def test_attention_parts_the_chip_and_says_why():
+    plan = offloaded(simplify(flatten(load("stransformer-digits"))))
+    assert [bool(stage.engine) for stage in plan.stages] == [False, True, False, True, False]
+    said = "\n".join(plan.reasons)
+    assert "blocks.0.attn.attention stays on cpu: it multiplies signals by each other" in said
+    assert "there is no neuron between it and what darwin3 refuses" in said
+
+
+def test_stages_of_the_device_take_turns_on_the_other_workers():
+    plan = offloaded(simplify(flatten(load("stransformer-digits"))), workers=3)
+    assert [stage.worker for stage in plan.stages] == ["worker-0", "worker-1", "worker-0", "worker-2", "worker-0"]
+
+
+def test_one_worker_holds_all():
+    assert {stage.worker for stage in offloaded(simplify(flatten(load("svgg-digits"))), workers=1).stages} == {
+        "worker-0"
+    }
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(0, 1))
+@settings(max_examples=60, deadline=None)
+def test_whatever_is_refused_each_operator_is_in_one_stage_and_stages_follow_the_graph(seed, share):
+    graph = random_graph(seed)
+    order = list(graph.order())
+    refused = {name: "no" for i, name in enumerate(order) if (seed >> (i % 30)) % 10 < share * 10}
+    try:
+        plan = offloaded(graph, refused=refused)
+    except UserError:
+        assume(False)
+    place = {name: i for i, stage in enumerate(plan.stages) for name in stage.operators}
+    assert sorted(place) == sorted(order)
+    for synapse in graph.synapses:
+        if not synapse.delay_steps and synapse.source in place:
+            assert place[synapse.source] <= place[synapse.target]
+
+
+def test_a_model_that_the_device_takes_nothing_of_is_refused():
+    graph = simplify(flatten(load("svgg-digits")))
+    with pytest.raises(UserError, match="darwin3 can run none of its neurons; the first reason: encoder: no"):
+        offloaded(graph, refused=dict.fromkeys(graph.order(), "no"))
