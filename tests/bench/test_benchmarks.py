@@ -55,7 +55,16 @@ def test_a_report_is_written_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     written = json.loads(file.read_text())
     assert set(written) == {"benchmark", "machine", "settings", "rows", "floors"}
     assert written["floors"] == [{"name": "enough", "op": ">=", "limit": 1.0, "value": 2.0, "holds": True}]
-    assert written["settings"] == {"quick": False, "x": 1}
+    assert written["settings"] == {"quick": False, "only": [], "seed": 0, "x": 1}
+
+
+def test_a_report_for_people_is_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert ran(Judged(0.5), monkeypatch, "--report", str(tmp_path / "some" / "where")) == 1
+    page = (tmp_path / "some" / "where" / "judged.md").read_text()
+    assert "| `enough` | >= 1 | 0.5 | **does not hold** |" in page
+    assert "| median_s |\n| --- |\n| 500 ms |" in page
+    (tmp_path / "file").write_text("in the way")
+    assert ran(Judged(0.5), monkeypatch, "--report", str(tmp_path / "file")) == 2
 
 
 def test_a_floor_that_does_not_hold_exits_with_one(

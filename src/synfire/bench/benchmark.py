@@ -13,6 +13,7 @@ import msgspec
 
 from synfire.base.registry import Registry
 from synfire.bench.machine import machine
+from synfire.bench.page import columns_of, page, table
 
 Progress = Callable[[str], None]
 """Told what is measured next."""
@@ -46,9 +47,14 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """How long to measure. `quick` is a smoke run: few rounds, small sizes, no floors."""
+    """How long to measure. `quick` is a smoke run: few rounds, small sizes, no floors.
+
+    `only` names the benchmark's `parts` that are run, all when empty; `seed` decides whatever is random in it.
+    """
 
     quick: bool = False
+    only: tuple[str, ...] = ()
+    seed: int = 0
 
 
 class Benchmark(ABC):
@@ -57,10 +63,22 @@ class Benchmark(ABC):
     name: ClassVar[str]
     about: ClassVar[str]
     """One line for `synfire bench --help` and the table's title."""
+    shown: ClassVar[tuple[str, ...]] = ()
+    """The columns for people; all that hold single values when empty."""
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """What `Settings.only` may name; nothing where the benchmark runs whole or not at all."""
+        return ()
 
     @abstractmethod
     def measure(self, settings: Settings, progress: Progress) -> Report:
         """Run it. Raises `UserError` when something that it needs is not installed."""
+
+    def documents(self, found: Report) -> dict[str, str]:
+        """The report for people, as files by name: a page of Markdown, and what it shows."""
+        rows = table(found.rows, self.shown or columns_of(found))
+        return {f"{self.name}.md": page(found, f"{self.name}: {self.about}", ["## Rows\n", rows])}
 
 
 BENCHMARKS: Registry[Benchmark] = Registry("benchmark", "synfire.bench", "synfire.benchmarks")

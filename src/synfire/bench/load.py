@@ -45,9 +45,9 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     requests_s: dict[str, float] = {}
 
 
-def infer_request(url: str, model: str, inputs: Mapping[str, Array]) -> str:
+def infer_request(url: str, model: str, inputs: Mapping[str, Array], id: str = "") -> str:
     """The HTTP request of an inference with binary tensors, in base64."""
-    body, length = oip.build_infer_request(inputs)
+    body, length = oip.build_infer_request(inputs, id=id)
     lines = [
         f"POST /v2/models/{model}/infer HTTP/1.1",
         f"Host: {urlsplit(url).netloc}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
@@ -12,12 +13,14 @@ from typing import Annotated, Any
 
 import typer
 
+from synfire.base import paths
 from synfire.base.errors import Bug, DeadlineExceeded, PermanentError, SynfireError, TemporaryError, UserError
 from synfire.base.log import configure_logging
 from synfire.cli.bench import bench
 from synfire.cli.demo import demo
-from synfire.cli.entry import INTERRUPTED
+from synfire.cli.entry import INTERRUPTED, TERMINATED
 from synfire.cli.events import events
+from synfire.cli.fault import fault
 from synfire.cli.imports import import_model
 from synfire.cli.infer import infer
 from synfire.cli.listing import list_models
@@ -39,6 +42,7 @@ EXIT_CODES = {
     TEMPORARY: "a temporary failure: try again",
     OURS: "a bug of synfire: please report it",
     INTERRUPTED: "interrupted by Ctrl-C; `serve`, once it serves, ends in good order instead, with 0",
+    TERMINATED: "ended by SIGTERM, with nothing left behind; `serve`, once it serves, as at Ctrl-C",
 }
 
 VERBS: dict[str, Callable[..., None]] = {
@@ -53,6 +57,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "import": import_model,
     "ps": ps,
     "events": events,
+    "fault": fault,
     "stop": stop,
     "bench": bench,
 }
@@ -131,8 +136,17 @@ def _message(error: Exception) -> str:
     if isinstance(error, _USAGE_ERROR):
         return str(error.format_message())
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return f"{error}; free some, or point SYNFIRE_HOME and SYNFIRE_CACHE at another disk"
+        return f"{error} ({_full(error)}); free some, or point SYNFIRE_HOME and SYNFIRE_CACHE at another disk"
     return str(error) or type(error).__name__
+
+
+def _full(error: OSError) -> str:
+    """The file of a full disk; where the error does not name it, where synfire writes."""
+    if error.filename is not None:
+        return f"writing {os.fsdecode(error.filename)}"
+    return (
+        f"SYNFIRE_HOME is {paths.home()}, SYNFIRE_CACHE {paths.cache()}, temporary files go to {tempfile.gettempdir()}"
+    )
 
 
 def _escaped(text: str) -> str:

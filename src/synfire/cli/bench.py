@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import msgspec
 import typer
 
-from synfire.base.errors import UserError
-from synfire.bench import BENCHMARKS, Report, Settings
+from synfire.base.errors import UnknownName, UserError
+from synfire.bench import BENCHMARKS, Benchmark, Report, Settings
+from synfire.bench.page import cell, columns_of
 from synfire.cli.output import ERRORS, print_json, say, table
-from synfire.plan.costs import format_bytes, format_seconds
 
 
 def bench(
     name: Annotated[
-        str | None, typer.Argument(metavar="NAME", help="frameworks, split or gateway; without it they are listed.")
+        str | None,
+        typer.Argument(metavar="NAME", help="frameworks, split, gateway or recovery; without it they are listed."),
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="A smoke run: seconds instead of minutes, no floors.")] = False,
     file: Annotated[
         str | None, typer.Option("--json", metavar="FILE", help="Write the report there; - for stdout.")
     ] = None,
+    folder: Annotated[
+        Path | None, typer.Option("--report", metavar="DIR", help="Write a Markdown page and its plots there.")
+    ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option("--only", metavar="PART", help="Run this part alone, such as an arm of recovery."),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Decides whatever is random in it.")] = 0,
 ) -> None:
     """Run a benchmark, print its table, and exit with 1 when a floor does not hold.
 
@@ -29,18 +39,23 @@ def bench(
     Examples:
       synfire bench split --quick
       synfire bench frameworks --json frameworks.json
+      synfire bench recovery --json recovery.json --report recovery
+      synfire bench recovery --only hot --seed 7
     """
     if name is None:
         return _list(file is not None)
     benchmark = BENCHMARKS[name]
+    settings = Settings(quick=quick, only=_parts(benchmark, only or ()), seed=seed)
     with ERRORS.status(f"{name} …") as status:
-        found = benchmark.measure(Settings(quick=quick), lambda text: status.update(f"{name}: {text}"))
+        found = benchmark.measure(settings, lambda text: status.update(f"{name}: {text}"))
+    if folder is not None:
+        _write_documents(folder, benchmark.documents(found))
+    if file is not None and file != "-":
+        _write(Path(file), found)
     if file == "-":
         print_json(msgspec.to_builtins(found))
     else:
-        if file is not None:
-            _write(Path(file), found)
-        _print(found)
+        _print(benchmark, found)
     if not found.holds:
         raise typer.Exit(1)
     return None
@@ -53,6 +68,13 @@ def _list(as_json: bool) -> None:
     return say(table("", ("benchmark", "what it measures"), known.items()))
 
 
+def _parts(benchmark: Benchmark, only: Sequence[str]) -> tuple[str, ...]:
+    for part in only:
+        if part not in benchmark.parts:
+            raise UnknownName.among(f"part of {benchmark.name}", part, benchmark.parts)
+    return tuple(dict.fromkeys(only))
+
+
 def _write(file: Path, found: Report) -> None:
     try:
         file.write_bytes(msgspec.json.format(msgspec.json.encode(found)) + b"\n")
@@ -60,23 +82,22 @@ def _write(file: Path, found: Report) -> None:
         raise UserError(f"cannot write {file}: {error.strerror}; choose another --json FILE") from error
 
 
-def _print(found: Report) -> None:
+def _write_documents(folder: Path, documents: Mapping[str, str]) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in documents.items():
+            (folder / name).write_text(content)
+    except OSError as error:
+        raise UserError(f"cannot write into {folder}: {error.strerror}; choose another --report DIR") from error
+
+
+def _print(benchmark: Benchmark, found: Report) -> None:
     machine = found.machine
     say(f"{found.benchmark} on {machine['cpu']}, {machine['cores']} cores, Python {machine['python']}")
-    columns = list(dict.fromkeys(key for row in found.rows for key in row))
+    columns = list(benchmark.shown) or columns_of(found)
     titles = [
         f"-{name}" if any(isinstance(row.get(name), (int, float)) for row in found.rows) else name for name in columns
     ]
-    say(table("", titles, ([_cell(name, row.get(name)) for name in columns] for row in found.rows)))
+    say(table("", titles, ([cell(name, row.get(name)) for name in columns] for row in found.rows)))
     for floor in found.floors:
         say(f"{'holds' if floor.holds else 'DOES NOT HOLD'}: {floor.name} {floor.value:.3g} {floor.op} {floor.limit:g}")
-
-
-def _cell(name: str, value: object) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        if name.endswith("_s") and not name.endswith("requests_s"):
-            return format_seconds(value)
-        return format_bytes(value) if name.endswith("_bytes") else f"{value:,.4g}"
-    return str(value)

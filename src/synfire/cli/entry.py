@@ -1,31 +1,69 @@
-"""Where the command line begins, and where Ctrl-C ends it: in one line, also while the rest is still being loaded."""
+"""Where the command line begins, and where Ctrl-C and SIGTERM end it: in one line, also while the rest is still being loaded."""
 
 from __future__ import annotations
 
 import json
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import NoReturn
 
 INTERRUPTED = 130
 """The shell's own exit code for Ctrl-C."""
+
+TERMINATED = 143
+"""The shell's own exit code for SIGTERM."""
+
+
+class Terminated(BaseException):
+    """Raised where the main thread is at SIGTERM, as `KeyboardInterrupt` is at Ctrl-C, so that blocks are left in order."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with one of `synfire.cli.app.EXIT_CODES`."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        from synfire.cli.app import run  # not above: loading it takes long enough for Ctrl-C to come meanwhile
+        with _terminable():
+            from synfire.cli.app import run  # not above: loading it takes long enough for Ctrl-C to come meanwhile
 
-        code = run(given)
+            code = run(given)
     except KeyboardInterrupt:
         code = INTERRUPTED
-    if code == INTERRUPTED:
-        _tell("--json" in given)
+    except Terminated:
+        code = TERMINATED
+    if code in _WORDS:
+        _tell(code, "--json" in given)
     sys.exit(code)
 
 
-def _tell(as_json: bool) -> None:
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM raises `Terminated` in the block; only a process's main thread may ask for that."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+
+
+def _terminate(number: int, frame: object) -> NoReturn:
+    raise Terminated
+
+
+def _tell(code: int, as_json: bool) -> None:
+    said, kind = _WORDS[code]
     if as_json:
-        print(json.dumps({"error": "interrupted", "kind": "KeyboardInterrupt", "exit_code": INTERRUPTED}), flush=True)
+        print(json.dumps({"error": said, "kind": kind.__name__, "exit_code": code}), flush=True)
     else:
-        print("interrupted", file=sys.stderr)
+        print(said, file=sys.stderr)
+
+
+_WORDS: dict[int, tuple[str, type[BaseException]]] = {
+    INTERRUPTED: ("interrupted", KeyboardInterrupt),
+    TERMINATED: ("terminated", Terminated),
+}

@@ -1,0 +1,285 @@
+"""Load that checks every answer: a closed loop a model, from a process of its own, for as long as it is wanted.
+
+`python -m synfire.bench.witness` reads a `Job` as a line of JSON from standard input, writes an empty line when all
+connections have answers, goes on until its input ends, and writes what each connection has `Seen` as MessagePack.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import random
+import subprocess
+import sys
+import time
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+import msgspec
+import numpy as np
+import uvloop
+
+from synfire.base.errors import PermanentError, TemporaryError
+from synfire.bench.load import infer_request
+from synfire.ops import Array
+from synfire.wire import oip
+
+ID = "witness-0000000000"
+"""Stands for a request's id, which is another one in each; all are of its length."""
+
+PATIENCE_S = 20.0
+"""A request that is not answered after so long is lost."""
+
+LINGER_S = 0.2
+"""How long a connection listens at the end for answers that nobody asked for."""
+
+WARM = 5
+"""Answers of each connection before the job counts as begun."""
+
+RIGHT, WRONG, LOST = range(3)
+
+_COMPLAINTS = 5
+_READY_S, _END_S = 60.0, 60.0
+
+
+class Case(msgspec.Struct, frozen=True):
+    """A whole HTTP request in base64, with `ID` for its id, and the bytes of all outputs of the right answer, in base64."""
+
+    request: str
+    answer: str
+
+    @classmethod
+    def of(cls, url: str, model: str, inputs: dict[str, Array], answer: dict[str, Array]) -> Case:
+        """The case of one sample with a batch axis."""
+        right = b"".join(oip.encode_raw(array) for array in answer.values())
+        return cls(infer_request(url, model, inputs, ID), base64.b64encode(right).decode())
+
+
+class Job(msgspec.Struct, frozen=True):
+    """The cases of each model, which are sent in an order that the seed decides."""
+
+    url: str
+    cases: dict[str, list[Case]]
+    seed: int = 0
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """What one connection saw: when each request was sent and when that ended, on the machine's monotonic clock, in seconds,
+    as raw doubles; how it ended; answers beyond the asked ones; and what the first lost requests were told."""
+
+    sent: bytes
+    ended: bytes
+    verdicts: bytes
+    duplicated: int
+    complaints: list[str]
+
+    @property
+    def sent_s(self) -> Array:
+        return np.frombuffer(self.sent, np.float64)
+
+    @property
+    def ended_s(self) -> Array:
+        return np.frombuffer(self.ended, np.float64)
+
+    @property
+    def verdict(self) -> Array:
+        return np.frombuffer(self.verdicts, np.uint8)
+
+
+class Witness:
+    """The job in a process of its own, as a context manager; `stop` ends it and tells what was seen."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+
+    def __enter__(self) -> Self:
+        """Raises `PermanentError` with what the process said when not every connection is answered."""
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "synfire.bench.witness"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(msgspec.json.encode(self._job) + b"\n")
+        self._process.stdin.flush()
+        if self._process.stdout.readline() != b"\n":
+            raise _failure(self._process.communicate()[1])
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.communicate()
+
+    def stop(self) -> dict[str, Seen]:
+        """End the load once all its requests have ended. Raises `PermanentError` with what it said when it failed."""
+        out, words = self._process.communicate(timeout=PATIENCE_S + _END_S)
+        if self._process.returncode:
+            raise _failure(words)
+        return msgspec.msgpack.decode(out, type=dict[str, Seen])
+
+
+def _failure(words: bytes) -> PermanentError:
+    return PermanentError(f"the load generator failed: {words.decode(errors='replace').strip()[-2000:]}")
+
+
+@dataclass(frozen=True)
+class _Answer:
+    status: bytes
+    id: str
+    body: bytes
+
+
+class _Named(msgspec.Struct):
+    id: str = ""
+
+
+_NAMED = msgspec.json.Decoder(_Named)
+
+
+class _Connection(asyncio.Protocol):
+    """One keep-alive connection with one request at a time; counts answers that no request waits for."""
+
+    def __init__(self) -> None:
+        self.duplicated = 0
+        self._buffer = b""
+        self._waiting: asyncio.Future[_Answer] | None = None
+        self._asked = ""
+        self._transport: Any = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+
+    def ask(self, id: str, request: bytes) -> asyncio.Future[_Answer]:
+        self._waiting, self._asked = asyncio.get_running_loop().create_future(), id
+        self._transport.write(request)
+        return self._waiting
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        while (answer := self._next()) is not None:
+            asked = self._waiting is not None and not self._waiting.done()
+            if not asked or (answer.status == b"200" and answer.id != self._asked):
+                self.duplicated += 1
+            elif self._waiting is not None:
+                self._waiting.set_result(answer)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_exception(ConnectionResetError(f"the gateway closed the connection: {error}"))
+
+    def close(self) -> None:
+        self._transport.close()
+
+    def _next(self) -> _Answer | None:
+        head, found, rest = self._buffer.partition(b"\r\n\r\n")
+        if not found:
+            return None
+        fields = dict(_fields(head))
+        length = int(fields.get(b"content-length", b"0"))
+        if len(rest) < length:
+            return None
+        body, self._buffer = rest[:length], rest[length:]
+        status = head.split(b" ", 2)[1]
+        if status != b"200":
+            return _Answer(status, "", body)
+        json_length = int(fields[oip.HEADER_LENGTH.lower().encode()])
+        return _Answer(status, _NAMED.decode(body[:json_length]).id, body[json_length:])
+
+
+def _fields(head: bytes) -> Iterator[tuple[bytes, bytes]]:
+    for line in head.split(b"\r\n")[1:]:
+        name, _, value = line.partition(b":")
+        yield name.lower(), value.strip()
+
+
+class _Loop:
+    """Sends one model's cases one after the other, and keeps what comes of each."""
+
+    def __init__(self, url: str, cases: list[Case], seed: str) -> None:
+        where = urlsplit(url)
+        self._place = (where.hostname or "", where.port or 80)
+        self._cases = [(base64.b64decode(each.request), base64.b64decode(each.answer)) for each in cases]
+        self._rng = random.Random(seed)
+        self._sent, self._ended, self._verdicts = array("d"), array("d"), array("B")
+        self._duplicated = 0
+        self._complaints: list[str] = []
+        self.warm = asyncio.Event()
+
+    async def run(self, over: asyncio.Event) -> Seen:
+        connection = await self._connect()
+        while not over.is_set():
+            request, right = self._rng.choice(self._cases)
+            number = len(self._sent)
+            id = f"{ID[:-10]}{number:010d}"
+            self._sent.append(time.monotonic())
+            verdict = await self._ended_as(connection, id, request.replace(ID.encode(), id.encode()), right)
+            self._ended.append(time.monotonic())
+            self._verdicts.append(verdict)
+            if verdict == LOST:
+                self._duplicated += connection.duplicated
+                connection.close()
+                connection = await self._connect()
+            if number == WARM:
+                self.warm.set()
+        await asyncio.sleep(LINGER_S)
+        connection.close()
+        return self._seen(connection)
+
+    async def _ended_as(self, connection: _Connection, id: str, request: bytes, right: bytes) -> int:
+        try:
+            answer = await asyncio.wait_for(connection.ask(id, request), PATIENCE_S)
+        except (TimeoutError, ConnectionError) as error:
+            return self._lost(str(error) or f"no answer within {PATIENCE_S:.0f} s")
+        if answer.status != b"200":
+            return self._lost(f"status {answer.status.decode()}: {answer.body.decode(errors='replace')}")
+        return RIGHT if answer.body == right else WRONG
+
+    def _lost(self, why: str) -> int:
+        if len(self._complaints) < _COMPLAINTS:
+            self._complaints.append(why)
+        return LOST
+
+    async def _connect(self) -> _Connection:
+        """A connection, once the gateway takes one. Raises `TemporaryError` when it takes none for long."""
+        loop, until_s = asyncio.get_running_loop(), time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                return (await loop.create_connection(_Connection, *self._place))[1]
+            except OSError as error:
+                if time.monotonic() > until_s:
+                    raise TemporaryError(f"the gateway at {self._place} takes no connections: {error}") from error
+                await asyncio.sleep(0.01)
+
+    def _seen(self, connection: _Connection) -> Seen:
+        duplicated = self._duplicated + connection.duplicated
+        return Seen(self._sent.tobytes(), self._ended.tobytes(), self._verdicts.tobytes(), duplicated, self._complaints)
+
+
+async def _run(job: Job) -> dict[str, Seen]:
+    over = asyncio.Event()
+    loops = {name: _Loop(job.url, cases, f"{job.seed}-{name}") for name, cases in job.cases.items()}
+    running = [asyncio.create_task(each.run(over)) for each in loops.values()]
+    try:
+        await asyncio.wait_for(asyncio.gather(*(each.warm.wait() for each in loops.values())), _READY_S)
+    except TimeoutError:
+        raise PermanentError(f"not every model answered {WARM} requests within {_READY_S:.0f} s") from None
+    sys.stdout.buffer.write(b"\n")
+    sys.stdout.buffer.flush()
+    end = asyncio.create_task(asyncio.to_thread(sys.stdin.buffer.read))
+    await asyncio.wait([end, *running], return_when=asyncio.FIRST_COMPLETED)
+    over.set()
+    return dict(zip(loops, await asyncio.gather(*running), strict=True))
+
+
+if __name__ == "__main__":
+    job = msgspec.json.decode(sys.stdin.buffer.readline(), type=Job)
+    sys.stdout.buffer.write(msgspec.msgpack.encode(uvloop.run(_run(job))))
