@@ -11,11 +11,16 @@ from pathlib import Path
 import pytest
 
 from synfire.base import paths
+from synfire.cli.infer import run_here
 from synfire.devices import DEVICES
 from synfire.engines import ENGINES
 from synfire.formats import FORMATS
 from synfire.gateway.api import APIS
+from synfire.graph import flatten
+from synfire.graph.passes import simplify
 from synfire.ops import OPERATORS
+from synfire.wire.oip import InferResponse, build_infer_response, parse_infer_request
+from synfire.zoo import load
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -136,3 +141,14 @@ def test_every_registry_has_a_page_that_names_its_entry_points() -> None:
     pages = "".join(page.read_text() for page in DOCS.glob("add-a*.md"))
     for registry in (OPERATORS, FORMATS, DEVICES, ENGINES, APIS):
         assert registry._group in pages, f"no page tells of the entry point group {registry._group}"
+
+
+def test_the_readmes_curl_line_has_the_answer_that_stands_below_it() -> None:
+    asked, answered = re.findall(
+        r"/v2/models/svgg-digits/infer -d '(.*?)'\n(\{.*?),…\n", (DOCS.parent / "README.md").read_text(), re.DOTALL
+    )[0]
+    graph = simplify(flatten(load("svgg-digits")))
+    output = run_here(graph, parse_infer_request(asked.encode()).inputs)["output"]
+    said = build_infer_response(InferResponse("svgg-digits", {"output": output}))[0].decode()
+    assert said.startswith(answered)
+    assert int(output[0].argmax()) == 3

@@ -37,7 +37,7 @@ def tiny(seed: int = 0, hidden: int = 6) -> Graph:
         tuple(Synapse(a, b) for a, b in pairwise(names)),
         {"x": Signal((1, 8, 8), Kind.VALUE, Clock.REQUEST)},
         {"y": "rate"},
-        {"labels": list("abcdefghij")},
+        {"labels": list("abcdefghij"), "input": "a grey image (1, 8, 8), values in [0, 1]"},
     )  # fmt: skip
 
 

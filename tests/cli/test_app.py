@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from synfire.base import paths
 from synfire.base.errors import (
     Bug,
     DeadlineExceeded,
@@ -23,7 +24,9 @@ from synfire.base.errors import (
 )
 from synfire.cli import app
 from synfire.cli.app import VERBS, exit_code
+from synfire.cli.demo import _print
 from synfire.cli.docs import reference
+from synfire.cli.output import CONSOLE
 
 ROOT = Path(__file__).parents[2]
 
@@ -84,6 +87,17 @@ def test_a_full_disk_is_temporary_and_says_what_helps(run: Callable, monkeypatch
     assert "point SYNFIRE_HOME and SYNFIRE_CACHE at another disk" in ran.json["error"]
 
 
+def test_a_full_disk_is_named(run: Callable, monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+    errors = iter([OSError(errno.ENOSPC, "No space left", "/full/x"), OSError(errno.ENOSPC, "No space left")])
+
+    def full(*_: object) -> None:
+        raise next(errors)
+
+    monkeypatch.setattr("synfire.cli.plan.find_all", full)
+    assert "(writing /full/x)" in run("plan", "x", "--json").json["error"]
+    assert f"SYNFIRE_HOME is {home}, SYNFIRE_CACHE {paths.cache()}" in run("plan", "x", "--json").json["error"]
+
+
 def test_a_bug_asks_to_be_reported(run: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> None:
         raise ZeroDivisionError("division by zero")
@@ -104,6 +118,16 @@ def test_ctrl_c_ends_a_verb_in_one_line(run: Callable, monkeypatch: pytest.Monke
     assert (ran.code, ran.out, ran.err) == (130, "", "interrupted\n")
     ran = run("show", "x", "--json")
     assert (ran.code, ran.json["exit_code"], ran.err) == (130, 130, "")
+
+
+def test_sigterm_ends_a_verb_in_one_line(run: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr("synfire.cli.show.find_all", lambda *_: signal.raise_signal(signal.SIGTERM))
+    ran = run("show", "x")
+    assert (ran.code, ran.out, ran.err) == (143, "", "terminated\n")
+    ran = run("show", "x", "--json")
+    assert (ran.code, ran.json["exit_code"], ran.err) == (143, 143, "")
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_ctrl_c_ends_a_verb_that_waits_for_an_answer() -> None:
@@ -177,3 +201,27 @@ def test_a_closed_pipe_is_no_error() -> None:
 
 def test_the_verbs_are_those_of_the_application() -> None:
     assert {each.name for each in app.build().registered_commands} == set(VERBS)
+
+
+def test_the_demos_table_fits_a_terminal_of_80_columns(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(CONSOLE, "width", 80)
+    row = {"model": "stransformer-digits", "digits": 360, "accuracy": 0.983, "p50_s": 0.01234, "p95_s": 0.1234}
+    _print([{**row, "stages": 36, "workers": 2, "hop_bytes": 1234.0}], as_json=False)
+    _, head, line, *_ = capsys.readouterr().out.splitlines()
+    assert head.split() == ["model", "digits", "accuracy", "p50", "p95", "stages", "bytes/hop"]
+    assert line.split()[:2] == ["stransformer-digits", "360"]
+    assert line.endswith("1.2 kB")
+
+
+def test_the_reference_says_what_a_choice_of_two_is_without_the_option() -> None:
+    sections = (ROOT / "docs" / "cli.md").read_text().split("\n## synfire ")
+    rows = {
+        each.split()[0]: row
+        for each in sections
+        for row in each.splitlines()
+        if row.startswith("| `--apart / --fused`")
+    }
+    assert rows["demo"].endswith("Default: --apart. |")
+    assert rows["serve"].endswith("Default: --fused. |")

@@ -11,7 +11,11 @@ from nir import LIF, Input, NIRGraph, Output, write
 from PIL import Image
 from served import tiny
 
+from synfire.cli.models import Accept, Reading, find_all
 from synfire.formats import write_bundle
+from synfire.graph.images import accepting_images
+from synfire.plan import Demand, memory_bytes
+from synfire.plan.costs import format_bytes
 from synfire.zoo import load, names, neighbourhood
 
 
@@ -174,6 +178,50 @@ def test_a_model_without_a_picture_cannot_accept_images(run: Callable) -> None:
     assert "srnn-spoken: input 'input' is bytes" in ran.json["error"]
 
 
+def test_models_without_a_picture_stay_as_they_are_beside_one_that_accepts_images(bundle: Path) -> None:
+    picture, sound = find_all([str(bundle), "srnn-spoken"], Reading(accept=Accept.IMAGE))
+    assert picture.graph.content_digest() == accepting_images(tiny()).content_digest()
+    assert sound.graph.content_digest() == load("srnn-spoken").content_digest()
+
+
+def test_import_refuses_a_name_of_the_zoo(run: Callable, bundle: Path) -> None:
+    ran = run("import", str(bundle), "--name", "svgg-digits", "--json")
+    assert ran.code == 2
+    assert "choose another --name" in ran.json["error"]
+
+
+def test_import_into_a_folder_that_exists_advises_what_there_is(run: Callable, bundle: Path) -> None:
+    ran = run("import", str(bundle), "--out", str(bundle), "--json")
+    assert ran.code == 2
+    assert ran.json["error"] == f"{bundle} exists; choose another path, or remove it"
+
+
+def test_import_of_a_folder_that_is_no_bundle_says_so_first(run: Callable, tmp_path: Path) -> None:
+    (tmp_path / "other" / "inner").mkdir(parents=True)
+    ran = run("import", str(tmp_path / "other"), "--json")
+    assert ran.code == 2
+    assert "holds no graph.json, so it is no complete bundle" in ran.json["error"]
+
+
+def test_plan_counts_in_words_and_shows_the_memory_that_is_checked(run: Callable, bundle: Path) -> None:
+    said = run("plan", str(bundle), "-g", "model", "-w", "1").out
+    assert said.startswith("tiny: 1 stage on 1 worker, frames of")
+    held = memory_bytes(tiny(), tiny().order(), Demand.requests)
+    assert f"holds ({Demand.requests} requests)" in said
+    assert format_bytes(held) in said
+    refused = run("plan", str(bundle), "-g", "model", "-w", "1", "--memory", "10B").err
+    assert f"the stages need {format_bytes(held)} of memory" in refused
+
+
+def test_infer_refuses_levels_where_the_model_takes_values_up_to_one(run: Callable, tmp_path: Path) -> None:
+    for name, array in {"levels": np.full((1, 8, 8), 255), "ink": np.eye(8, dtype=np.int64)[None]}.items():
+        np.save(tmp_path / f"{name}.npy", array)
+    ran = run("infer", "svgg-digits", "-i", str(tmp_path / "levels.npy"), "--json")
+    assert ran.code == 2
+    assert "takes values in [0, 1]; divide pixels by 255" in ran.json["error"]
+    assert run("infer", "svgg-digits", "-i", str(tmp_path / "ink.npy"), "--json").code == 0
+
+
 def test_list_holds_the_whole_zoo(run: Callable) -> None:
     listed = {each["name"]: each for each in run("list", "--json").json["models"]}
     assert set(names()) <= set(listed)
@@ -254,3 +302,12 @@ def test_stop_without_deployments_is_a_mistake_but_stopping_all_is_not(run: Call
     assert run("stop").code == 2
     assert run("stop", "8000").code == 2
     assert run("stop", "--all", "--json").json == {"stopped": []}
+
+
+def test_plan_puts_on_another_device_what_it_takes_and_says_what_stays(run: Callable) -> None:
+    ran = run("plan", "svgg-digits", "--device", "darwin3", "--explain")
+    assert (ran.code, "no time predicted" in ran.out) == (0, True)
+    assert "encoder stays on cpu: it encodes analog values" in ran.out
+    (plan,) = run("plan", "svgg-digits", "--device", "darwin3", "--json").json["plans"]
+    assert [stage["engine"] for stage in plan["stages"]] == ["", "darwin3", ""]
+    assert run("plan", "svgg-digits", "--device", "loihi9").code == 2

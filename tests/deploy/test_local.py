@@ -20,7 +20,7 @@ import pytest
 from synfire.base.errors import DeadlineExceeded, PermanentError, TemporaryError, UserError
 from synfire.deploy.local import LocalDeployment, Settings
 from synfire.gateway.call import Call
-from synfire.gateway.route import LocalRoute
+from synfire.gateway.local import LocalRoute
 from synfire.graph import reference
 from synfire.testing.examples import collect, currents, digits, image, stream
 from synfire.testing.graphs import plan_of, random_graph, random_inputs, random_plan
@@ -318,6 +318,8 @@ def test_every_stage_and_operator_answers_the_open_inference_protocol():
         ):
             door = deployment.workers["w0"].http
             assert (await client.get(f"{door}/v2/health/ready")).status_code == 200
+            listed = sorted(["digits.s0", *(f"digits.{name}" for name in plan.stages[0].operators)])
+            assert (await client.get(f"{door}/v2/models")).json() == {"models": listed}
             metadata = (await client.get(f"{door}/v2/models/digits.s0")).json()
             assert metadata["inputs"] == [{"name": "x", "datatype": "FP32", "shape": [-1, 16]}]
             assert metadata["outputs"] == [{"name": "n1", "datatype": "UINT8", "shape": [-1, -1, 32]}]
@@ -326,12 +328,14 @@ def test_every_stage_and_operator_answers_the_open_inference_protocol():
             headers = {oip.HEADER_LENGTH: str(header)}
             response = await client.post(f"{door}/v2/models/digits.s0/infer", content=body, headers=headers)
             answer = oip.parse_infer_response(response.content, int(response.headers[oip.HEADER_LENGTH]))
-            assert answer.outputs["n1"].tobytes() == trace["n1"].tobytes()
+            assert answer.outputs["n1"].swapaxes(0, 1).tobytes() == trace["n1"].tobytes()
             for operator, source in (("l1", "encode"), ("n1", "l1")):
-                body, header = oip.build_infer_request({source: trace[source]}, binary=False)
+                turned = np.ascontiguousarray(trace[source].swapaxes(0, 1))
+                body, header = oip.build_infer_request({source: turned}, binary=False)
                 response = await client.post(f"{door}/v2/models/digits.{operator}/infer", content=body)
                 answer = oip.parse_infer_response(response.content)
-                assert answer.outputs[operator].tolist() == trace[operator].tolist()
+                assert answer.outputs[operator].swapaxes(0, 1).tolist() == trace[operator].tolist()
+            assert (await client.get(f"{door}/v2/models")).json() == {"models": listed}
             assert (await deployment.describe())["w0"].requests == 0
 
     asyncio.run(main())
@@ -348,7 +352,13 @@ def test_every_stage_and_operator_answers_the_open_inference_protocol():
             400,
             "takes the inputs",
         ),
-        ("digits.s0/infer", b'{"inputs":[{"name":"x","shape":[1],"datatype":"FP32","data":[1]}]}', 400, "(batch, …)"),
+        ("digits.s0/infer", b'{"inputs":[{"name":"x","shape":[1],"datatype":"FP32","data":[1]}]}', 400, "[batch, 16]"),
+        (
+            "digits.n1/infer",
+            b'{"inputs":[{"name":"l1","shape":[1,32],"datatype":"FP32","data":[' + b"0," * 31 + b"0]}]}",
+            400,
+            "has shape [1, 32]; it takes [batch, steps, 32]",
+        ),
         ("digits.s0/infer", b'{"inputs":[{"name":"x","shape":[1],"datatype":"INT8","data":[1]}]}', 400, "takes FP32"),
         ("digits.s0/nothing", b"", 404, "Not Found"),
     ],

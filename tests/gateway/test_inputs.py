@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -29,6 +31,15 @@ EVENTS = intake(events=Signal((-1, 4), Kind.INDEX, Clock.REQUEST))
 def test_a_right_input_is_taken_as_it_is():
     x = np.ones((4, 2, 3), np.float32)
     assert IMAGE({"x": x})["x"] is x
+
+
+@pytest.mark.parametrize("content", [b"RIFF$\x00\x00\x00WAVEfmt ", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0"])
+def test_a_file_in_base64_that_does_not_say_so_is_refused_with_the_cure(content):
+    files = intake(file=Signal((), Kind.BYTES, Clock.REQUEST))
+    sent = np.array([content, base64.b64encode(content)], object)
+    assert files({"file": sent[:1]})["file"][0] == content
+    with pytest.raises(UserError, match=r'looks like a file in base64.*"content_type": "base64"'):
+        files({"file": sent})
 
 
 def test_an_input_on_the_step_clock_is_turned_steps_first():

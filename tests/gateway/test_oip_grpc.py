@@ -128,6 +128,23 @@ def test_plain_contents_are_read_and_checked(gateway):
             assert said in refused.value.details()
 
 
+def test_a_method_that_is_not_offered_is_refused_with_those_that_are(gateway):
+    with grpc.insecure_channel(gateway.addresses.grpc) as channel:
+        for call in (channel.unary_unary(f"/{SERVICE}/TraceSetting"), channel.unary_unary("/other.Service/Do")):
+            with pytest.raises(grpc.RpcError) as refused:
+                call(b"", timeout=20)
+            assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
+            if "TraceSetting" in refused.value.details():
+                assert "has ServerLive, ServerReady" in refused.value.details()
+            else:
+                assert refused.value.details() == "Method not found!"
+
+
+def test_a_refused_request_names_its_model_and_its_own_id(client):
+    with pytest.raises(InferenceServerException, match=r"request 'mine' to model 'snn': input 'x' has shape"):
+        client.infer("snn", [tensor("x", np.ones((1, 5), np.float32))], request_id="mine")
+
+
 def test_bytes_that_are_no_message_are_the_callers_mistake(gateway):
     garbage = b"\xff\xff no protobuf"
     with grpc.insecure_channel(gateway.addresses.grpc) as channel:

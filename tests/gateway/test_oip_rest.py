@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+from dataclasses import replace
 
 import httpx
 import numpy as np
@@ -13,8 +14,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tritonclient.utils import InferenceServerException
 
+from synfire.gateway import oip
+from synfire.gateway.dataplane import DataPlane
+from synfire.gateway.local import LocalRoute
 from synfire.graph import reference
 from synfire.wire.oip import build_infer_request
+from synfire.zoo import load
 
 X = np.random.default_rng(5).random((2, 4), np.float32) * 2
 
@@ -72,6 +77,36 @@ def test_triton_client_sees_health_metadata_and_repository(client):
     assert client.get_model_config("snn")["max_batch_size"] == 256
     index = client.get_model_repository_index()
     assert {(each["name"], each["state"]) for each in index} >= {("snn", "READY"), ("echo", "READY")}
+
+
+def test_metadata_say_what_a_request_holds_where_the_graph_does(serving, routes):
+    graph = routes.spiking_graph()
+    told = replace(graph, metadata={"input": "four values"})
+    with serving({"said": routes.reference(told), "silent": routes.reference(graph)}) as here:
+        said, silent = (httpx.get(f"{here.addresses.url}/v2/models/{name}").json() for name in ("said", "silent"))
+    assert said["inputs"] == [{**silent["inputs"][0], "parameters": {"request": "four values"}}]
+    assert "parameters" not in silent["inputs"][0]
+
+
+def test_metadata_of_several_inputs_say_it_of_all_of_them_together():
+    plane = DataPlane()
+    route = LocalRoute(load("sgnn-cora"))
+    about = oip.model_description(plane, plane.add("sgnn-cora", route))
+    assert about.parameters["request"] == route.graph.metadata["input"]
+    assert all(not each.parameters for each in about.inputs)
+    route.close()
+
+
+@pytest.mark.parametrize("path", ["infer", "infer_stream"])
+def test_a_refused_request_names_its_model_and_its_own_id(gateway, path):
+    url = f"{gateway.addresses.url}/v2/models/snn/{path}"
+    body = {"inputs": [{"name": "x", "shape": [1, 5], "datatype": "FP32", "data": [0] * 5}]}
+    text = "input 'x' has shape [1, 5]; it takes [batch, 4]"
+    assert httpx.post(url, json=body).json() == {"error": f"model 'snn': {text}"}
+    assert httpx.post(url, json={**body, "id": "mine"}).json() == {"error": f"request 'mine' to model 'snn': {text}"}
+    unknown = httpx.post(url, json={**body, "id": "mine", "parameters": {"colour": 1}}).json()["error"]
+    assert unknown.startswith("request 'mine' to model 'snn': request parameter 'colour'")
+    assert httpx.post(url, content=b"{").json()["error"].startswith("model 'snn': the body is not")
 
 
 def test_triton_client_reads_counters(client):

@@ -55,6 +55,11 @@ def test_a_taken_port_is_named_with_the_way_out(gateway):
         listen("127.0.0.1", grpc_port, "--grpc-port")
 
 
+def test_a_port_cannot_be_had_twice():
+    with listen("127.0.0.1", 0) as first, pytest.raises(UserError, match="is taken by another process"):
+        listen("127.0.0.1", first.getsockname()[1], "--grpc-port")
+
+
 def test_a_host_that_is_not_ours_is_refused():
     with pytest.raises(UserError, match="name an address of this machine"):
         listen("203.0.113.1", 0)
@@ -157,6 +162,8 @@ def test_draining_over_http_and_grpc_loses_no_accepted_request(serving, routes):
         draining.result(20)
     assert (ready.status_code, ready.json()["ready"]) == (503, False)
     assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+    assert ready.headers["connection"] == refused.headers["connection"] == "close"
+    assert all(each.result().headers["connection"] == "close" for each in accepted)
 
 
 async def until(holds):

@@ -65,7 +65,10 @@ def test_a_part_holds_a_step_at_least(http, size):
 
 def test_a_request_at_fault_is_refused_as_infer_would(http):
     answer = http.post("/v2/models/snn/infer_stream", json=body(np.zeros((1, 5))))
-    assert (answer.status_code, answer.json()) == (400, {"error": "input 'x' has shape [1, 5]; it takes [batch, 4]"})
+    assert (answer.status_code, answer.json()) == (
+        400,
+        {"error": "model 'snn': input 'x' has shape [1, 5]; it takes [batch, 4]"},
+    )
 
 
 def test_an_error_after_the_first_part_is_an_event(serving, routes):

@@ -152,6 +152,25 @@ def test_http_service_folds_time_into_the_batch(echo_service):
     assert service_for(echo_service.url).infer({"x": array}, 4)["y"].tolist() == array.tolist()
 
 
+def test_http_service_that_knows_of_time_is_sent_the_batch_first(echo_service, monkeypatch):
+    tensor = {"shape": [-1, -1, 3]}
+    told = {"inputs": [{"name": "INPUT0", **tensor}], "outputs": [{"name": "OUTPUT0", **tensor}]}
+    monkeypatch.setattr(echo_service, "metadata", told)
+    seen = []
+    monkeypatch.setattr(oip, "build_infer_request", _noting(seen, oip.build_infer_request))
+    array = np.arange(24, dtype=np.float32).reshape(4, 2, 3)
+    assert service_for(echo_service.url).infer({"x": array}, 4)["y"].tolist() == array.tolist()
+    assert seen == [array.swapaxes(0, 1).tolist()]
+
+
+def _noting(seen, build):
+    def noted(tensors, *more):
+        seen.extend(each.tolist() for each in tensors.values())
+        return build(tensors, *more)
+
+    return noted
+
+
 @pytest.mark.parametrize(
     ("answer", "kind", "words"),
     [

@@ -168,3 +168,10 @@ def test_what_json_cannot_carry_asks_for_binary():
 def test_dtype_without_a_name_is_refused():
     with pytest.raises(UserError, match="no datatype for complex64"):
         datatype_of(np.dtype(np.complex64))
+
+
+@pytest.mark.parametrize("unknown", ["hex", "image/png", 64])
+def test_an_unknown_content_type_is_refused(unknown):
+    tensor = {"name": "x", "shape": [1], "datatype": "BYTES", "data": ["00ff"], "parameters": {"content_type": unknown}}
+    with pytest.raises(UserError, match=r"input 'x': content_type is .* a file in JSON is 'base64', and text has none"):
+        parse_infer_request(json.dumps({"inputs": [tensor]}).encode())

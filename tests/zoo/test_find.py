@@ -31,6 +31,16 @@ def test_a_path_can_be_given_a_name(tmp_path: Path) -> None:
     assert find(f"other={tmp_path / 'mine'}").name == "other"
 
 
+def test_a_zoo_model_can_be_given_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = find("other=svgg-digits")
+    assert (found.name, found.source) == ("other", "zoo")
+    monkeypatch.chdir(tmp_path)
+    write_bundle(load("scnn-digits"), tmp_path / "svgg-digits")
+    assert find("other=svgg-digits").graph.content_digest() == load("scnn-digits").content_digest()
+    with pytest.raises(UserError, match="letters, digits"):
+        find("a b=svgg-digits")
+
+
 def test_an_imported_model_has_versions() -> None:
     for name in ("svgg-digits", "scnn-digits"):
         Catalog().add("mine", store_graph(load(name), BlobStore()))

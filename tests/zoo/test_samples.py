@@ -17,7 +17,7 @@ from synfire.ops.event_frames import EventFrames
 from synfire.ops.identity import Identity
 from synfire.ops.image_decode import ImageDecode
 from synfire.ops.wav_decode import WavDecode
-from synfire.zoo import held_out_digits, inverts, load, names, picture_inputs, sample
+from synfire.zoo import digit_inputs, held_out_digits, load, names, picture_file, picture_inputs, sample
 
 
 def reading(operator: Operator, signal: Signal, *more: Operator) -> Graph:
@@ -67,7 +67,8 @@ def test_a_file_input_gets_a_png() -> None:
 def test_an_inverting_decoder_gets_the_negative() -> None:
     graph = reading(ImageDecode(1, 8, 8, invert=True), FILE)
     picture = held_out_digits()[0][0]
-    (decoded,) = ImageDecode(1, 8, 8, invert=True).apply(picture_inputs(graph.inputs, picture, inverts(graph))["x"])
+    sent = digit_inputs(graph.inputs, picture, picture_file(graph))["x"]
+    (decoded,) = ImageDecode(1, 8, 8, invert=True).apply(sent)
     np.testing.assert_allclose(decoded[0], picture, atol=1 / 255)
 
 

@@ -13,14 +13,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from synfire.base.errors import PermanentError
 from synfire.cli.options import ApartOption, Granularity, GranularityOption, WorkersOption
-from synfire.cli.output import ERRORS, AsJson, print_json, say, table
+from synfire.cli.output import ERRORS, AsJson, counted, print_json, say, table
 from synfire.deploy.planning import Planned, plan_models
 from synfire.deploy.serving import Background, serving_in_background
 from synfire.devices import DEVICES
 from synfire.ops import Array
 from synfire.plan.costs import format_bytes, format_seconds
 from synfire.wire.client import Client
-from synfire.zoo import find, held_out_digits, inverts, names, picture_inputs
+from synfire.zoo import digit_inputs, find, held_out_digits, names, picture_file
 
 DATA = "-digits"
 """The zoo's models whose held-out data comes with scikit-learn."""
@@ -92,12 +92,12 @@ def demo(
 
 def _ask(running: Background, planned: Planned, images: Array, budget_s: float) -> Iterator[tuple[int, float]]:
     """Send one digit after the other; yield each answer's label and how long it took."""
-    inverted, output = inverts(planned.graph), next(iter(planned.graph.outputs))
+    file, output = picture_file(planned.graph), next(iter(planned.graph.outputs))
     name, started_s = planned.model.name, time.perf_counter()
     with Client(running.addresses.url) as client:
-        client.infer(name, picture_inputs(planned.graph.inputs, images[0], inverted))  # compiles, opens connections
+        client.infer(name, digit_inputs(planned.graph.inputs, images[0], file))  # compiles, opens connections
         for image in images:
-            inputs = picture_inputs(planned.graph.inputs, image, inverted)
+            inputs = digit_inputs(planned.graph.inputs, image, file)
             before_s = time.perf_counter()
             scores = client.infer(name, inputs).outputs[output]
             now_s = time.perf_counter()
@@ -142,11 +142,12 @@ def _print(rows: Sequence[dict[str, Any]], as_json: bool) -> None:
     cpu = DEVICES["cpu"].describe()
     cells = [
         (
-            row["family"], row["model"], row["digits"], f"{row['accuracy']:.1%}", format_seconds(row["p50_s"]),
-            format_seconds(row["p95_s"]), row["stages"], row["workers"], format_bytes(row["hop_bytes"]),
+            row["model"], row["digits"], f"{row['accuracy']:.1%}", format_seconds(row["p50_s"]),
+            format_seconds(row["p95_s"]), row["stages"], format_bytes(row["hop_bytes"]),
         )
         for row in rows
     ]  # fmt: skip
-    columns = ("family", "model", "-digits", "-accuracy", "-p50", "-p95", "-stages", "-workers", "-bytes per hop")
-    say(table("real held-out digits, answered over HTTP", columns, cells))
+    columns = ("model", "-digits", "-accuracy", "-p50", "-p95", "-stages", "-bytes/hop")
+    workers = max(row["workers"] for row in rows)
+    say(table(f"real held-out digits, answered over HTTP, stages on {counted(workers, 'worker')}", columns, cells))
     say(f"measured on {cpu.model}, {cpu.cores} cores; serve one yourself: synfire serve {rows[0]['model']}")

@@ -55,11 +55,14 @@ def _rows(command: Any) -> Iterator[str]:
             yield f"| `{_argument(each)}` | {each.help} |\n"
         elif each.name != "help":
             value = f" {each.metavar}" if each.metavar else ""
-            yield f"| `{', '.join(each.opts)}{value}` | {each.help}{_default(each)} |\n"
+            other = "".join(f" / {name}" for name in each.secondary_opts)
+            yield f"| `{', '.join(each.opts)}{value}{other}` | {each.help}{_default(each)} |\n"
 
 
 def _default(parameter: Any) -> str:
     default = parameter.default
+    if parameter.secondary_opts:  # a choice of two has a default either way
+        return f" Default: {(parameter.opts if default else parameter.secondary_opts)[0]}."
     if default is None or default is False or default == []:
         return ""
     return f" Default: {default.value if isinstance(default, Enum) else default}."

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from synfire.base.errors import UserError
 from synfire.cli.models import Accept, AcceptOption, AllowOption, DiscretisationOption, DtOption, Reading
 from synfire.cli.output import AsJson, print_json, say
 from synfire.formats import load, write_bundle
@@ -14,6 +15,7 @@ from synfire.formats.bundle import store_graph
 from synfire.graph import flatten
 from synfire.graph.images import accepting_images
 from synfire.store import BlobStore, Catalog
+from synfire.zoo import names
 
 
 def import_model(
@@ -38,6 +40,9 @@ def import_model(
       synfire import ./my-bundle
       synfire import net.nir --discretisation snntorch --dt-s 0.0001 --out net-bundle
     """
+    called = name or source.resolve().stem
+    if out is None and called in names():
+        raise UserError(f"{called!r} is a model of the zoo, which is found first; choose another --name")
     graph = load(source, **Reading(discretisation, dt_s, allow).options)
     if accept is not Accept.TENSOR:
         graph = accepting_images(graph, accept is Accept.NEGATIVE)
@@ -45,7 +50,7 @@ def import_model(
         digest, where = write_bundle(graph, out), str(out)
     else:
         digest = store_graph(graph, BlobStore())
-        where = str(Catalog().add(name or source.resolve().stem, digest))
+        where = str(Catalog().add(called, digest))
     if as_json:
         print_json({"model": where, "manifest": digest, "operators": len(flatten(graph).operators)})
         return

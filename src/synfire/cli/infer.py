@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,8 +22,9 @@ from synfire.graph import Graph, flatten
 from synfire.graph.passes import simplify
 from synfire.ops import Array, Clock, Signal
 from synfire.wire.client import batch_first
-from synfire.zoo import held_out_digits, inverts, picture_inputs
-from synfire.zoo.samples import HELD_OUT
+from synfire.zoo import PictureFile, digit_inputs, held_out_digits, picture_file
+from synfire.zoo.digits import HELD_OUT
+from synfire.zoo.samples import UNIT_RANGE
 
 
 def infer(
@@ -54,13 +56,15 @@ def infer(
     if url is None:
         (found,) = find_all([model], Reading(discretisation, dt_s, allow))
         graph = simplify(flatten(found.graph))
-        inputs, truth = _inputs(graph.inputs, file, digit, inverts(graph))
+        sent = _Sent(file, digit, str(graph.metadata.get("input", "")))
+        inputs, truth = sent.inputs(graph.inputs, picture_file(graph))
         outputs: Mapping[str, Array] = run_here(graph, inputs)
         labels = list(graph.metadata.get("labels", ()))
     else:
         with MetadataClient(url) as client:
-            signals, served = client.inputs(model), client.served(model)
-            inputs, truth = _inputs(signals, file, digit, digit is not None and served.inverts)
+            served, signals = client.served(model), client.inputs(model)
+            sent = _Sent(file, digit, served.request)
+            inputs, truth = sent.inputs(signals, None if digit is None else served.picture_file)
             outputs, labels = client.infer(model, batch_first(signals, inputs)).outputs, served.labels
     _print(model, answer(outputs, labels), labels, truth, as_json)
 
@@ -93,14 +97,20 @@ def answer(outputs: Mapping[str, Array], labels: list[Any]) -> dict[str, Any]:
     return plain
 
 
-def _inputs(
-    signals: Mapping[str, Signal], file: Path | None, digit: int | None, inverted: bool = False
-) -> tuple[dict[str, Array], int | None]:
-    """The request's arrays as graphs take them, and the true label where it is known."""
-    if file is not None:
-        return read_inputs(file, signals), None
-    images, labels = held_out_digits()
-    return picture_inputs(signals, images[digit or 0], inverted), int(labels[digit or 0])
+@dataclass(frozen=True)
+class _Sent:
+    """What a user wants to send: a file, or a digit by its number. `convention` is what the model says of its input."""
+
+    file: Path | None
+    digit: int | None
+    convention: str
+
+    def inputs(self, signals: Mapping[str, Signal], reads: PictureFile | None) -> tuple[dict[str, Array], int | None]:
+        """The request's arrays as graphs take them, and the true label where it is known."""
+        if self.file is not None:
+            return read_inputs(self.file, signals, UNIT_RANGE in self.convention), None
+        images, labels = held_out_digits()
+        return digit_inputs(signals, images[self.digit or 0], reads), int(labels[self.digit or 0])
 
 
 def _print(model: str, found: dict[str, Any], labels: list[Any], truth: int | None, as_json: bool) -> None:

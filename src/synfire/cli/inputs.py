@@ -17,11 +17,28 @@ from synfire.zoo import files, picture_inputs
 PICTURES = (".png", ".jpg", ".jpeg")
 
 
-def read_inputs(file: Path, signals: Mapping[str, Signal]) -> dict[str, Array]:
+def read_inputs(file: Path, signals: Mapping[str, Signal], in_unit_range: bool = False) -> dict[str, Array]:
     """The file as one request's arrays, `(batch, …)` or `(steps, batch, …)`, each in the dtype of its signal.
 
+    `in_unit_range` says that the model's values lie in [0, 1].
     Raises `UserError` when the file cannot be read or is nothing that the model takes.
     """
+    found = _read(file, signals)
+    for name, array in found.items() if in_unit_range else ():
+        _check_range(file, name, array)
+    return found
+
+
+def _check_range(file: Path, name: str, array: Array) -> None:
+    """Raise `UserError` for whole numbers beyond 1: levels as files have them, 0 to 255, of which the model knows nothing."""
+    if array.dtype.kind == "f" and array.size and array.max() > 1 and np.array_equal(array, np.rint(array)):
+        raise UserError(
+            f"{file} holds whole numbers up to {array.max():g}, and input {name!r} takes values in [0, 1]; "
+            "divide pixels by 255"
+        )
+
+
+def _read(file: Path, signals: Mapping[str, Signal]) -> dict[str, Array]:
     try:
         content = file.read_bytes()
     except OSError as error:

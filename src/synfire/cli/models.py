@@ -33,7 +33,8 @@ AcceptOption = Annotated[
     Accept,
     typer.Option(
         "--accept",
-        help="What picture models take: numbers, PNG and JPEG files, or those in the negative (dark strokes on white).",
+        help="What picture models take: numbers, PNG and JPEG files, or those in the negative (dark strokes on white). "
+        "Other models stay as they are.",
     ),
 ]
 
@@ -63,13 +64,18 @@ def find_all(references: Sequence[str], reading: Reading) -> list[Model]:
         raise UserError(
             f"{', '.join(references)}: nothing here is read with {names}; leave it out, or name a .nir file"
         )
-    return [_accepting(model, reading.accept) for model in found]
+    return found if reading.accept is Accept.TENSOR else _accepting(found, reading.accept is Accept.NEGATIVE)
 
 
-def _accepting(model: Model, accept: Accept) -> Model:
-    if accept is Accept.TENSOR:
-        return model
-    try:
-        return replace(model, graph=accepting_images(model.graph, accept is Accept.NEGATIVE))
-    except UserError as error:
-        raise UserError(f"{model.name}: {error}") from error
+def _accepting(models: Sequence[Model], negative: bool) -> list[Model]:
+    """Those that take a picture now take files; the others stay as they are. Raises `UserError` when none takes one."""
+    found, refusals = [], []
+    for model in models:
+        try:
+            found.append(replace(model, graph=accepting_images(model.graph, negative)))
+        except UserError as error:
+            found.append(model)
+            refusals.append(f"{model.name}: {error}")
+    if len(refusals) == len(found):
+        raise UserError("; ".join(refusals))
+    return found

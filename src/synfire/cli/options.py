@@ -36,3 +36,10 @@ ApartOption = Annotated[
 MemoryOption = Annotated[
     str | None, typer.Option("--memory", metavar="SIZE", help="What each worker may hold, such as 512MB or 2GiB.")
 ]
+DeviceOption = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        help="Where what it takes of a model goes: cpu, or darwin3 (an emulated chip, with numbers of its own).",
+    ),
+]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -35,14 +35,23 @@ def print_json(value: Any) -> None:
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
-    """A table whose numbers stand on the right: a column named `-x` is right-aligned and titled `x`."""
+    """A table whose numbers stand on the right: a column named `-x` is right-aligned and titled `x`.
+
+    The first column's names are never folded.
+    """
     found = Table(title=title or None, title_justify="left", header_style="bold", box=None, pad_edge=False)
-    for column in columns:
+    for number, column in enumerate(columns):
         right = column.startswith("-")
-        found.add_column(column.removeprefix("-"), justify="right" if right else "left", overflow="fold")
+        justify: Literal["left", "right"] = "right" if right else "left"
+        found.add_column(column.removeprefix("-"), justify=justify, overflow="fold", no_wrap=number == 0)
     for row in rows:
         found.add_row(*(str(each) for each in row))
     return found
+
+
+def counted(count: int, noun: str) -> str:
+    """`1 stage`, `2 stages`."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def say(text: object) -> None:

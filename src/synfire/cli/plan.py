@@ -7,10 +7,10 @@ from typing import Annotated, Any
 import typer
 
 from synfire.cli.models import Accept, AcceptOption, AllowOption, DiscretisationOption, DtOption, Reading, find_all
-from synfire.cli.options import ApartOption, Granularity, GranularityOption, MemoryOption, WorkersOption
-from synfire.cli.output import AsJson, print_json, say, table
-from synfire.deploy.planning import Planned, plan_models
-from synfire.plan import memory_bytes
+from synfire.cli.options import ApartOption, DeviceOption, Granularity, GranularityOption, MemoryOption, WorkersOption
+from synfire.cli.output import AsJson, counted, print_json, say, table
+from synfire.deploy.planning import DEVICE, Planned, plan_models
+from synfire.plan import Demand, Plan, memory_bytes
 from synfire.plan.costs import format_bytes, format_seconds
 
 
@@ -20,6 +20,7 @@ def plan(
     workers: WorkersOption = 2,
     apart: ApartOption = False,
     memory: MemoryOption = None,
+    device: DeviceOption = DEVICE,
     discretisation: DiscretisationOption = None,
     dt_s: DtOption = None,
     allow: AllowOption = None,
@@ -33,9 +34,10 @@ def plan(
     Examples:
       synfire plan svgg-digits --granularity block --workers 2 --explain
       synfire plan svgg-mnist --memory 2MB --json
+      synfire plan stransformer-digits --device darwin3 --explain
     """
     planned = plan_models(
-        find_all(models, Reading(discretisation, dt_s, allow, accept)), granularity, workers, memory, apart
+        find_all(models, Reading(discretisation, dt_s, allow, accept)), granularity, workers, memory, apart, device
     )
     if as_json:
         print_json({"plans": [_plain(each) for each in planned]})
@@ -54,23 +56,30 @@ def _plain(planned: Planned) -> dict[str, Any]:
     }
 
 
+def predicted(plan: Plan) -> str:
+    """What the plan promises, in words."""
+    return f"predicted {format_seconds(plan.latency_s)} a request" if plan.latency_s else "no time predicted"
+
+
 def _print(planned: Planned) -> None:
     chosen = planned.plan
     say(
-        f"{chosen.model}: {len(chosen.stages)} stages on {len(chosen.workers)} workers, frames of {chosen.frame_steps} "
-        f"of {planned.costs.steps} steps, predicted {format_seconds(chosen.latency_s)} a request"
+        f"{chosen.model}: {counted(len(chosen.stages), 'stage')} on {counted(len(chosen.workers), 'worker')}, frames of "
+        f"{chosen.frame_steps} of {counted(planned.costs.steps, 'step')}, {predicted(chosen)}"
     )
     rows = [
         (
             stage.name,
             stage.worker,
+            chosen.engine_of(stage),
             len(stage.operators),
-            format_seconds(planned.costs.block_s(stage.operators, 1)),
-            format_bytes(memory_bytes(planned.graph, stage.operators)),
+            "" if stage.engine else format_seconds(planned.costs.block_s(stage.operators, 1)),
+            format_bytes(memory_bytes(planned.graph, stage.operators, Demand.requests)),
             format_bytes(
                 sum({link.source: link.bytes_per_step for link in chosen.links if link.sender == stage.name}.values())
             ),
         )
         for stage in chosen.stages
     ]
-    say(table("", ("stage", "worker", "-operators", "-computes", "-holds", "-sends per step"), rows))
+    holds = f"-holds ({Demand.requests} requests)"
+    say(table("", ("stage", "worker", "engine", "-operators", "-computes", holds, "-sends per step"), rows))

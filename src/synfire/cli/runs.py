@@ -12,6 +12,8 @@ import msgspec
 
 from synfire.base import paths
 from synfire.base.errors import TemporaryError, UnknownName, UserError
+from synfire.base.processes import born
+from synfire.deploy.folders import sweep
 from synfire.store.files import write_atomically
 
 
@@ -70,7 +72,8 @@ def forget(run_id: str) -> None:
 
 
 def running() -> tuple[Run, ...]:
-    """The deployments whose process lives; records of dead ones are removed."""
+    """The deployments whose process lives; records and run folders of dead ones are removed."""
+    sweep()
     found = []
     for file in sorted(_folder().glob("*.json")):
         run = _read(file)
@@ -118,15 +121,6 @@ def terminate(run: Run, timeout_s: float) -> None:
             f"deployment {run.id} is still answering accepted requests after {timeout_s:.0f} s; call stop again"
         )
     return forget(run.id)
-
-
-def born(pid: int) -> str:
-    """When the process started, in the kernel's ticks; empty when there is none of that number, or it is a zombie."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return ""
-    return "" if fields[0] == "Z" else fields[19]
 
 
 def _folder() -> Path:

@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import os
 import shlex
+import signal
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
 import uvloop
 
 from synfire.base import paths
+from synfire.base.errors import UnknownName, UserError
 from synfire.base.keys import VARIABLE, authorization
+from synfire.base.processes import born
 from synfire.cli import runs
+from synfire.cli.entry import Terminated
 from synfire.cli.models import Accept, AcceptOption, AllowOption, DiscretisationOption, DtOption, Reading, find_all
-from synfire.cli.options import ApartOption, Granularity, GranularityOption, MemoryOption, WorkersOption
-from synfire.cli.output import ERRORS, AsJson, print_json, say
+from synfire.cli.options import ApartOption, DeviceOption, Granularity, GranularityOption, MemoryOption, WorkersOption
+from synfire.cli.output import ERRORS, AsJson, counted, print_json, say
+from synfire.cli.plan import predicted
 from synfire.deploy.local import Settings
-from synfire.deploy.planning import Planned, plan_models
+from synfire.deploy.planning import DEVICE, Planned, plan_models
 from synfire.deploy.serving import Listening, Serving, serving
 from synfire.gateway.server import until_signal
 from synfire.ops import Array
-from synfire.plan.costs import format_seconds
 from synfire.store.files import write_atomically
 from synfire.wire import oip
 from synfire.wire.client import batch_first
@@ -34,12 +41,13 @@ INLINE_CHARACTERS = 1200
 
 def serve(
     models: Annotated[
-        list[str], typer.Argument(metavar="MODEL...", help="Models as for `show`; NAME=PATH gives a path a name.")
+        list[str], typer.Argument(metavar="MODEL...", help="Models as for `show`; NAME=MODEL serves one by that name.")
     ],
     granularity: GranularityOption = Granularity.AUTO,
     workers: WorkersOption = 2,
     apart: ApartOption = False,
     memory: MemoryOption = None,
+    device: DeviceOption = DEVICE,
     discretisation: DiscretisationOption = None,
     dt_s: DtOption = None,
     allow: AllowOption = None,
@@ -52,6 +60,14 @@ def serve(
     spares: Annotated[
         int, typer.Option("--spares", min=0, max=64, help="Warm workers kept ready to take over from lost ones.")
     ] = 0,
+    service: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--service",
+            metavar="MODEL.STAGE=URL",
+            help="A stage, as `plan` names it, that the model at URL computes: any Open Inference Protocol server's.",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Serve models until Ctrl-C or SIGTERM; accepted requests are answered first.
@@ -68,27 +84,76 @@ def serve(
       synfire serve net.nir --discretisation norse --dt-s 0.0001
       synfire serve svgg-mnist --accept image
       synfire serve svgg-digits srnn-digits --spares 1
+      synfire serve svgg-mnist --device darwin3
     """
-    planned = plan_models(
-        find_all(models, Reading(discretisation, dt_s, allow, accept)), granularity, workers, memory, apart
-    )
     listening = Listening(host, port, None if grpc_port < 0 else grpc_port)
-    uvloop.run(_serve(planned, listening, Settings(spares=spares), as_json))
+    planned = plan_models(
+        find_all(models, Reading(discretisation, dt_s, allow, accept)), granularity, workers, memory, apart, device
+    )
+    services = services_of(service or (), planned)
+    uvloop.run(_serve(planned, listening, services, Settings(spares=spares), as_json))
 
 
-async def _serve(planned: tuple[Planned, ...], listening: Listening, settings: Settings, as_json: bool) -> None:
-    async with serving(planned, listening, settings=settings) as running:
-        await running.deployment.until_warm()
-        run = _record(planned, running)
-        runs.register(run)
-        running.deployment.on_change(lambda: runs.register(_record(planned, running)))
-        try:
-            _announce(planned, run, as_json)
-            await until_signal()
-            if not as_json:
-                ERRORS.print("stopping: accepted requests are answered first")
-        finally:
-            runs.forget(run.id)
+def services_of(given: Sequence[str], planned: Sequence[Planned]) -> dict[str, dict[str, str]]:
+    """`MODEL.STAGE=URL` as URLs by model and stage. Raises `UserError` for another form, `UnknownName` for another stage."""
+    stages = {
+        f"{each.model.name}.{stage.name}": (each.model.name, stage.name)
+        for each in planned
+        for stage in each.plan.stages
+    }
+    found: dict[str, dict[str, str]] = {}
+    for each in given:
+        name, _, url = each.partition("=")
+        if not url.startswith(("http://", "https://")):
+            raise UserError(f"--service {each} is not MODEL.STAGE=URL, such as net.fc1=http://host:8000/v2/models/fc1")
+        if name not in stages:
+            raise UnknownName.among("stage", name, stages)
+        model, stage = stages[name]
+        if stage in found.setdefault(model, {}):
+            raise UserError(f"--service names stage {name} twice; one service computes a stage")
+        found[model][stage] = url
+    return found
+
+
+async def _serve(
+    planned: tuple[Planned, ...],
+    listening: Listening,
+    services: Mapping[str, Mapping[str, str]],
+    settings: Settings,
+    as_json: bool,
+) -> None:
+    with _ended_by_sigterm():
+        async with serving(planned, listening, settings=settings, services=services) as running:
+            await running.deployment.until_warm()
+            run = _record(planned, running)
+            runs.register(run)
+            running.deployment.on_change(lambda: runs.register(_record(planned, running)))
+            try:
+                _announce(planned, run, as_json)
+                await until_signal()
+                if not as_json:
+                    ERRORS.print("stopping: accepted requests are answered first")
+            finally:
+                runs.forget(run.id)
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """SIGTERM leaves the block as Ctrl-C does, by cancelling it, until `until_signal` takes both over."""
+    loop, task, told = asyncio.get_running_loop(), asyncio.current_task(), asyncio.Event()
+
+    def end() -> None:
+        told.set()
+        if task is not None:
+            task.cancel()
+
+    loop.add_signal_handler(signal.SIGTERM, end)
+    try:
+        yield
+    except asyncio.CancelledError as error:
+        if told.is_set():
+            raise Terminated from error
+        raise
 
 
 def _record(planned: tuple[Planned, ...], running: Serving) -> runs.Run:
@@ -99,9 +164,9 @@ def _record(planned: tuple[Planned, ...], running: Serving) -> runs.Run:
         grpc=addresses.grpc,
         metrics=addresses.metrics,
         pid=os.getpid(),
-        born=runs.born(os.getpid()),
+        born=born(os.getpid()),
         workers=tuple(
-            runs.RunWorker(name, worker.process.pid, worker.http, runs.born(worker.process.pid))
+            runs.RunWorker(name, worker.process.pid, worker.http, born(worker.process.pid))
             for name, worker in sorted(running.deployment.workers.items())
         ),
         models=tuple(
@@ -118,10 +183,7 @@ def _announce(planned: tuple[Planned, ...], run: runs.Run, as_json: bool) -> Non
         return
     for each in planned:
         plan = each.plan
-        say(
-            f"{plan.model}: {len(plan.stages)} stage{'s' * (len(plan.stages) > 1)} on {', '.join(plan.workers)}, "
-            f"predicted {format_seconds(plan.latency_s)} a request"
-        )
+        say(f"{plan.model}: {counted(len(plan.stages), 'stage')} on {', '.join(plan.workers)}, {predicted(plan)}")
     say(f"serving at {run.url}" + (f", gRPC at {run.grpc}" if run.grpc else "") + f", metrics at {run.metrics}")
     say(f"try it:\n{curl(planned[0], run)}")
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import httpx
 import msgspec
 
 from synfire.base.errors import PermanentError, UserError
 from synfire.ops import Kind
 from synfire.wire import oip
 from synfire.wire.client import Client
+from synfire.zoo import PictureFile
 
 
 class ServedInput(msgspec.Struct, frozen=True):
@@ -17,10 +19,10 @@ class ServedInput(msgspec.Struct, frozen=True):
     datatype: str
     parameters: dict[str, Any] = {}
 
-    def inverts(self) -> bool:
-        """Whether files of dark strokes on white paper are wanted. Raises `UserError` where that is not told, or no picture."""
+    def picture_file(self) -> PictureFile | None:
+        """How files of pictures are read; None where it takes no files. Raises `UserError` where that is not told, or no picture."""
         if self.datatype != oip.datatype_of(Kind.BYTES.dtype):
-            return False
+            return None
         if "decoder" not in self.parameters:
             raise UserError(
                 f"input {self.name!r} takes files, and the server does not tell of which kind: only synfire's gateway "
@@ -31,7 +33,9 @@ class ServedInput(msgspec.Struct, frozen=True):
                 f"input {self.name!r} is read by {self.parameters['decoder']}, and a digit is a picture; send a file that "
                 "fits with --input FILE"
             )
-        return bool(self.parameters.get("attributes", {}).get("invert"))
+        attributes = self.parameters.get("attributes", {})
+        side = (attributes.get("height", 0), attributes.get("width", 0))
+        return PictureFile(side, bool(attributes.get("invert")))
 
 
 class ServedModel(msgspec.Struct, frozen=True):
@@ -46,13 +50,30 @@ class ServedModel(msgspec.Struct, frozen=True):
         return list(self.parameters.get("labels", ()))
 
     @property
-    def inverts(self) -> bool:
-        """Whether a digit is to be sent in the negative; raises as `ServedInput.inverts` does."""
-        return any(each.inverts() for each in self.inputs)
+    def picture_file(self) -> PictureFile | None:
+        """How its files of pictures are read; raises as `ServedInput.picture_file` does."""
+        return next(filter(None, (each.picture_file() for each in self.inputs)), None)
+
+    @property
+    def request(self) -> str:
+        """What the model says that a request holds; empty where it, or the server, says nothing."""
+        return next((str(each.parameters["request"]) for each in self.inputs if "request" in each.parameters), "")
 
 
 class MetadataClient(Client):
-    """A client that reads all of a model's metadata."""
+    """A client that reads all of a model's metadata, and says so where the server is none of its protocol."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self._http.event_hooks = {"response": [self._refuse_strangers]}
+
+    def _refuse_strangers(self, response: httpx.Response) -> None:
+        kind = response.headers.get("content-type", "no content type").partition(";")[0]
+        if kind not in ("application/json", "application/octet-stream"):
+            raise UserError(
+                f"{self.url} is no server of the Open Inference Protocol: it answered {response.status_code} with {kind}; "
+                "check the URL (`synfire ps` shows those that run here)"
+            )
 
     def served(self, model: str) -> ServedModel:
         """What is told of the model. Raises as `infer` does, and `PermanentError` where the answer is no metadata."""

@@ -13,7 +13,7 @@ import typer
 from synfire.base.errors import UserError
 from synfire.cli.models import AllowOption, DiscretisationOption, DtOption, Reading, find_all
 from synfire.cli.options import ApartOption, Granularity, GranularityOption, WorkersOption
-from synfire.cli.output import AsJson, print_json, say, table
+from synfire.cli.output import AsJson, counted, print_json, say, table
 from synfire.deploy.planning import plan_models
 from synfire.plan.lifetimes import Played, play
 from synfire.plan.spares import Odds, Rates, Sizing, deal, dedicated, failed_units, shared, size, spares_for
@@ -128,8 +128,8 @@ def _planned(models: Sequence[str], reading: Reading, granularity: str, workers:
 
 def _print(fleet: Fleet, target: float, rates: Rates, sizing: Sizing, played: Played | None) -> None:
     say(
-        f"{_number(sizing.spares, 'warm spare')}, shared by {_number(len(fleet.models), 'model')} with "
-        f"{_number(fleet.slots, 'slot')}, {'keeps' if sizing.spares == 1 else 'keep'} every slot served "
+        f"{counted(sizing.spares, 'warm spare')}, shared by {counted(len(fleet.models), 'model')} with "
+        f"{counted(fleet.slots, 'slot')}, {'keeps' if sizing.spares == 1 else 'keep'} every slot served "
         f"{_percent(sizing.odds.short)} of the time (target {target:.10g} %)"
     )
     for line in (*_reasons(fleet, rates, sizing), *([_agreement(sizing, played)] if played else ())):
@@ -143,7 +143,7 @@ def _print(fleet: Fleet, target: float, rates: Rates, sizing: Sizing, played: Pl
 
 def _reasons(fleet: Fleet, rates: Rates, sizing: Sizing) -> list[str]:
     failed = failed_units(fleet.slots, sizing.spares, rates)
-    crews = f"by {_number(rates.crews, 'crew')}" if rates.crews else "each by a crew of its own"
+    crews = f"by {counted(rates.crews, 'crew')}" if rates.crews else "each by a crew of its own"
     found = [
         f"a unit fails every {rates.mttf_h:g} h in service, a spare {rates.standby:g} times as often, and repairs take "
         f"{rates.mttr_h:g} h, {crews}: {float(failed @ range(len(failed))):.2g} units are failed on average, "
@@ -158,7 +158,7 @@ def _reasons(fleet: Fleet, rates: Rates, sizing: Sizing) -> list[str]:
         found += _compared(fleet, rates, sizing)
     if fleet.workers is not None and fleet.workers < fleet.slots:
         found.append(
-            f"the plans put these {fleet.slots} stages on {_number(fleet.workers, 'worker')}, where stages fall together; "
+            f"the plans put these {fleet.slots} stages on {counted(fleet.workers, 'worker')}, where stages fall together; "
             "what is counted here gives every stage a unit of its own"
         )
     return found
@@ -166,8 +166,8 @@ def _reasons(fleet: Fleet, rates: Rates, sizing: Sizing) -> list[str]:
 
 def _compared(fleet: Fleet, rates: Rates, sizing: Sizing) -> list[str]:
     """What spares of their own would give the models. Where crews are few it matters that these come with the pools."""
-    crews = f" with {_number(rates.crews, 'crew')} to each model" if rates.crews else ""
-    same = f"the same {_number(sizing.spares, 'spare')} ({_dealt(fleet, sizing.same)}) would give"
+    crews = f" with {counted(rates.crews, 'crew')} to each model" if rates.crews else ""
+    same = f"the same {counted(sizing.spares, 'spare')} ({_dealt(fleet, sizing.same)}) would give"
     found = [f"dedicated to the models{crews}, {same} {_percent(sizing.same_odds.short)}"] if sizing.spares else []
     enough = f"{sum(sizing.enough)} ({_dealt(fleet, sizing.enough)}): {_percent(sizing.enough_odds.short)}"
     return [*found, f"dedicated spares{crews} reach the target with {enough}"]
@@ -209,7 +209,7 @@ def _brackets(fleet: Fleet, target: float, rates: Rates) -> list[dict[str, Any]]
 
 
 def _bracket(mttf_h: float, meaning: str, spares: int | None) -> str:
-    needed = "no number of spares reaches the target with so few crews" if spares is None else _number(spares, "spare")
+    needed = "no number of spares reaches the target with so few crews" if spares is None else counted(spares, "spare")
     return f"at --mttf-h {mttf_h:.0f} ({meaning}): {needed}"
 
 
@@ -220,10 +220,6 @@ def _dealt(fleet: Fleet, dealt: Sequence[int]) -> str:
     if len(dealt) <= 4:
         return ", ".join(f"{model} {number}" for model, number in zip(fleet.models, dealt, strict=True))
     return ", ".join(f"{number} for each of {count} models" for number, count in Counter(dealt).items())
-
-
-def _number(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def _percent(short: float) -> str:

@@ -13,7 +13,6 @@ from synfire.wire.links import Limits, SocketLink, connect
 from synfire.wire.messages import PROTOCOL, Beat, Hello, Pulse
 from synfire.wire.stream import Packet
 
-
 STARVED_S = 3.0
 """How long a worker may be kept from a processor before it is taken for dead all the same, in seconds."""
 

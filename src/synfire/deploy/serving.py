@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from synfire.base.errors import UserError
+from synfire.control.record import RecoveryLog
+from synfire.deploy.folders import claimed
 from synfire.deploy.local import LocalDeployment, Settings
 from synfire.deploy.planning import Planned
 from synfire.gateway.dataplane import DataPlane
@@ -25,6 +27,10 @@ class Listening:
     port: int = 0
     grpc_port: int | None = None
 
+    def __post_init__(self) -> None:
+        if self.port and self.port == self.grpc_port:
+            raise UserError(f"port {self.port} is named for both HTTP and gRPC; choose two")
+
 
 @dataclass(frozen=True)
 class Serving:
@@ -37,10 +43,17 @@ class Serving:
 
 @asynccontextmanager
 async def serving(
-    planned: Sequence[Planned], listening: Listening, limits: Limits | None = None, settings: Settings | None = None
+    planned: Sequence[Planned],
+    listening: Listening,
+    limits: Limits | None = None,
+    settings: Settings | None = None,
+    services: Mapping[str, Mapping[str, str]] | None = None,
+    log: RecoveryLog | None = None,
 ) -> AsyncIterator[Serving]:
     """Start workers and gateway; at the end drain both, so that no accepted request is lost.
 
+    `services` names, by model and stage, the URLs of foreign services that compute stages; recoveries
+    are kept in `log`, that of SYNFIRE_HOME unless another is given.
     Raises `UserError` for two models of one name, and for a port that cannot be had.
     """
     names = [each.model.name for each in planned]
@@ -50,16 +63,18 @@ async def serving(
     plane = DataPlane(limits)
     server = Server(plane, listening.host, listening.port, listening.grpc_port)
     models = {each.model.name: (each.graph, each.plan) for each in planned}
-    async with LocalDeployment(models, settings) as deployment:
-        for each in planned:
-            plane.add(each.model.name, deployment.routes[each.model.name], each.model.version)
-        plane.describe_workers = deployment.describe
-        plane.recoveries = deployment.recoveries
-        addresses = await server.start()
-        try:
-            yield Serving(addresses, plane, deployment)
-        finally:
-            await server.stop()
+    local = LocalDeployment(models, settings, services=services, log=log)
+    with claimed(local.id):
+        async with local as deployment:
+            for each in planned:
+                plane.add(each.model.name, deployment.routes[each.model.name], each.model.version)
+            plane.describe_workers = deployment.describe
+            plane.recoveries = deployment.recoveries
+            addresses = await server.start()
+            try:
+                yield Serving(addresses, plane, deployment)
+            finally:
+                await server.stop()
 
 
 @dataclass(frozen=True)

@@ -127,13 +127,13 @@ def _check_folder(folder: Path) -> None:
         raise UserError(f"{folder} is no folder, so it is no bundle; name the folder that holds {MANIFEST}")
     with explained(folder, "read"):
         found = sorted(folder.iterdir())
-    for file in found:
-        if not stat.S_ISREG(file.lstat().st_mode):
-            raise UserError(f"{file} is a link or a folder; a bundle holds plain files only: replace it by its content")
     names = {file.name for file in found}
     for name in (MANIFEST, TENSORS):
         if name not in names:
             raise UserError(f"{folder} holds no {name}, so it is no complete bundle; copy the whole folder again")
+    for file in found:
+        if not stat.S_ISREG(file.lstat().st_mode):
+            raise UserError(f"{file} is a link or a folder; a bundle holds plain files only: replace it by its content")
     extra = sorted(names - {MANIFEST, TENSORS, *CARDS})
     if extra:
         raise UserError(f"{folder} holds {', '.join(extra)}, which is no part of a bundle; move it elsewhere")
@@ -143,7 +143,7 @@ def _check_target(folder: Path, overwrite: bool) -> None:
     if not folder.exists():
         return
     if not overwrite:
-        raise UserError(f"{folder} exists; choose another path, or allow overwriting it")
+        raise UserError(f"{folder} exists; choose another path, or remove it")
     if folder.is_symlink() or not folder.is_dir() or (any(folder.iterdir()) and not (folder / MANIFEST).exists()):
         raise UserError(f"{folder} exists and is no bundle; choose another path")
 

@@ -7,13 +7,11 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any
 
-from synfire.base.keys import Keys
 from synfire.base.log import LOGGER
 from synfire.gateway.api import endpoints_of
 from synfire.gateway.body import Gone, read_body
 from synfire.gateway.dataplane import DataPlane
 from synfire.gateway.http import HttpRequest, HttpResponse, Message, Receive, Router, Send, error_response
-from synfire.gateway.limits import Limits
 from synfire.gateway.status import is_ours
 
 WATCH_S = 0.05
@@ -22,16 +20,17 @@ WATCH_S = 0.05
 
 def build_app(plane: DataPlane) -> App:
     """The application that any ASGI server can run; `synfire.gateway.server` runs it with gRPC beside it."""
-    return App(Router(endpoints_of(plane)), plane.limits, plane.keys)
+    return App(Router(endpoints_of(plane)), plane)
 
 
 class App:
     """The ASGI application over a router: asks for a key, reads bodies within the limits, answers errors as `{"error": "text"}`."""
 
-    def __init__(self, router: Router, limits: Limits, keys: Keys) -> None:
+    def __init__(self, router: Router, plane: DataPlane) -> None:
         self._router = router
-        self._limits = limits
-        self._keys = keys
+        self._plane = plane
+        self._limits = plane.limits
+        self._keys = plane.keys
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -40,6 +39,8 @@ class App:
             response = await self._answer(scope, receive)
         except Gone:
             return
+        if self._plane.draining:
+            response.headers.append((b"connection", b"close"))  # the next request finds another gateway
         if response.chunks is None:
             await _send_whole(response, send, scope["method"] == "HEAD")
         else:

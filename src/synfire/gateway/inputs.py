@@ -94,6 +94,7 @@ def exact(where: str, array: Array, kind: Kind) -> Array:
     if (array.dtype == object) != (kind is Kind.BYTES):
         raise UserError(f"{where} is {'BYTES' if array.dtype == object else array.dtype}; it takes {_takes(kind)}")
     if kind is Kind.BYTES:
+        _refuse_base64(where, array)
         return array
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise UserError(f"{where} holds {_first(array, ~np.isfinite(array))}; send finite numbers")
@@ -104,6 +105,18 @@ def exact(where: str, array: Array, kind: Kind) -> Array:
     if kind is Kind.COUNT and array.min(initial=0) < 0:
         raise UserError(f"{where} holds {_first(array, array < 0)}; a count is not negative")
     return array
+
+
+def _refuse_base64(where: str, array: Array) -> None:
+    if any(isinstance(each, bytes) and each.startswith(_BASE64) for each in array.flat):
+        raise UserError(
+            f"{where} holds text that looks like a file in base64; in JSON say so with the tensor's "
+            '"parameters": {"content_type": "base64"}, and as raw bytes send the file itself'
+        )
+
+
+_BASE64 = (b"iVBORw0KGgo", b"/9j/", b"UklGR")
+"""How PNG, JPEG and WAV files begin in base64; no file that a decoder reads begins so itself."""
 
 
 def _convert(where: str, array: Array, kind: Kind) -> Array:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
 
 from synfire import __version__
-from synfire.base.errors import UserError
+from synfire.base.errors import UnknownName, UserError
 from synfire.gateway.dataplane import DataPlane, Model
 from synfire.gateway.outputs import caller_shape
 from synfire.gateway.request import Answer, Request
@@ -68,13 +69,17 @@ class ModelMetadata(msgspec.Struct):
 
 
 class TensorDescription(TensorMetadata, omit_defaults=True):
-    """An input of files tells in `parameters` what reads them: `decoder`, an operator's kind, and its `attributes`."""
+    """An input tells in `parameters` what it takes: `request`, in the words of the model's card; and, of files, what reads them:
+    `decoder`, an operator's kind, and its `attributes`.
+    """
 
     parameters: dict[str, Any] = {}
 
 
 class ModelDescription(ModelMetadata, omit_defaults=True):
-    """Metadata over REST, where there is room for `parameters`: `labels`, the classes' names, where the model has some."""
+    """Metadata over REST, where there is room for `parameters`: `labels`, the classes' names, where the model has some, and
+    `request`, what a request holds, where that is said of several inputs together.
+    """
 
     inputs: Sequence[TensorDescription]
     parameters: dict[str, Any] = {}
@@ -158,6 +163,20 @@ def to_request(model: str, version: str, asked: InferRequest, timeout_s: float |
     )
 
 
+@contextmanager
+def named(model: str, request_id: str = "") -> Iterator[None]:
+    """Let what the block refuses say of which model's request it speaks, and of which by its caller's own id."""
+    try:
+        yield
+    except UnknownName:
+        raise
+    except UserError as error:
+        if len(error.args) == 1:
+            whose = f"request {request_id!r} to model {model!r}" if request_id else f"model {model!r}"
+            error.args = (f"{whose}: {error}",)
+        raise
+
+
 def to_response(answer: Answer) -> InferResponse:
     """A whole answer as the protocol says it."""
     return InferResponse(answer.model, answer.outputs, answer.id, answer.version)
@@ -187,9 +206,9 @@ def model_metadata(plane: DataPlane, model: Model) -> ModelMetadata:
 def model_description(plane: DataPlane, model: Model) -> ModelDescription:
     """The metadata, and what a caller needs to make requests of files, and words of answers."""
     about, graph = model_metadata(plane, model), flatten(model.route.graph)
-    inputs = [TensorDescription(t.name, t.datatype, t.shape, _decoder(graph, t.name)) for t in about.inputs]
-    labels = graph.metadata.get("labels")
-    parameters = {"labels": labels} if labels else {}
+    inputs = [TensorDescription(t.name, t.datatype, t.shape, _request(graph, t.name)) for t in about.inputs]
+    told = {"labels": graph.metadata.get("labels"), "request": graph.metadata.get("input") if len(inputs) > 1 else None}
+    parameters = {name: value for name, value in told.items() if value}
     return ModelDescription(about.name, about.versions, about.platform, inputs, about.outputs, parameters)
 
 
@@ -257,6 +276,13 @@ def _duration(duration: Duration) -> StatisticDuration:
 
 def _tensor(name: str, signal: Signal, output: bool) -> TensorMetadata:
     return TensorMetadata(name, datatype_of(signal.kind.dtype), caller_shape(signal, output))
+
+
+def _request(graph: Graph, name: str) -> dict[str, Any]:
+    """What an input takes; the graph's words hold for its own only input, not for picture files that were put in front."""
+    decoder, words = _decoder(graph, name), graph.metadata.get("input")
+    told = words and len(graph.inputs) == 1 and decoder.get("decoder") != "ImageDecode"
+    return {"request": words, **decoder} if told else decoder
 
 
 def _decoder(graph: Graph, name: str) -> dict[str, Any]:

@@ -148,7 +148,7 @@ async def until_signal() -> None:
 
 
 def listen(host: str, port: int, option: str = "--port") -> socket.socket:
-    """A bound TCP socket. Raises `UserError` that names the port and the option that changes it."""
+    """A listening TCP socket. Raises `UserError` that names the port and the option that changes it."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listening = socket.socket(family, kind, protocol)
@@ -159,6 +159,7 @@ def listen(host: str, port: int, option: str = "--port") -> socket.socket:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind(address)
+        listening.listen()  # bound alone, a port that is reused can be bound again
     except OSError as error:
         listening.close()
         raise _refused(error, host, port, option) from error

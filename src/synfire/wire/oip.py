@@ -312,8 +312,11 @@ def _byte_elements(data: Any, tensor: _Tensor, count: int, where: str) -> list[b
     elements = list(_leaves(data))
     if len(elements) != count or not all(isinstance(each, str) for each in elements):
         raise UserError(f"{where}: BYTES of shape {tensor.shape} takes {count} strings as data")
-    if tensor.parameters.get("content_type") != "base64":
+    content_type = tensor.parameters.get("content_type")
+    if content_type is None:
         return [each.encode() for each in elements]
+    if content_type != "base64":
+        raise UserError(f"{where}: content_type is {content_type!r}; a file in JSON is 'base64', and text has none")
     try:
         return [base64.b64decode(each, validate=True) for each in elements]
     except (binascii.Error, ValueError) as error:

@@ -1,7 +1,7 @@
 """A worker's own door: each hosted stage, and each operator in it, by the Open Inference Protocol v2 over REST.
 
-A stage is asked as `MODEL.STAGE`, an operator as `MODEL.OPERATOR`. A call is one stateless request: its signals on the
-step clock are `(steps, batch, *shape)`, and the answer holds all steps. It runs in the worker's compute thread, in turn
+A stage is asked as `MODEL.STAGE`, an operator as `MODEL.OPERATOR`. A call is one stateless request: as at the gateway the
+batch is the first axis, so its signals on the step clock are `(batch, steps, *shape)`; the answer holds all steps. It runs in the worker's compute thread, in turn
 with everything else, but its outputs return here instead of going on along the plan.
 """
 
@@ -112,9 +112,13 @@ class StageCalls:
             operator = name.removeprefix(f"{stage.host.model}.")
             if operator != name and operator in stage.graph.operators:
                 return await self._operator(stage, operator)
-        known = {stage.name for stage in stages}
-        known |= {f"{stage.host.model}.{operator}" for stage in stages for operator in stage.graph.operators}
-        raise UnknownName.among(f"stage or operator on worker {self._worker.name}", name, known)
+        raise UnknownName.among(f"stage or operator on worker {self._worker.name}", name, self.names())
+
+    def names(self) -> list[str]:
+        """What can be asked for: `MODEL.STAGE` and `MODEL.OPERATOR`, in alphabetical order."""
+        stages = [stage for stage in self._worker.core.stages.values() if "/" not in stage.host.stage]
+        names = {stage.name for stage in stages}
+        return sorted(names | {f"{stage.host.model}.{each}" for stage in stages for each in stage.graph.operators})
 
     async def infer(self, stage: Stage, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """The stage's outputs for inputs of a fresh request, over all time steps."""
@@ -187,6 +191,9 @@ def _application(worker: Worker, calls: StageCalls) -> Starlette:
             }
         )
 
+    async def models(request: Request) -> Response:
+        return JSONResponse({"models": calls.names()})
+
     async def model(request: Request) -> Response:
         stage = await calls.stage(request.path_params["name"])
         return JSONResponse(_metadata(request.path_params["name"], stage))
@@ -201,7 +208,8 @@ def _application(worker: Worker, calls: StageCalls) -> Starlette:
         name = request.path_params["name"]
         stage = await calls.stage(name)
         asked = oip.parse_infer_request(await _body(request, worker.settings.max_frame_bytes), _header_length(request))
-        outputs = await calls.infer(stage, _inputs(name, stage.inputs, asked.inputs))
+        inputs = _turned(stage.inputs, _inputs(name, stage.inputs, asked.inputs))
+        outputs = _turned(stage.outputs, await calls.infer(stage, inputs))
         wanted = [each.name for each in asked.outputs] or list(outputs)
         unknown = [each for each in wanted if each not in outputs]
         if unknown:
@@ -220,6 +228,7 @@ def _application(worker: Worker, calls: StageCalls) -> Starlette:
         Route("/v2", keyed(server)),
         Route("/v2/health/live", live),
         Route("/v2/health/ready", ready),
+        Route("/v2/models", keyed(models)),
         Route("/v2/models/{name}", keyed(model)),
         Route("/v2/models/{name}/ready", keyed(model_ready)),
         Route("/v2/models/{name}/infer", keyed(infer), methods=["POST"]),
@@ -238,8 +247,27 @@ def _inputs(name: str, signals: Mapping[str, Signal], given: Mapping[str, Array]
             raise UserError(
                 f"input {each!r} of {name} is {oip.datatype_of(array.dtype)}; it takes {oip.datatype_of(wanted)}"
             )
+        _check_shape(f"input {each!r} of {name}", signals[each], array.shape)
         found[each] = array.astype(wanted, copy=False)
     return found
+
+
+def _check_shape(where: str, signal: Signal, shape: tuple[int, ...]) -> None:
+    """Raise `UserError` for another shape than the signal's, in the words of callers, whose batch comes first."""
+    ahead = 2 if signal.timed else 1
+    own = shape[ahead:]
+    if len(own) != len(signal.shape) or any(n not in (-1, size) for n, size in zip(signal.shape, own, strict=True)):
+        axes = ", ".join(str(n) if n >= 0 else "any" for n in signal.shape)
+        takes = "batch, steps" if signal.timed else "batch"
+        raise UserError(f"{where} has shape {list(shape)}; it takes [{', '.join(filter(None, (takes, axes)))}]")
+
+
+def _turned(signals: Mapping[str, Signal], arrays: Mapping[str, Array]) -> dict[str, Array]:
+    """Those on the step clock with their first two axes exchanged: callers have the batch first, engines the steps."""
+    return {
+        name: np.ascontiguousarray(array.swapaxes(0, 1)) if signals[name].timed else array
+        for name, array in arrays.items()
+    }
 
 
 def _metadata(name: str, stage: Stage) -> dict[str, Any]:

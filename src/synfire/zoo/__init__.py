@@ -1,20 +1,23 @@
 """The models that come with synfire: `zoo/NAME/` is a bundle with its card."""
 
+from synfire.zoo.digits import held_out_digits
 from synfire.zoo.find import Model, find
 from synfire.zoo.neighbourhoods import neighbourhood
-from synfire.zoo.samples import files, held_out_digits, inverts, picture_inputs, sample
+from synfire.zoo.samples import PictureFile, digit_inputs, files, picture_file, picture_inputs, sample
 from synfire.zoo.shipped import card, load, names
 
 __all__ = [
     "Model",
+    "PictureFile",
     "card",
+    "digit_inputs",
     "files",
     "find",
     "held_out_digits",
-    "inverts",
     "load",
     "names",
     "neighbourhood",
+    "picture_file",
     "picture_inputs",
     "sample",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +34,14 @@ class Model:
 def find(reference: str, options: Mapping[str, Any] | None = None) -> Model:
     """The model that `reference` names: a zoo model, an imported one (`name` or `name@n`), a bundle folder, or a file.
 
-    `NAME=PATH` serves a path under another name. Of `options` (`dt_s`, say) a file's format is given those that it has;
+    `NAME=REFERENCE` gives it another name; a path then comes before a model of that name. Of `options` (`dt_s`, say) a file's format is given those that it has;
     `Model.read_with` tells which. Raises `UnknownName` when it is none of them, and what reading raises.
     """
-    name, given, path = reference.rpartition("=")
+    name, given, named = reference.rpartition("=")
+    if given and Path(named).exists():
+        return _read(_checked(name), named, options or {})
     if given:
-        return _read(_checked(name), path, options or {})
+        return replace(find(named, options), name=_checked(name))
     if reference in shipped.names():
         return Model(reference, shipped.load(reference), "zoo")
     stored = Catalog()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import wave
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
@@ -12,9 +13,7 @@ from PIL import Image
 from synfire.base.errors import UserError
 from synfire.graph import Graph, flatten
 from synfire.ops import Array, Kind, Operator, Signal
-
-HELD_OUT = 360
-"""The last digits after the shuffle that training uses: no model of the zoo has seen them."""
+from synfire.zoo.digits import MNIST_SIDE, THREE, as_mnist
 
 STEPS = 16
 """Time steps of a sample for a model that leaves their number to the request: a usual number in the field."""
@@ -25,38 +24,22 @@ EVENTS = 1000
 NODES = 10
 """Nodes of a sample neighbourhood: a tree of which the inner ones have three more each."""
 
-THREE = (
-    0, 2, 12, 16, 15, 5, 0, 0,
-    0, 9, 13, 6, 12, 13, 0, 0,
-    0, 0, 0, 0, 9, 14, 0, 0,
-    0, 0, 1, 9, 16, 7, 0, 0,
-    0, 0, 1, 10, 15, 10, 0, 0,
-    0, 0, 0, 0, 4, 16, 3, 0,
-    0, 5, 8, 4, 9, 16, 3, 0,
-    0, 3, 13, 16, 14, 6, 0, 0,
-)  # fmt: skip
-"""A handwritten three in the digits' format: 8×8, 0 to 16."""
+UNIT_RANGE = "values in [0, 1]"
+"""What the zoo's picture models say of their input in `metadata["input"]`."""
 
 
-def held_out_digits() -> tuple[Array, Array]:
-    """360 handwritten digits that no model was trained on: images `(360, 8, 8)` in [0, 1], labels `(360,)`.
+@dataclass(frozen=True)
+class PictureFile:
+    """How a model reads files of pictures: scaled to `side`, height and width, and as negatives where it `inverts`."""
 
-    Raises `UserError` without scikit-learn, which brings them.
-    """
-    try:
-        from sklearn.datasets import load_digits
-    except ImportError as error:
-        raise UserError("the digits come with scikit-learn; install it: pip install 'synfire[digits]'") from error
-    pixels, labels = load_digits(return_X_y=True)
-    chosen = np.random.default_rng(0).permutation(len(labels))[-HELD_OUT:]
-    return (pixels[chosen].reshape(-1, 8, 8) / 16).astype(np.float32), labels[chosen].astype(np.int64)
+    side: tuple[int, int]
+    inverts: bool
 
 
 def sample(graph: Graph, seed: int = 0) -> dict[str, Array]:
     """One request that fits the graph: a digit where an image is expected, else random values, spikes, sound, events or a tree."""
     flat, rng = flatten(graph), np.random.default_rng(seed)
-    picture = np.array(THREE, np.float32).reshape(8, 8) / 16
-    return {name: _sample(flat, name, signal, picture, rng) for name, signal in flat.inputs.items()}
+    return {name: _sample(flat, name, signal, rng) for name, signal in flat.inputs.items()}
 
 
 def picture_inputs(signals: Mapping[str, Signal], picture: Array, inverted: bool = False) -> dict[str, Array]:
@@ -73,10 +56,24 @@ def picture_inputs(signals: Mapping[str, Signal], picture: Array, inverted: bool
     return {name: fitted}
 
 
-def inverts(graph: Graph) -> bool:
-    """Whether the graph reads dark strokes on white paper, and so wants the negative of a digit."""
-    decoders = [_reader(graph, name, "ImageDecode") for name in graph.inputs]
-    return any(each is not None and each.attributes()["invert"] for each in decoders)
+def digit_inputs(signals: Mapping[str, Signal], digit: Array, file: PictureFile | None = None) -> dict[str, Array]:
+    """One request with an 8×8 digit, made to what the model was trained on; `file` says how it reads files, if it does.
+
+    Raises as `picture_inputs` does.
+    """
+    side = file.side if file else next((_side(signal) for signal in signals.values()), None)
+    return picture_inputs(signals, _fit(digit, side), bool(file and file.inverts))
+
+
+def picture_file(graph: Graph) -> PictureFile | None:
+    """How the graph reads files of pictures; None where it takes none."""
+    decoders = (_reader(graph, name, "ImageDecode") for name in graph.inputs)
+    found = next((each.attributes() for each in decoders if each is not None), None)
+    return PictureFile((found["height"], found["width"]), found["invert"]) if found else None
+
+
+def _fit(digit: Array, side: tuple[int, int] | None) -> Array:
+    return as_mnist(digit) if side == (MNIST_SIDE, MNIST_SIDE) else digit
 
 
 def _picture(signal: Signal, picture: Array, inverted: bool) -> Array | None:
@@ -117,12 +114,14 @@ def _png(picture: Array) -> bytes:
     return file.getvalue()
 
 
-def _sample(graph: Graph, name: str, signal: Signal, picture: Array, rng: np.random.Generator) -> Array:
+def _sample(graph: Graph, name: str, signal: Signal, rng: np.random.Generator) -> Array:
     port = _port(graph, name, "NeighbourhoodAggregation")
     if port is not None:
         return _tree(port, signal, rng)
+    file = picture_file(graph)
     if signal.kind is not Kind.BYTES or _reader(graph, name, "ImageDecode") is not None:
-        fitted = _picture(signal, picture, inverts(graph))
+        three = np.array(THREE, np.float32).reshape(8, 8) / 16
+        fitted = _picture(signal, _fit(three, file.side if file else _side(signal)), bool(file and file.inverts))
         if fitted is not None:
             return fitted
     shape = (STEPS, 1, *signal.shape) if signal.timed else (1, *signal.shape)

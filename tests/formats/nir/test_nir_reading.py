@@ -1,5 +1,8 @@
 """Files of every NIR node type become graphs; what is wrong with a file is said, with its place and cure."""
 
+import errno
+from pathlib import Path
+
 import h5py
 import nir
 import numpy as np
@@ -226,3 +229,13 @@ def test_a_subgraph_with_two_inputs_is_ambiguous(tmp_path):
                   z=nir.Output(np.array([4])))  # fmt: skip
     with pytest.raises(UserError, match="ambiguous; give it exactly one"):
         read(chain((3,), (4,), a=affine(4, 3), sub=inner), tmp_path)
+
+
+def test_a_file_that_may_not_be_read_is_not_called_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    path = write(chain((4,), (4,), n=lif(4)), tmp_path / "net.nir")
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(UserError, match="no permission; give this user the right to read it"):
+        read_nir(path, discretisation="norse", dt_s=1e-3)

@@ -73,10 +73,13 @@ def read_hdf5(path: str | Path) -> tuple[Sheet, str]:
     if not path.is_file():
         raise UserError(f"there is no file {path}; give the path of a .nir file")
     try:
+        path.open("rb").close()  # of a file that may not be read HDF5 says what it says of a damaged one
         with h5py.File(path, "r") as file:
             return _read_root(file, path)
     except UserError:
         raise
+    except PermissionError as error:
+        raise UserError(f"{path} cannot be read: no permission; give this user the right to read it") from error
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError) as error:
         raise UserError(
             f"{path} cannot be read as HDF5, which NIR files are ({error}); it is truncated, damaged or of another "

@@ -20,7 +20,7 @@ from synfire.gateway.api import APIS, Api
 from synfire.gateway.dataplane import DataPlane
 from synfire.gateway.proto import SERVICE, message, methods
 from synfire.gateway.request import Answer
-from synfire.gateway.status import error_text, extra_headers, grpc_status, is_ours
+from synfire.gateway.status import NotSupported, error_text, extra_headers, grpc_status, is_ours
 from synfire.ops import Array
 from synfire.wire.oip import (
     DATATYPES,
@@ -89,9 +89,10 @@ class OipGrpc:
         raise oip.refuse_repository_change("unload", request.model_name)
 
     async def model_infer(self, request: Message, context: Any) -> Message:
-        asked = read_request(request)
-        wanted = oip.to_request(request.model_name, request.model_version, asked, context.time_remaining())
-        return write_response(oip.to_response(await self._plane.infer(wanted)))
+        with oip.named(request.model_name, request.id):
+            asked = read_request(request)
+            wanted = oip.to_request(request.model_name, request.model_version, asked, context.time_remaining())
+            return write_response(oip.to_response(await self._plane.infer(wanted)))
 
     async def model_stream_infer(self, requests: AsyncIterator[Message], context: Any) -> None:
         """Answer one request after the other, part by part; an error is an answer too, and the stream goes on.
@@ -111,9 +112,10 @@ class OipGrpc:
 
     async def _responses(self, request: Message) -> AsyncGenerator[Message, None]:
         try:
-            async with aclosing(self._parts(request)) as parts:
-                async for part in parts:
-                    yield _StreamResponse(infer_response=write_response(oip.to_part(part)))
+            with oip.named(request.model_name, request.id):
+                async with aclosing(self._parts(request)) as parts:
+                    async for part in parts:
+                        yield _StreamResponse(infer_response=write_response(oip.to_part(part)))
         except Exception as error:
             _log(error, "ModelStreamInfer")
             yield _StreamResponse(error_message=error_text(error), infer_response=_Response(id=request.id))
@@ -144,7 +146,7 @@ class OipGrpc:
     def handlers(self) -> Iterable[Any]:
         """The service as gRPC takes it."""
         found = {each.name: self._handler(each) for each in methods()}
-        return (grpc.method_handlers_generic_handler(SERVICE, found),)
+        return grpc.method_handlers_generic_handler(SERVICE, found), _Others()
 
     def _handler(self, method: Any) -> Any:
         answer = getattr(self, _snake(method.name))
@@ -152,6 +154,23 @@ class OipGrpc:
         if method.server_streaming:
             return grpc.stream_stream_rpc_method_handler(answer, takes, gives)
         return grpc.unary_unary_rpc_method_handler(_refusing(answer), takes, gives)
+
+
+class _Others(grpc.GenericRpcHandler):  # type: ignore[misc]
+    """Refuses the service's methods that are not offered, and says which are: gRPC alone would say "Method not found!"."""
+
+    def service(self, details: Any) -> Any:
+        service, _, method = details.method.lstrip("/").rpartition("/")
+        return grpc.stream_stream_rpc_method_handler(self._refuse(method)) if service == SERVICE else None
+
+    def _refuse(self, method: str) -> Callable[[Any, Any], Awaitable[None]]:
+        offered = ", ".join(each.name for each in methods())
+        error = NotSupported(f"this gateway does not offer {method}; {SERVICE} has {offered}, and REST has the rest")
+
+        async def refuse(requests: Any, context: Any) -> None:
+            await context.abort(grpc_status(error), str(error))
+
+        return refuse
 
 
 class _Unread(DeadlineExceeded):

@@ -141,7 +141,8 @@ class OipRest:
 
     async def infer(self, request: HttpRequest) -> HttpResponse:
         asked, wanted = read_infer(request)
-        answer = oip.to_response(await self._plane.infer(wanted))
+        with oip.named(wanted.model, wanted.id):
+            answer = oip.to_response(await self._plane.infer(wanted))
         binary = [name for name in answer.outputs if asked.wants_binary(name)]
         body, length = build_infer_response(answer, binary)
         if length is None:
@@ -226,9 +227,11 @@ def read_infer(request: HttpRequest) -> tuple[InferRequest, Any]:
     """An infer body as the protocol says it, and as the data plane takes it."""
     length = _whole_number(HEADER_LENGTH, request.header(HEADER_LENGTH))
     timeout_ms = _whole_number(TIMEOUT, request.header(TIMEOUT))
-    asked = parse_infer_request(request.body, length)
-    timeout_s = None if timeout_ms is None else timeout_ms / 1e3
-    return asked, oip.to_request(request.path["model"], request.path.get("version", ""), asked, timeout_s)
+    model, timeout_s = request.path["model"], None if timeout_ms is None else timeout_ms / 1e3
+    with oip.named(model):
+        asked = parse_infer_request(request.body, length)
+    with oip.named(model, asked.id):
+        return asked, oip.to_request(model, request.path.get("version", ""), asked, timeout_s)
 
 
 def log_level(wanted: LogSettings) -> int | None:

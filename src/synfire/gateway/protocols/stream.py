@@ -10,7 +10,7 @@ from synfire.gateway.api import APIS, Api
 from synfire.gateway.dataplane import DataPlane
 from synfire.gateway.http import Endpoint, HttpRequest, HttpResponse, error_response
 from synfire.gateway.protocols.oip_rest import InferBody, read_infer
-from synfire.gateway.request import Answer
+from synfire.gateway.request import Answer, Request
 from synfire.gateway.status import is_ours
 from synfire.wire.oip import build_infer_response
 
@@ -44,16 +44,18 @@ class Stream:
     async def infer_stream(self, request: HttpRequest) -> HttpResponse:
         _, wanted = read_infer(request)
         answers = self._plane.stream(wanted)
-        first = await anext(answers)
+        with oip.named(wanted.model, wanted.id):
+            first = await anext(answers)
         headers = [(b"cache-control", b"no-cache")]
-        return HttpResponse(content_type=EVENTS, headers=headers, chunks=_events(first, answers))
+        return HttpResponse(content_type=EVENTS, headers=headers, chunks=_events(wanted, first, answers))
 
 
-async def _events(first: Answer, rest: AsyncGenerator[Answer, None]) -> AsyncGenerator[bytes, None]:
+async def _events(wanted: Request, first: Answer, rest: AsyncGenerator[Answer, None]) -> AsyncGenerator[bytes, None]:
     try:
         yield _part(first)
-        async for answer in rest:
-            yield _part(answer)
+        with oip.named(wanted.model, wanted.id):
+            async for answer in rest:
+                yield _part(answer)
     except Exception as error:
         if is_ours(error):
             LOGGER.error("infer_stream failed", exc_info=error)

@@ -1,7 +1,7 @@
 """A link to a foreign service: any server of the Open Inference Protocol v2, named by the URL of one of its models.
 
 Such a service keeps no state for us, so only stages without memory can stand there. A service that knows of time steps
-(another deployment's worker) is sent `(steps, batch, *shape)`; for any other time is folded into the batch, `(steps · batch,
+(another deployment's worker) is sent `(batch, steps, *shape)`; for any other time is folded into the batch, `(steps · batch,
 *shape)`, and the answer unfolded. Its metadata tells them apart.
 """
 
@@ -15,6 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import httpx
 import msgspec
+import numpy as np
 
 from synfire.base.errors import PermanentError, SynfireError, TemporaryError, UserError
 from synfire.ops import Array, Signal
@@ -99,8 +100,10 @@ class HttpService:
 
     def _fold(self, name: str, array: Array, theirs: _Tensor) -> Array:
         signal = self._inputs[name]
-        if not signal.timed or len(theirs.shape) == len(signal.shape) + 2:
+        if not signal.timed:
             return array
+        if len(theirs.shape) == len(signal.shape) + 2:
+            return np.ascontiguousarray(array.swapaxes(0, 1))
         return array.reshape(-1, *array.shape[2:])
 
     def _unfold(self, name: str, array: Array | None, steps: int) -> Array:
@@ -110,7 +113,9 @@ class HttpService:
             raise PermanentError(f"{self.url} should answer {name!r} as {signal}, but sent {got}; check the service")
         if not signal.timed:
             return array
-        if array.ndim == len(signal.shape) + 1 and steps and array.shape[0] % steps == 0:
+        if array.ndim == len(signal.shape) + 2:
+            array = np.ascontiguousarray(array.swapaxes(0, 1))
+        elif array.ndim == len(signal.shape) + 1 and steps and array.shape[0] % steps == 0:
             array = array.reshape(steps, -1, *array.shape[1:])
         if array.shape[0] != steps or array.shape[2:] != signal.shape:
             raise PermanentError(
