@@ -19,7 +19,7 @@ from synfire.bench.arms import ARMS
 from synfire.bench.arms.workers import Hot
 from synfire.bench.benchmark import report
 from synfire.bench.trials import ALL, Found, Trial, bootstrap, quantile
-from synfire.bench.witness import LOST, RIGHT, WRONG, Case, Job, Seen, Witness
+from synfire.bench.witness import LOST, RIGHT, WRONG, Case, Job, Seen, witness
 from synfire.cli import main
 from synfire.wire import oip
 from synfire.wire.recovery import Cause, RecoveryRecord, Step, Touched
@@ -71,8 +71,8 @@ def gateway() -> Iterator[str]:
 def seen(models: tuple[str, ...]) -> dict[str, Seen]:
     with gateway() as url:
         inputs = {"x": np.zeros((1, 2), np.float32)}
-        with Witness(Job(url, {model: [Case.of(url, model, inputs, RIGHT_ANSWER)] for model in models})) as witness:
-            return witness.stop()
+        with witness(Job(url, {model: [Case.of(url, model, inputs, RIGHT_ANSWER)] for model in models})) as load:
+            return load.stop()
 
 
 def test_witness_tells_right_wrong_lost_and_duplicated_apart() -> None:
@@ -94,7 +94,7 @@ def test_witness_sends_a_request_when_the_last_one_has_ended() -> None:
 
 def test_witness_without_a_gateway_says_so() -> None:
     job = Job("http://127.0.0.1:1", {"good": []})
-    with pytest.raises(PermanentError, match="load generator failed"), Witness(job):
+    with pytest.raises(PermanentError, match="load generator failed"), witness(job):
         raise AssertionError("it began")
 
 

@@ -166,6 +166,12 @@ async def _loaded(job: Job, request: bytes) -> tuple[list[float], float]:
     return found, len(found) / elapsed_s
 
 
+def write_whole(content: bytes) -> None:
+    """Write to standard output; where Python is told not to buffer it, its own `write` may stop on the way."""
+    with open(sys.stdout.fileno(), "wb", closefd=False) as out:
+        out.write(content)
+
+
 if __name__ == "__main__":
     job = msgspec.json.decode(sys.stdin.buffer.read(), type=Job)
-    sys.stdout.buffer.write(msgspec.json.encode(uvloop.run(_run(job))))
+    write_whole(msgspec.json.encode(uvloop.run(_run(job))))

@@ -11,12 +11,13 @@ import base64
 import random
 import subprocess
 import sys
+import tempfile
 import time
 from array import array
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Self
+from typing import IO, Any
 from urllib.parse import urlsplit
 
 import msgspec
@@ -24,7 +25,7 @@ import numpy as np
 import uvloop
 
 from synfire.base.errors import PermanentError, TemporaryError
-from synfire.bench.load import infer_request
+from synfire.bench.load import infer_request, write_whole
 from synfire.ops import Array
 from synfire.wire import oip
 
@@ -91,44 +92,54 @@ class Seen(msgspec.Struct, frozen=True):
 
 
 class Witness:
-    """The job in a process of its own, as a context manager; `stop` ends it and tells what was seen."""
+    """The job in a process of its own, from `begin` to `stop`, which tells what was seen. `words` is its standard error."""
 
-    def __init__(self, job: Job) -> None:
-        self._job = job
+    def __init__(self, process: subprocess.Popen[bytes], words: IO[bytes]) -> None:
+        self._process = process
+        self._words = words
 
-    def __enter__(self) -> Self:
-        """Raises `PermanentError` with what the process said when not every connection is answered."""
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "synfire.bench.witness"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
+    def begin(self, job: Job) -> None:
+        """Wait for the first answers. Raises `PermanentError` with what the process said when they do not come."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(msgspec.json.encode(self._job) + b"\n")
+        self._process.stdin.write(msgspec.json.encode(job) + b"\n")
         self._process.stdin.flush()
         if self._process.stdout.readline() != b"\n":
-            raise _failure(self._process.communicate()[1])
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._process.poll() is None:
-            self._process.kill()
-            self._process.communicate()
+            raise self._failure("it did not begin")
 
     def stop(self) -> dict[str, Seen]:
         """End the load once all its requests have ended. Raises `PermanentError` with what it said when it failed."""
-        out, words = self._process.communicate(timeout=PATIENCE_S + _END_S)
-        if self._process.returncode:
-            raise _failure(words)
-        return msgspec.msgpack.decode(out, type=dict[str, Seen])
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()
+        told = self._process.stdout.read()
+        try:
+            return msgspec.msgpack.decode(told, type=dict[str, Seen])
+        except msgspec.DecodeError as error:
+            raise self._failure(f"{error} after {len(told)} bytes") from error
+
+    def _failure(self, what: str) -> PermanentError:
+        code = self._process.wait(_END_S)
+        self._words.seek(0)
+        words = self._words.read().decode(errors="replace").strip()[-2000:]
+        return PermanentError(f"the load generator failed: {what}; it left with exit code {code} and said: {words}")
 
 
-def _failure(words: bytes) -> PermanentError:
-    return PermanentError(f"the load generator failed: {words.decode(errors='replace').strip()[-2000:]}")
+@contextmanager
+def witness(job: Job) -> Iterator[Witness]:
+    """The load, under way; at the end of the block its process is gone. Raises as `Witness.begin` does."""
+    command = [sys.executable, "-m", "synfire.bench.witness"]
+    pipe = subprocess.PIPE
+    with (
+        tempfile.TemporaryFile() as words,
+        subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=words) as process,
+    ):
+        try:
+            begun = Witness(process, words)
+            begun.begin(job)
+            yield begun
+        finally:
+            process.kill()
 
 
 @dataclass(frozen=True)
@@ -272,8 +283,7 @@ async def _run(job: Job) -> dict[str, Seen]:
         await asyncio.wait_for(asyncio.gather(*(each.warm.wait() for each in loops.values())), _READY_S)
     except TimeoutError:
         raise PermanentError(f"not every model answered {WARM} requests within {_READY_S:.0f} s") from None
-    sys.stdout.buffer.write(b"\n")
-    sys.stdout.buffer.flush()
+    write_whole(b"\n")
     end = asyncio.create_task(asyncio.to_thread(sys.stdin.buffer.read))
     await asyncio.wait([end, *running], return_when=asyncio.FIRST_COMPLETED)
     over.set()
@@ -282,4 +292,4 @@ async def _run(job: Job) -> dict[str, Seen]:
 
 if __name__ == "__main__":
     job = msgspec.json.decode(sys.stdin.buffer.readline(), type=Job)
-    sys.stdout.buffer.write(msgspec.msgpack.encode(uvloop.run(_run(job))))
+    write_whole(msgspec.msgpack.encode(uvloop.run(_run(job))))

@@ -19,7 +19,7 @@ from synfire.base.processes import born
 from synfire.bench.arms.arm import ARMS, Arm, Conditions, Outcome
 from synfire.bench.benchmark import Floor, Progress, floor
 from synfire.bench.trials import ALL, Found, Trial
-from synfire.bench.witness import Case, Job, Witness
+from synfire.bench.witness import Case, Job, witness
 from synfire.control.record import RecoveryLog
 from synfire.deploy.faults import Options, Process, Scene, inject
 from synfire.deploy.local import LocalDeployment, Settings
@@ -59,13 +59,13 @@ class WorkerFault(Arm):
         planned = plan_models([find(name) for name in conditions.models], GRANULARITY, self.workers)
         with _deployed(planned, self.settings) as (running, portal, log):
             job = Job(running.addresses.url, dict(_cases(planned, running.addresses.url)), conditions.seed)
-            with Witness(job) as witness:
+            with witness(job) as load:
                 rng = random.Random(f"{conditions.seed}-{self.name}")
                 done = []
                 for number in range(trials):
                     progress(f"{self.name}: {self.fault} {number + 1} of {trials}")
                     done.append(_trial(self.fault, running.deployment, portal, log, rng))
-                seen = witness.stop()
+                seen = load.stop()
             replays = {name: route.replays for name, route in running.deployment.routes.items()}
         rows = Found(tuple(done), seen, replays, log.unprovoked).rows(self.name)
         complaints = tuple(f"{model}: {each}" for model, one in seen.items() for each in one.complaints)
