@@ -129,7 +129,7 @@ def test_the_important_model_is_adopted_first():
         events.ModelAdded(0.0, plan("more", "w0"), 9),
     )
     actions = decide(told(state, events.WorkerLost(1.0, "w0", "exit", 1.0)))
-    assert [each.model for each in actions] == ["more", "more", "less", "less"]
+    assert [each.model for each in actions] == ["more", "less", "more", "less"]
 
 
 def test_a_spare_that_dies_while_it_adopts_is_replaced_too():

@@ -93,7 +93,8 @@ def _model_added(state: State, event: events.ModelAdded) -> State:
 
 
 def _model_removed(state: State, event: events.ModelRemoved) -> State:
-    return replace(state, models={name: each for name, each in state.models.items() if name != event.model})
+    models = {name: each for name, each in state.models.items() if name != event.model}
+    return _concluded(replace(state, models=models), event.at_s)
 
 
 def _suspended(state: State, event: events.Suspended) -> State:

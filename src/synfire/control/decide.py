@@ -11,6 +11,7 @@ from synfire.control.state import STARTING, ModelView, State
 def decide(state: State) -> tuple[Action, ...]:
     """Every action that would bring the running things nearer to what is wanted, the most urgent first."""
     urgent = [action for model in _by_priority(state) for action in _for_model(state, model)]
+    urgent.sort(key=lambda action: not isinstance(action, Suspend))  # fence everything before anything moves
     return (*urgent, *_for_spares(state), *(Keep(each.id) for each in state.finished))
 
 

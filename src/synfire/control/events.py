@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from synfire.plan import Plan
 
@@ -137,13 +137,13 @@ class Suspend(Action):
 
 @dataclass(frozen=True)
 class Adopt(Action):
-    """Have a worker host a stage. Ends in `Adopted` or `Refused`."""
+    """Have a worker host a stage. Ends in `Adopted` or `Refused`. That it was `prepared` meanwhile makes it no other action."""
 
     model: str
     stage: str
     worker: str
     epoch: int
-    prepared: bool = False
+    prepared: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True)

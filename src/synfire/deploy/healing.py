@@ -128,7 +128,8 @@ class Healing:
             return []
         addresses = {name: worker.address for name, worker in self._deployment.workers.items()}
         services = self._deployment.services.get(model)
-        return hostings(known[0], plan, addresses, services, epoch=epoch)
+        parts = self._deployment.parts.setdefault(model, {})
+        return hostings(known[0], plan, addresses, services, epoch=epoch, parts=parts)
 
     def _refused(self, action: events.Adopt | events.Prepare, error: SynfireError) -> events.Event:
         worker = self._deployment.workers.get(action.worker)

@@ -13,6 +13,9 @@ from synfire.graph import Graph
 from synfire.plan.plan import GATEWAY, Link, Plan, Stage, stage_graph
 from synfire.wire.messages import Arrival, Departure, Host, Relink
 
+Parts = dict[str, tuple[Graph, str]]
+"""Stages' graphs with their content digests, by stage name."""
+
 
 @dataclass(frozen=True)
 class Hosting:
@@ -30,18 +33,28 @@ def hostings(
     services: Mapping[str, str] | None = None,
     window: int = WINDOW,
     epoch: int = 0,
+    parts: Parts | None = None,
 ) -> list[Hosting]:
     """The stages of `plan` in topological order.
 
     `graph` is flat, `addresses` are the workers' by name. `services` names stages that a foreign Open Inference
-    Protocol service computes, with the URL of its model; the stage's worker then only calls it.
+    Protocol service computes, with the URL of its model; the stage's worker then only calls it. `parts` is filled with the
+    stages' graphs, and read where it holds them already: they stay the same wherever stages go.
     Raises `UserError` when such a stage keeps state, which a foreign service would not keep for us.
     """
     services = services or {}
     unknown = sorted(set(services) - {stage.name for stage in plan.stages})
     if unknown:
         raise UserError(f"the plan of {plan.model!r} has no stage {unknown[0]!r}, so no service can compute it")
-    found = [_hosting(graph, plan, stage, addresses, services.get(stage.name, "")) for stage in _ordered(graph, plan)]
+    parts = {} if parts is None else parts
+    for stage in plan.stages:
+        if stage.name not in parts:
+            part = stage_graph(graph, stage.operators)
+            parts[stage.name] = part, part.content_digest()
+    found = [
+        _hosting(graph.steps, plan, stage, parts[stage.name], addresses, services.get(stage.name, ""))
+        for stage in _ordered(graph, plan)
+    ]
     return [replace(each, host=msgspec.structs.replace(each.host, window=window, epoch=epoch)) for each in found]
 
 
@@ -59,8 +72,10 @@ def relinks(found: Iterable[Hosting], hosted: Iterable[str]) -> dict[str, Relink
     return messages
 
 
-def _hosting(graph: Graph, plan: Plan, stage: Stage, addresses: Mapping[str, str], url: str) -> Hosting:
-    part = stage_graph(graph, stage.operators)
+def _hosting(
+    steps: int | None, plan: Plan, stage: Stage, made: tuple[Graph, str], addresses: Mapping[str, str], url: str
+) -> Hosting:
+    part, digest = made
     if url and any(part.operator(name).initial_state(1, *part.signals_into(name)) for name in part):
         raise UserError(
             f"stage {plan.model}.{stage.name} keeps state from step to step; a foreign service cannot host it"
@@ -80,8 +95,8 @@ def _hosting(graph: Graph, plan: Plan, stage: Stage, addresses: Mapping[str, str
         plan.frame_steps,
         tuple(Arrival(sender, sources) for sender, sources in arriving),
         tuple(Departure(receiver, sources, address(receiver)) for receiver, sources in leaving),
-        graph.steps,
-        digest=part.content_digest(),
+        steps,
+        digest=digest,
         url=url,
     )
     return Hosting(stage.worker, host, part)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import shutil
 import tempfile
@@ -24,7 +25,7 @@ from synfire.control.record import RecoveryLog
 from synfire.control.suspicion import Heartbeats
 from synfire.deploy.healing import Healing
 from synfire.deploy.heartbeat import Heartbeat
-from synfire.deploy.hosting import hostings
+from synfire.deploy.hosting import Parts, hostings
 from synfire.deploy.process import WorkerProcess
 from synfire.deploy.recoveries import LocalRecoveries
 from synfire.gateway.peer import WorkerPeer
@@ -119,11 +120,13 @@ class LocalDeployment:
         self.routes: dict[str, WorkerRoute] = {}
         self.models = {name: (flatten(graph), plan) for name, (graph, plan) in (models or {}).items()}
         self.services = dict(services or {})
+        self.parts: dict[str, Parts] = {}
         self.answers: dict[tuple[str, str], str] = {}
         self._worker_settings = dict(worker_settings or {})
         self._limits: Limits = WorkerSettings.of(self._worker_settings).links
         self._directory: Path | None = None
         self._stopping = False
+        self._ids = itertools.count(1)
         self._proving: asyncio.Task[None] | None = None
         self._leaving: list[RunningWorker] = []
         self._watchers: list[Callable[[str, SynfireError], None]] = []
@@ -177,15 +180,18 @@ class LocalDeployment:
         await self.start_workers(plan.workers)
         flat = flatten(graph)
         addresses = {name: worker.address for name, worker in self.workers.items()}
+        self.parts[model] = {}
         try:
-            for each in hostings(flat, plan, addresses, self.services.get(model)):
+            for each in hostings(flat, plan, addresses, self.services.get(model), parts=self.parts[model]):
                 hosted = await self.workers[each.worker].peer.host(each.host, each.graph)
                 self.answers[model, each.host.stage] = hosted.answer
         except SynfireError:
             self._unhost(plan)
             raise
         self.models[model] = (flat, plan)
-        self.routes[model] = WorkerRoute(graph, plan, self.peers, self.who, protected=self._healing is not None)
+        self.routes[model] = WorkerRoute(
+            graph, plan, self.peers, self.who, protected=self._healing is not None, ids=self._ids
+        )
         if self._healing is not None:
             self._healing.model_added(plan)
         return self.routes[model]
@@ -194,7 +200,7 @@ class LocalDeployment:
         """Host a model no longer; its calls in flight fail."""
         if self._healing is not None:
             self._healing.model_removed(model)
-        del self.models[model]
+        del self.models[model], self.parts[model]
         self.answers = {key: answer for key, answer in self.answers.items() if key[0] != model}
         self._unhost(self.routes.pop(model).plan)
 

@@ -70,6 +70,7 @@ class WorkerRoute:
         who: str,
         clock: Clock | None = None,
         protected: bool = False,
+        ids: Iterator[int] | None = None,
     ) -> None:
         self.graph = graph
         self.window = WINDOW
@@ -78,7 +79,7 @@ class WorkerRoute:
         self.restored = 0
         self._interrupted = 0
         self._held = 0
-        self._inboxes: set[Inbox] = set()
+        self._inboxes: dict[Inbox, None] = {}
         self._flat = flatten(graph)
         self._way = Way.along(self._flat, plan, peers)
         self.sessions = Protection(stage.name for stage in plan.stages)
@@ -87,7 +88,7 @@ class WorkerRoute:
         self._changed = asyncio.Event()
         self._who = who
         self._clock = clock or SystemClock()
-        self._ids = itertools.count(1)
+        self._ids = ids or itertools.count(1)
 
     @property
     def plan(self) -> Plan:
@@ -227,7 +228,7 @@ class WorkerRoute:
         try:
             for peer in way.peers.values():
                 peer.register(request, inbox)
-            self._inboxes.add(inbox)
+            self._inboxes[inbox] = None
             yield inbox
         except BaseException:
             self._abandon(way, request, call)
@@ -235,7 +236,7 @@ class WorkerRoute:
         finally:
             if timer is not None:
                 timer.cancel()
-            self._inboxes.discard(inbox)
+            self._inboxes.pop(inbox, None)
             for peer in way.peers.values():
                 peer.release(request)
 
