@@ -271,7 +271,7 @@ def test_removed_model_is_gone():
         async with LocalDeployment({"digits": (graph, plan)}, QUIET) as deployment:
             route = deployment.routes["digits"]
             await deployment.remove("digits")
-            with pytest.raises(UserError, match="no stage on worker"):
+            with pytest.raises(TemporaryError, match="is being unloaded"):
                 await collect(route, Call("1", "digits", image(1)))
 
     asyncio.run(main())

@@ -63,6 +63,9 @@ class Healing:
             hosted = await worker.peer.host(hosting.host, None if action.prepared else hosting.graph)
         except SynfireError as error:
             return self._refused(action, error)
+        if action.model not in self._deployment.models:  # it was removed meanwhile
+            self._deployment.unhost(action.model)
+            return self._nothing()
         if not self._deployment.right(action.model, action.stage, action.worker, hosted.answer):
             return self._nothing()  # the worker is lost, and that is told
         return events.Adopted(self._now_s(), action.model, action.stage, action.worker, action.epoch, hosted.proof_s)

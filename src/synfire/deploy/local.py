@@ -179,14 +179,16 @@ class LocalDeployment:
         """Host a model and give its route. Raises what the first refusing worker says, and then hosts nothing of it."""
         await self.start_workers(plan.workers)
         flat = flatten(graph)
-        addresses = {name: worker.address for name, worker in self.workers.items()}
         self.parts[model] = {}
         try:
+            addresses = {name: self._living(name).address for name in plan.workers}
             for each in hostings(flat, plan, addresses, self.services.get(model), parts=self.parts[model]):
-                hosted = await self.workers[each.worker].peer.host(each.host, each.graph)
+                hosted = await self._living(each.worker).peer.host(each.host, each.graph)
                 self.answers[model, each.host.stage] = hosted.answer
+            for name in plan.workers:
+                self._living(name)
         except SynfireError:
-            self._unhost(plan)
+            self.unhost(model)
             raise
         self.models[model] = (flat, plan)
         self.routes[model] = WorkerRoute(
@@ -202,7 +204,15 @@ class LocalDeployment:
             self._healing.model_removed(model)
         del self.models[model], self.parts[model]
         self.answers = {key: answer for key, answer in self.answers.items() if key[0] != model}
-        self._unhost(self.routes.pop(model).plan)
+        route = self.routes.pop(model)
+        route.fail(TemporaryError(f"model {model!r} is being unloaded; try again later"))
+        self.unhost(model)
+
+    def unhost(self, model: str) -> None:
+        """Have every worker drop the model's stages, also those that it was only about to take over."""
+        for worker in list(self.workers.values()):
+            with contextlib.suppress(SynfireError):  # a worker that is gone hosts nothing
+                worker.peer.send(Packet(Unhost(model)))
 
     async def until_warm(self) -> None:
         """Wait until nothing is being recovered, and every spare is ready to take over any stage."""
@@ -246,10 +256,11 @@ class LocalDeployment:
             shutil.rmtree(self._directory, ignore_errors=True)
             self._directory = None
 
-    def _unhost(self, plan: Plan) -> None:
-        for worker in [self.workers[name] for name in plan.workers if name in self.workers]:
-            with contextlib.suppress(SynfireError):  # a worker that is gone hosts nothing
-                worker.peer.send(Packet(Unhost(plan.model)))
+    def _living(self, name: str) -> RunningWorker:
+        """The worker. Raises `TemporaryError` when it was lost."""
+        if name not in self.workers:
+            raise TemporaryError(f"worker {name} was lost while a model was being hosted on it; try again")
+        return self.workers[name]
 
     async def _start(self, name: str) -> None:
         address = f"unix:{self._run_directory() / name}.sock"

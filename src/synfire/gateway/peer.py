@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -104,8 +104,8 @@ class WorkerPeer:
         self._greeted: asyncio.Future[None] = self._loop.create_future()
         self._inboxes: dict[str, Inbox] = {}
         self._answers: deque[tuple[type, asyncio.Future[AnyMessage]]] = deque()
-        self._hostings: dict[tuple[str, str], asyncio.Future[AnyMessage]] = {}
-        self._preparings: dict[str, asyncio.Future[AnyMessage]] = {}
+        self._hostings: defaultdict[tuple[str, str], deque[asyncio.Future[AnyMessage]]] = defaultdict(deque)
+        self._preparings: defaultdict[str, deque[asyncio.Future[AnyMessage]]] = defaultdict(deque)
         self._writing = False
         self._watchers: list[Callable[[SynfireError], None]] = []
         self._departure: Callable[[], None] | None = None
@@ -171,7 +171,9 @@ class WorkerPeer:
 
     async def host(self, host: Host, graph: Graph | None) -> Hosted:
         """Have the worker build and host a stage. Raises what the worker answers in place of it."""
-        answer = self._hostings[host.model, host.stage] = self._loop.create_future()
+        answer: asyncio.Future[AnyMessage] = self._loop.create_future()
+        # one of an older epoch may be under way, and answers come in the order of asking
+        self._hostings[host.model, host.stage].append(answer)
         self.send(Packet(host, raw=pack_graph(graph) if graph is not None else b""))
         hosted = await answer
         if not isinstance(hosted, Hosted) or hosted.kind:
@@ -181,7 +183,8 @@ class WorkerPeer:
     async def prepare(self, engine: str, graph: Graph) -> Prepared:
         """Have the worker build a stage and keep it for later. Raises what the worker answers in place of it."""
         wanted = Prepare(engine, graph.content_digest())
-        answer = self._preparings[wanted.digest] = self._loop.create_future()
+        answer: asyncio.Future[AnyMessage] = self._loop.create_future()
+        self._preparings[wanted.digest].append(answer)
         self.send(Packet(wanted, raw=pack_graph(graph)))
         prepared = await answer
         if not isinstance(prepared, Prepared) or prepared.kind:
@@ -250,12 +253,12 @@ class WorkerPeer:
         elif isinstance(message, Failure):
             self._fail(message.request, error_of(message))
         elif isinstance(message, Hosted):
-            self._hostings.pop((message.model, message.stage)).set_result(message)
+            _settle(self._hostings[message.model, message.stage].popleft(), message)
         elif isinstance(message, Checkpoint):
             if packet.fault is None and self._checkpoints is not None:
                 self._checkpoints(message, packet.arrays)
         elif isinstance(message, Prepared):
-            self._preparings.pop(message.digest).set_result(message)
+            _settle(self._preparings[message.digest].popleft(), message)
         elif isinstance(message, Draining):
             self.draining = True
             if self._departure is not None:
@@ -277,9 +280,7 @@ class WorkerPeer:
     def _answer(self, message: AnyMessage) -> None:
         if not self._answers or self._answers[0][0] is not type(message):
             raise _unasked(self.name, message)
-        _, future = self._answers.popleft()
-        if not future.done():
-            future.set_result(message)
+        _settle(self._answers.popleft()[1], message)
 
     def _say_drained(self) -> None:
         if self.draining and not self._inboxes and self.lost is None:
@@ -319,7 +320,8 @@ class WorkerPeer:
             self._loop.remove_writer(self._link.fileno())
         self._link.close()
         waiting: list[asyncio.Future[Any]] = [future for _, future in self._answers]
-        waiting += [*self._hostings.values(), *self._preparings.values(), self._greeted]
+        waiting += [each for queue in (*self._hostings.values(), *self._preparings.values()) for each in queue]
+        waiting.append(self._greeted)
         for future in waiting:
             if not future.done():
                 future.set_exception(error)
@@ -327,6 +329,11 @@ class WorkerPeer:
             inbox.fail(error)
         for act in self._watchers:
             act(error)
+
+
+def _settle(future: asyncio.Future[AnyMessage], message: AnyMessage) -> None:
+    if not future.done():  # who asked may have gone away
+        future.set_result(message)
 
 
 def _unasked(worker: str, answer: AnyMessage) -> Bug:

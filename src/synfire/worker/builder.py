@@ -38,7 +38,7 @@ class Builder:
     def __init__(self, parameter_bytes: float = math.inf) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="builder")
         self._room = parameter_bytes
-        self._kept: OrderedDict[tuple[str, str], Built] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, str, tuple[str, ...]], Built] = OrderedDict()
 
     def build(self, host: Host, graph: Graph | Buffer, done: Callable[[Future[Built]], None]) -> None:
         """Build the stage, then call `done` from the builder's thread."""
@@ -52,7 +52,10 @@ class Builder:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     def _build(self, host: Host, graph: Graph | Buffer) -> Built:
-        kept = self._kept.get((host.engine, host.digest))
+        kept = next(
+            (each for key, each in self._kept.items() if key[:2] == (host.engine, host.digest) and _fits(host, each)),
+            None,
+        )
         return build(host, graph) if kept is None or host.url else kept
 
     def _prepare(self, wanted: Prepare, graph: Buffer) -> Prepared:
@@ -61,7 +64,7 @@ class Builder:
         except Exception as error:
             LOGGER.info("stage %s cannot be prepared: %s", wanted.digest[:12], error)
             return Prepared(wanted.digest, *error_words(error))
-        self._kept[wanted.engine, wanted.digest] = built
+        self._kept[wanted.engine, wanted.digest, (*built.graph.inputs, *built.graph.outputs)] = built
         while len(self._kept) > 1 and sum(_bytes(each) for each in self._kept.values()) > self._room:
             self._kept.popitem(last=False)
         return Prepared(wanted.digest, build_s=built.build_s)
@@ -84,6 +87,13 @@ def program_of(engine: str, graph: Graph, digest: str, where: str) -> Built:
     program = ENGINES[engine]().build(graph)
     program.warm()
     return Built(graph, program, time.perf_counter() - began_s)
+
+
+def _fits(host: Host, built: Built) -> bool:
+    """Whether the signals go by the names that the links use: a digest is the same whatever a model calls them."""
+    arriving = {source for each in host.arrivals for source in each.sources}
+    leaving = {source for each in host.departures for source in each.sources}
+    return arriving == set(built.graph.inputs) and leaving <= set(built.graph.outputs)
 
 
 def _verify(graph: Graph, digest: str, where: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import selectors
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -10,19 +11,29 @@ from synfire.wire.links import Link
 
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 
+_REMEMBERED = 1024
+
 
 @dataclass(eq=False)
 class Peer:
     """One connection. `address` is set where this worker opened it; `who` once the other side has said hello.
 
-    `senders` are the (model, stage) pairs whose frames came along it.
+    `senders` are the (model, stage) pairs whose frames came along it; `crossed` are the latest requests, with their origins,
+    of which frames left along it: nobody knows whether those have arrived when it breaks.
     """
 
     link: Link
     address: str = ""
     who: str = ""
     senders: set[tuple[str, str]] = field(default_factory=set)
+    crossed: OrderedDict[str, str] = field(default_factory=OrderedDict)
     watched: int = 0
+
+    def crosses(self, request: str, origin: str) -> None:
+        """A frame of the request leaves along it."""
+        self.crossed[request] = origin
+        if len(self.crossed) > _REMEMBERED:
+            self.crossed.popitem(last=False)
 
 
 class Watch:

@@ -232,6 +232,8 @@ class Worker:
             self.core.lost_address(outgoing.address, lost)
             self._fail_sent(outgoing, lost)
             return
+        if isinstance(outgoing.packet.message, Frame):
+            peer.crosses(outgoing.packet.message.request, outgoing.origin)
         self._send(peer, outgoing.packet, outgoing)
 
     def _send(self, peer: Peer, packet: Packet, outgoing: Outgoing | None = None) -> None:
@@ -323,6 +325,8 @@ class Worker:
         if peer.address:
             self._outgoing.pop(peer.address, None)
             self.core.lost_address(peer.address, _interruption(error))
+            for request, origin in peer.crossed.items():
+                self.core.fail(request, origin, _interruption(error))
         elif self._origins.get(peer.who) is peer:
             del self._origins[peer.who]
             self.core.lost_origin(peer.who)

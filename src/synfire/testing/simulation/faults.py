@@ -1,0 +1,104 @@
+"""What strikes a simulated machine: one function for each kind of fault."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from synfire.testing.simulation.schedules import Fault
+from synfire.testing.simulation.worker import SimulatedWorker
+
+if TYPE_CHECKING:
+    from synfire.testing.simulation.simulation import Simulation
+
+WorkerFault = Callable[["Simulation", Fault, SimulatedWorker], None]
+
+
+def strike(scene: Simulation, fault: Fault, acted: str = "") -> None:
+    """Let a fault happen. It hits the worker `acted`, if that lives, or else one of those that live."""
+    living = scene.network.living
+    if fault.kind in ON_DEPLOYMENTS:
+        ON_DEPLOYMENTS[fault.kind](scene, fault)
+    elif living:
+        name = acted if acted in living else living[fault.target % len(living)]
+        ON_WORKERS[fault.kind](scene, fault, scene.network.worker(name))
+
+
+def kill(scene: Simulation, fault: Fault, worker: SimulatedWorker) -> None:
+    """A worker's process ends."""
+    scene.tell("fault", f"kills {worker.name}")
+    worker.process.die(-9)
+
+
+def kill_several(scene: Simulation, fault: Fault, worker: SimulatedWorker) -> None:
+    """Some workers' processes end at once."""
+    for name in scene.network.living[: int(fault.amount)]:
+        kill(scene, fault, scene.network.worker(name))
+
+
+def cut(scene: Simulation, fault: Fault, worker: SimulatedWorker) -> None:
+    """A link between two workers that live breaks; both ends see it, sooner or later."""
+    for other in scene.network.living:
+        if other != worker.name and scene.network.break_link(worker.name, other):
+            scene.tell("fault", f"breaks the link between {worker.name} and {other}")
+            return
+
+
+def hang(scene: Simulation, fault: Fault, worker: SimulatedWorker) -> None:
+    """A worker's process stands still for a while; when that is too long, it is ended."""
+    scene.tell("fault", f"stops {worker.name} for {fault.amount:.3f} s")
+    scene.network.hang(worker, fault.amount)
+
+
+def cut_off(scene: Simulation, fault: Fault, worker: SimulatedWorker) -> None:
+    """A worker and the gateway cannot reach each other any more; the worker lives on for a while, and knows nothing."""
+    scene.tell("fault", f"cuts {worker.name} off, which lives on for {fault.amount:.3f} s")
+    worker.process.reprieve_s = fault.amount
+    scene.network.cut_off(worker.name)
+
+
+def accuse(scene: Simulation, fault: Fault, worker: SimulatedWorker) -> None:
+    """A worker that lives is taken to be dead, and goes on for a while."""
+    scene.tell("fault", f"accuses {worker.name}, which lives on for {fault.amount:.3f} s")
+    worker.process.reprieve_s = fault.amount
+    scene.network.accuse(worker)
+
+
+def leave(scene: Simulation, fault: Fault, worker: SimulatedWorker) -> None:
+    """A worker is told to leave."""
+    scene.tell("fault", f"tells {worker.name} to leave")
+    worker.terminate()
+
+
+def no_start(scene: Simulation, fault: Fault) -> None:
+    """The next workers do not start."""
+    scene.tell("fault", f"lets the next {int(fault.amount)} workers fail to start")
+    scene.network.failing_starts += int(fault.amount)
+
+
+def remove(scene: Simulation, fault: Fault) -> None:
+    """A model is served no longer."""
+    names = [name for name, *_ in scene.schedule.placed if scene.serves(name)]
+    if names:
+        scene.operating.append(asyncio.ensure_future(scene.remove(names[fault.target % len(names)])))
+
+
+def add(scene: Simulation, fault: Fault) -> None:
+    """A model that is not served is served from now on."""
+    placed = [each for each in scene.schedule.placed if not scene.serves(each[0])]
+    if placed:
+        scene.operating.append(asyncio.ensure_future(scene.add(*placed[fault.target % len(placed)])))
+
+
+ON_WORKERS: dict[str, WorkerFault] = {
+    "kill": kill,
+    "kill several": kill_several,
+    "cut": cut,
+    "hang": hang,
+    "cut off": cut_off,
+    "accuse": accuse,
+    "leave": leave,
+}
+
+ON_DEPLOYMENTS: dict[str, Callable[[Simulation, Fault], None]] = {"no start": no_start, "remove": remove, "add": add}

@@ -1,0 +1,223 @@
+"""What happens in a simulation, as frozen data drawn from a seed: models, requests, faults. And smaller ones like it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from synfire.graph import Graph
+from synfire.plan import Plan
+from synfire.testing.simulation.models import ENCODED_STEPS, SHAPES, model
+
+PATIENT_S = 15.0
+"""The deadline of a request that names none: several times what the longest recovery takes."""
+
+KINDS = ("kill", "kill several", "cut", "hang", "cut off", "accuse", "leave", "no start", "remove", "add")
+"""What may go wrong, or be asked for, meanwhile."""
+
+ACTIONS = ("Adopt", "Relink", "Prepare", "Resume", "Start", "Suspend")
+"""Actions of the controller during which a fault may strike."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something that happens before the `at`-th step of the event loop, or at the `at`-th action called `on`.
+
+    `target` picks whom it hits among those who are there then, by the remainder; a fault on an action hits the action's
+    worker. `amount` is how long a hang lasts, in seconds, or how many workers are hit.
+    """
+
+    kind: str
+    at: int
+    target: int = 0
+    on: str = ""
+    amount: float = 0.0
+
+    def __str__(self) -> str:
+        when = f"at {self.on} number {self.at}" if self.on else f"at step {self.at}"
+        return f"{self.kind} {self.target} {when}" + (f" ({self.amount:g})" if self.amount else "")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request. Its caller goes away after `leaves_after` parts, −1 for never, or after `leaves_s` seconds, 0 for never.
+
+    The calls of a `session` follow one another, each `at_s` after the one before.
+    """
+
+    name: str
+    model: str
+    at_s: float
+    inputs: int
+    steps: int
+    batch: int = 1
+    part_steps: int = 0
+    timeout_s: float | None = None
+    leaves_after: int = -1
+    leaves_s: float = 0.0
+    session: str = ""
+
+    def __str__(self) -> str:
+        more = [f"{self.steps} steps"] + [f"in parts of {self.part_steps}"] * bool(self.part_steps)
+        more += [f"within {self.timeout_s:.3f} s"] if self.timeout_s else []
+        more += [f"until part {self.leaves_after}"] * (self.leaves_after >= 0)
+        more += [f"for {self.leaves_s:.4f} s"] if self.leaves_s else []
+        more += [f"of session {self.session}"] * bool(self.session)
+        return f"{self.name} asks {self.model} at {self.at_s:.4f} s: {', '.join(more)}"
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """One simulation. `placed` gives each model's workers, stage by stage, and its time steps a frame.
+
+    It is `warm` when spares have built every stage before anybody calls. A `shuffled` loop has no order among what is
+    ready at one time. Packets that are `encoded` travel as bytes.
+    """
+
+    seed: int
+    placed: tuple[tuple[str, tuple[str, ...], int], ...]
+    spares: int
+    requests: tuple[Asked, ...]
+    faults: tuple[Fault, ...]
+    warm: bool = True
+    shuffled: bool = False
+    encoded: bool = False
+
+    def __str__(self) -> str:
+        models = [f"{name} on {', '.join(workers)} ({steps} steps a frame)" for name, workers, steps in self.placed]
+        head = f"{'; '.join(models)}; {self.spares} spares{'' if self.warm else ', cold'}"
+        return "\n".join([head, *map(str, self.requests), *map(str, self.faults)])
+
+    def models(self) -> dict[str, tuple[Graph, Plan]]:
+        """The models with their plans, by name."""
+        return {name: model(name, workers, steps) for name, workers, steps in self.placed}
+
+
+def random_schedule(seed: int, kinds: tuple[str, ...] = KINDS) -> Schedule:
+    """The schedule of a seed: up to two models, three workers, two spares, seven requests and four faults."""
+    rng = np.random.default_rng(seed)
+    workers = int(rng.integers(1, 4))
+    names = [str(name) for name in rng.permutation(list(SHAPES))[: int(rng.integers(1, 3))]]
+    placed = tuple(
+        (name, tuple(f"w{int(rng.integers(workers))}" for _ in SHAPES[name]), int(rng.integers(1, 4))) for name in names
+    )
+    requests = [_asked(rng, f"r{i}", names) for i in range(int(rng.integers(1, 6)))]
+    if rng.random() < 0.4:
+        requests += _session(rng, names)
+    faults = tuple(_fault(rng, kinds) for _ in range(int(rng.integers(1, 5))))
+    return Schedule(
+        seed,
+        placed,
+        int(rng.integers(0, 3)),
+        tuple(requests),
+        faults,
+        bool(rng.random() < 0.8),
+        bool(rng.random() < 0.5),
+        bool(rng.random() < 0.1),
+    )
+
+
+def smaller(schedule: Schedule) -> Iterator[Schedule]:
+    """Schedules like this one with something left out: the ones with most left out first."""
+    for what in ("faults", "requests"):
+        these = getattr(schedule, what)
+        for half in {len(these) // 2, 1} - {0}:
+            for start in range(0, len(these), half):
+                yield _changed(schedule, what, (*these[:start], *these[start + half :]))
+    if schedule.spares:
+        yield replace(schedule, spares=schedule.spares - 1)
+    for what in ("faults", "requests"):
+        these = getattr(schedule, what)
+        for place, each in enumerate(these):
+            for less in _less(each):
+                yield _changed(schedule, what, (*these[:place], less, *these[place + 1 :]))
+    for setting in ("shuffled", "encoded"):
+        if getattr(schedule, setting):
+            yield _changed(schedule, setting, False)
+    if len(schedule.placed) > 1:
+        for name, *_ in schedule.placed:
+            kept = tuple(each for each in schedule.placed if each[0] != name)
+            yield replace(schedule, placed=kept, requests=tuple(r for r in schedule.requests if r.model != name))
+
+
+def _less(each: Fault | Asked) -> Iterator[Fault | Asked]:
+    """The same sooner, or shorter."""
+    if isinstance(each, Fault) and each.at:
+        yield replace(each, at=each.at // 2)
+    if isinstance(each, Asked) and each.steps > 1 and each.model != "encoded":
+        yield replace(each, steps=each.steps // 2)
+
+
+def _changed(schedule: Schedule, what: str, value: object) -> Schedule:
+    changes: Any = {what: value}
+    return replace(schedule, **changes)
+
+
+def _asked(rng: np.random.Generator, name: str, models: list[str]) -> Asked:
+    model, kind = models[int(rng.integers(len(models)))], rng.random()
+    tight = kind < 0.2
+    return Asked(
+        name,
+        model,
+        float(rng.choice([0.0, 0.01, 0.05, 0.5]) * rng.random()),
+        int(rng.integers(6)),
+        _steps(rng, model),
+        int(rng.integers(1, 3)),
+        int(rng.integers(0, 3)),
+        _some_time_s(rng) if tight else None,
+        int(rng.integers(0, 4)) if 0.2 <= kind < 0.3 else -1,
+        _some_time_s(rng) if 0.3 <= kind < 0.4 else 0.0,
+    )
+
+
+def _session(rng: np.random.Generator, models: list[str]) -> list[Asked]:
+    first = _asked(rng, "s0", models)
+    count = int(rng.integers(2, 5) if rng.random() < 0.8 else rng.integers(9, 14))
+    calls = [replace(_asked(rng, f"s{i}", [first.model]), batch=first.batch, session="s") for i in range(count)]
+    return [
+        each if rng.random() < 0.1 else replace(each, timeout_s=None, leaves_after=-1, leaves_s=0.0) for each in calls
+    ]
+
+
+def _some_time_s(rng: np.random.Generator) -> float:
+    """From a few jobs to a few starts of workers, in seconds."""
+    return float(np.exp(rng.uniform(np.log(0.003), np.log(2))))
+
+
+def _steps(rng: np.random.Generator, model: str) -> int:
+    if model == "encoded":
+        return ENCODED_STEPS
+    return int(rng.integers(20, 40)) if rng.random() < 0.1 else int(rng.integers(1, 10))
+
+
+def _fault(rng: np.random.Generator, kinds: tuple[str, ...]) -> Fault:
+    weights = np.array([_WEIGHTS[kind] for kind in kinds])
+    kind = kinds[int(rng.choice(len(kinds), p=weights / weights.sum()))]
+    amount = {
+        "hang": float(rng.uniform(0.01, 0.6)),
+        "cut off": float(rng.uniform(0.0, 0.1)),
+        "accuse": float(rng.uniform(0.0, 0.1)),
+        "kill several": float(rng.integers(2, 5)),
+        "no start": float(rng.integers(1, 5)),
+    }.get(kind, 0.0)
+    target = int(rng.integers(12))
+    if rng.random() < 0.35:
+        return Fault(kind, int(rng.integers(0, 4)), target, ACTIONS[int(rng.integers(len(ACTIONS)))], amount)
+    return Fault(kind, int(np.exp(rng.uniform(0, np.log(1500)))), target, "", amount)
+
+
+_WEIGHTS = {
+    "kill": 4.0,
+    "kill several": 1.0,
+    "cut": 2.0,
+    "hang": 1.0,
+    "cut off": 1.5,
+    "accuse": 1.0,
+    "leave": 1.5,
+    "no start": 1.0,
+    "remove": 0.5,
+    "add": 0.5,
+}

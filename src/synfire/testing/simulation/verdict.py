@@ -1,0 +1,280 @@
+"""What must hold in a simulation, whatever fails: for each answer, for each worker, and at the end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from synfire.base.errors import DeadlineExceeded, SynfireError, TemporaryError, UnknownName
+from synfire.control.state import READY, State
+from synfire.gateway.request import Answer, Request
+from synfire.ops import Clock
+from synfire.testing.simulation.loop import VirtualLoop
+from synfire.testing.simulation.models import answers_of, graph_of, inputs_of
+from synfire.testing.simulation.schedules import PATIENT_S, Asked
+from synfire.wire.messages import Frame, Host
+from synfire.wire.stream import Packet, array_bytes
+
+if TYPE_CHECKING:
+    from synfire.gateway.peer import WorkerPeer
+    from synfire.testing.simulation.deployment import SimulatedDeployment
+    from synfire.testing.simulation.network import Network, SimulatedLink
+    from synfire.testing.simulation.worker import SimulatedWorker
+
+_PROMPT_S = 0.02
+"""How long after its deadline a call may be answered."""
+
+
+class Violation(Exception):
+    """Raised when something that synfire promises does not hold."""
+
+
+class Facts:
+    """What really happened, as far as it justifies an error. `state` gives what the controller knows."""
+
+    def __init__(self, state: Callable[[], State]) -> None:
+        self.state = state
+        self._removals: dict[str, int] = {}
+        self._epochs: dict[str, int] = {}
+        self._hosted: set[tuple[str, str, str, int]] = set()
+
+    def removed(self, model: str) -> None:
+        """A model is served no longer."""
+        self._removals[model] = self._removals.get(model, 0) + 1
+        self._hosted = {each for each in self._hosted if each[1] != model}
+
+    def removals(self, model: str) -> int:
+        return self._removals.get(model, 0)
+
+    def passes(self, link: SimulatedLink, packet: Packet) -> None:
+        """A packet is sent: within a request's attempt all frames are of one epoch, and a stage is hosted once in each."""
+        frame = packet.message
+        if isinstance(frame, Host):
+            key = (link.holder, frame.model, frame.stage, frame.epoch)
+            if key in self._hosted:
+                raise Violation(f"{key[0]} is told again to host {frame.model}.{frame.stage} in epoch {frame.epoch}")
+            self._hosted.add(key)
+        if isinstance(frame, Frame):
+            epoch = self._epochs.setdefault(frame.request, frame.epoch)
+            if frame.epoch != epoch:
+                raise Violation(
+                    f"{link.owner} sends a frame of epoch {frame.epoch} for {frame.request}, which was sent out in {epoch}"
+                )
+
+
+class Answering:
+    """One call and what came back so far. `begun` are the earlier calls of its session, all answered."""
+
+    def __init__(self, asked: Asked, begun: tuple[Asked, ...], facts: Facts, loop: VirtualLoop, ends: bool) -> None:
+        self.asked = asked
+        self.streamed = asked.part_steps > 0
+        self._begun = begun
+        self._facts = facts
+        self._loop = loop
+        self._ends = ends
+        self._wanted = answers_of(tuple((c.model, c.inputs, c.batch, c.steps) for c in (*begun, asked)))[-1]
+        self._deadline_s = loop.time() + (asked.timeout_s or PATIENT_S)
+        self._removals = facts.removals(asked.model)
+        self._steps = self._parts = 0
+        self._done = False
+
+    @property
+    def leaves(self) -> bool:
+        """Whether the caller goes away now."""
+        return self.asked.leaves_after >= 0 and self._parts > self.asked.leaves_after
+
+    def request(self) -> Request:
+        """The call as the data plane takes it."""
+        asked, graph = self.asked, graph_of(self.asked.model)
+        given = inputs_of(asked.model, asked.inputs, asked.batch, asked.steps)
+        inputs = {name: each.swapaxes(0, 1) if graph.inputs[name].timed else each for name, each in given.items()}
+        return Request(
+            asked.model,
+            inputs,
+            id=asked.name,
+            session=asked.session,
+            start=bool(asked.session) and not self._begun,
+            end=bool(asked.session) and self._ends,
+            timeout_s=asked.timeout_s,
+            part_steps=asked.part_steps,
+        )
+
+    def take(self, part: Answer) -> None:
+        """Check a part: the next steps, with the right bits, none after the last."""
+        where = f"{self.asked.name}, steps {part.first_step}+{part.steps}"
+        if self._done:
+            raise Violation(f"{where}: a part after the last")
+        if self._loop.time() > self._deadline_s + _PROMPT_S:
+            raise Violation(f"{where}: came {self._loop.time() - self._deadline_s:.3f} s after the deadline")
+        if part.first_step != self._steps:
+            raise Violation(f"{where}: the part that should come begins at step {self._steps}")
+        self._steps += part.steps
+        self._parts += 1
+        self._done = part.last
+        if part.last != (self._steps == self.asked.steps):
+            raise Violation(f"{where}: is {'' if part.last else 'not '}the last of {self.asked.steps} steps")
+        self._check_bits(part, where)
+
+    def end(self) -> None:
+        """The answer is over."""
+        if not self._done:
+            raise Violation(
+                f"{self.asked.name} was answered by {self._steps} of {self.asked.steps} steps, and no error"
+            )
+
+    def refused(self, error: SynfireError) -> None:
+        """Check that the error is justified by what happened."""
+        if self._done:
+            raise Violation(f"{self.asked.name} was answered whole, and then by an error: {error}")
+        if not self._justified(error):
+            raise Violation(f"{self.asked.name} was answered by an error that nothing justifies: {error!r}")
+
+    def _justified(self, error: SynfireError) -> bool:
+        asked, now_s = self.asked, self._loop.time()
+        if isinstance(error, DeadlineExceeded):
+            late_s = now_s - self._deadline_s
+            return asked.timeout_s is not None and -1e-9 <= late_s <= _PROMPT_S
+        if self._facts.removals(asked.model) > self._removals or isinstance(error, UnknownName):
+            return self._facts.removals(asked.model) > 0
+        if type(error) is TemporaryError:
+            state = self._facts.state()
+            return not state.starts and not any(each.status == READY for each in state.workers.values())
+        return False
+
+    def _check_bits(self, part: Answer, where: str) -> None:
+        signals = graph_of(self.asked.model).output_signals()
+        first, end = part.first_step, part.first_step + part.steps
+        if part.outputs.keys() != signals.keys():
+            raise Violation(f"{where}: the outputs are {sorted(part.outputs)}, not {sorted(signals)}")
+        for name, signal in signals.items():
+            wanted = self._wanted[name]
+            if signal.clock is Clock.RUNNING:
+                wanted = wanted[end - 1]
+            elif signal.timed:
+                wanted = wanted[first:end].swapaxes(0, 1)
+            if not _same(part.outputs[name], wanted):
+                raise Violation(f"{where}: output {name!r} has wrong bits")
+
+
+def _same(got: Any, wanted: Any) -> bool:
+    return bool(
+        got.dtype == wanted.dtype
+        and got.shape == wanted.shape
+        and got.tobytes() == np.ascontiguousarray(wanted).tobytes()
+    )
+
+
+def brief(message: object) -> str:
+    """A message in a few words."""
+    if isinstance(message, Frame):
+        return f"frame {message.number} of {message.request} for {message.receiver}, epoch {message.epoch}"
+    words = [
+        str(getattr(message, name)) for name in ("request", "model", "stage", "epoch", "text") if hasattr(message, name)
+    ]
+    return f"{type(message).__name__} {' '.join(words)}".rstrip()
+
+
+def check_worker(worker: SimulatedWorker) -> None:
+    """After every turn of a worker: nothing of an older epoch is at work in it, and what it holds is bounded."""
+    for live in worker.core.requests.values():
+        for visit in live.visits.values():
+            if visit.first.epoch != visit.stage.host.epoch and not visit.first.alone:
+                raise Violation(
+                    f"{worker.name} works on {live.id} of epoch {visit.first.epoch} at stage {visit.stage.name}, which is "
+                    f"in epoch {visit.stage.host.epoch}"
+                )
+            if any(len(waiting) > 2 * visit.stage.host.window for waiting in visit.inbox.values()):
+                raise Violation(f"{worker.name} holds more frames of {live.id} than the window allows")
+
+
+def at_rest(deployment: SimulatedDeployment) -> bool:
+    """Whether the controller has nothing left to do."""
+    controller = deployment.controller
+    return controller.state.calm and not controller._running and not controller.state.recoveries
+
+
+def unrest(deployment: SimulatedDeployment) -> str:
+    """Why it is not at rest, in words."""
+    controller = deployment.controller
+    models = [
+        f"{each.name} is wanted in epoch {each.epoch} and routed in {each.routed}{f' ({each.failure})' if each.failure else ''}"
+        for each in controller.state.models.values()
+        if not each.settled
+    ]
+    recoveries = [f"recovery {each.id} of {', '.join(each.models)} has no end" for each in controller.state.recoveries]
+    return "; ".join([*models, *recoveries, *(f"{action} is under way" for action in controller._running)])
+
+
+def check_calm(deployment: SimulatedDeployment, network: Network) -> None:
+    """Nothing is asked and nothing fails any more: nobody holds anything of any request."""
+    if not at_rest(deployment):
+        raise Violation(f"the controller is not at rest: {unrest(deployment)}")
+    for worker in network.workers.values():
+        if worker.alive:
+            _check_empty(worker)
+    _check_hosted(deployment, network)
+    for name, route in deployment.routes.items():
+        if route._inboxes or route._interrupted:
+            raise Violation(f"the route of {name} holds calls, though nobody calls")
+    for name, running in deployment.workers.items():
+        peer = running.peer
+        waiting = [*peer._inboxes, *peer._answers, *_asked(peer)]
+        if waiting and peer.lost is None:
+            raise Violation(f"the gateway waits for {name}, and nothing will come: {waiting}")
+
+
+def _check_hosted(deployment: SimulatedDeployment, network: Network) -> None:
+    """Every stage is where its model's plan says, in the epoch of the route, and nowhere else."""
+    models = [each for each in deployment.controller.state.models.values() if not each.failure]
+    wanted = {(each.name, stage.name, stage.worker, each.epoch) for each in models for stage in each.plan.stages}
+    found = {
+        (*key, worker.name, stage.host.epoch)
+        for worker in network.workers.values()
+        if worker.alive
+        for key, stage in worker.core.stages.items()
+    }
+    if wanted != found:
+        raise Violation(
+            f"of the stages {sorted(wanted - found)} are missing and {sorted(found - wanted)} are left over"
+        )
+    routed = {(name, route.epoch) for name, route in deployment.routes.items()}
+    if {(each.name, each.epoch) for each in models} - routed:
+        raise Violation(
+            f"the models are in the epochs {[(each.name, each.epoch) for each in models]}, the routes in {routed}"
+        )
+
+
+def _check_empty(worker: SimulatedWorker) -> None:
+    core = worker.core
+    held = sum(
+        array_bytes(arrays.values())
+        for live in core.requests.values()
+        for visit in live.visits.values()
+        for queue in visit.inbox.values()
+        for _, arrays in queue
+    )
+    if core.requests:
+        raise Violation(f"{worker.name} still holds the requests {sorted(core.requests)}")
+    if core.buffered_bytes or held or core.outbox:
+        raise Violation(f"{worker.name} still buffers {core.buffered_bytes} bytes")
+    if core.sessions:
+        raise Violation(f"{worker.name} still keeps {core.sessions} sessions")
+    if any(stage.ready for stage in core.stages.values()):
+        raise Violation(f"{worker.name} still has work, though nobody asks")
+
+
+def check_stopped(loop: VirtualLoop, network: Network) -> None:
+    """The deployment has stopped: no process and no task is left."""
+    if network.living:
+        raise Violation(f"the workers {network.living} outlive their deployment")
+    left = [task for task in asyncio.all_tasks(loop) if not task.done()]
+    if left:
+        raise Violation(f"the tasks {sorted(task.get_name() for task in left)} are left")
+
+
+def _asked(peer: WorkerPeer) -> list[Any]:
+    """The stages that the worker is asked to host or prepare."""
+    return [key for queues in (peer._hostings, peer._preparings) for key, queue in queues.items() if queue]
