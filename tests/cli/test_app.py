@@ -210,8 +210,8 @@ def test_the_demos_table_fits_a_terminal_of_80_columns(
     row = {"model": "stransformer-digits", "digits": 360, "accuracy": 0.983, "p50_s": 0.01234, "p95_s": 0.1234}
     _print([{**row, "stages": 36, "workers": 2, "hop_bytes": 1234.0}], as_json=False)
     _, head, line, *_ = capsys.readouterr().out.splitlines()
-    assert head.split() == ["model", "digits", "accuracy", "p50", "p95", "stages", "bytes/hop"]
-    assert line.split()[:2] == ["stransformer-digits", "360"]
+    assert head.split() == ["model", "accuracy", "p50", "p95", "stages", "workers", "bytes/hop"]
+    assert line.split()[:2] == ["stransformer-digits", "98.3%"]
     assert line.endswith("1.2 kB")
 
 

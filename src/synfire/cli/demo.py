@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from synfire.base.errors import PermanentError
 from synfire.cli.options import ApartOption, Granularity, GranularityOption, WorkersOption
-from synfire.cli.output import ERRORS, AsJson, counted, print_json, say, table
+from synfire.cli.output import ERRORS, AsJson, print_json, say, table
 from synfire.deploy.planning import Planned, plan_models
 from synfire.deploy.serving import Background, serving_in_background
 from synfire.devices import DEVICES
@@ -142,12 +142,11 @@ def _print(rows: Sequence[dict[str, Any]], as_json: bool) -> None:
     cpu = DEVICES["cpu"].describe()
     cells = [
         (
-            row["model"], row["digits"], f"{row['accuracy']:.1%}", format_seconds(row["p50_s"]),
-            format_seconds(row["p95_s"]), row["stages"], format_bytes(row["hop_bytes"]),
+            row["model"], f"{row['accuracy']:.1%}", format_seconds(row["p50_s"]),
+            format_seconds(row["p95_s"]), row["stages"], row["workers"], format_bytes(row["hop_bytes"]),
         )
         for row in rows
     ]  # fmt: skip
-    columns = ("model", "-digits", "-accuracy", "-p50", "-p95", "-stages", "-bytes/hop")
-    workers = max(row["workers"] for row in rows)
-    say(table(f"real held-out digits, answered over HTTP, stages on {counted(workers, 'worker')}", columns, cells))
+    columns = ("model", "-accuracy", "-p50", "-p95", "-stages", "-workers", "-bytes/hop")
+    say(table(f"{rows[0]['digits']} real held-out digits each, answered over HTTP", columns, cells))
     say(f"measured on {cpu.model}, {cpu.cores} cores; serve one yourself: synfire serve {rows[0]['model']}")
