@@ -58,9 +58,3 @@ class Route(Protocol):
         iterator early cancels the call and frees its state at every stage.
         """
         ...
-
-
-def samples(graph: Graph, call: Call) -> int:
-    """How many samples the call brings."""
-    name, signal = next(iter(graph.inputs.items()))
-    return int(call.inputs[name].shape[1 if signal.timed else 0])

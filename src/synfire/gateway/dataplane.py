@@ -17,15 +17,13 @@ from synfire.base.log import LOGGER
 from synfire.gateway.call import Call, Part, Route
 from synfire.gateway.deadline import Deadline
 from synfire.gateway.gate import Gate
-from synfire.gateway.inputs import Intake, batch_of
+from synfire.gateway.inputs import Intake, samples
 from synfire.gateway.limits import Limits
 from synfire.gateway.outputs import Outlet
 from synfire.gateway.recoveries import Recoveries
 from synfire.gateway.request import Answer, Request
 from synfire.gateway.sessions import Sessions
 from synfire.gateway.statistics import Statistics
-from synfire.graph import Graph
-from synfire.ops import Array
 from synfire.wire.messages import Description
 
 DEFAULT_VERSION = "1"
@@ -212,7 +210,7 @@ class DataPlane:
         call = Call(
             name, model.name, inputs, request.session, request.start, request.end, deadline_s, request.part_steps
         )
-        return call, _batch(model.route.graph, inputs)
+        return call, samples(model.route.graph, inputs)
 
     def _timeout_s(self, request: Request) -> float:
         if request.timeout_s is None:
@@ -242,7 +240,3 @@ async def _within(deadline: Deadline, model: Model, call: Call) -> AsyncGenerato
     finally:
         if isinstance(parts, AsyncGenerator):
             await parts.aclose()
-
-
-def _batch(graph: Graph, inputs: Mapping[str, Array]) -> int:
-    return next((batch_of(signal, inputs[name]) for name, signal in graph.inputs.items()), 1)

@@ -78,6 +78,11 @@ def batch_of(signal: Signal, array: Array) -> int:
     return int(array.shape[1 if signal.timed else 0])
 
 
+def samples(graph: Graph, inputs: Mapping[str, Array]) -> int:
+    """How many samples a call with these inputs brings."""
+    return next((batch_of(signal, inputs[name]) for name, signal in graph.inputs.items()), 1)
+
+
 def caller_axes(signal: Signal) -> tuple[str, ...]:
     """The axes of a signal's tensor as callers see it, in words."""
     own = tuple("any" if size < 0 else str(size) for size in signal.shape)

@@ -9,8 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from synfire.base.clock import Clock, SystemClock
 from synfire.base.errors import Bug, DeadlineExceeded, UserError
 from synfire.engines import ENGINES
-from synfire.gateway.call import Call, Part, samples
+from synfire.gateway.call import Call, Part
 from synfire.gateway.frames import Frames
+from synfire.gateway.inputs import samples
 from synfire.graph import Graph, flatten
 from synfire.ops import State
 from synfire.plan.plan import GATEWAY, Link, Plan, Stage
@@ -61,7 +62,7 @@ class LocalRoute:
             if state is None:
                 raise UserError(f"session {call.session!r} is not known; begin it with sequence_start=true")
             return state
-        return self._program.initial_state(samples(self._program.graph, call))
+        return self._program.initial_state(samples(self._program.graph, call.inputs))
 
     def _check_deadline(self, call: Call) -> None:
         if call.deadline_s is not None and self._clock.now_s() >= call.deadline_s:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from synfire.base.errors import Bug, Interrupted, SynfireError, TemporaryError
 from synfire.base.log import LOGGER
@@ -43,6 +44,7 @@ from synfire.wire.messages import (
 from synfire.wire.stream import Packet
 
 _GREETING_S = 10.0
+_Outcome = TypeVar("_Outcome", Hosted, Prepared, Relinked, Restored)
 _AGAIN = "nothing replaces it; start the deployment again with `synfire serve …`"
 
 
@@ -104,8 +106,7 @@ class WorkerPeer:
         self._greeted: asyncio.Future[None] = self._loop.create_future()
         self._inboxes: dict[str, Inbox] = {}
         self._answers: deque[tuple[type, asyncio.Future[AnyMessage]]] = deque()
-        self._hostings: defaultdict[tuple[str, str], deque[asyncio.Future[AnyMessage]]] = defaultdict(deque)
-        self._preparings: defaultdict[str, deque[asyncio.Future[AnyMessage]]] = defaultdict(deque)
+        self._builds: defaultdict[tuple[str, ...], deque[asyncio.Future[AnyMessage]]] = defaultdict(deque)
         self._writing = False
         self._watchers: list[Callable[[SynfireError], None]] = []
         self._departure: Callable[[], None] | None = None
@@ -171,31 +172,20 @@ class WorkerPeer:
 
     async def host(self, host: Host, graph: Graph | None) -> Hosted:
         """Have the worker build and host a stage. Raises what the worker answers in place of it."""
-        answer: asyncio.Future[AnyMessage] = self._loop.create_future()
-        # one of an older epoch may be under way, and answers come in the order of asking
-        self._hostings[host.model, host.stage].append(answer)
+        answer = self._awaited(host.model, host.stage)
         self.send(Packet(host, raw=pack_graph(graph) if graph is not None else b""))
-        hosted = await answer
-        if not isinstance(hosted, Hosted) or hosted.kind:
-            raise error_of(hosted) if isinstance(hosted, Hosted) else _unasked(self.name, hosted)
-        return hosted
+        return self._said(await answer, Hosted)
 
     async def prepare(self, engine: str, graph: Graph) -> Prepared:
         """Have the worker build a stage and keep it for later. Raises what the worker answers in place of it."""
         wanted = Prepare(engine, graph.content_digest())
-        answer: asyncio.Future[AnyMessage] = self._loop.create_future()
-        self._preparings[wanted.digest].append(answer)
+        answer = self._awaited(wanted.digest)
         self.send(Packet(wanted, raw=pack_graph(graph)))
-        prepared = await answer
-        if not isinstance(prepared, Prepared) or prepared.kind:
-            raise error_of(prepared) if isinstance(prepared, Prepared) else _unasked(self.name, prepared)
-        return prepared
+        return self._said(await answer, Prepared)
 
     async def relink(self, relink: Relink) -> None:
         """Have the worker take its stages into a new epoch. Raises what the worker answers in place of it."""
-        relinked = await self._ask(relink, Relinked)
-        if not isinstance(relinked, Relinked) or relinked.kind:
-            raise error_of(relinked) if isinstance(relinked, Relinked) else _unasked(self.name, relinked)
+        self._said(await self._ask(relink, Relinked), Relinked)
 
     async def prove(self, model: str, stage: str) -> str:
         """What a stage of the worker gives in its known-answer test; empty where it has none."""
@@ -206,9 +196,7 @@ class WorkerPeer:
 
     async def restore(self, restore: Restore, state: Mapping[str, Array]) -> None:
         """Have the worker go on with a session from `state` at one stage. Raises what it answers in place of it."""
-        restored = await self._ask(restore, Restored, state)
-        if not isinstance(restored, Restored) or restored.kind:
-            raise error_of(restored) if isinstance(restored, Restored) else _unasked(self.name, restored)
+        self._said(await self._ask(restore, Restored, state), Restored)
 
     async def describe(self) -> Description:
         """What the worker hosts and did so far."""
@@ -225,6 +213,20 @@ class WorkerPeer:
         """Part from the worker; it forgets the calls that this gateway made."""
         if self.lost is None:
             self._lose(Interrupted(f"the gateway has parted from worker {self.name}; it is shutting down"))
+
+    def _awaited(self, *build: str) -> asyncio.Future[AnyMessage]:
+        """The answer about a build. One of an older epoch may be under way, and answers come in the order of asking."""
+        answer: asyncio.Future[AnyMessage] = self._loop.create_future()
+        self._builds[build].append(answer)
+        return answer
+
+    def _said(self, answer: AnyMessage, wanted: type[_Outcome]) -> _Outcome:
+        """The answer that was wanted. Raises the error that it carries."""
+        if not isinstance(answer, wanted):
+            raise _unasked(self.name, answer)
+        if answer.kind:
+            raise error_of(answer)
+        return answer
 
     async def _ask(self, question: AnyMessage, answer: type, arrays: Mapping[str, Array] | None = None) -> AnyMessage:
         future: asyncio.Future[AnyMessage] = self._loop.create_future()
@@ -253,12 +255,12 @@ class WorkerPeer:
         elif isinstance(message, Failure):
             self._fail(message.request, error_of(message))
         elif isinstance(message, Hosted):
-            _settle(self._hostings[message.model, message.stage].popleft(), message)
+            _settle(self._builds[message.model, message.stage].popleft(), message)
         elif isinstance(message, Checkpoint):
             if packet.fault is None and self._checkpoints is not None:
                 self._checkpoints(message, packet.arrays)
         elif isinstance(message, Prepared):
-            _settle(self._preparings[message.digest].popleft(), message)
+            _settle(self._builds[message.digest,].popleft(), message)
         elif isinstance(message, Draining):
             self.draining = True
             if self._departure is not None:
@@ -320,7 +322,7 @@ class WorkerPeer:
             self._loop.remove_writer(self._link.fileno())
         self._link.close()
         waiting: list[asyncio.Future[Any]] = [future for _, future in self._answers]
-        waiting += [each for queue in (*self._hostings.values(), *self._preparings.values()) for each in queue]
+        waiting += itertools.chain(*self._builds.values())
         waiting.append(self._greeted)
         for future in waiting:
             if not future.done():

@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 
 from synfire.base.clock import Clock, SystemClock
 from synfire.base.errors import DeadlineExceeded, Interrupted, SynfireError
-from synfire.gateway.call import Call, Part, samples
+from synfire.gateway.call import Call, Part
 from synfire.gateway.frames import Frames, Span
+from synfire.gateway.inputs import samples
 from synfire.gateway.peer import Inbox, Peer
 from synfire.gateway.protection import Protection, Track
 from synfire.graph import Graph, flatten
@@ -32,25 +33,24 @@ _PAUSE_S = 0.005
 
 @dataclass(frozen=True)
 class Way:
-    """A plan with its workers reached: what the calls of one epoch travel along."""
+    """A plan with its workers reached, by their names and, in `homes`, by their stages: what the calls of one epoch travel along."""
 
     plan: Plan
     epoch: int
     frames: Frames
     peers: Mapping[str, Peer]
+    homes: Mapping[str, Peer]
 
     @classmethod
     def along(cls, graph: Graph, plan: Plan, peers: Mapping[str, Peer], epoch: int = 0) -> Way:
         """The way of a flat `graph`'s calls; `peers` may hold other workers than the plan's."""
-        return cls(plan, epoch, Frames(graph, plan), {name: peers[name] for name in plan.workers})
+        homes = {stage.name: peers[stage.worker] for stage in plan.stages}
+        return cls(plan, epoch, Frames(graph, plan), {name: peers[name] for name in plan.workers}, homes)
 
     @property
     def broken(self) -> bool:
         """Whether a worker of it is gone."""
         return any(peer.lost is not None for peer in self.peers.values())
-
-    def peer_of(self, stage: str) -> Peer:
-        return self.peers[self.plan.stage(stage).worker]
 
 
 class WorkerRoute:
@@ -133,7 +133,7 @@ class WorkerRoute:
     async def answer(self, call: Call) -> AsyncGenerator[Part, None]:
         """Yield the call's parts in order; see `synfire.gateway.call.Route`."""
         protected = bool(call.session) and self.protected
-        track = self.sessions.begin(call, samples(self._flat, call), self._clock.now_s()) if protected else None
+        track = self.sessions.begin(call, samples(self._flat, call.inputs), self._clock.now_s()) if protected else None
         given = 0
         for attempt in itertools.count():
             way = await self._standing()
@@ -165,7 +165,7 @@ class WorkerRoute:
         if track is None or call.start or track.epoch == way.epoch:
             return
         for stage, state in track.states.items():
-            await way.peer_of(stage).restore(Restore(way.plan.model, stage, track.name, track.batch), state)
+            await way.homes[stage].restore(Restore(way.plan.model, stage, track.name, track.batch), state)
         for past in track.calls:
             again = replace(past, deadline_s=call.deadline_s)
             async with aclosing(self._attempt(way, again, 0, None)) as parts:
@@ -284,4 +284,4 @@ class WorkerRoute:
                 pace=call.part_steps,
                 token=token,
             )
-            way.peer_of(entry.stage).send(Packet(frame, entry.arrays))
+            way.homes[entry.stage].send(Packet(frame, entry.arrays))

@@ -12,7 +12,7 @@ from synfire.wire.messages import Beat
 from synfire.wire.stream import Packet
 
 
-class Pulse:
+class PulseThread:
     """Sends a beat along each link that was handed over, every so many seconds, while the worker's own thread goes on.
 
     `alive` is asked before each beat: a thread that is stuck for good shall be noticed like one that has stopped.

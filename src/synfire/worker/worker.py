@@ -60,7 +60,7 @@ from synfire.worker.builder import Builder, Built
 from synfire.worker.core import Core, Outgoing
 from synfire.worker.job import Job, Outcome
 from synfire.worker.peers import READ, WRITE, Peer, Watch
-from synfire.worker.pulse import Pulse as PulseThread
+from synfire.worker.pulse import PulseThread
 from synfire.worker.settings import Settings
 
 _EXPIRE_EVERY_S = 1.0

@@ -277,4 +277,4 @@ def check_stopped(loop: VirtualLoop, network: Network) -> None:
 
 def _asked(peer: WorkerPeer) -> list[Any]:
     """The stages that the worker is asked to host or prepare."""
-    return [key for queues in (peer._hostings, peer._preparings) for key, queue in queues.items() if queue]
+    return [build for build, answers in peer._builds.items() if answers]
