@@ -14,6 +14,7 @@ from synfire.graph.reference import run
 from synfire.ops import Clock, Kind, Operator, Signal
 from synfire.ops.add import Add
 from synfire.ops.bernoulli import Bernoulli
+from synfire.ops.concatenate import Concatenate
 from synfire.ops.constant_current import ConstantCurrent
 from synfire.ops.flatten import Flatten
 from synfire.ops.identity import Identity
@@ -134,6 +135,50 @@ def test_a_cycle_must_keep_its_shape() -> None:
             {"x": STEP},
             {"y": "grow"},
         )
+
+
+def test_a_delayed_synapse_may_come_from_an_operator_further_down() -> None:
+    graph = Graph(
+        {
+            "fire": Threshold(1.0),
+            "sum": Add(),
+            "both": Concatenate(),
+            "half": Scale(0.5),
+            "three": linear(*[[1, 0]] * 3),
+        },
+        (
+            Synapse("x", "fire"),
+            Synapse("x", "half"),
+            Synapse("half", "three"),
+            Synapse("fire", "sum", 0),
+            Synapse("half", "sum", 1, 1),
+            Synapse("fire", "both", 0),
+            Synapse("three", "both", 1, 2),
+        ),
+        {"x": STEP},
+        {"both": "both", "sum": "sum"},
+    )
+    assert graph.order().index("both") < graph.order().index("three")
+    assert graph.output_signals() == {"both": Signal((5,)), "sum": Signal((2,))}
+
+
+def test_values_that_come_back_to_a_sum_of_spikes_make_it_give_values() -> None:
+    graph = Graph(
+        {"fire": Threshold(1.0), "sum": Add(), "same": Identity(), "half": Scale(0.5)},
+        (
+            Synapse("x", "fire"),
+            Synapse("fire", "sum", 0),
+            Synapse("half", "sum", 1, 1),
+            Synapse("sum", "same"),
+            Synapse("same", "half"),
+        ),
+        {"x": STEP},
+        {"y": "same"},
+    )
+    assert graph.output_signals() == {"y": Signal((2,), Kind.VALUE)}
+    y = run(graph, {"x": np.ones((3, 1, 2), np.float32)})["y"]
+    assert y.dtype == np.float32
+    assert y[:, 0, 0].tolist() == [1.0, 1.5, 1.75]
 
 
 def nested() -> Graph:

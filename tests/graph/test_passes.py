@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from synfire.graph import Graph, Synapse
@@ -247,6 +247,7 @@ def random_graph(rng: np.random.Generator) -> Graph:
     return Graph(operators, tuple(synapses), {"a": Signal((3,)), "b": Signal((3,))}, outputs)
 
 
+@example(seed=90)  # a delayed synapse from an operator that comes later in the order
 @given(seed=st.integers(0, 10_000))
 def test_any_graph_of_exact_operators_is_simplified_to_the_bit(seed: int) -> None:
     rng = np.random.default_rng(seed)

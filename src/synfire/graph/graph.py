@@ -11,7 +11,8 @@ from types import MappingProxyType
 from typing import Any
 
 from synfire.base.errors import UserError
-from synfire.ops import Clock, Encoder, Operator, Signal
+from synfire.graph.signals import signals_of
+from synfire.ops import Encoder, Operator, Signal
 
 
 @dataclass(frozen=True, order=True)
@@ -90,7 +91,7 @@ class Graph:
     @property
     def steps(self) -> int | None:
         """Time steps of one request, set by the encoders; None when the request brings its own time axis."""
-        found = {each.steps for each in flatten(self).operators.values() if isinstance(each, Encoder)}
+        found = set(_encoder_steps(self))
         if len(found) > 1:
             raise UserError(f"the graph's encoders disagree on the number of steps: {sorted(found)}; make them equal")
         return found.pop() if found else None
@@ -138,7 +139,7 @@ class Graph:
 
     @property
     def _signals(self) -> Mapping[str, Signal]:
-        return self._cached("signals", lambda: _infer(self))
+        return self._cached("signals", lambda: signals_of(self))
 
     def _cached(self, name: str, make: Any) -> Any:
         cache = self.__dict__.setdefault("_cache", {})
@@ -147,40 +148,12 @@ class Graph:
         return cache[name]
 
 
-def flatten(graph: Graph) -> Graph:
-    """The same model without nested graphs; an operator `b` inside graph `a` is then called `a.b`."""
-    if graph.flat:
-        return graph
-    operators: dict[str, Operator | Graph] = {}
-    synapses: list[Synapse] = []
-    inside: dict[str, str] = {}  # source in the nested graph -> flat source
-    into: dict[tuple[str, int], list[tuple[str, int, int]]] = {}  # (sub, port) -> [(flat target, port, delay)]
-    for name, each in graph.operators.items():
-        if not isinstance(each, Graph):
-            operators[name] = each
-            continue
-        sub = flatten(each)
-        operators |= {f"{name}.{inner}": sub.operators[inner] for inner in sub.operators}
-        ports = list(sub.inputs)
-        for s in sub.synapses:
-            if s.source in sub.inputs:
-                into.setdefault((name, ports.index(s.source)), []).append((f"{name}.{s.target}", s.port, s.delay_steps))
-            else:
-                synapses.append(Synapse(f"{name}.{s.source}", f"{name}.{s.target}", s.port, s.delay_steps))
-        for out, source in sub.outputs.items():
-            if source in sub.inputs:
-                raise UserError(
-                    f"nested graph {name!r} hands its input {source!r} straight to its output; join the synapses"
-                )
-            inside[f"{name}/{out}"] = inside[name] = f"{name}.{source}"
-    for s in graph.synapses:
-        source = inside.get(s.source, s.source)
-        for target, port, delay in into.get((s.target, s.port), [(s.target, s.port, 0)]):
-            if target not in operators:
-                continue  # an input that the nested graph does not use
-            synapses.append(Synapse(source, target, port, s.delay_steps + delay))
-    outputs = {out: inside.get(source, source) for out, source in graph.outputs.items()}
-    return Graph(operators, tuple(synapses), graph.inputs, outputs, graph.metadata)
+def _encoder_steps(graph: Graph) -> Iterator[int]:
+    for each in graph.operators.values():
+        if isinstance(each, Graph):
+            yield from _encoder_steps(each)
+        elif isinstance(each, Encoder):
+            yield each.steps
 
 
 def _check(graph: Graph) -> None:
@@ -243,120 +216,3 @@ def _order(graph: Graph) -> tuple[str, ...]:
     except CycleError as error:
         cycle = " → ".join(error.args[1])
         raise UserError(f"the cycle {cycle} has no delay; give one of its synapses delay_steps=1") from error
-
-
-def _infer(graph: Graph) -> dict[str, Signal]:
-    return _complete(graph, dict(graph.inputs), list(graph.order()))
-
-
-def _complete(graph: Graph, signals: dict[str, Signal], pending: list[str]) -> dict[str, Signal]:
-    while pending:
-        left = [name for name in pending if not _infer_one(graph, name, signals)]
-        if left == pending:
-            return _guess(graph, signals, pending)
-        pending = left
-    for s in graph.synapses:
-        _check_delayed(graph, s, signals)
-    return signals
-
-
-def _guess(graph: Graph, signals: dict[str, Signal], pending: list[str]) -> dict[str, Signal]:
-    """A cycle in which only delayed synapses reach some operator: it is taken to receive a signal that is known elsewhere,
-    or as many values as its weight matrix takes, and the rest of the cycle must agree."""
-    for name in pending:
-        each, arriving = graph.operators[name], graph.arriving(name)
-        if isinstance(each, Graph) or any(not s.delay_steps and s.source not in signals for s in arriving):
-            continue
-        stated = [Signal(array.shape[-1:]) for array in each.parameters().values() if array.ndim == 2]
-        for candidate in [*stated, *reversed(dict.fromkeys(signals.values()))]:
-            try:
-                guess = each.infer(*(signals.get(s.source, candidate) for s in arriving))
-                return _complete(graph, signals | {name: guess}, [other for other in pending if other != name])
-            except UserError:
-                continue
-    raise UserError(f"the shapes of {pending} depend on each other; state one of them (an input, or a weight matrix)")
-
-
-def _infer_one(graph: Graph, name: str, signals: dict[str, Signal]) -> bool:
-    each, sources = graph.operators[name], [s.source for s in graph.arriving(name)]
-    known = [signals[source] for source in sources if source in signals]
-    delayed = [s for s in graph.arriving(name) if s.source not in signals]
-    if any(not s.delay_steps for s in delayed):
-        return False
-    if delayed and (isinstance(each, Graph) or not known):
-        return False
-    # A port fed by a cycle is first taken to carry what the other ports carry; `_check_delayed` looks again at the end.
-    arriving = tuple(signals.get(source, known[0]) if known else signals[source] for source in sources)
-    try:
-        if isinstance(each, Graph):
-            _check_nested(name, each, arriving)
-            inner = each.output_signals()
-            signals |= {f"{name}/{out}": signal for out, signal in inner.items()}
-            if len(inner) == 1:
-                signals[name] = next(iter(inner.values()))
-        else:
-            signals[name] = each.infer(*arriving)
-    except UserError as error:
-        raise UserError(f"operator {name!r}: {error}") from error
-    return True
-
-
-def _check_nested(name: str, graph: Graph, arriving: tuple[Signal, ...]) -> None:
-    for (port, wanted), got in zip(graph.inputs.items(), arriving, strict=True):
-        if (wanted.shape, wanted.clock) != (got.shape, got.clock):
-            raise UserError(f"input {port!r} of nested graph {name!r} is {wanted}, but {got} arrives; mend the shapes")
-
-
-def _check_delayed(graph: Graph, synapse: Synapse, signals: dict[str, Signal]) -> None:
-    each = graph.operators[synapse.target]
-    if not synapse.delay_steps or isinstance(each, Graph):
-        return
-    if signals[synapse.source].clock is not Clock.STEP:
-        raise UserError(f"the delayed synapse {synapse.source} → {synapse.target} must carry a signal per step")
-    try:
-        again = each.infer(*(signals[s.source] for s in graph.arriving(synapse.target)))
-    except UserError as error:
-        raise UserError(f"operator {synapse.target!r}, fed back by {synapse.source!r}: {error}") from error
-    if again.shape != signals[synapse.target].shape:
-        raise UserError(f"the cycle through {synapse.source} → {synapse.target} does not keep its shape")
-
-
-def strong_components(sources: Mapping[str, list[str]]) -> list[frozenset[str]]:
-    """The strongly connected components of `{target: sources}`, each after those that it is fed by (Tarjan).
-
-    Names that are no key of `sources` are left out.
-    """
-    index: dict[str, int] = {}
-    low: dict[str, int] = {}
-    stack: list[str] = []
-    found: list[frozenset[str]] = []
-
-    def visit(root: str) -> None:
-        work = [(root, iter(sources[root]))]
-        index[root] = low[root] = len(index)
-        stack.append(root)
-        while work:
-            name, rest = work[-1]
-            for source in rest:
-                if source not in sources:
-                    continue
-                if source not in index:
-                    index[source] = low[source] = len(index)
-                    stack.append(source)
-                    work.append((source, iter(sources[source])))
-                    break
-                if source in stack:
-                    low[name] = min(low[name], index[source])
-            else:
-                work.pop()
-                if work:
-                    low[work[-1][0]] = min(low[work[-1][0]], low[name])
-                if low[name] == index[name]:
-                    cut = stack.index(name)
-                    found.append(frozenset(stack[cut:]))
-                    del stack[cut:]
-
-    for name in sources:
-        if name not in index:
-            visit(name)
-    return found

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from synfire.base.errors import UserError
-from synfire.graph.graph import Graph, flatten
+from synfire.graph.flatten import flatten
+from synfire.graph.graph import Graph
 from synfire.ops import Array, Clock, Signal, State
 
 

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from synfire.graph.graph import Graph, flatten
+from synfire.graph.flatten import flatten
+from synfire.graph.graph import Graph
 
 
 @dataclass(frozen=True)

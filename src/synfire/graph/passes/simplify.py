@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from synfire.graph.graph import Graph, flatten
+from synfire.graph.flatten import flatten
+from synfire.graph.graph import Graph
 from synfire.graph.passes.batch_norm import fold_batch_norm
 from synfire.graph.passes.constants import fold_constants
 from synfire.graph.passes.dead import remove_dead
