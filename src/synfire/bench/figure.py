@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from xml.sax.saxutils import escape
 
+from synfire.base.svg import colour, page, text
 from synfire.plan.costs import format_seconds
 
 WIDTH, LEFT, RIGHT = 720, 96, 24
@@ -20,16 +20,6 @@ ROW, LABEL = 20, 60
 
 SHORTEST_S = 1e-6
 """Shorter times than this have no place on a logarithmic axis, and are drawn at its beginning."""
-
-COLOURS = ("#4e79a7", "#f28e2b", "#59a14f", "#b07aa1", "#76b7b2", "#e15759", "#edc948", "#9c755f")
-"""Each is readable on white and on black."""
-
-STYLE = """
-text { font: 12px ui-sans-serif, system-ui, sans-serif; fill: #24292f; }
-.small { font-size: 11px; fill: #57606a; } .title { font-size: 15px; font-weight: 600; }
-.axis { stroke: #808891; fill: none; } .grid { stroke: #808891; stroke-opacity: 0.25; }
-@media (prefers-color-scheme: dark) { text { fill: #e6edf3; } .small { fill: #9da7b1; } }
-"""
 
 
 @dataclass(frozen=True)
@@ -59,15 +49,26 @@ def cumulative(title: str, axis: str, curves: Mapping[str, Sequence[float]], lim
     values = [value for curve in curves.values() for value in curve] + [limit.seconds for limit in limits]
     low, high = math.floor(math.log10(min(values)) * 2) / 2, math.ceil(math.log10(max(values)) * 2) / 2
     scale = _Logarithmic(low, max(high, low + 0.5))
-    body = [*_share_axis(), *scale.ticks(TOP, TOP + PLOT), _text(_middle(), TOP + PLOT + 38, axis, "small", "middle")]
+    body = [*_share_axis(), *scale.ticks(TOP, TOP + PLOT), text(_middle(), TOP + PLOT + 38, axis, "small", "middle")]
     for i, (name, curve) in enumerate(curves.items()):
-        body += _steps(scale, sorted(curve), COLOURS[i % len(COLOURS)])
-        body += _key(i, f"{name} ({len(curve)})", COLOURS[i % len(COLOURS)])
+        body += _steps(scale, sorted(curve), colour(i))
+        body += _key(i, f"{name} ({len(curve)})")
     for limit in limits:
         x, y = scale.x(limit.seconds), _share_y(limit.share)
         body.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" fill="none" stroke="#e15759" stroke-width="2"/>')
-        body.append(_text(x + 9, y + 14, limit.label, "small"))
-    return _svg(title, TOP + PLOT + FOOT, body)
+        body.append(text(x + 9, y + 14, limit.label, "small"))
+    return page(title, WIDTH, TOP + PLOT + FOOT, LEFT, body)
+
+
+def lines(title: str, axis: str, curves: Mapping[str, Sequence[tuple[float, float]]]) -> str:
+    """Curves through points, both axes logarithmic; every number is above 0, and there is at least one curve."""
+    across, up = (_Decades.over([point[i] for curve in curves.values() for point in curve]) for i in (0, 1))
+    body = [*_grid(across, up), text(_middle(), TOP + PLOT + 38, axis, "small", "middle")]
+    for i, (name, curve) in enumerate(curves.items()):
+        points = " ".join(f"{across.at(x, LEFT, WIDTH - RIGHT):.1f},{up.at(y, TOP + PLOT, TOP):.1f}" for x, y in curve)
+        body.append(f'<polyline points="{points}" fill="none" stroke="{colour(i)}" stroke-width="2"/>')
+        body += _key(i, name, TOP + PLOT + FOOT)
+    return page(title, WIDTH, TOP + PLOT + FOOT + 18 * len(curves) + 18, LEFT, body)
 
 
 def timelines(title: str, charts: Mapping[str, Sequence[Span]]) -> str:
@@ -76,11 +77,11 @@ def timelines(title: str, charts: Mapping[str, Sequence[Span]]) -> str:
     for i, (name, spans) in enumerate(charts.items()):
         bottom = y + 18 + ROW * len(spans)
         scale = _Linear(max(span.end_s for span in spans))
-        body += [_text(LEFT, y + 8, name), *scale.ticks(y + 18, bottom)]
+        body += [text(LEFT, y + 8, name), *scale.ticks(y + 18, bottom)]
         for row, span in enumerate(spans):
-            body += _bar(scale, span, y + 18 + ROW * row, COLOURS[i % len(COLOURS)])
+            body += _bar(scale, span, y + 18 + ROW * row, colour(i))
         y = bottom + FOOT
-    return _svg(title, y, body)
+    return page(title, WIDTH, y, LEFT, body)
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,26 @@ class _Logarithmic:
                 seconds = factor * 10.0**decade
                 if self.low - 1e-9 <= math.log10(seconds) <= self.high + 1e-9:
                     yield from _tick(self.x(seconds), top, bottom, format_seconds(seconds))
+
+
+@dataclass(frozen=True)
+class _Decades:
+    """A logarithmic axis of whole decades."""
+
+    low: int
+    high: int
+
+    @classmethod
+    def over(cls, values: Sequence[float]) -> _Decades:
+        low = math.floor(math.log10(min(values)))
+        return cls(low, max(math.ceil(math.log10(max(values))), low + 1))
+
+    def at(self, value: float, begin: float, end: float) -> float:
+        return begin + (math.log10(value) - self.low) / (self.high - self.low) * (end - begin)
+
+    @property
+    def ticks(self) -> list[float]:
+        return [10.0**decade for decade in range(self.low, self.high + 1)]
 
 
 @dataclass(frozen=True)
@@ -122,50 +143,47 @@ def _share_axis() -> Iterator[str]:
     for percent in (0, 25, 50, 75, 100):
         y = _share_y(percent / 100)
         yield f'<path class="grid" d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}"/>'
-        yield _text(LEFT - 8, y + 4, f"{percent} %", "small", "end")
+        yield text(LEFT - 8, y + 4, f"{percent} %", "small", "end")
 
 
-def _steps(scale: _Logarithmic, ordered: Sequence[float], colour: str) -> Iterator[str]:
+def _grid(across: _Decades, up: _Decades) -> Iterator[str]:
+    for value in across.ticks:
+        yield from _tick(across.at(value, LEFT, WIDTH - RIGHT), TOP, TOP + PLOT, f"{value:.0e}".replace("e+0", "e"))
+    for value in up.ticks:
+        y = up.at(value, TOP + PLOT, TOP)
+        yield f'<path class="grid" d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}"/>'
+        yield text(LEFT - 8, y + 4, f"{value:g}", "small", "end")
+
+
+def _steps(scale: _Logarithmic, ordered: Sequence[float], tint: str) -> Iterator[str]:
     path = f"M{scale.x(ordered[0]):.1f} {_share_y(0):.1f}"
     for i, value in enumerate(ordered):
         path += f"H{scale.x(value):.1f}V{_share_y((i + 1) / len(ordered)):.1f}"
-    yield f'<path d="{path}" fill="none" stroke="{colour}" stroke-width="2"/>'
+    yield f'<path d="{path}" fill="none" stroke="{tint}" stroke-width="2"/>'
 
 
-def _key(i: int, name: str, colour: str) -> Iterator[str]:
-    y = TOP + 18 + 18 * i
-    yield f'<rect x="{LEFT + 12}" y="{y - 9}" width="16" height="4" fill="{colour}"/>'
-    yield _text(LEFT + 34, y - 3, name)
+def _key(i: int, name: str, top: float = TOP) -> Iterator[str]:
+    y = top + 18 + 18 * i
+    yield f'<rect x="{LEFT + 12}" y="{y - 9}" width="16" height="4" fill="{colour(i)}"/>'
+    yield text(LEFT + 34, y - 3, name)
 
 
-def _bar(scale: _Linear, span: Span, y: float, colour: str) -> Iterator[str]:
+def _bar(scale: _Linear, span: Span, y: float, tint: str) -> Iterator[str]:
     """The bar, its name on the left, and its length behind it, or before it where the plot ends."""
     x, end = scale.x(span.begin_s), scale.x(span.end_s)
-    yield _text(LEFT - 8, y + 14, span.name, "small", "end")
-    yield f'<rect x="{x:.1f}" y="{y + 4:.1f}" width="{max(1.0, end - x):.1f}" height="{ROW - 8}" fill="{colour}"/>'
+    yield text(LEFT - 8, y + 14, span.name, "small", "end")
+    yield f'<rect x="{x:.1f}" y="{y + 4:.1f}" width="{max(1.0, end - x):.1f}" height="{ROW - 8}" fill="{tint}"/>'
     length = format_seconds(span.end_s - span.begin_s)
     if end < WIDTH - RIGHT - LABEL or x < LEFT + LABEL:
-        yield _text(min(end, WIDTH - RIGHT - LABEL) + 6, y + 14, length, "small")
+        yield text(min(end, WIDTH - RIGHT - LABEL) + 6, y + 14, length, "small")
     else:
-        yield _text(x - 6, y + 14, length, "small", "end")
+        yield text(x - 6, y + 14, length, "small", "end")
 
 
 def _tick(x: float, top: float, bottom: float, label: str) -> Iterator[str]:
     yield f'<path class="grid" d="M{x:.1f} {top}V{bottom}"/>'
-    yield _text(x, bottom + 18, label, "small", "middle")
+    yield text(x, bottom + 18, label, "small", "middle")
 
 
 def _middle() -> float:
     return (LEFT + WIDTH - RIGHT) / 2
-
-
-def _text(x: float, y: float, text: str, style: str = "", anchor: str = "start") -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" class="{style}" text-anchor="{anchor}">{escape(text)}</text>'
-
-
-def _svg(title: str, height: float, body: Sequence[str]) -> str:
-    head = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height:.0f}" width="{WIDTH}" height="{height:.0f}" '
-        f'role="img" aria-label="{escape(title, {chr(34): "&quot;"})}">'
-    )
-    return "\n".join([head, f"<style>{STYLE}</style>", _text(LEFT, 28, title, "title"), *body, "</svg>"]) + "\n"

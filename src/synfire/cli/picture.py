@@ -5,8 +5,8 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from xml.sax.saxutils import escape
 
+from synfire.base.svg import colour, page, text
 from synfire.graph import Graph
 from synfire.plan import GATEWAY, Plan
 from synfire.plan.costs import format_bytes
@@ -19,17 +19,6 @@ LEFT, NAME, LANE = 24, 60, 14
 
 LETTER, SMALL_LETTER = 7.6, 6.2
 """Widths to reckon with, in pixels a character: fonts differ, so a little more than most."""
-
-COLOURS = ("#4e79a7", "#f28e2b", "#59a14f", "#b07aa1", "#76b7b2", "#e15759", "#edc948", "#9c755f")
-"""One a worker; each is readable on white and on black."""
-
-STYLE = """
-text { font: 13px ui-sans-serif, system-ui, sans-serif; fill: #24292f; }
-.small { font-size: 11px; fill: #57606a; } .title { font-size: 16px; font-weight: 600; }
-.wire { stroke: #808891; fill: none; stroke-width: 1.4; } .delayed { stroke-dasharray: 4 3; }
-.node { fill: #808891; }
-@media (prefers-color-scheme: dark) { text { fill: #e6edf3; } .small { fill: #9da7b1; } }
-"""
 
 
 @dataclass(frozen=True)
@@ -58,20 +47,15 @@ def picture(graph: Graph, plan: Plan) -> str:
     arcs = _arcs(graph, rows)
     width = columns.end + LANE * (2 + max((lane for *_, lane in arcs), default=0))
     height = max(rows.values()) + GAP
-    colours = {worker: COLOURS[i % len(COLOURS)] for i, worker in enumerate(plan.workers)}
+    colours = {worker: colour(i) for i, worker in enumerate(plan.workers)}
     body = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
-        f'role="img" aria-label="{_escaped(plan.model)}">',
-        f"<style>{STYLE}</style>",
-        _text(LEFT, 28, plan.model, "title"),
-        _text(LEFT, 46, _caption(graph, plan), "small"),
+        text(LEFT, 46, _caption(graph, plan), "small"),
         *_stages(plan, rows, columns, colours),
         *_wires(arcs, columns.end),
         *_operators(graph, rows, columns),
         *_hops(graph, plan, rows),
-        "</svg>",
     ]
-    return "\n".join(body) + "\n"
+    return page(plan.model, width, height, LEFT, body)
 
 
 def _rows(graph: Graph, plan: Plan) -> dict[str, int]:
@@ -118,13 +102,13 @@ def _stages(plan: Plan, rows: Mapping[str, int], columns: _Columns, colours: Map
     for stage in plan.stages:
         ys = [rows[name] for name in stage.operators]
         top, height = min(ys) - ROW + 6, max(ys) - min(ys) + ROW
-        colour = colours[stage.worker]
+        tint = colours[stage.worker]
         yield (
-            f'<rect x="{LEFT}" y="{top}" width="{columns.end - LEFT}" height="{height}" rx="6" fill="{colour}" '
-            f'fill-opacity="0.16" stroke="{colour}" stroke-opacity="0.7"/>'
+            f'<rect x="{LEFT}" y="{top}" width="{columns.end - LEFT}" height="{height}" rx="6" fill="{tint}" '
+            f'fill-opacity="0.16" stroke="{tint}" stroke-opacity="0.7"/>'
         )
-        yield f'<rect x="{LEFT}" y="{top}" width="5" height="{height}" rx="2" fill="{colour}"/>'
-        yield _text(columns.end - 8, min(ys), stage.worker, "small", "end")
+        yield f'<rect x="{LEFT}" y="{top}" width="5" height="{height}" rx="2" fill="{tint}"/>'
+        yield text(columns.end - 8, min(ys), stage.worker, "small", "end")
 
 
 def _operators(graph: Graph, rows: Mapping[str, int], columns: _Columns) -> Iterator[str]:
@@ -138,9 +122,9 @@ def _operators(graph: Graph, rows: Mapping[str, int], columns: _Columns) -> Iter
 
 def _row(columns: _Columns, y: int, name: str, kind: str, signal: str) -> Iterator[str]:
     yield f'<circle class="node" cx="{NAME - 14}" cy="{y - 4}" r="3.5"/>'
-    yield _text(NAME, y, name)
-    yield _text(columns.kind, y, kind)
-    yield _text(columns.signal, y, signal, "small")
+    yield text(NAME, y, name)
+    yield text(columns.kind, y, kind)
+    yield text(columns.signal, y, signal, "small")
 
 
 def _wires(arcs: Sequence[tuple[int, int, bool, int]], edge: int) -> Iterator[str]:
@@ -168,7 +152,7 @@ def _hops(graph: Graph, plan: Plan, rows: Mapping[str, int]) -> Iterator[str]:
             size = sum(link.bytes_per_step for link in sent.values())
             clock = "step" if any(graph.signals()[source].timed for source in sent) else "request"
             below = max(rows[name] for name in stage.operators) + 24
-            yield _text(NAME, below, f"{format_bytes(size)} a {clock}", "small")
+            yield text(NAME, below, f"{format_bytes(size)} a {clock}", "small")
 
 
 def _caption(graph: Graph, plan: Plan) -> str:
@@ -177,11 +161,3 @@ def _caption(graph: Graph, plan: Plan) -> str:
         f"{len(graph.operators)} operators in {stages} stage{'s' * (stages > 1)} on {workers} "
         f"worker{'s' * (workers > 1)}, granularity {plan.granularity}, frames of {plan.frame_steps} steps"
     )
-
-
-def _text(x: int, y: int, text: str, style: str = "", anchor: str = "start") -> str:
-    return f'<text x="{x}" y="{y}" class="{style}" text-anchor="{anchor}">{_escaped(text)}</text>'
-
-
-def _escaped(text: str) -> str:
-    return escape(text, {'"': "&quot;"})
