@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from synfire.engines.cpu import kernels
+from synfire.engines.cpu import neuron_kernels as kernels
 from synfire.engines.cpu.step import LAST, Step, constant, dense, kernel_for
 from synfire.ops import Array, Operator, Signal, State
 from synfire.ops.alif import ALIF
