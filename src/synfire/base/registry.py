@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import threading
 from collections.abc import Iterator
 from importlib.metadata import entry_points
 from typing import Generic, TypeVar
@@ -25,7 +26,8 @@ class Registry(Generic[T]):
         self._package = package
         self._group = group
         self._things: dict[str, T] = {}
-        self._loaded = False
+        self._loading = self._loaded = False
+        self._lock = threading.RLock()
 
     def add(self, name: str, thing: T) -> T:
         """Register `thing`; a name taken by another thing is a `Bug`."""
@@ -52,10 +54,16 @@ class Registry(Generic[T]):
         return self._things.get(name)
 
     def _load(self) -> None:
-        if self._loaded:
+        if not self._loaded:
+            with self._lock:  # another thread must not look before all is there; what is loaded may look itself
+                self._load_all()
+
+    def _load_all(self) -> None:
+        if self._loading:
             return
-        self._loaded = True
+        self._loading = True
         for module in pkgutil.iter_modules(importlib.import_module(self._package).__path__):
             importlib.import_module(f"{self._package}.{module.name}")
         for entry in entry_points(group=self._group):
             entry.load()
+        self._loaded = True

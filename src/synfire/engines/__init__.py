@@ -1,5 +1,5 @@
 """Engines: what runs a stage on a device."""
 
-from synfire.engines.engine import ENGINES, Engine, Program, merge_states, split_state
+from synfire.engines.engine import ENGINES, DeviceProgram, Engine, Program, merge_states, split_state
 
-__all__ = ["ENGINES", "Engine", "Program", "merge_states", "split_state"]
+__all__ = ["ENGINES", "DeviceProgram", "Engine", "Program", "merge_states", "split_state"]

@@ -9,8 +9,12 @@ from typing import ClassVar
 import numpy as np
 
 from synfire.base.registry import Registry
+from synfire.devices.mending import FaultOrder, Mending
 from synfire.graph import Graph
 from synfire.ops import Array, Signal, State
+
+PROCESSOR = "cpu"
+"""The device that every worker has, and its engine, which takes over from others and is what they are compared with."""
 
 
 class Program(ABC):
@@ -43,10 +47,50 @@ class Program(ABC):
         """Compile or load what the first block would otherwise wait for. The default has nothing to do."""
 
 
+class DeviceProgram(Program):
+    """A program on hardware that knows of its own faults, and on which what broke can be replaced.
+
+    `run` raises `DeviceFault` when the hardware breaks meanwhile: nothing of that call counts, and after `mend` the same call
+    gives what the sound device would have given. Faults that no hardware reports are found by `examine`.
+    """
+
+    @property
+    @abstractmethod
+    def ailing(self) -> bool:
+        """Whether the device has reported a fault that was not mended yet. Cheap."""
+
+    @abstractmethod
+    def mend(self) -> Mending:
+        """Replace what the device reports as broken, and prove that it answers right. Raises `DeviceLost` when it cannot be."""
+
+    @abstractmethod
+    def examine(self) -> Mending | None:
+        """Do the device's known-answer tests, between two calls of `run`, and mend what answers wrong; None when all is well.
+
+        Raises `DeviceLost`.
+        """
+
+    @abstractmethod
+    def inject(self, fault: FaultOrder) -> str:
+        """Break something on purpose, on an emulated device; return what, in words.
+
+        Raises `UserError` for a fault or a place that the device does not have, and changes nothing then.
+        """
+
+
 class Engine(ABC):
     """Builds programs for one device."""
 
     name: ClassVar[str]
+    device: ClassVar[str] = PROCESSOR
+    """The kind of hardware that it runs on."""
+    exact: ClassVar[bool] = True
+    """Whether it gives the bits of the exact engines. One that does not is compared with them where it is hosted."""
+
+    @classmethod
+    def installed(cls) -> Engine:
+        """The engine as a worker uses it, with what it keeps under SYNFIRE_HOME."""
+        return cls()
 
     @abstractmethod
     def build(self, graph: Graph) -> Program:

@@ -12,7 +12,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from synfire.base.errors import SynfireError
+from synfire.devices.mending import DeviceFault
 from synfire.engines.engine import Program
+from synfire.graph import Graph
 from synfire.ops import Array, Kind, Signal
 
 STEPS = 4
@@ -24,14 +26,16 @@ _MOST = 1 << 20
 def known_answer(program: Program) -> str:
     """The digest of all outputs, and of the state afterwards; empty where no stimulus can be made.
 
-    None can for inputs of files or indices, and for shapes that the graph leaves open.
+    None can for inputs of files or indices, and for shapes that the graph leaves open. Raises `DeviceFault` when the device
+    breaks meanwhile.
     """
-    if not all(_possible(signal) for signal in program.inputs.values()):
+    inputs = stimulus(program.inputs, steps_of(program.graph))
+    if inputs is None:
         return ""
-    steps = min(STEPS, program.graph.steps or STEPS)
-    inputs = _stimulus(program.inputs, steps)
     try:
-        state, outputs = program.run(program.initial_state(1), inputs, steps)
+        state, outputs = program.run(program.initial_state(1), inputs, steps_of(program.graph))
+    except DeviceFault:
+        raise
     except SynfireError:  # an operator that refuses numbers which mean nothing
         return ""
     digest = hashlib.sha256()
@@ -41,13 +45,15 @@ def known_answer(program: Program) -> str:
     return digest.hexdigest()
 
 
-def _possible(signal: Signal) -> bool:
-    known = signal.kind in (Kind.SPIKE, Kind.COUNT, Kind.VALUE)
-    return known and min(signal.shape, default=0) >= 0 and int(np.prod(signal.shape, dtype=np.int64)) <= _MOST
+def steps_of(graph: Graph) -> int:
+    """How many time steps the stimulus of a stage has."""
+    return min(STEPS, graph.steps or STEPS)
 
 
-def _stimulus(signals: Mapping[str, Signal], steps: int) -> dict[str, Array]:
-    """Spikes at a density of 1/4, counts up to 3, values in [0, 2)."""
+def stimulus(signals: Mapping[str, Signal], steps: int) -> dict[str, Array] | None:
+    """Spikes at a density of 1/4, counts up to 3, values in [0, 2); None where none can be made."""
+    if not all(_possible(signal) for signal in signals.values()):
+        return None
     rng = np.random.default_rng(0)
     found: dict[str, Array] = {}
     for name in sorted(signals):
@@ -56,3 +62,8 @@ def _stimulus(signals: Mapping[str, Signal], steps: int) -> dict[str, Array]:
         scale = {Kind.SPIKE: draw < 0.25, Kind.COUNT: draw * 4, Kind.VALUE: draw * 2}[signal.kind]
         found[name] = np.asarray(scale).astype(signal.kind.dtype)
     return found
+
+
+def _possible(signal: Signal) -> bool:
+    known = signal.kind in (Kind.SPIKE, Kind.COUNT, Kind.VALUE)
+    return known and min(signal.shape, default=0) >= 0 and int(np.prod(signal.shape, dtype=np.int64)) <= _MOST

@@ -259,7 +259,7 @@ def given_events(rng: np.random.Generator, batch: int) -> list[tuple[int, Event]
     ]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 3))
 @example(0, 1)
 def test_the_emulation_is_the_slow_and_obvious_one(seed: int, batch: int) -> None:

@@ -99,8 +99,8 @@ def test_bytes_that_are_no_image_are_refused(content: bytes) -> None:
 
 def test_an_image_of_another_format_or_chip_is_refused() -> None:
     image = compile_stage(small_stage(), LIMITS).images["lif"]
-    old = image.encode().replace(b"darwin3-image/1", b"darwin3-image/0")
-    with pytest.raises(PermanentError, match=r"image/0', not .*compile it again"):
+    old = image.encode().replace(b"darwin3-image/2", b"darwin3-image/1")
+    with pytest.raises(PermanentError, match=r"image/1', not .*compile it again"):
         decode(old)
     with pytest.raises(UserError, match="is for darwin3, not for other; compile it for this chip"):
         decode(image.encode(), replace(LIMITS, name="other"))
@@ -133,6 +133,24 @@ def test_a_damaged_image_in_the_store_is_made_again(tmp_path: Path) -> None:
     for line in (tmp_path / "darwin3-images").iterdir():
         line.write_text("../../etc")
     assert compile_stage(small_stage(), LIMITS, cache=ImageCache(store)).images == first.images
+
+
+def test_a_damaged_image_gives_its_place_in_the_store_to_a_good_one(tmp_path: Path) -> None:
+    store = BlobStore(tmp_path / "blobs")
+    compile_stage(small_stage(), LIMITS, cache=ImageCache(store))
+    blobs = sorted(path for path in store.root.rglob("*") if path.is_file())
+    sound = [blob.read_bytes() for blob in blobs]
+    for blob in blobs:
+        blob.write_bytes(b"damaged")
+    compile_stage(small_stage(), LIMITS, cache=ImageCache(store))
+    assert [blob.read_bytes() for blob in blobs] == sound
+
+
+def test_an_image_that_cannot_be_kept_is_made_all_the_same(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "blobs").write_text("no folder")
+    first = compile_stage(small_stage(), LIMITS, cache=ImageCache(BlobStore(tmp_path / "blobs")))
+    assert first.images == compile_stage(small_stage(), LIMITS, cache=ImageCache()).images
+    assert "cannot be kept" in caplog.text
 
 
 @settings(max_examples=15, deadline=None)

@@ -14,6 +14,7 @@ from synfire.devices.darwin3.limits import ChipLimits
 from synfire.devices.darwin3.neurons import SECTION, State
 from synfire.devices.darwin3.partition import Piece
 from synfire.devices.darwin3.words import (
+    AXON_HOPS,
     Block,
     Coordinate,
     CoreImage,
@@ -22,6 +23,7 @@ from synfire.devices.darwin3.words import (
     Words,
     axon_entries,
     axon_heads,
+    axon_hops,
     dendrite_heads,
     pack_values,
 )
@@ -101,6 +103,16 @@ def axon_words(made: Lists, core: Coordinate, ends: Sequence[Ends], limits: Chip
     last = (np.cumsum(valid, axis=1) == valid.sum(axis=1)[:, None])[valid]
     dx, dy = (np.broadcast_to(at[:, axis], dendrites.shape)[valid] for axis in (0, 1))
     return np.concatenate([made.heads, axon_entries(dx, dy, dendrites[valid], last)])
+
+
+def renamed(axon: Words, neurons: int, core: Coordinate, moved: Mapping[Coordinate, Coordinate]) -> Words:
+    """The axon memory of the piece on a core when cores that its entries name have moved, all within reach as before."""
+    entries, changed = axon[neurons:], axon.copy()
+    for old, new in moved.items():
+        named = (entries & np.uint64(AXON_HOPS)) == axon_hops(old[0] - core[0], old[1] - core[1])
+        other = np.uint64(axon_hops(new[0] - core[0], new[1] - core[1]))
+        changed[neurons:][named] = entries[named] & ~np.uint64(AXON_HOPS) | other
+    return changed
 
 
 def relay_core(core: Coordinate, forwarded: Mapping[tuple[Coordinate, int], int], limits: ChipLimits) -> CoreImage:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from synfire.base.errors import PermanentError, UnknownName
+from synfire.base.errors import PermanentError, TemporaryError, UnknownName, UserError
+from synfire.base.log import LOGGER
 from synfire.devices.darwin3.image import OperatorImage, Source, decode, make_image
 from synfire.devices.darwin3.known import proven
 from synfire.store import BlobStore, write_atomically
@@ -33,8 +34,11 @@ class ImageCache:
 
     def _made(self, key: str, source: Source) -> OperatorImage:
         image = proven(make_image(source), source.limits)
-        if self.store is not None:
-            write_atomically(self._line(self.store, key), self.store.put(image.encode()).encode())
+        try:
+            if self.store is not None:
+                write_atomically(self._line(self.store, key), self.store.put(image.encode()).encode())
+        except (UserError, TemporaryError) as error:  # a full disk costs the next one time, and nobody an answer
+            LOGGER.warning("an operator image cannot be kept: %s", error)
         return image
 
     def _stored(self, key: str, source: Source) -> OperatorImage | None:
@@ -45,7 +49,10 @@ class ImageCache:
             return None
         try:
             return decode(self.store.get(digest), source.limits)
-        except (UnknownName, PermanentError):
+        except UnknownName:
+            return None
+        except PermanentError:  # damaged, or of another format: make room for a good one
+            self.store.delete(digest)
             return None
 
     def _line(self, store: BlobStore, key: str) -> Path:

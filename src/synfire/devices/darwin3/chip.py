@@ -8,9 +8,10 @@ import numpy as np
 
 from synfire.base.errors import PermanentError, UnknownName, UserError
 from synfire.devices.darwin3.activity import Activity, activity
+from synfire.devices.darwin3.condition import Condition
 from synfire.devices.darwin3.core import Core
 from synfire.devices.darwin3.events import Events
-from synfire.devices.darwin3.faults import ChipDead, CoreDead, Damage, Fault, Health, LinkDead, MembraneBit, MemoryBit
+from synfire.devices.darwin3.faults import CoreDead, Damage, Fault, Health, LinkDead, MembraneBit, MemoryBit
 from synfire.devices.darwin3.limits import ChipLimits
 from synfire.devices.darwin3.mesh import Link, require_link
 from synfire.devices.darwin3.neurons import SECTION, Register, State
@@ -41,9 +42,9 @@ class Chip:
         self.writes = 0
         self.written_words = 0
         self._cores: dict[Coordinate, Core] = {}
-        self._dead_cores: set[Coordinate] = set()
-        self._dead_links: set[Link] = set()
-        self._alive = True
+        self._condition = Condition()
+        self._stepped = 0
+        self._due: list[tuple[int, Fault]] = []
         self._wiring: Wiring | None = None
         self._run: Run | None = None
         self._state_writes: list[tuple[Coordinate, int, Words]] = []
@@ -86,7 +87,7 @@ class Chip:
 
     def clear(self, core: Coordinate) -> None:
         """Turn a core off: it runs no neuron. Costs one word, and is free for a dead core, which runs none anyway."""
-        if core in self._dead_cores:
+        if core in self._condition.dead_cores:
             self._cores.pop(core, None)
             self._changed(core)
         else:
@@ -121,6 +122,9 @@ class Chip:
         run, wiring = self._running(), self._wired()
         out = run.step(self._given(events, wiring, run.batch))
         end = wiring.ends[out[:, 1]]
+        self._stepped += 1
+        if self._due:
+            self._strike()
         return Events(out[:, 0], end[:, 0], end[:, 1], out[:, 2], out[:, 3])
 
     def read_state(self, core: Coordinate, section: State | int = State.MEMBRANE) -> Array:
@@ -156,45 +160,68 @@ class Chip:
 
     # faults and health
 
-    def inject(self, fault: Fault) -> None:
-        """Break something. Raises `UserError` for a place that does not exist, and breaks nothing then."""
-        self._break(fault, True)
+    def inject(self, fault: Fault, after_steps: int = 0) -> None:
+        """Break something, at once or when the chip has made so many more steps.
+
+        Raises `UserError` for a place that does not exist, and breaks nothing then.
+        """
+        self._require_place(fault)
+        if after_steps:
+            self._due.append((self._stepped + after_steps, fault))
+        else:
+            self._break(fault, True)
 
     def repair(self, fault: Fault) -> None:
         """Mend what is dead or stuck; a flipped bit is mended by writing its word."""
         if isinstance(fault, MembraneBit) or (isinstance(fault, MemoryBit) and fault.damage is Damage.FLIPPED):
             raise UserError("a flipped bit cannot be repaired; write the word again, or begin a new run")
+        self._require_place(fault)
         self._break(fault, False)
 
     def health(self) -> Health:
-        """What the chip reports about itself: dead cores, dead links, or nothing at all. Wrong bits go unnoticed."""
-        if not self._alive:
-            return Health(alive=False)
-        return Health(True, tuple(sorted(self._dead_cores)), tuple(sorted(self._dead_links)))
+        """What the chip reports about itself: dead cores, dead links, or nothing at all. Wrong bits go unnoticed.
+
+        The same object as long as nothing changes.
+        """
+        return self._condition.health
+
+    @property
+    def reported_s(self) -> float:
+        """When `health` last changed, on the monotonic clock, in seconds."""
+        return self._condition.reported_s
+
+    def _strike(self) -> None:
+        """Break what is due."""
+        due = [fault for at, fault in self._due if at <= self._stepped]
+        self._due = [each for each in self._due if each[0] > self._stepped]
+        for fault in due:
+            self._break(fault, True)
+
+    def _require_place(self, fault: Fault) -> None:
+        if isinstance(fault, CoreDead):
+            self.limits.kind_at(*fault.core)
+        elif isinstance(fault, LinkDead):
+            self._require_link(fault.link)
+        elif isinstance(fault, MemoryBit):
+            self._core(fault.core).memories[fault.memory].require_bit(fault.address, fault.bit)
+        elif isinstance(fault, MembraneBit):
+            self._require_neuron(fault)
 
     def _break(self, fault: Fault, broken: bool) -> None:
-        if isinstance(fault, ChipDead):
-            self._alive = not broken
-        elif isinstance(fault, CoreDead):
-            self.limits.kind_at(*fault.core)
-            (self._dead_cores.add if broken else self._dead_cores.discard)(fault.core)
-        elif isinstance(fault, LinkDead):
-            self._break_link(fault.link, broken)
+        if isinstance(fault, MembraneBit):
+            self._flip_membrane(fault)
         elif isinstance(fault, MemoryBit):
             self._damage(fault, broken)
         else:
-            self._flip_membrane(fault)
-            return
-        self._wiring = None
+            self._condition.change(fault, broken)
+            self._wiring = None
 
-    def _break_link(self, link: Link, broken: bool) -> None:
+    def _require_link(self, link: Link) -> None:
         for end in require_link(link):
             if not self.limits.on_mesh(*end):
                 raise UserError(
                     f"the mesh is {self.limits.width} × {self.limits.height}, and {end} is not on it; name a link of it"
                 )
-        both = {link, (link[1], link[0])}
-        self._dead_links = self._dead_links | both if broken else self._dead_links - both
 
     def _damage(self, fault: MemoryBit, broken: bool) -> None:
         memory = self._core(fault.core).memories[fault.memory]
@@ -206,14 +233,17 @@ class Chip:
             memory.stick(fault.address, fault.bit, fault.damage is Damage.STUCK_AT_1)
         self._changed(fault.core)
 
-    def _flip_membrane(self, fault: MembraneBit) -> None:
+    def _require_neuron(self, fault: MembraneBit) -> None:
         run = self._running()
         if fault.core not in self._wired().cores or not 0 <= fault.neuron < self._core(fault.core).neurons:
             raise UserError(f"no neuron {fault.neuron} runs on core {fault.core}; the chip runs {self.cores}")
         if not 0 <= fault.bit < 16 or not (fault.sample is None or 0 <= fault.sample < run.batch):
             raise UserError(f"a membrane has bits 0 to 15 and the run {run.batch} samples; {fault} names another")
-        samples = slice(None) if fault.sample is None else fault.sample
-        run.state(fault.core)[samples, 0, fault.neuron] ^= np.uint16(1 << fault.bit).astype(np.int16)
+
+    def _flip_membrane(self, fault: MembraneBit) -> None:
+        if fault.core in self._wired().cores:  # it may have died since
+            samples = slice(None) if fault.sample is None else fault.sample
+            self._running().state(fault.core)[samples, 0, fault.neuron] ^= np.uint16(1 << fault.bit).astype(np.int16)
 
     # what the ports share
 
@@ -231,7 +261,7 @@ class Chip:
     def _wired(self) -> Wiring:
         """The tables of the words as they are now; a run goes on with them."""
         if self._wiring is None:
-            self._wiring = wire(self.limits, self._cores, self._dead_cores, self._dead_links)
+            self._wiring = wire(self.limits, self._cores, self._condition.dead_cores, self._condition.dead_links)
             if self._run is not None:
                 self._run = self._run.rewired(self._wiring, self._cores)
                 for core, address, words in self._state_writes:
@@ -247,9 +277,9 @@ class Chip:
         return self._run
 
     def _require_alive(self, core: Coordinate | None = None) -> None:
-        if not self._alive:
+        if not self._condition.alive:
             raise PermanentError(f"the {self.limits.name} chip does not answer; move what it hosts to another chip")
-        if core in self._dead_cores:
+        if core in self._condition.dead_cores:
             raise PermanentError(f"core {core} is dead; link its image to another core")
 
     def _set_state(self, run: Run, core: Coordinate, address: int, words: Words) -> None:

@@ -18,6 +18,7 @@ from synfire.devices.darwin3.image import Slot
 from synfire.devices.darwin3.ir import CLOCK, Output
 from synfire.devices.darwin3.known import left
 from synfire.devices.darwin3.linkable import Linkable
+from synfire.devices.mending import DeviceFault
 from synfire.ops import Array, State
 
 SEEN = "steps"
@@ -66,15 +67,21 @@ def fresh_state(compiled: Compiled, batch: int) -> State:
 def run_block(
     compiled: Compiled, chip: Chip, sent: tuple[Feed, ...], state: State, inputs: Mapping[str, Array], steps: int
 ) -> tuple[State, dict[str, Array]]:
-    """Advance by `steps` graph steps; `inputs` are `(steps, batch, *shape)`. Nothing of the requests stays on the chip."""
+    """Advance by `steps` graph steps; `inputs` are `(steps, batch, *shape)`. Nothing of the requests stays on the chip.
+
+    Raises `DeviceFault` as soon as the chip reports that something has broken since the block began.
+    """
     if not steps:
         return dict(state), {}
-    block = _Block(compiled, chip, state, inputs, steps)
+    block, health = _Block(compiled, chip, state, inputs, steps), chip.health()
     chip.begin(block.batch)
     for now in range(steps + max(compiled.network.latency.values(), default=0)):
         block.enter(now)
         events = Events.join(*(part for feed in sent for part in block.events(feed, now)))
-        block.leave(now, chip.step(events))
+        left_chip = chip.step(events)
+        if chip.health() is not health:
+            raise DeviceFault(f"the chip broke in step {now} of a block; mend it and compute the block again")
+        block.leave(now, left_chip)
     return block.after(), block.outputs()
 
 

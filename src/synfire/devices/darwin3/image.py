@@ -24,7 +24,7 @@ from synfire.devices.darwin3.partition import Piece
 from synfire.devices.darwin3.words import Block, CoreImage, Memory, Words, pack_values
 from synfire.ops import Array
 
-FORMAT = "synfire-darwin3-image/1"
+FORMAT = "synfire-darwin3-image/2"
 
 
 class Slot(msgspec.Struct, frozen=True):

@@ -1,8 +1,9 @@
 """Known-answer tests: what finds wrong bits that no hardware reports.
 
-An image carries a stimulus that uses each of its dendrites, and what must come of it. Each sample starts from a fresh state, is
-given its events in its first step, and nothing in its second, in which membranes only decay: so the test can be run in
-place, linked to whatever it may be, before an answer of another layer could come back.
+An image carries a stimulus that uses each of its dendrites, and what must come of it. Each sample is given its events in its
+first step, and nothing in its second, in which membranes only decay: so the test can be run in place, linked to whatever it may
+be, before an answer of another layer could come back. Half of the samples start from a fresh state; the others get the same
+events with membranes so low that no neuron fires, as a reset would hide what a wrong weight has added.
 """
 
 from __future__ import annotations
@@ -19,10 +20,14 @@ from synfire.devices.darwin3.limits import ChipLimits
 from synfire.devices.darwin3.link import link
 from synfire.devices.darwin3.linkable import Linkable, PieceName
 from synfire.devices.darwin3.linked import Linked
-from synfire.devices.darwin3.words import Kind, read_dendrite_heads
+from synfire.devices.darwin3.site import PORT_AT
+from synfire.devices.darwin3.words import Coordinate, Kind, read_dendrite_heads
 from synfire.ops import Array
 
 SAMPLES, STEPS = 4, 2
+
+LOW = -(2**14)
+"""The membranes from which the second half of the samples starts."""
 
 PIXELS = 8
 """Places of a map at which a kernel is tried; of an all-to-all dendrite every row is."""
@@ -44,11 +49,22 @@ def proven(image: OperatorImage, limits: ChipLimits) -> OperatorImage:
     return msgspec.structs.replace(image, known=KnownAnswer(stimulus.astype("<i4").tobytes(), digests, packed))
 
 
+def testable(linked: Linked, name: str) -> bool:
+    """Whether an operator's known-answer test can be run where it is linked.
+
+    Its image needs a known answer, and the host's events have to reach all of its dendrites: past a dead link only those are
+    relayed that the host feeds anyway.
+    """
+    image = linked.linkables[name].image
+    relayed = any((PORT_AT, core) in linked.relays for _, core in _homes(linked, name))
+    return image.known is not None and (not relayed or len(linked.table.fed(name)) == len(image.slots))
+
+
 def wrong_pieces(chip: Chip, linked: Linked, name: str) -> list[PieceName]:
     """Run an operator's known-answer test where it is linked; the pieces that answer otherwise.
 
-    What runs on the chip is begun anew, so this is for idle moments and for after an adoption. Raises `UserError` for an image
-    without a known answer.
+    What runs on the chip is begun anew, so this is for idle moments and for after an adoption. Only for an operator that is
+    `testable`. Raises `UserError` for an image without a known answer.
     """
     linkable = linked.linkables[name]
     known = linkable.image.known
@@ -68,9 +84,10 @@ def wrong_pieces(chip: Chip, linked: Linked, name: str) -> list[PieceName]:
 def _run(chip: Chip, linked: Linked, name: str, stimulus: Array) -> tuple[list[Array], Array]:
     """Membranes of each piece `(step, sample, neuron)`, and the spikes `(step, sample, element)` that left the chip."""
     image = linked.linkables[name].image
-    chip.begin(SAMPLES)
+    chip.begin(2 * SAMPLES)
+    chip.resume({core: _beginning(linked, (name, number)) for number, core in _homes(linked, name)})
     membranes: list[list[Array]] = [[] for _ in image.pieces]
-    spikes = np.zeros((STEPS, SAMPLES, image.layout.size), np.bool_)
+    spikes = np.zeros((STEPS, 2 * SAMPLES, image.layout.size), np.bool_)
     for step in range(STEPS):
         out = chip.step(_events(linked, name, stimulus) if step == 0 else None)
         for number, found in enumerate(membranes):
@@ -79,6 +96,18 @@ def _run(chip: Chip, linked: Linked, name: str, stimulus: Array) -> tuple[list[A
                 sample, element = left(image, number, first, out)
                 spikes[step, sample, element] = True
     return [np.stack(each) for each in membranes], spikes
+
+
+def _homes(linked: Linked, name: str) -> list[tuple[int, Coordinate]]:
+    """The operator's pieces and their cores."""
+    return [(number, linked.places[name, number]) for number in range(len(linked.linkables[name].image.pieces))]
+
+
+def _beginning(linked: Linked, piece: PieceName) -> Array:
+    """The state of a piece's neurons in each sample, as `Chip.resume` takes it."""
+    state = np.zeros((2 * SAMPLES, 4, linked.linkables[piece[0]].image.neurons(piece[1])), np.int16)
+    state[SAMPLES:, 0] = LOW
+    return state
 
 
 def left(image: OperatorImage, number: int, first: int, events: Events) -> tuple[Array, Array]:
@@ -102,7 +131,7 @@ def _events(linked: Linked, name: str, stimulus: Array) -> Events:
 
 
 def _stimulus(image: OperatorImage) -> Array:
-    """`(event, 4)` sample, slot, channel, index: every dendrite, and every row of an all-to-all one."""
+    """`(event, 4)` sample, slot, channel, index: every dendrite, and every row of an all-to-all one, in both halves."""
     rng = np.random.default_rng(0)
     parts = []
     for number, slot in enumerate(image.slots):
@@ -111,7 +140,8 @@ def _stimulus(image: OperatorImage) -> Array:
         parts.append(
             np.stack([sample, np.full(len(places), number), places // slot.pixels, places % slot.pixels], axis=1)
         )
-    return np.concatenate([*parts, np.zeros((0, 4), np.int64)])
+    once = np.concatenate([*parts, np.zeros((0, 4), np.int64)])
+    return np.concatenate([once, once + np.array([SAMPLES, 0, 0, 0])])
 
 
 def _places(image: OperatorImage, slot: Slot, rng: np.random.Generator) -> Array:

@@ -9,6 +9,8 @@ from importlib import resources
 from typing import Any
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from synfire.base.errors import UnknownName, UserError
 from synfire.devices.darwin3.words import Coordinate, Memory, weights_per_word
@@ -100,6 +102,20 @@ class ChipLimits:
             for x in range(self.width or 0):
                 if (x, y) not in self.reserved:
                     yield x, y
+
+    @functools.cached_property
+    def rooms(self) -> dict[Coordinate, int]:
+        """The dendrite words of every core that hosts neurons, row by row; nothing for a chip whose memories are not known."""
+        words = self.dendrite_words or {}
+        return {(x, y): words[self.kind_at(x, y)] for x, y in self.hosts()} if self.meshed else {}
+
+    @functools.cached_property
+    def room_grid(self) -> NDArray[np.int64]:
+        """`(x, y)`: `rooms`, and −1 where no core hosts neurons."""
+        grid = np.full((self.width or 0, self.height or 0), -1)
+        for core, words in self.rooms.items():
+            grid[core] = words
+        return grid
 
     def memory_words(self, memory: Memory, kind: str) -> int:
         """How many words a memory of a core of that class has."""

@@ -1,8 +1,7 @@
 """Binds relocatable images to cores: what a fault costs, instead of a recompile.
 
-All coordinates are in the axon memories, so that is what linking writes; an image's other words are copied as they are. When a
-core dies, its piece goes to a spare core with axon words for its new place, and in the cores that send to it the entries that
-named the old core name the new one. No other word on the chip changes.
+All coordinates are in the axon memories, so that is what linking writes; an image's other words are copied as they are. What is
+linked again after a fault is in `relink`.
 """
 
 from __future__ import annotations
@@ -12,12 +11,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from synfire.base.errors import UserError
-from synfire.devices.darwin3.axons import Ends, axon_words, relay_core
+from synfire.devices.darwin3.axons import Ends, axon_words, relay_core, renamed
 from synfire.devices.darwin3.faults import Health
 from synfire.devices.darwin3.limits import ChipLimits
 from synfire.devices.darwin3.linkable import Linkable, PieceName
-from synfire.devices.darwin3.linked import Linked, Loaded, Relinked, changes, turned_off, whole_core
+from synfire.devices.darwin3.linked import Linked
 from synfire.devices.darwin3.place import HILBERT, Block, place
 from synfire.devices.darwin3.relays import NoWay, Paths, Relays
 from synfire.devices.darwin3.site import PORT_AT, WELL, Site
@@ -38,45 +36,6 @@ def link(
     """
     table, site = symbols(linkables, limits), Site(limits, health)
     return bind(table, site, place_pieces(table, site, previous))
-
-
-def relink(linked: Linked, health: Health) -> Relinked:
-    """Adopt what died by `health`, as the chip reports it: dead cores and dead links.
-
-    Each piece on a dead core, or on one that dead links have cut off, goes to the spare core nearest to its neighbours that is
-    large enough, without relays if that can be. Raises `UserError`, and nothing is changed, when there is no such core or no
-    way to it.
-    """
-    places, site = dict(linked.places), replace(linked.site, health=health)
-    for piece, core in linked.places.items():
-        if core in health.dead_cores:
-            places[piece] = _taker(linked, piece, places, site)
-    after = bind(linked.table, site, places, linked)
-    moved = {piece: (core, after.places[piece]) for piece, core in linked.places.items() if after.places[piece] != core}
-    return Relinked(after, moved, tuple(changes(linked, after)))
-
-
-def preload(linked: Linked, piece: PieceName) -> Relinked:
-    """Write a piece's words on a spare core too, turned off: then its core's death costs one word there, and what names it.
-
-    Raises `UserError` when no spare core is large enough.
-    """
-    places, taken = dict(linked.places), {*linked.cores, *linked.loaded}
-    places[piece] = spare_core(linked.table, piece, places, linked.site, taken)
-    image = turned_off(bind(linked.table, linked.site, places, linked).cores[places[piece]])
-    after = replace(linked, loaded={**linked.loaded, places[piece]: Loaded(piece, image)})
-    return Relinked(after, {}, tuple(whole_core(places[piece], image)))
-
-
-def _taker(linked: Linked, piece: PieceName, places: Places, site: Site) -> Coordinate:
-    """The core for a piece whose own is dead: one that waits for it, else a free one, else one that waits for another."""
-    waiting, taken = linked.spare_for(piece), {*linked.cores, *places.values()}
-    if waiting is not None and waiting not in taken and waiting not in site.health.dead_cores:
-        return waiting
-    try:
-        return spare_core(linked.table, piece, places, site, {*taken, *linked.loaded})
-    except UserError:
-        return spare_core(linked.table, piece, places, site, taken)
 
 
 def place_pieces(
@@ -110,45 +69,53 @@ def bind(table: Symbols, site: Site, places: Places, before: Linked | None = Non
 
 
 def _bound(table: Symbols, site: Site, places: Places, before: Linked | None) -> Linked:
-    relays = Relays(Paths(site), {*places.values(), *(before.loaded if before else ())}, before)
-    settled = _settled(site, places, before)
-    for name in table.linkables:
-        for source in table.pieces(name):
-            for target in table.targets[name]:
-                if source not in settled or target not in settled:
-                    relays.connect(places[source], places[target])
-            _open(table, source, places[source], relays)
-    cores = {core: _core(table, piece, places, relays, before) for piece, core in places.items()}
+    waiting = before.loaded if before else {}
+    relays = Relays(Paths(site), {*places.values(), *waiting}, before)
+    touched = _touched(table, site, places, before)
+    for source in touched:
+        for target in table.targets[source[0]]:
+            relays.connect(places[source], places[target])
+        _open(table, source, places[source], relays)
+    cores = {core: before.cores[core] for piece, core in places.items() if piece not in touched} if before else {}
+    cores |= {places[piece]: _core(table, piece, places, relays, before) for piece in touched}
     cores |= {core: relay_core(core, lines, site.limits) for core, lines in relays.forwarded.items()}
-    loaded = before.loaded if before else {}
-    left = {core: each for core, each in loaded.items() if core not in cores and core not in site.health.dead_cores}
+    left = {core: each for core, each in waiting.items() if core not in cores and core not in site.health.dead_cores}
     return Linked(table, site, places, relays.ways, relays.forwarded, cores, left)
 
 
-def _settled(site: Site, places: Places, before: Linked | None) -> frozenset[PieceName]:
-    """Pieces between which every spike goes as it went before, without relays."""
-    if before is None or before.relays or before.health.dead_links != site.health.dead_links:
-        return frozenset()
-    return frozenset(piece for piece, core in places.items() if before.places.get(piece) == core)
+def _touched(table: Symbols, site: Site, places: Places, before: Linked | None) -> dict[PieceName, None]:
+    """The pieces whose words may be others than before: those that moved and those that send to them, or all."""
+    if (
+        before is None
+        or table is not before.table
+        or before.relays
+        or before.health.dead_links != site.health.dead_links
+    ):
+        return dict.fromkeys(places)
+    moved = [piece for piece, core in places.items() if before.places.get(piece) != core]
+    senders = (piece for name, _ in moved for source in table.sources(name) for piece in table.pieces(source))
+    return dict.fromkeys([*moved, *senders])
 
 
 def _open(table: Symbols, piece: PieceName, core: Coordinate, relays: Relays) -> None:
     """Make sure that what the host sends to a piece gets there, and that what leaves it gets out."""
-    for dendrites in table.fed(piece[0]):
-        relays.connect(PORT_AT, core)
-        relays.forward(PORT_AT, core, dendrites[piece[1]])
+    if not relays.paths.direct(PORT_AT, core):
+        for dendrites in table.fed(piece[0]):
+            relays.connect(PORT_AT, core)
+            relays.forward(PORT_AT, core, dendrites[piece[1]])
     if table.linkables[piece[0]].exported:
         relays.connect(core, relays.paths.exit(core))
 
 
 def _core(table: Symbols, piece: PieceName, places: Places, relays: Relays, before: Linked | None) -> CoreImage:
     """The words of a piece where it is placed: those of before, if they are, or with other axons."""
-    core, linkable = places[piece], table.linkables[piece[0]]
-    old = before.cores[core] if before and before.has(piece, linkable, core) else None
-    if before and old and _untouched(table, piece, places, relays, before):
-        return old
+    core, image = places[piece], table.linkables[piece[0]].image
+    old = before.cores[core] if before and before.has(piece, table.linkables[piece[0]], core) else None
+    moved = _moved_readers(table, piece, places, relays, before) if before and old else None
+    if old and moved is not None:
+        return replace(old, axon=renamed(old.axon, image.neurons(piece[1]), core, moved)) if moved else old
     axon = axon_words(table.lists[piece], core, _ends(table, piece, places, relays), relays.paths.limits)
-    return replace(old, axon=axon) if old else linkable.image.core(piece[1], axon)
+    return replace(old, axon=axon) if old else image.core(piece[1], axon)
 
 
 def _ends(table: Symbols, piece: PieceName, places: Places, relays: Relays) -> list[Ends]:
@@ -166,17 +133,28 @@ def _ends(table: Symbols, piece: PieceName, places: Places, relays: Relays) -> l
     return ends
 
 
-def _untouched(table: Symbols, piece: PieceName, places: Places, relays: Relays, before: Linked) -> bool:
-    """Whether the readers of a piece that stayed are where they were, and so are the ways to them and out."""
-    core = places[piece]
-    ends = [places[target] for target in table.targets[piece[0]]]
+def _moved_readers(
+    table: Symbols, piece: PieceName, places: Places, relays: Relays, before: Linked
+) -> dict[Coordinate, Coordinate] | None:
+    """Old and new cores of the readers of a piece that stayed, of those that moved.
+
+    None when its spikes now take other ways, over relays or out of the chip, so that there is more to it than names.
+    """
+    core, moved = places[piece], dict[Coordinate, Coordinate]()
+    for target in table.targets[piece[0]]:
+        old, new = before.places.get(target), places[target]
+        way, now = before.relays.get((core, old)) if old else None, relays.ways.get((core, new))
+        if old is None or way != now or (way and old != new):
+            return None
+        if old != new:
+            moved[old] = new
     if piece in table.exports:
+        end = relays.paths.exit(core)
         if before.health.dead_links != relays.paths.health.dead_links:
-            return False
-        ends.append(relays.paths.exit(core))
-    return all(before.places.get(target) == places[target] for target in table.targets[piece[0]]) and all(
-        before.relays.get((core, end)) == relays.ways.get((core, end)) for end in ends
-    )
+            return None
+        if before.relays.get((core, end)) != relays.ways.get((core, end)):
+            return None
+    return moved
 
 
 def _kept(table: Symbols, site: Site, previous: Linked | None) -> dict[PieceName, Coordinate]:

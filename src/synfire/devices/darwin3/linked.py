@@ -126,6 +126,8 @@ def changes(before: Linked, after: Linked) -> Iterator[Write]:
     A core that is no longer used, and not dead, is turned off.
     """
     for core, image in after.cores.items():
+        if image is before.cores.get(core):
+            continue
         loaded = before.loaded.get(core)
         old = before.cores.get(core) or (turned_on(loaded.image, image) if loaded else None)
         if old is None or not _alike(old, image):
@@ -153,7 +155,9 @@ def turned_on(image: CoreImage, like: CoreImage) -> CoreImage:
 
 def _alike(old: CoreImage, new: CoreImage) -> bool:
     """Whether two images of a core are of the same neurons, so that connections alone may differ."""
-    return old is new or (
+    if all(getattr(old, name) is getattr(new, name) for name in ("register", "program", "state")):
+        return True
+    return (
         np.array_equal(old.register, new.register)
         and np.array_equal(old.program, new.program)
         and len(old.state) == len(new.state)

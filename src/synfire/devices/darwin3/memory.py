@@ -57,13 +57,13 @@ class WordMemory:
 
     def flip(self, address: int, bit: int) -> None:
         """Flip one bit once: writing the word again mends it."""
-        self._require_bit(address, bit)
+        self.require_bit(address, bit)
         self._reach(address + 1)
         self._words[address] ^= np.uint64(1 << bit)
 
     def stick(self, address: int, bit: int, value: int) -> None:
         """Hold one bit at 0 or 1 for good."""
-        self._require_bit(address, bit)
+        self.require_bit(address, bit)
         self._reach(address + 1)
         ones, zeros = self._stuck.get(address, (0, 0))
         mask = 1 << bit
@@ -73,6 +73,13 @@ class WordMemory:
         """Let a bit hold what is written again."""
         ones, zeros = self._stuck.get(address, (0, 0))
         self._stuck[address] = ones & ~(1 << bit), zeros & ~(1 << bit)
+
+    def require_bit(self, address: int, bit: int) -> None:
+        """Raise `UserError` unless there is such a bit."""
+        if not (0 <= address < self.size and 0 <= bit < WIDTH[self.memory]):
+            raise UserError(
+                f"the {self.memory} memory has {self.size} words of {WIDTH[self.memory]} bits, no bit {bit} of word {address}"
+            )
 
     def clear(self) -> None:
         """Forget every word; what is stuck stays."""
@@ -85,9 +92,3 @@ class WordMemory:
             grown: Words = np.zeros(end, np.uint64)
             grown[: len(self._words)] = self._words
             self._words = grown
-
-    def _require_bit(self, address: int, bit: int) -> None:
-        if not (0 <= address < self.size and 0 <= bit < WIDTH[self.memory]):
-            raise UserError(
-                f"the {self.memory} memory has {self.size} words of {WIDTH[self.memory]} bits, no bit {bit} of word {address}"
-            )

@@ -16,7 +16,7 @@ import numpy as np
 
 from synfire.base.errors import UserError
 from synfire.devices.darwin3.limits import ChipLimits
-from synfire.devices.darwin3.words import Coordinate, Memory
+from synfire.devices.darwin3.words import Coordinate
 from synfire.ops import Array
 
 HILBERT, ZIGZAG = "hilbert", "zigzag"
@@ -60,7 +60,7 @@ def place(
     fixed: Mapping[str, Coordinate] | None = None,
 ) -> dict[str, Coordinate]:
     """A core for every block; `fixed` ends of flows stay where they are. Raises `UserError` when the free cores do not suffice, with the numbers by class."""
-    kinds = {core: limits.memory_words(Memory.DENDRITE, limits.kind_at(*core)) for core in free}
+    kinds = {core: limits.rooms[core] for core in free}
     placed = _along(blocks, _curve(start, limits, kinds), kinds, limits)
     return (
         _Forces(blocks, flows, placed, kinds, {PORT: (0, 0), **(fixed or {})}).settled()
@@ -137,10 +137,10 @@ def _along(
 ) -> dict[str, Coordinate]:
     """Each block on the next core of the curve that can hold it; small cores are left to small blocks only if they must be."""
     free = dict.fromkeys(curve)
-    large = sum(each.dendrite_words > min(kinds.values(), default=0) for each in blocks)
-    spare = sum(words > min(kinds.values(), default=0) for words in kinds.values()) - large
-    placed: dict[str, Coordinate] = {}
     smallest = min(kinds.values(), default=0)
+    large = sum(each.dendrite_words > smallest for each in blocks)
+    spare = sum(words > smallest for words in kinds.values()) - large
+    placed: dict[str, Coordinate] = {}
     for each in blocks:
         small = each.dendrite_words <= smallest
         core = next(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Iterable
 
@@ -33,7 +34,12 @@ class Paths:
     def __init__(self, site: Site) -> None:
         self.limits, self.health = site.limits, site.health
         self.cut = frozenset(site.health.dead_links)
-        self.free = site.free()
+        self.site = site
+
+    @functools.cached_property
+    def free(self) -> list[Coordinate]:
+        """The healthy cores that nobody else uses."""
+        return self.site.free()
 
     def direct(self, source: Coordinate, target: Coordinate) -> bool:
         """Whether an axon entry at `source` brings spikes to `target`."""
@@ -61,8 +67,11 @@ class Relays:
         self.ways: dict[tuple[Coordinate, Coordinate], Way] = {}
         self.forwarded: dict[Coordinate, dict[tuple[Coordinate, int], int]] = {}
         self._before = before
-        taken = set(taken)
-        self._free = [core for core in paths.free if core not in taken]
+        self._taken = set(taken)
+
+    @functools.cached_property
+    def _free(self) -> list[Coordinate]:
+        return [core for core in self.paths.free if core not in self._taken]
 
     def connect(self, source: Coordinate, target: Coordinate) -> None:
         """Make sure that there is a way. Raises `UserError` with the numbers when there is none."""

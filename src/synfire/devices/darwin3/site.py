@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from synfire.devices.darwin3.faults import Health
 from synfire.devices.darwin3.limits import ChipLimits
-from synfire.devices.darwin3.words import Coordinate, Memory
+from synfire.devices.darwin3.words import Coordinate
 
 WELL = Health()
 
@@ -25,8 +25,8 @@ class Site:
     def free(self) -> list[Coordinate]:
         """The healthy cores that nobody uses, row by row."""
         taken = {*self.occupied, *self.health.dead_cores}
-        return [core for core in self.limits.hosts() if core not in taken]
+        return [core for core in self.limits.rooms if core not in taken]
 
     def room(self, core: Coordinate) -> int:
         """The dendrite words of a core."""
-        return self.limits.memory_words(Memory.DENDRITE, self.limits.kind_at(*core))
+        return self.limits.rooms[core]

@@ -86,6 +86,17 @@ class Symbols:
                 found |= {(sender, PORT): spikes for sender, spikes in self._emitted(name, 0).items()}
         return found
 
+    @functools.cached_property
+    def pulls(self) -> Mapping[PieceName, tuple[tuple[PieceName | None, float], ...]]:
+        """What each piece exchanges spikes with, None for the data port, and how many a step."""
+        named = {label(piece): piece for piece in self.all_pieces()}
+        found: dict[PieceName, list[tuple[PieceName | None, float]]] = {piece: [] for piece in named.values()}
+        for (a, b), spikes in self.flows.items():
+            for here, there in ((a, b), (b, a)) if a != b else ():
+                if here in named:
+                    found[named[here]].append((named.get(there), spikes))
+        return {piece: tuple(each) for piece, each in found.items()}
+
     def _emitted(self, source: str, size: int) -> dict[str, float]:
         if source not in self.linkables:
             return {PORT: size * DENSITY}

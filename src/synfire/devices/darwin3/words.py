@@ -115,6 +115,15 @@ def read_axon_entries(words: ArrayLike) -> tuple[Integers, Integers, Integers, N
     return dx, dy, w & 0x7FFF, (w >> 25 & 1).astype(bool)
 
 
+AXON_HOPS = 0x3FF << 15
+"""The bits of an axon entry that name a core."""
+
+
+def axon_hops(dx: int, dy: int) -> int:
+    """These bits for the core (dx, dy) away, at most 15 hops in each."""
+    return (dx < 0) << 24 | abs(dx) << 20 | (dy < 0) << 19 | abs(dy) << 15
+
+
 def axon_heads(address: ArrayLike, index: ArrayLike = 0) -> Words:
     """Heads as words: the address of the neuron's first entry, and the index that its spikes carry."""
     a, i = np.broadcast_arrays(np.asarray(address, np.int64), np.asarray(index, np.int64))
