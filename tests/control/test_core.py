@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from synfire.control import events
-from synfire.control.apply import apply, starting
+from synfire.control.apply import apply
 from synfire.control.decide import decide
-from synfire.control.state import GONE, State
+from synfire.control.losses import starting
+from synfire.control.state import State
 from synfire.plan.plan import Plan, Stage
 
 
@@ -40,10 +41,16 @@ def done(state, action, at_s=1.0):
             return events.Resumed(at_s, model, epoch, 3)
         case events.GiveUp(model, reason):
             return events.GivenUp(at_s, model, reason)
-        case events.Start(worker):
-            return events.WorkerReady(at_s, worker)
+        case events.Start(worker, kind):
+            return events.WorkerReady(at_s, worker, kind, memory_bytes=state.memory_bytes)
         case events.Prepare(model, stage, worker):
             return events.PreparedOn(at_s, model, stage, worker)
+        case events.Drop(model, worker, stages):
+            return events.Dropped(at_s, model, worker, stages)
+        case events.Retire(worker):
+            return events.WorkerLost(at_s, worker, "retired", at_s)
+        case events.Answer(order):
+            return events.Answered(at_s, order)
         case events.Keep(number):
             return events.Kept(at_s, number)
 
@@ -58,7 +65,7 @@ def until_quiet(state):
         for action in actions:
             log.append(action)
             if isinstance(action, events.Start):
-                state = starting(state, action.worker)
+                state = starting(state, action.worker, action.kind)
             state = apply(state, done(state, action))
     raise AssertionError(f"never quiet: {actions}")
 
@@ -106,6 +113,7 @@ def test_a_model_without_a_place_says_so_and_comes_back_with_the_next_worker():
     assert decide(state) == (events.Suspend("m", 1), events.Start("spare-0"))
     state, log = until_quiet(state)
     assert [type(each).__name__ for each in log] == ["Suspend", "Start", "Suspend", "Adopt", "Resume", "Keep"]
+    assert not state.recoveries
     assert state.models["m"].plan.workers == ("spare-0",)
 
 
@@ -115,8 +123,8 @@ def test_calls_are_answered_by_an_error_when_no_worker_can_be_started():
         (start,) = [each for each in decide(state) if isinstance(each, events.Start)]
         state = told(starting(state, start.worker), events.WorkerLost(3.0, start.worker, "did not start", 3.0))
     state, log = until_quiet(state)
-    assert [type(each).__name__ for each in log] == ["GiveUp", "Keep"]
-    assert "no worker is left" in log[0].reason
+    assert [type(each).__name__ for each in log] == ["Suspend", "GiveUp", "Keep"]
+    assert "no worker is left" in log[1].reason
     state, log = until_quiet(told(state, events.WorkerReady(4.0, "w9")))
     assert [type(each).__name__ for each in log[:3]] == ["Suspend", "Adopt", "Resume"]
 
@@ -200,7 +208,16 @@ def test_however_the_answers_arrive_the_end_is_the_same(order):
     assert decide(state) == (events.Resume("m", 1),)
 
 
-def test_lost_workers_stay_known_as_gone():
+def test_calls_go_on_only_when_the_gateways_hold_them():
+    state = told(serving(plan("m", "w0", "w1")), events.WorkerLost(2.0, "w1", "exit", 2.0))
+    for action in decide(state):
+        if not isinstance(action, events.Suspend):
+            state = apply(state, done(state, action))
+    assert state.models["m"].linked
+    assert decide(state) == (events.Suspend("m", 1),)
+
+
+def test_lost_workers_are_forgotten():
     state = told(serving(plan("m", "w0")), events.WorkerLost(2.0, "spare-0", "exit", 2.0))
-    assert state.workers["spare-0"].status == GONE
-    assert "spare-0" not in {each.name for each in state.idle()}
+    assert set(state.workers) == {"w0", "w1"}
+    assert told(state, events.PreparedOn(2.1, "m", "s0", "spare-0")) == state

@@ -36,7 +36,7 @@ def kill(deployment, worker):
     os.kill(deployment.workers[worker].process.pid, signal.SIGKILL)
 
 
-@pytest.mark.parametrize("spares", [0, 1])
+@pytest.mark.parametrize("spares", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_call_in_flight_outlives_its_worker(spares):
     graph, plan = stream()
     inputs = currents(1, 4_000)
@@ -63,6 +63,7 @@ def test_call_in_flight_outlives_its_worker(spares):
     assert [step.name for step in record.steps] == ["detect", "fence", "adopt", "relink", "replay", "verify"]
 
 
+@pytest.mark.slow
 def test_every_worker_may_die_one_after_the_other():
     models = {"stream": stream(), "digits": digits("digits", ("w1", "w0"))}
 
@@ -80,6 +81,7 @@ def test_every_worker_may_die_one_after_the_other():
     asyncio.run(main())
 
 
+@pytest.mark.slow
 def test_all_workers_at_once():
     graph, plan = digits()
 
@@ -94,6 +96,7 @@ def test_all_workers_at_once():
     asyncio.run(main())
 
 
+@pytest.mark.slow
 def test_hanging_worker_is_noticed_killed_and_replaced():
     graph, plan = stream()
     inputs = currents(5, 4_000)
@@ -117,6 +120,7 @@ def test_hanging_worker_is_noticed_killed_and_replaced():
     assert 0.1 < record.steps[0].duration_s < 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("worker", ["w0", "w1"])
 def test_session_goes_on_after_its_worker_is_lost_as_if_nothing_had_been(worker):
     graph, plan = stream()
@@ -144,6 +148,7 @@ def test_session_goes_on_after_its_worker_is_lost_as_if_nothing_had_been(worker)
     asyncio.run(main())
 
 
+@pytest.mark.slow
 def test_worker_whose_memory_is_corrupted_is_found_out_and_replaced():
     graph, plan = digits()
 
@@ -164,6 +169,7 @@ def test_worker_whose_memory_is_corrupted_is_found_out_and_replaced():
     assert "verify" in {step.name for step in record.steps}
 
 
+@pytest.mark.slow
 def test_worker_told_to_leave_hands_over_without_an_error():
     graph, plan = stream()
     inputs = currents(2, 2_000)
@@ -198,6 +204,7 @@ def test_calls_wait_for_a_new_worker_and_hear_it_when_none_can_be_started(monkey
     asyncio.run(main())
 
 
+@pytest.mark.slow
 def test_a_spare_takes_over_an_emulated_chip_and_answers_the_same_bits():
     (planned,) = plan_models([find("svgg-digits")], "auto", 2, device="darwin3")
     images, labels = held_out_digits()
@@ -219,6 +226,7 @@ def test_a_spare_takes_over_an_emulated_chip_and_answers_the_same_bits():
     asyncio.run(main())
 
 
+@pytest.mark.slow
 def test_removed_model_is_not_recovered():
     models = {"stream": stream(), "digits": digits()}
 

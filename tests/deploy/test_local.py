@@ -71,6 +71,7 @@ def test_two_workers_answer_as_the_whole_model_and_leave_nothing_behind(home):
     asyncio.run(main())
 
 
+@pytest.mark.slow
 def test_models_share_workers_and_random_cuts_answer_as_the_whole():
     models = {}
     for seed in (3, 5, 9, 14):
@@ -96,6 +97,7 @@ def test_models_share_workers_and_random_cuts_answer_as_the_whole():
     asyncio.run(main())
 
 
+@pytest.mark.slow
 def test_interleaved_sessions_and_requests_never_see_each_other():
     graph, plan = stream()
 
@@ -124,6 +126,7 @@ def test_interleaved_sessions_and_requests_never_see_each_other():
     asyncio.run(main())
 
 
+@pytest.mark.slow
 def test_without_healing_a_killed_worker_fails_its_calls_at_once_with_the_reason():
     graph, plan = stream()
     other, other_plan = digits("digits", ("w2", "w2"))
@@ -178,6 +181,7 @@ def test_sigterm_drains_without_losing_an_accepted_call():
     asyncio.run(main())
 
 
+@pytest.mark.slow
 def test_stopping_waits_for_calls_in_flight():
     graph, plan = stream()
 
@@ -197,6 +201,7 @@ def test_stopping_waits_for_calls_in_flight():
     asyncio.run(main())
 
 
+@pytest.mark.slow
 def test_deadline_and_cancellation_free_the_workers():
     graph, plan = stream()
 
@@ -214,6 +219,7 @@ def test_deadline_and_cancellation_free_the_workers():
     asyncio.run(main())
 
 
+@pytest.mark.slow
 def test_bad_frame_fails_its_own_call_only():
     graph, plan = stream()
 
@@ -230,6 +236,7 @@ def test_bad_frame_fails_its_own_call_only():
     asyncio.run(main())
 
 
+@pytest.mark.slow
 def test_frame_beyond_the_limit_fails_its_own_call_only():
     graph, plan = stream(size=256)
 
@@ -247,6 +254,7 @@ def test_frame_beyond_the_limit_fails_its_own_call_only():
     asyncio.run(main())
 
 
+@pytest.mark.slow
 def test_stage_without_room_is_refused_and_nothing_of_the_model_stays():
     graph, plan = digits()
 
@@ -264,6 +272,7 @@ def test_stage_without_room_is_refused_and_nothing_of_the_model_stays():
     asyncio.run(main())
 
 
+@pytest.mark.slow
 def test_removed_model_is_gone():
     graph, plan = digits()
 
@@ -293,6 +302,7 @@ def test_worker_that_cannot_start_is_reported_with_its_words(home):
         asyncio.run(main())
 
 
+@pytest.mark.slow
 def test_long_home_does_not_make_too_long_a_socket_path(tmp_path, monkeypatch):
     monkeypatch.setenv("SYNFIRE_HOME", str(tmp_path / ("x" * 120)))
     graph, plan = digits()
@@ -386,6 +396,7 @@ def door(tmp_path_factory):
     loop.close()
 
 
+@pytest.mark.slow
 def test_foreign_service_computes_a_stage():
     """The middle stage is asked of another deployment's worker, by its URL, as any OIP service would be."""
     graph, _ = digits()
@@ -408,6 +419,7 @@ def test_foreign_service_computes_a_stage():
     asyncio.run(main())
 
 
+@pytest.mark.slow
 def test_foreign_service_may_not_host_state():
     graph, plan = digits("digits")
 

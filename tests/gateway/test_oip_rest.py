@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tritonclient.utils import InferenceServerException
 
-from synfire.gateway import oip
+from synfire.gateway import descriptions
 from synfire.gateway.dataplane import DataPlane
 from synfire.gateway.local import LocalRoute
 from synfire.graph import reference
@@ -91,7 +91,7 @@ def test_metadata_say_what_a_request_holds_where_the_graph_does(serving, routes)
 def test_metadata_of_several_inputs_say_it_of_all_of_them_together():
     plane = DataPlane()
     route = LocalRoute(load("sgnn-cora"))
-    about = oip.model_description(plane, plane.add("sgnn-cora", route))
+    about = descriptions.model_description(plane, plane.add("sgnn-cora", route))
     assert about.parameters["request"] == route.graph.metadata["input"]
     assert all(not each.parameters for each in about.inputs)
     route.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from synfire.base.errors import Overloaded
+from synfire.base.errors import Overloaded, UserError
 from synfire.gateway.call import Call
 from synfire.gateway.protection import EVERY_CALLS, EVERY_S, MOST_CALLS, Protection
 from synfire.wire.messages import Checkpoint
@@ -40,10 +40,6 @@ def test_calls_are_kept_until_a_checkpoint_holds_them():
     track = played(protection, EVERY_CALLS + 2, {EVERY_CALLS - 1})
     assert [each.id for each in track.calls] == [str(EVERY_CALLS), str(EVERY_CALLS + 1)]
     assert {name: each["v"][0, 0] for name, each in track.states.items()} == dict.fromkeys(STAGES, EVERY_CALLS - 1)
-
-
-def test_kept_calls_carry_no_deadline_of_their_own():
-    assert played(Protection(STAGES), 1).calls[0].deadline_s is None
 
 
 def test_half_a_checkpoint_is_none():
@@ -117,3 +113,26 @@ def test_lost_workers_make_every_session_one_to_bring_back():
     track.epoch = 4
     assert protection.lose() == 1
     assert track.epoch == -1
+
+
+def test_a_session_with_a_checkpoint_cannot_go_on_on_another_device():
+    protection = Protection(STAGES)
+    track = played(protection, EVERY_CALLS + 1, {EVERY_CALLS - 1})
+    protection.forsake(["b"])
+    with pytest.raises(UserError, match=r"stage b has moved to another device, .* begin it again"):
+        track.check(call(9))
+
+
+def test_a_session_without_a_checkpoint_is_computed_again_on_another_device():
+    protection = Protection(STAGES)
+    track = played(protection, 3)
+    protection.forsake(["b"])
+    track.check(call(9))
+    assert [each.id for each in track.calls] == ["0", "1", "2"]
+
+
+def test_a_session_that_was_forsaken_may_begin_again():
+    protection = Protection(STAGES)
+    played(protection, EVERY_CALLS + 1, {EVERY_CALLS - 1})
+    protection.forsake(["a"])
+    protection.begin(call(0, start=True), 1, 0.0).check(call(0))

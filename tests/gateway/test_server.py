@@ -16,7 +16,7 @@ import pytest
 import tritonclient.grpc as triton
 from tritonclient.utils import InferenceServerException
 
-from synfire.base.errors import UserError
+from synfire.base.errors import Interrupted, UserError
 from synfire.gateway.limits import Limits
 from synfire.gateway.server import listen
 from synfire.graph import reference
@@ -103,9 +103,39 @@ def test_a_caller_who_leaves_while_it_waits_cancels_its_call(serving, routes):
         assert here.plane.model("m").statistics.outcomes["cancelled"] == 1
 
 
+def whole(version: str) -> bytes:
+    x = {"name": "x", "shape": [1, 3, 32, 32], "datatype": "UINT8", "data": [0] * 3072}
+    body = json.dumps({"inputs": [x]}).encode()
+    return post(len(body), body).replace(b"echo", b"m", 1).replace(b"HTTP/1.1", f"HTTP/{version}".encode(), 1)
+
+
+def test_a_caller_who_has_stopped_to_send_gets_its_answer_at_once(serving, routes):
+    with serving({"m": routes.echo()}) as here:
+        status, _, body = raw(here.port, whole("1.1"), close=True)
+        assert status == 200
+        assert json.loads(body)["outputs"][0]["name"] == "y"
+
+
+@pytest.mark.parametrize("version", ["1.1", "1.0"])
+def test_a_caller_who_has_stopped_to_send_may_wait_for_its_answer(serving, routes, version):
+    route = routes.gated()
+    with serving({"m": route}) as here, socket.create_connection(("127.0.0.1", here.port), timeout=20) as connection:
+        connection.sendall(whole(version))
+        connection.shutdown(socket.SHUT_WR)
+        here.do(route.someone.wait()).result(20)
+        with connection.makefile("rb") as stream:
+            if version == "1.1":  # it is asked whether it is still there
+                assert (stream.readline(), stream.readline()) == (b"HTTP/1.1 100 Continue\r\n", b"\r\n")
+            here.call(route.go.set)
+            told = stream.read().replace(b"HTTP/1.1 100 Continue\r\n\r\n", b"")
+        assert told.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert here.plane.model("m").statistics.outcomes["cancelled"] == 0
+
+
 def test_a_model_whose_worker_is_gone_is_not_ready(serving, routes):
     class Lost(routes.echo):
         ready = False
+        failure = Interrupted("worker w0 is gone, and nothing replaces it; start the deployment again")
 
     with serving({"m": Lost(), "n": routes.echo()}) as here, httpx.Client(base_url=here.addresses.url) as http:
         assert http.get("/v2/health/live").status_code == 200
@@ -113,7 +143,7 @@ def test_a_model_whose_worker_is_gone_is_not_ready(serving, routes):
         for path in ("/v2/models/m/ready", "/v2/health/ready"):
             answer = http.get(path)
             assert (answer.status_code, answer.json()["ready"]) == (503, False)
-            assert answer.json()["error"].endswith("start the deployment again with `synfire serve …`")
+            assert answer.json()["error"].endswith("start the deployment again")
         with triton.InferenceServerClient(here.addresses.grpc) as client:
             assert (client.is_model_ready("m"), client.is_model_ready("n"), client.is_server_ready()) == (0, 1, 0)
         states = {each["name"]: each["state"] for each in http.post("/v2/repository/index").json()}

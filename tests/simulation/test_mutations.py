@@ -7,6 +7,7 @@ import re
 from dataclasses import replace
 
 import msgspec
+import pytest
 
 from synfire.base.errors import Interrupted
 from synfire.control import controller
@@ -16,7 +17,9 @@ from synfire.gateway.deadline import Deadline
 from synfire.gateway.route import WorkerRoute
 from synfire.testing.simulation import random_schedule, run, shrunk
 from synfire.testing.simulation.__main__ import main
+from synfire.worker import sessions
 from synfire.worker.core import Core
+from synfire.worker.hosting import Stages
 
 SEEDS = 150
 WRONG_PARTS = "should come begins at step|with a last part|the last of"
@@ -30,13 +33,14 @@ def first_violation(kinds, seeds=SEEDS, **changes):
     return failed
 
 
+@pytest.mark.slow
 def test_epoch_check_left_out(monkeypatch):
-    right = Core._stage_for
+    right = Stages.awaiting
 
-    def wrong(core, frame):
-        return right(core, frame) if frame.number else core._stage(frame.model, frame.receiver)
+    def wrong(stages, frame):
+        return right(stages, frame) if frame.number else stages.named(frame.model, frame.receiver)
 
-    monkeypatch.setattr(Core, "_stage_for", wrong)
+    monkeypatch.setattr(Stages, "awaiting", wrong)
     assert "of epoch" in first_violation(("leave",), 1000, shuffled=True).violation  # what is cancelled is refused, too
 
 
@@ -64,6 +68,7 @@ def test_interrupted_call_not_replayed(monkeypatch):
     assert "an error that nothing justifies: Interrupted" in first_violation(("kill",)).violation
 
 
+@pytest.mark.slow
 def test_stages_relinked_with_requests_of_the_older_epoch(monkeypatch):
     right = Core.relink
 
@@ -73,7 +78,7 @@ def test_stages_relinked_with_requests_of_the_older_epoch(monkeypatch):
             right(core, relink)
 
     monkeypatch.setattr(Core, "relink", wrong)
-    assert "of epoch" in first_violation(("kill", "cut off")).violation
+    assert "of epoch" in first_violation(("kill", "cut off"), 400).violation
 
 
 def test_lost_frame_not_told(monkeypatch):
@@ -97,13 +102,14 @@ def test_stages_that_stay_not_relinked(monkeypatch):
     assert re.search("does not come to rest|DeadlineExceeded", first_violation(("kill",)).violation)
 
 
+@pytest.mark.slow
 def test_calls_under_way_not_interrupted(monkeypatch):
     def wrong(route):
         route._suspended = True
         route._held = 0
 
     monkeypatch.setattr(WorkerRoute, "suspend", wrong)
-    first_violation(("leave", "kill"))
+    first_violation(("leave", "kill"), 400)
 
 
 def test_buffer_not_given_back(monkeypatch):
@@ -127,13 +133,13 @@ def test_cancelled_request_kept(monkeypatch):
 
 
 def test_session_begun_afresh_in_silence(monkeypatch):
-    right = Core._begin
+    right = sessions.begin
 
-    def wrong(core, visit):
+    def wrong(visit):
         visit.first = msgspec.structs.replace(visit.first, start=True)
-        right(core, visit)
+        right(visit)
 
-    monkeypatch.setattr(Core, "_begin", wrong)
+    monkeypatch.setattr(sessions, "begin", wrong)
     assert "wrong bits" in first_violation(("kill",)).violation
 
 

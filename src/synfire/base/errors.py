@@ -63,8 +63,13 @@ class Overloaded(TemporaryError):
 class Interrupted(TemporaryError):
     """Raised when a worker or a link was lost, or a route changed, while a request was on its way.
 
-    Whoever holds the request's inputs can replay it from its beginning; nothing of it was answered twice.
+    Whoever holds the request's inputs can replay it from its beginning; nothing of it was answered twice. Where one worker
+    could not reach another, `unreachable` is the other's address.
     """
+
+    def __init__(self, message: str, retry_after_s: float = 1.0, unreachable: str = "") -> None:
+        super().__init__(message, retry_after_s)
+        self.unreachable = unreachable
 
 
 class DeadlineExceeded(SynfireError):

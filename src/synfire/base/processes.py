@@ -1,7 +1,8 @@
-"""Telling processes apart: a number alone is given away again."""
+"""Looking at processes. A number alone does not tell which: it is given away again."""
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 
@@ -12,3 +13,11 @@ def born(pid: int) -> str:
     except (FileNotFoundError, ProcessLookupError):
         return ""
     return "" if fields[0] == "Z" else fields[19]
+
+
+def starved(pid: int) -> bool:
+    """Whether a thread of the process is ready to run, and so is kept from a processor."""
+    tasks = Path(f"/proc/{pid}/task")
+    with contextlib.suppress(OSError):  # it has ended meanwhile
+        return any(each.read_text().rpartition(")")[2].split()[0] == "R" for each in tasks.glob("*/stat"))
+    return False

@@ -24,12 +24,14 @@ from synfire.cli.fault import fault
 from synfire.cli.imports import import_model
 from synfire.cli.infer import infer
 from synfire.cli.listing import list_models
+from synfire.cli.moves import drain, rebalance, upgrade
 from synfire.cli.output import ERRORS, print_json
 from synfire.cli.plan import plan
 from synfire.cli.ps import ps
 from synfire.cli.serve import serve
 from synfire.cli.share import share
 from synfire.cli.show import show
+from synfire.cli.soak import soak
 from synfire.cli.spares import spares
 from synfire.cli.stop import stop
 
@@ -58,8 +60,12 @@ VERBS: dict[str, Callable[..., None]] = {
     "ps": ps,
     "events": events,
     "fault": fault,
+    "drain": drain,
+    "rebalance": rebalance,
+    "upgrade": upgrade,
     "stop": stop,
     "bench": bench,
+    "soak": soak,
 }
 
 _USAGE_ERROR: Any = typer.BadParameter.__mro__[1]

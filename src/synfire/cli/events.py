@@ -49,6 +49,7 @@ def _line(record: RecoveryRecord) -> str:
         f"({record.cause.detail})" if record.cause.detail else "",
         f"· {record.worker}{heir} · {models or 'no model'} · {steps} · {record.requests_replayed} replayed,",
         f"{record.sessions_restored} sessions restored, {format_bytes(record.bytes_moved)} moved",
+        *(f"· {each.model}.{each.stage} from {each.source} to {each.target}" for each in record.moved),
         f"· {record.reason}" if record.reason else "",
     ]
     return " ".join(word for word in words if word)

@@ -29,6 +29,13 @@ def fault(
     share: Annotated[
         float | None, typer.Option("--share", help="Of the time, how much a slowed worker still runs (0 to 1).")
     ] = None,
+    delay_s: Annotated[
+        float | None, typer.Option("--delay", metavar="SECONDS", help="By how much a delayed link is late.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", metavar="N", help="Draws what TARGET leaves open; else it is random.")
+    ] = None,
+    stuck: Annotated[bool, typer.Option("--stuck", help="A bit is held for good, and not flipped once.")] = False,
     listed: Annotated[bool, typer.Option("--list", help="List all kinds, and what each does.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -43,13 +50,19 @@ def fault(
       synfire fault worker-stop worker-1 --for 2
       synfire fault worker-slow worker-1 --for 5 --share 0.1 --json
       synfire fault host-lost worker-0,worker-1 --id 8000
+      synfire fault link-delay worker-0:worker-1 --delay 0.02 --for 5
+      synfire fault link-partition host-1 --for 3
+      synfire fault core-dead worker-1:3,4
+      synfire fault weight-bit worker-1/svgg-digits.features.3..head --seed 7 --stuck
+      synfire fault controller-kill
+      synfire fault gateway-kill gateway-1
       synfire fault blob-corrupt 3fa9c1
     """
+    options = Options(for_s, share, delay_s, seed, stuck or None)
     if listed or kind is None:
-        if target or deployment is not None or Options(for_s, share).given:
+        if target or deployment is not None or options.given:
             raise UserError("a list of faults takes no target and no options; leave them out")
         return _list(as_json)
-    options = Options(for_s, share)
     run = runs.one(deployment) if FAULTS[kind].on == "deployment" else None
     if run is None and deployment is not None:
         raise UserError(f"{kind} is done to what SYNFIRE_HOME keeps, not to one deployment; leave out --id")
@@ -63,7 +76,9 @@ def fault(
 def scene_of(run: runs.Run) -> Scene:
     """The processes that the deployment's record names."""
     workers = {each.name: Process(each.name, each.pid, each.born) for each in run.workers}
-    return Scene(workers, Process("gateway", run.pid, run.born))
+    addresses = {each.name: each.address for each in run.workers}
+    roles = {each.name: Process(each.name, each.pid, each.born) for each in run.roles}
+    return Scene(workers, roles, run.deployment, addresses)
 
 
 def _say(act: Act) -> None:

@@ -20,13 +20,30 @@ from synfire.store.files import write_atomically
 class RunWorker(msgspec.Struct, frozen=True):
     """A worker process of a deployment, and where it answers the Open Inference Protocol itself.
 
-    `born` tells its process from a later one with the same number.
+    `born` tells its process from a later one with the same number; `address` is where it takes packets, `host` the emulated
+    host that it is on.
     """
 
     name: str
     pid: int
     url: str = ""
     born: str = ""
+    address: str = ""
+    host: str = ""
+
+    @property
+    def alive(self) -> bool:
+        """Whether its process still runs."""
+        return born(self.pid) == self.born
+
+
+class RunRole(msgspec.Struct, frozen=True):
+    """The controller's process, or a gateway's, with the URL at which this gateway alone answers."""
+
+    name: str
+    pid: int
+    born: str
+    url: str = ""
 
     @property
     def alive(self) -> bool:
@@ -35,15 +52,19 @@ class RunWorker(msgspec.Struct, frozen=True):
 
 
 class RunModel(msgspec.Struct, frozen=True):
-    """A served model and its plan as plain data."""
+    """A served model, its plan as plain data, and its priority: when there is no room for all, the lowest go first."""
 
     name: str
     source: str
     plan: dict[str, Any]
+    priority: int = 0
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
-    """A deployment that is, or was, running. `born` tells its process from a later one with the same number."""
+    """A deployment that is, or was, running. `born` tells its process from a later one with the same number.
+
+    `deployment` is what its processes know each other by; `pid` is its supervisor's, which started the `roles` and the workers.
+    """
 
     id: str
     url: str
@@ -53,6 +74,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     born: str
     workers: tuple[RunWorker, ...]
     models: tuple[RunModel, ...]
+    deployment: str = ""
+    roles: tuple[RunRole, ...] = ()
 
     @property
     def alive(self) -> bool:

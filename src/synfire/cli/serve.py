@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 import os
+import re
 import shlex
 import signal
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,8 +17,9 @@ import typer
 import uvloop
 
 from synfire.base import paths
-from synfire.base.errors import UnknownName, UserError
+from synfire.base.errors import TemporaryError, UnknownName, UserError
 from synfire.base.keys import VARIABLE, authorization
+from synfire.base.log import LOGGER
 from synfire.base.processes import born
 from synfire.cli import runs
 from synfire.cli.entry import Terminated
@@ -25,15 +27,21 @@ from synfire.cli.models import Accept, AcceptOption, AllowOption, Discretisation
 from synfire.cli.options import ApartOption, DeviceOption, Granularity, GranularityOption, MemoryOption, WorkersOption
 from synfire.cli.output import ERRORS, AsJson, counted, print_json, say
 from synfire.cli.plan import predicted
-from synfire.deploy.local import Settings
+from synfire.deploy.network import MOST_HOSTS
 from synfire.deploy.planning import DEVICE, Planned, plan_models
-from synfire.deploy.serving import Listening, Serving, serving
+from synfire.deploy.roles.serving import Supervised, supervised
+from synfire.deploy.serving import Listening
+from synfire.deploy.settings import Settings
 from synfire.gateway.server import until_signal
 from synfire.ops import Array
+from synfire.plan.costs import parse_bytes
 from synfire.store.files import write_atomically
 from synfire.wire import oip
 from synfire.wire.client import batch_first
 from synfire.zoo import sample
+
+AGAIN_S = 1.0
+"""How long until the deployment's record is written again that could not be."""
 
 INLINE_CHARACTERS = 1200
 """A request up to this length is part of the curl line; a longer one goes to a file beside the deployment's record."""
@@ -60,6 +68,32 @@ def serve(
     spares: Annotated[
         int, typer.Option("--spares", min=0, max=64, help="Warm workers kept ready to take over from lost ones.")
     ] = 0,
+    most_workers: Annotated[
+        int | None,
+        typer.Option(
+            "--most-workers", min=1, help="How many workers may run at a time, spares included. Default: any."
+        ),
+    ] = None,
+    priority: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--priority",
+            metavar="MODEL=N",
+            help="When workers are lost and there is no room for all, models with the lowest N are stopped first. Default: 0.",
+        ),
+    ] = None,
+    hosts: Annotated[
+        int,
+        typer.Option(
+            "--hosts",
+            min=0,
+            max=MOST_HOSTS,
+            help="Put workers on so many emulated hosts: network namespaces, for `fault link-partition`. Takes root.",
+        ),
+    ] = 0,
+    gateways: Annotated[
+        int, typer.Option("--gateways", min=1, max=16, help="How many processes answer callers, all at the same ports.")
+    ] = 1,
     service: Annotated[
         list[str] | None,
         typer.Option(
@@ -84,6 +118,8 @@ def serve(
       synfire serve net.nir --discretisation norse --dt-s 0.0001
       synfire serve svgg-mnist --accept image
       synfire serve svgg-digits srnn-digits --spares 1
+      synfire serve svgg-digits srnn-digits --memory 350kB --most-workers 2 --priority svgg-digits=9
+      synfire serve svgg-digits --spares 1 --hosts 3
       synfire serve svgg-mnist --device darwin3
     """
     listening = Listening(host, port, None if grpc_port < 0 else grpc_port)
@@ -91,7 +127,41 @@ def serve(
         find_all(models, Reading(discretisation, dt_s, allow, accept)), granularity, workers, memory, apart, device
     )
     services = services_of(service or (), planned)
-    uvloop.run(_serve(planned, listening, services, Settings(spares=spares), as_json))
+    settings = Settings(
+        spares=spares,
+        memory_bytes=parse_bytes(memory) if memory else None,
+        most_workers=most_workers,
+        priorities=priorities_of(priority or (), planned),
+        hosts=hosts,
+    )
+    _check_room(settings, planned)
+    uvloop.run(_serve(planned, listening, services, settings, gateways, as_json))
+
+
+def priorities_of(given: Sequence[str], planned: Sequence[Planned]) -> dict[str, int]:
+    """`MODEL=N` as numbers by model. Raises `UserError` for another form, `UnknownName` for another model."""
+    models = [each.model.name for each in planned]
+    found: dict[str, int] = {}
+    for each in given:
+        model, _, number = each.rpartition("=")
+        if not re.fullmatch(r"-?[0-9]{1,9}", number):
+            raise UserError(f"--priority {each} is not MODEL=N, such as {models[0]}=1; N is a whole number")
+        if model not in models:
+            raise UnknownName.among("model", model, models)
+        if model in found:
+            raise UserError(f"--priority names model {model} twice; give it one")
+        found[model] = int(number)
+    return found
+
+
+def _check_room(settings: Settings, planned: Sequence[Planned]) -> None:
+    """Raise `UserError` when more workers would run from the start than may."""
+    wanted = len({worker for each in planned for worker in each.plan.workers}) + settings.spares
+    if settings.most_workers is not None and wanted > settings.most_workers:
+        raise UserError(
+            f"the plans take {wanted - settings.spares} workers and there are {settings.spares} spares: that is more than "
+            f"--most-workers {settings.most_workers}; allow {wanted}, or ask for fewer with --workers and --spares"
+        )
 
 
 def services_of(given: Sequence[str], planned: Sequence[Planned]) -> dict[str, dict[str, str]]:
@@ -120,21 +190,20 @@ async def _serve(
     listening: Listening,
     services: Mapping[str, Mapping[str, str]],
     settings: Settings,
+    gateways: int,
     as_json: bool,
 ) -> None:
     with _ended_by_sigterm():
-        async with serving(planned, listening, settings=settings, services=services) as running:
-            await running.deployment.until_warm()
-            run = _record(planned, running)
-            runs.register(run)
-            running.deployment.on_change(lambda: runs.register(_record(planned, running)))
+        async with supervised(planned, listening, settings, services, gateways) as running:
+            book = _Book(running, settings)
             try:
-                _announce(planned, run, as_json)
+                _announce(planned, book.write(), as_json)
+                running.supervisor.on_change(book.renew)
                 await until_signal()
                 if not as_json:
                     ERRORS.print("stopping: accepted requests are answered first")
             finally:
-                runs.forget(run.id)
+                book.close()
 
 
 @contextmanager
@@ -156,24 +225,72 @@ def _ended_by_sigterm() -> Iterator[None]:
         raise
 
 
-def _record(planned: tuple[Planned, ...], running: Serving) -> runs.Run:
-    addresses = running.addresses
-    return runs.Run(
-        id=addresses.url.rpartition(":")[2],
-        url=addresses.url,
-        grpc=addresses.grpc,
-        metrics=addresses.metrics,
-        pid=os.getpid(),
-        born=born(os.getpid()),
-        workers=tuple(
-            runs.RunWorker(name, worker.process.pid, worker.http, born(worker.process.pid))
-            for name, worker in sorted(running.deployment.workers.items())
-        ),
-        models=tuple(
-            runs.RunModel(each.model.name, each.model.source, running.deployment.routes[each.model.name].plan.to_json())
-            for each in planned
-        ),
-    )
+class _Book:
+    """The deployment's record for `ps`, `stop` and `fault`, written anew whenever it has changed."""
+
+    def __init__(self, running: Supervised, settings: Settings) -> None:
+        self._running = running
+        self._settings = settings
+        self._written: runs.Run | None = None
+        self._closed = False
+
+    def write(self) -> runs.Run:
+        """Write it down, and return it. Raises what stands against it."""
+        run = self._present()
+        if run != self._written:
+            runs.register(run)
+            self._written = run
+        return run
+
+    def renew(self) -> None:
+        """Write it down, or, where the disk is full for now, try again a little later: who has changed something must not fail for it."""
+        if self._closed:
+            return
+        try:
+            self.write()
+        except TemporaryError as error:
+            LOGGER.warning("`synfire ps` does not tell the latest: %s", error)
+            asyncio.get_running_loop().call_later(AGAIN_S, self.renew)
+
+    def close(self) -> None:
+        """The deployment ends."""
+        self._closed = True
+        self._running.supervisor.on_change(lambda: None)
+        if self._written is not None:
+            runs.forget(self._written.id)
+
+    def _present(self) -> runs.Run:
+        addresses, supervisor = self._running.addresses, self._running.supervisor
+        standing, urls = supervisor.standing, supervisor.urls
+        return runs.Run(
+            id=addresses.url.rpartition(":")[2],
+            url=addresses.url,
+            grpc=addresses.grpc,
+            metrics=addresses.metrics,
+            pid=os.getpid(),
+            born=born(os.getpid()),
+            workers=tuple(
+                runs.RunWorker(
+                    name, said.pid, said.http, born(said.pid), said.addresses[0], standing.hosts.get(name, "")
+                )
+                for name, worker in sorted(supervisor.workers.items())
+                if (said := worker.announcement) is not None
+            ),
+            deployment=supervisor.deployment,
+            models=tuple(
+                runs.RunModel(
+                    plan.model,
+                    standing.sources.get(plan.model, ""),
+                    plan.to_json(),
+                    self._settings.priorities.get(plan.model, 0),
+                )
+                for plan in standing.plans
+            ),
+            roles=tuple(
+                runs.RunRole(name, role.process.pid, born(role.process.pid), urls.get(name, ""))
+                for name, role in supervisor.roles.items()
+            ),
+        )
 
 
 def _announce(planned: tuple[Planned, ...], run: runs.Run, as_json: bool) -> None:

@@ -1,4 +1,8 @@
-"""`apply(state, event) → state`: what is known after an event. Pure, and deaf to what is over."""
+"""`apply(state, event) → state`: what is known after an event. Pure, and deaf to what is over.
+
+Each event has a rule. What follows from the state as a whole, whatever has happened, comes after it: models without a place
+are given one as soon as there is room (`losses`), and orders are carried a step further (`moves`).
+"""
 
 from __future__ import annotations
 
@@ -6,183 +10,152 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-import msgspec
-
 from synfire.control import events
 from synfire.control.events import Event
-from synfire.control.state import GONE, READY, STARTING, STARTS, ModelView, Recovery, State, WorkerView
+from synfire.control.losses import (
+    concluded,
+    device_lost,
+    device_mended,
+    refused,
+    returned,
+    worker_lost,
+    worker_ready,
+)
+from synfire.control.moves import advanced, answered, ordered
+from synfire.control.state import ModelView, State
 
 
 def apply(state: State, event: Event) -> State:
     """The next state. An event of an older epoch, or about what is gone, changes nothing."""
-    return _RULES[type(event)](state, event)
-
-
-def starting(state: State, worker: str) -> State:
-    """A worker is being started: it counts among the spares to come."""
-    if worker in state.workers:
-        return state
-    view = WorkerView(worker, status=STARTING)
-    return replace(state, workers={**state.workers, worker: view}, born=state.born + 1)
-
-
-def _worker_ready(state: State, event: events.WorkerReady) -> State:
-    view = WorkerView(event.name, event.kind, event.group)
-    state = replace(state, workers={**state.workers, event.name: view}, starts=STARTS)
-    homeless = [model for model in state.models.values() if model.failure]
-    for model in sorted(homeless, key=lambda each: -each.priority):
-        state = _placed_again(state, model)
-    return state
-
-
-def _worker_lost(state: State, event: events.WorkerLost) -> State:
-    known = state.workers.get(event.name)
-    if known is None or known.status == GONE:
-        return state
-    starts = state.starts - (known.status == STARTING)
-    state = replace(state, workers={**state.workers, event.name: replace(known, status=GONE)}, starts=starts)
-    hit = [model for model in state.models.values() if event.name in model.plan.workers and not model.failure]
-    if not hit:
-        return state
-    for model in sorted(hit, key=lambda each: -each.priority):
-        state = _placed_again(state, model)
-    models = tuple(model.name for model in hit)
-    spare = next((w for m in models for w in state.models[m].plan.workers if w not in hit[0].plan.workers), "")
-    recovery = Recovery(
-        state.next_id,
-        event.cause,
-        event.name,
-        event.began_s,
-        event.at_s,
-        models,
-        tuple(state.models[model].epoch for model in models),
-        spare,
-        {"detect": event.at_s},
-    )
-    return _concluded(replace(state, recoveries=(*state.recoveries, recovery), next_id=state.next_id + 1), event.at_s)
-
-
-def _placed_again(state: State, model: ModelView) -> State:
-    """The model in a new epoch, with other workers in place of those that are gone; or without a place."""
-    plan, missing = model.plan, [name for name in model.plan.workers if not _living(state, name)]
-    for name in missing:
-        stages = [stage.name for stage in plan.stages if stage.worker == name]
-        heir = _heir(state, model.name, stages)
-        if not heir:
-            reason = f"no worker is left that can host {model.name}.{stages[0]}, which was on {name}"
-            return _with(state, replace(model, epoch=model.epoch + 1, failure=reason, told=False))
-        moved = tuple(
-            msgspec.structs.replace(stage, worker=heir) if stage.worker == name else stage for stage in plan.stages
-        )
-        plan = msgspec.structs.replace(plan, stages=moved)
-        state = _with(state, replace(model, plan=plan))
-    return _with(state, replace(model, plan=plan, epoch=model.epoch + 1, failure="", told=False))
-
-
-def _heir(state: State, model: str, stages: list[str]) -> str:
-    """Who takes over: a spare that has built the most of it, else the worker with the fewest stages; empty for nobody."""
-    wanted = {(model, stage) for stage in stages}
-    able = [each for each in state.workers.values() if each.status == READY and not each.refused & wanted]
-    order = sorted(able, key=lambda each: (state.load(each.name), -len(each.prepared & wanted), each.name))
-    return order[0].name if order else ""
+    newcomer = event.name if isinstance(event, events.WorkerReady) else ""
+    return advanced(returned(_RULES[type(event)](state, event), event.at_s, newcomer), event.at_s)
 
 
 def _model_added(state: State, event: events.ModelAdded) -> State:
-    hosted = {stage.name: (stage.worker, 0) for stage in event.plan.stages}
-    return _with(state, ModelView(event.plan, 0, event.priority, hosted))
+    hosted = {(stage.name, stage.worker): 0 for stage in event.plan.stages}
+    state = _forgotten(state, event.plan.model).with_model(ModelView(event.plan, 0, event.priority, hosted))
+    serving = {stage.worker for model in state.models.values() for stage in model.plan.stages}
+    return replace(state, in_service=max(state.in_service, len(serving)))
 
 
 def _model_removed(state: State, event: events.ModelRemoved) -> State:
     models = {name: each for name, each in state.models.items() if name != event.model}
-    return _concluded(replace(state, models=models), event.at_s)
+    return concluded(_forgotten(replace(state, models=models), event.model), event.at_s)
+
+
+def _forgotten(state: State, model: str) -> State:
+    """The state in which no worker has built, or refused, anything of a model: another one may go by its name."""
+    workers = {
+        name: replace(each, prepared=_but(model, each.prepared), refused=_but(model, each.refused))
+        for name, each in state.workers.items()
+    }
+    return replace(state, workers=workers)
+
+
+def _but(model: str, stages: frozenset[tuple[str, str]]) -> frozenset[tuple[str, str]]:
+    return frozenset(each for each in stages if each[0] != model)
+
+
+def _epoch_seen(state: State, event: events.EpochSeen) -> State:
+    """What is wanted has to be newer than anything that somebody was told."""
+    model = state.models.get(event.model)
+    if model is None or event.epoch <= model.epoch:
+        return state
+    return state.with_model(replace(model, epoch=event.epoch + 1, told=False))
 
 
 def _suspended(state: State, event: events.Suspended) -> State:
     model = state.models.get(event.model)
     if model is None or event.epoch != model.epoch:
         return state
-    return _ended(_with(state, replace(model, suspended=event.epoch)), event, "fence")
+    return _ended(state.with_model(replace(model, suspended=event.epoch)), event, "fence")
 
 
 def _adopted(state: State, event: events.Adopted) -> State:
     after = _hosted(state, event.model, (event.stage,), event.worker, event.epoch)
-    if after is state:
-        return state
-    return _ended(_ended(after, replace(event, at_s=event.at_s - event.proof_s), "adopt"), event, "verify")
+    if not _is_current(after, event.model, event.epoch):
+        return after
+    after = _ended(_ended(after, replace(event, at_s=event.at_s - event.proof_s), "adopt"), event, "verify")
+    return after if event.agreement is None else _agreed(after, event)
+
+
+def _agreed(state: State, event: events.Adopted) -> State:
+    """How far the answers of an unlike engine agree with those of the planned one."""
+    recoveries = tuple(
+        replace(
+            each,
+            substitutions=tuple(
+                replace(unlike, agreement=event.agreement)
+                if (unlike.model, unlike.stage) == (event.model, event.stage)
+                else unlike
+                for unlike in each.substitutions
+            ),
+        )
+        for each in state.recoveries
+    )
+    return replace(state, recoveries=recoveries)
 
 
 def _relinked(state: State, event: events.Relinked) -> State:
     after = _hosted(state, event.model, event.stages, event.worker, event.epoch)
-    return state if after is state else _ended(after, event, "relink")
+    return _ended(after, event, "relink") if _is_current(after, event.model, event.epoch) else after
 
 
 def _hosted(state: State, name: str, stages: tuple[str, ...], worker: str, epoch: int) -> State:
+    """A worker holds these stages in an epoch, be it over: what is there can be relinked, or has to be dropped.
+
+    Not where the worker is being told to host them once more: what it holds then is about to be replaced.
+    """
     model = state.models.get(name)
-    if model is None or epoch != model.epoch or not _living(state, worker):
+    if model is None or worker not in state.workers:
         return state
-    return _with(state, replace(model, hosted={**model.hosted, **dict.fromkeys(stages, (worker, epoch))}))
+    known = [stage for stage in stages if epoch == model.epoch or (stage, worker) not in model.adopting]
+    found = {(stage, worker): max(epoch, model.hosted.get((stage, worker), epoch)) for stage in known}
+    return state.with_model(replace(model, hosted={**model.hosted, **found})) if found else state
+
+
+def _dropped(state: State, event: events.Dropped) -> State:
+    model = state.models.get(event.model)
+    if model is None:
+        return state
+    gone = {(stage, event.worker) for stage in event.stages}
+    return state.with_model(replace(model, hosted={k: epoch for k, epoch in model.hosted.items() if k not in gone}))
 
 
 def _resumed(state: State, event: events.Resumed) -> State:
     model = state.models.get(event.model)
     if model is None or event.epoch != model.epoch:
         return state
-    state = _with(state, replace(model, routed=event.epoch))
+    state = state.with_model(replace(model, routed=event.epoch))
     counted = tuple(
         replace(each, replayed=each.replayed + event.replayed, restored=each.restored + event.restored)
         if event.model in each.models
         else each
         for each in state.recoveries
     )
-    return _concluded(_ended(replace(state, recoveries=counted), event, "replay"), event.at_s)
+    return concluded(_ended(replace(state, recoveries=counted), event, "replay"), event.at_s)
 
 
 def _given_up(state: State, event: events.GivenUp) -> State:
     model = state.models.get(event.model)
     if model is None or model.failure != event.reason:
         return state
-    return _concluded(_with(state, replace(model, told=True)), event.at_s)
+    return concluded(state.with_model(replace(model, told=True)), event.at_s)
 
 
 def _prepared(state: State, event: events.PreparedOn) -> State:
-    return _noted(state, event.worker, "prepared", (event.model, event.stage))
-
-
-def _refused(state: State, event: events.Refused) -> State:
-    state = _noted(state, event.worker, "refused", (event.model, event.stage))
-    model = state.models.get(event.model)
-    if model is None or model.linked or model.plan.stage(event.stage).worker != event.worker:
+    worker = state.workers.get(event.worker)
+    if worker is None:
         return state
-    stages = [stage.name for stage in model.plan.stages if stage.worker == event.worker]
-    heir = _heir(state, event.model, stages)
-    if not heir:
-        reason = f"no worker hosts {event.model}.{event.stage}: {event.reason}"
-        return _with(state, replace(model, epoch=model.epoch + 1, failure=reason, told=False))
-    moved = tuple(
-        msgspec.structs.replace(stage, worker=heir) if stage.worker == event.worker else stage
-        for stage in model.plan.stages
-    )
-    return _with(state, replace(model, plan=msgspec.structs.replace(model.plan, stages=moved), epoch=model.epoch + 1))
+    return state.with_worker(replace(worker, prepared=worker.prepared | {(event.model, event.stage)}))
 
 
 def _kept(state: State, event: events.Kept) -> State:
     return replace(state, finished=tuple(each for each in state.finished if each.id != event.id))
 
 
-def _noted(state: State, worker: str, what: str, stage: tuple[str, str]) -> State:
-    view = state.workers.get(worker)
-    if view is None:
-        return state
-    noted: Any = {what: getattr(view, what) | {stage}}
-    return replace(state, workers={**state.workers, worker: replace(view, **noted)})
-
-
-def _living(state: State, worker: str) -> bool:
-    return worker in state.workers and state.workers[worker].status == READY
-
-
-def _with(state: State, model: ModelView) -> State:
-    return replace(state, models={**state.models, model.name: model})
+def _is_current(state: State, model: str, epoch: int) -> bool:
+    return model in state.models and state.models[model].epoch == epoch
 
 
 def _ended(state: State, event: Any, step: str) -> State:
@@ -194,37 +167,25 @@ def _ended(state: State, event: Any, step: str) -> State:
     return replace(state, recoveries=recoveries)
 
 
-def _concluded(state: State, at_s: float) -> State:
-    """Recoveries of which every model is settled are finished."""
-    done = tuple(
-        each
-        for each in state.recoveries
-        if all(name not in state.models or state.models[name].settled for name in each.models)
-    )
-    return replace(
-        state,
-        recoveries=tuple(each for each in state.recoveries if each not in done),
-        finished=(*state.finished, *(replace(each, failures=_failures(state, each)) for each in done)),
-    )
-
-
-def _failures(state: State, recovery: Recovery) -> tuple[str, ...]:
-    models = (state.models[name] for name in recovery.models if name in state.models)
-    return tuple(f"{model.name}: {model.failure}" for model in models if model.failure)
-
-
 _RULES: dict[type[Event], Callable[[State, Any], State]] = {
-    events.WorkerReady: _worker_ready,
-    events.WorkerLost: _worker_lost,
+    events.WorkerReady: worker_ready,
+    events.Retry: lambda state, _: replace(state, starts=max(1, state.starts)),
+    events.WorkerLost: worker_lost,
+    events.DeviceLost: device_lost,
+    events.DeviceMended: device_mended,
     events.ModelAdded: _model_added,
     events.ModelRemoved: _model_removed,
+    events.EpochSeen: _epoch_seen,
     events.Suspended: _suspended,
     events.Adopted: _adopted,
     events.Relinked: _relinked,
     events.Resumed: _resumed,
     events.GivenUp: _given_up,
     events.PreparedOn: _prepared,
-    events.Refused: _refused,
+    events.Refused: refused,
+    events.Dropped: _dropped,
+    events.Ordered: ordered,
+    events.Answered: answered,
     events.Kept: _kept,
     events.Nothing: lambda state, _: state,
 }

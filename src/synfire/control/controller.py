@@ -7,13 +7,20 @@ from collections.abc import Callable
 from typing import Protocol
 
 from synfire.base.clock import Clock
-from synfire.base.errors import SynfireError
+from synfire.base.errors import Bug, SynfireError
 from synfire.base.log import LOGGER
-from synfire.control.apply import apply, starting
+from synfire.control.apply import apply
 from synfire.control.decide import decide
-from synfire.control.events import Action, Event, Kept, Start
+from synfire.control.events import Action, Adopt, Event, Kept, Nothing, Start
 from synfire.control.events import Keep as KeepAction
+from synfire.control.losses import adopted, adopting, starting
 from synfire.control.state import Recovery, State
+
+PAUSE_S = 0.2
+"""After how long something that came to nothing is tried again, in seconds: what it failed of is told long before."""
+
+LONGEST_S = 5.0
+"""The longest such pause, in seconds: a disk that is full, say, is not called upon all the time."""
 
 
 class Hands(Protocol):
@@ -38,45 +45,89 @@ class Controller:
         self._clock = clock
         self._keep = keep
         self._running: dict[Action, asyncio.Task[None]] = {}
+        self._again: asyncio.TimerHandle | None = None
+        self._in_vain = 0
         self._told = asyncio.Event()
+        self.failure: Exception | None = None
 
     def tell(self, event: Event) -> None:
-        """Something has happened; what follows from it is begun before this returns."""
-        self.state = apply(self.state, event)
-        for action in decide(self.state):
-            if action not in self._running:
-                self._begin(action)
-        self._told.set()
-        self._told = asyncio.Event()
+        """Something has happened; what follows from it is begun before this returns.
+
+        Raises whatever the core raises, which is a bug of it. Nothing is decided from then on: `until` raises, too.
+        """
+        if self.failure is not None:
+            return
+        try:
+            self.state = apply(self.state, event)
+            self._act()
+        except Exception as error:
+            LOGGER.critical("control: the core cannot go on after %s", event, exc_info=error)
+            self.failure = error
+            raise
+        finally:
+            self._told.set()
+            self._told = asyncio.Event()
 
     async def until(self, holds: Callable[[State], bool]) -> State:
-        """Wait for a state in which `holds` is true, and return it."""
+        """Wait for a state in which `holds` is true, and return it. Raises `Bug` when the core cannot go on."""
         while not holds(self.state):
+            if self.failure is not None:
+                raise Bug(f"the controller has stopped: {self.failure}; see the log, and report it") from self.failure
             await self._told.wait()
         return self.state
 
     async def close(self) -> None:
         """Stop what is under way."""
+        if self._again is not None:
+            self._again.cancel()
         tasks = list(self._running.values())
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
+    def _act(self) -> None:
+        """Begin whatever is decided and not under way yet."""
+        for action in decide(self.state):
+            if action not in self._running:
+                self._begin(action)
+
     def _begin(self, action: Action) -> None:
         if isinstance(action, Start):
-            self.state = starting(self.state, action.worker)
+            self.state = starting(self.state, action.worker, action.kind)
+        if isinstance(action, Adopt):
+            self.state = adopting(self.state, action)
         self._running[action] = asyncio.create_task(self._run(action), name=f"control: {type(action).__name__}")
 
     async def _run(self, action: Action) -> None:
+        event: Event | None = None
         try:
             event = await (self._write(action) if isinstance(action, KeepAction) else self._hands.act(action))
-        except SynfireError as error:  # the loss behind it is told on its own; what is still wanted is asked for again
+        except Bug as error:
+            LOGGER.error("control: %s failed", action, exc_info=error)
+        except SynfireError as error:  # the loss behind it is told on its own
             LOGGER.warning("control: %s came to nothing: %s", action, error)
-            event = None
+        except Exception as error:
+            LOGGER.error("control: %s failed", action, exc_info=error)
         finally:
             del self._running[action]
-        if event is not None:
+            if isinstance(action, Adopt):
+                self.state = adopted(self.state, action)
+        if event is None or isinstance(event, Nothing):
+            self._look_again()
+        else:
+            self._in_vain = 0
             self.tell(event)
+
+    def _look_again(self) -> None:
+        """What came to nothing is asked for again after a pause, if it is still wanted then; the longer, the more often."""
+        if self._again is None:
+            pause_s = min(PAUSE_S * 2**self._in_vain, LONGEST_S)
+            self._again = asyncio.get_running_loop().call_later(pause_s, self._remind)
+            self._in_vain = min(self._in_vain + 1, 10)
+
+    def _remind(self) -> None:
+        self._again = None
+        self.tell(Nothing(self._clock.now_s()))
 
     async def _write(self, action: KeepAction) -> Event:
         for recovery in self.state.finished:

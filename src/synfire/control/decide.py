@@ -4,61 +4,116 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from synfire.control.events import Action, Adopt, GiveUp, Keep, Prepare, Relink, Resume, Start, Suspend
-from synfire.control.state import STARTING, ModelView, State
+from synfire.control.events import (
+    Action,
+    Adopt,
+    Answer,
+    Drop,
+    GiveUp,
+    Keep,
+    Prepare,
+    Relink,
+    Resume,
+    Retire,
+    Start,
+    Suspend,
+)
+from synfire.control.moves import built
+from synfire.control.state import PROCESSOR, RETIRING, ModelView, State
 
 
 def decide(state: State) -> tuple[Action, ...]:
     """Every action that would bring the running things nearer to what is wanted, the most urgent first."""
-    urgent = [action for model in _by_priority(state) for action in _for_model(state, model)]
+    urgent = [action for model in state.by_priority() for action in _for_model(state, model)]
     urgent.sort(key=lambda action: not isinstance(action, Suspend))  # fence everything before anything moves
-    return (*urgent, *_for_spares(state), *(Keep(each.id) for each in state.finished))
-
-
-def _by_priority(state: State) -> list[ModelView]:
-    return sorted(state.models.values(), key=lambda each: (-each.priority, each.name))
+    return (*urgent, *_for_spares(state), *_for_orders(state), *(Keep(each.id) for each in state.finished))
 
 
 def _for_model(state: State, model: ModelView) -> Iterator[Action]:
+    fenced = model.suspended == model.epoch
+    if fenced or model.told:
+        yield from _drops(model)
     if model.settled:
         return
-    if model.failure and not state.starts:
-        yield GiveUp(model.name, model.failure)
-        return
-    if model.suspended < model.epoch:
+    if not fenced:
         yield Suspend(model.name, model.epoch)
     if model.failure:
-        return
-    if model.linked:
+        if fenced and not model.waits:
+            yield GiveUp(model.name, model.failure)
+    elif not model.linked:
+        yield from _moves(state, model)
+    elif fenced:
         yield Resume(model.name, model.epoch)
-        return
+
+
+def _moves(state: State, model: ModelView) -> Iterator[Action]:
+    """Stages go to their new workers, or into the epoch where they stay."""
     staying: dict[str, tuple[str, ...]] = {}
     for stage in model.plan.stages:
-        worker, epoch = model.hosted.get(stage.name, ("", -1))
-        if worker == stage.worker and epoch == model.epoch:
+        if model.holds(stage):
             continue
-        if worker == stage.worker:
-            staying[worker] = (*staying.get(worker, ()), stage.name)
-        else:
+        if (stage.name, stage.worker) in model.hosted:
+            staying[stage.worker] = (*staying.get(stage.worker, ()), stage.name)
+        elif _vacant(state, stage.worker):
             prepared = (model.name, stage.name) in state.workers[stage.worker].prepared
             yield Adopt(model.name, stage.name, stage.worker, model.epoch, prepared)
     for worker, stages in staying.items():
         yield Relink(model.name, worker, stages, model.epoch)
 
 
+def _vacant(state: State, worker: str) -> bool:
+    """Whether what is stopped has left a worker whose room is counted."""
+    if state.workers[worker].memory_bytes is None:
+        return True
+    stopped = (model for model in state.models.values() if model.stopped)
+    return not any(home == worker for model in stopped for _, home in (*model.hosted, *model.adopting))
+
+
+def _drops(model: ModelView) -> Iterator[Drop]:
+    """Workers hold nothing that is of no use there."""
+    gone: dict[str, tuple[str, ...]] = {}
+    for stage, worker in model.leftover:
+        gone[worker] = (*gone.get(worker, ()), stage)
+    for worker, stages in gone.items():
+        yield Drop(model.name, worker, stages)
+
+
 def _for_spares(state: State) -> Iterator[Action]:
-    """Keep the pool full, and its members warm, while nothing more urgent is under way; start a worker for the homeless."""
-    coming = [each for each in state.workers.values() if each.status == STARTING]
-    idle = state.idle()
-    homeless = any(model.failure for model in state.models.values())
-    wanted = max(state.spares, int(homeless)) - len(coming) - len(idle) if state.starts else 0
-    if not state.calm and not homeless:
+    """Keep the pool full, and its members warm, while nothing more urgent is under way; start a worker for who waits for one."""
+    awaited = {model.waits for model in state.models.values()}
+    awaited |= {order.needs for order in state.orders if state.quiet and not order.over}
+    awaited -= {""}
+    if not state.calm and not awaited:
         return
-    yield from (Start(each.name) for each in coming)
-    yield from (Start(f"spare-{state.born + n}") for n in range(wanted))
-    for spare in idle if state.prepare else ():
-        known = spare.prepared | spare.refused
-        missing = ((m.name, s.name) for m in _by_priority(state) for s in m.plan.stages)
-        stage = next((pair for pair in missing if pair not in known), None)
-        if stage is not None and state.calm:
-            yield Prepare(*stage, spare.name)
+    coming = state.coming()
+    yield from (Start(each.name, each.kind) for each in coming)
+    missing = sorted(awaited - {each.kind for each in coming})
+    missing += [state.spare_kind] * (state.spares - len(state.idle()) - len(coming) - len(missing))
+    yield from (Start(f"spare-{state.born + n}", kind) for n, kind in enumerate(_to_be_had(state, missing)))
+    for spare in state.idle() if state.calm else ():
+        model, stage = next(state.unprepared(spare), (None, None))
+        if model is not None and stage is not None:
+            yield Prepare(model.name, stage.name, spare.name, state.engine_on(spare, model, stage))
+
+
+def _to_be_had(state: State, kinds: list[str]) -> Iterator[str]:
+    """The kinds of workers that can be started, of those that are wanted; without a device where none is left."""
+    free = dict(state.devices)
+    vacant = len(kinds) if state.most_workers is None else max(0, state.most_workers - len(state.workers))
+    for wanted in kinds[:vacant] if state.starts else ():
+        kind = wanted if free.get(wanted, 1) > 0 else PROCESSOR
+        if kind in free:
+            free[kind] -= 1
+        yield kind
+
+
+def _for_orders(state: State) -> Iterator[Action]:
+    """Have stages built where they are to go, end whom nothing is left to do, and tell who asked."""
+    for order in state.orders:
+        if order.over:
+            yield Answer(order.id)
+        for way in order.underway if state.calm else ():
+            if way.target in state.workers and not built(state, way) and way.model in state.models:
+                plan = state.models[way.model].plan
+                yield Prepare(way.model, way.stage, way.target, plan.engine_of(plan.stage(way.stage)))
+    yield from (Retire(each.name) for each in state.workers.values() if each.status == RETIRING)

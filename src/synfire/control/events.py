@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from synfire.control.order import OrderKind
 from synfire.plan import Plan
 
 
@@ -16,11 +17,17 @@ class Event:
 
 @dataclass(frozen=True)
 class WorkerReady(Event):
-    """A worker can be given stages."""
+    """A worker can be given stages: with the device `kind`, and up to `memory_bytes` of them, or without a limit."""
 
     name: str
     kind: str = "cpu"
     group: str = ""
+    memory_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class Retry(Event):
+    """Some time has passed: a worker may be started again, though none could be."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +37,35 @@ class WorkerLost(Event):
     name: str
     cause: str
     began_s: float
+
+
+@dataclass(frozen=True)
+class DeviceLost(Event):
+    """A worker's device is gone for good, and the worker lives on without it; `began_s` as in `WorkerLost`."""
+
+    name: str
+    cause: str
+    began_s: float
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class DeviceMended(Event):
+    """A worker has made good a fault of the device under a stage, which stays where it is.
+
+    `target` is what broke, `detail` what was done; `spans` are the steps, each with its begin and end, in seconds.
+    """
+
+    name: str
+    model: str
+    stage: str
+    cause: str
+    target: str
+    detail: str
+    began_s: float
+    spans: tuple[tuple[str, float, float], ...]
+    bytes_written: int = 0
+    replayed: int = 0
 
 
 @dataclass(frozen=True)
@@ -46,6 +82,14 @@ class ModelRemoved(Event):
 
 
 @dataclass(frozen=True)
+class EpochSeen(Event):
+    """A gateway, or a worker, was told of this epoch, perhaps by another controller before this one."""
+
+    model: str
+    epoch: int
+
+
+@dataclass(frozen=True)
 class Suspended(Event):
     """The gateways hold the model's calls."""
 
@@ -55,13 +99,17 @@ class Suspended(Event):
 
 @dataclass(frozen=True)
 class Adopted(Event):
-    """A worker hosts a stage in an epoch, and has shown that it computes it right, which took the last `proof_s`."""
+    """A worker hosts a stage in an epoch, and has shown that it computes it right, which took the last `proof_s`.
+
+    `agreement` is the share of spikes in which its known answer equals that of the engine before, where that was another.
+    """
 
     model: str
     stage: str
     worker: str
     epoch: int
     proof_s: float = 0.0
+    agreement: float | None = None
 
 
 @dataclass(frozen=True)
@@ -119,6 +167,31 @@ class Kept(Event):
 
 
 @dataclass(frozen=True)
+class Dropped(Event):
+    """A worker has been told to hold these stages of the model no longer."""
+
+    model: str
+    worker: str
+    stages: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Ordered(Event):
+    """Somebody asks for a planned move; a `drain` is of one `worker`."""
+
+    id: str
+    kind: OrderKind
+    worker: str = ""
+
+
+@dataclass(frozen=True)
+class Answered(Event):
+    """Who gave an order knows what became of it."""
+
+    id: str
+
+
+@dataclass(frozen=True)
 class Nothing(Event):
     """An action came to nothing, because what it was about is gone; another event tells that."""
 
@@ -166,7 +239,7 @@ class Resume(Action):
 
 @dataclass(frozen=True)
 class GiveUp(Action):
-    """Answer the model's calls by an error. Ends in `GivenUp`."""
+    """Answer the model's calls by an error, which says why. Ends in `GivenUp`."""
 
     model: str
     reason: str
@@ -174,18 +247,43 @@ class GiveUp(Action):
 
 @dataclass(frozen=True)
 class Start(Action):
-    """Start a worker. Ends in `WorkerReady` or `WorkerLost`."""
+    """Start a worker with a device of some kind. Ends in `WorkerReady` or `WorkerLost`."""
+
+    worker: str
+    kind: str = "cpu"
+
+
+@dataclass(frozen=True)
+class Prepare(Action):
+    """Have a worker build a stage beforehand, for an engine. Ends in `PreparedOn` or `Refused`."""
+
+    model: str
+    stage: str
+    worker: str
+    engine: str = "cpu"
+
+
+@dataclass(frozen=True)
+class Drop(Action):
+    """Have a worker hold these stages no longer, if they are of no use there when it is done. Ends in `Dropped`."""
+
+    model: str
+    worker: str
+    stages: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Retire(Action):
+    """End a worker on which nothing is wanted any more. Ends in `WorkerLost`."""
 
     worker: str
 
 
 @dataclass(frozen=True)
-class Prepare(Action):
-    """Have a spare build a stage beforehand. Ends in `PreparedOn` or `Refused`."""
+class Answer(Action):
+    """Tell who gave an order what became of it. Ends in `Answered`."""
 
-    model: str
-    stage: str
-    worker: str
+    id: str
 
 
 @dataclass(frozen=True)

@@ -7,24 +7,27 @@ from collections.abc import Iterator
 import msgspec
 
 from synfire.base.errors import Bug, PermanentError
-from synfire.control.state import Recovery
+from synfire.control.state import Recovery, Substitution
 from synfire.store import Catalog
-from synfire.wire.recovery import STEPS, Cause, Outcome, RecoveryRecord, Step, Touched
+from synfire.wire.recovery import STEPS, Cause, Moved, Outcome, RecoveryRecord, Step, Substituted, Touched
 
 _AFTER = {
     "detect": (),
     "fence": ("detect",),
-    "adopt": ("fence",),
+    "adopt": ("detect",),
     "restore": ("adopt", "relink"),
-    "relink": ("fence",),
-    "replay": ("adopt", "relink", "restore"),
+    "relink": ("detect",),
+    "replay": ("fence", "adopt", "relink", "restore"),
     "verify": ("adopt",),
 }
-"""Which steps must have ended before one begins. Adopting and relinking go on at the same time, and what was adopted is
-verified before anything is replayed: no wrong answer shall leave."""
+"""Which steps must have ended before one begins. Fencing, adopting and relinking are begun in this order and go on at the same
+time; what was adopted is verified before anything is replayed: no wrong answer shall leave."""
 
 KIND = "recovery"
 """The catalog's journal that holds recovery records."""
+
+
+_REMEMBERED = 1000
 
 
 class RecoveryLog:
@@ -36,6 +39,11 @@ class RecoveryLog:
     def append(self, record: RecoveryRecord) -> None:
         """Keep the record; the same one again changes nothing. Raises `Bug` for an id that another one has."""
         self._catalog.append(KIND, record.id, msgspec.json.encode(record).decode())
+
+    def numbers(self, deployment: str) -> frozenset[int]:
+        """The ids of a deployment's recoveries that are on record, among the newest, as its controller counts them."""
+        ids = (record.id.rpartition("-") for record in self.recent(_REMEMBERED))
+        return frozenset(int(number) for whose, _, number in ids if whose == deployment)
 
     def recent(self, count: int) -> tuple[RecoveryRecord, ...]:
         """The newest records, at most `count`, the newest last. Raises `PermanentError` for one that cannot be read."""
@@ -56,13 +64,12 @@ class RecoveryLog:
 def record_of(recovery: Recovery, deployment: str, began_1970_s: float) -> RecoveryRecord:
     """What is kept of a finished recovery; `began_1970_s` is when it began, in seconds since 1970."""
     shift_s = began_1970_s - recovery.began_s
-    failed = len(recovery.failures)
-    outcome: Outcome = "recovered" if not failed else "failed" if failed == len(recovery.models) else "degraded"
     return RecoveryRecord(
         id=f"{deployment}-{recovery.id}",
-        cause=Cause(recovery.cause, recovery.lost),
+        cause=Cause(recovery.cause, recovery.target or recovery.lost, recovery.detail),
         models=tuple(
-            Touched(model, epoch - 1, epoch) for model, epoch in zip(recovery.models, recovery.epochs, strict=True)
+            Touched(model, epoch if recovery.spans else epoch - 1, epoch)
+            for model, epoch in zip(recovery.models, recovery.epochs, strict=True)
         ),
         worker=recovery.lost,
         spare=recovery.spare,
@@ -73,13 +80,35 @@ def record_of(recovery: Recovery, deployment: str, began_1970_s: float) -> Recov
         ),
         requests_replayed=recovery.replayed,
         sessions_restored=recovery.restored,
-        outcome=outcome,
-        reason="; ".join(recovery.failures),
+        bytes_moved=recovery.bytes_written,
+        outcome=_outcome(recovery),
+        reason="; ".join([*recovery.failures, *map(_unlike, recovery.substitutions)]),
+        moved=tuple(Moved(each.model, each.stage, each.source, each.target) for each in recovery.moved),
+        substituted=tuple(
+            Substituted(each.model, each.stage, each.planned, each.engine, each.agreement)
+            for each in recovery.substitutions
+        ),
     )
+
+
+def _outcome(recovery: Recovery) -> Outcome:
+    if len(recovery.failures) == len(recovery.models) > 0:
+        return "failed"
+    if recovery.failures or recovery.substitutions:
+        return "degraded"
+    return "moved" if recovery.moved else "recovered"
+
+
+def _unlike(each: Substitution) -> str:
+    agree = "" if each.agreement is None else f", whose spikes agree to {100 * each.agreement:.4g} %"
+    return f"{each.model}.{each.stage} runs on {each.engine} in place of {each.planned}{agree}"
 
 
 def _spans(recovery: Recovery) -> Iterator[tuple[str, float, float]]:
     """Each step that was taken, with its begin and end: a step begins when those that it waits for have ended."""
+    if recovery.spans:
+        yield from sorted(recovery.spans, key=lambda span: STEPS.index(span[0]))
+        return
     ended = recovery.ended_s
     for name in STEPS:
         if name in ended:

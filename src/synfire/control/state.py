@@ -1,29 +1,41 @@
-"""What a controller knows: workers, models, recoveries. Frozen data; `apply` makes the next state of it."""
+"""What a controller knows: workers, models, recoveries, orders. Frozen data; `apply` makes the next state of it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
+from synfire.control.order import Order, Relocation
 from synfire.plan import Plan
+from synfire.plan.plan import Stage
 
-STARTING, READY, GONE = "starting", "ready", "gone"
+STARTING, READY, RETIRING = "starting", "ready", "retiring"
+
+PROCESSOR = "cpu"
+"""The kind of a worker without any other device, and the engine that runs every stage on any worker."""
 
 STARTS = 3
-"""How many workers in a row may fail to start before that is given up."""
+"""How many workers in a row may fail to start, or refuse a stage, before that is given up."""
 
 
 @dataclass(frozen=True)
 class WorkerView:
-    """A worker. `kind` is its device class; workers of one `group` share a host, and so a fate.
+    """A worker. `kind` is its device class; workers of one `group` share a host, and so a fate: when one is lost the others are
+    `doubtful`, until one of them is there again.
 
-    `prepared` are the stages (model, stage) whose programs it has built beforehand; `refused` those that it would not host.
+    It may hold `memory_bytes`, without a limit when that is None. One that is `leaving` is given nothing that another one
+    can take. `prepared` are the stages (model, stage) whose programs it has built beforehand; `refused` those that it
+    would not host.
     """
 
     name: str
-    kind: str = "cpu"
+    kind: str = PROCESSOR
     group: str = ""
     status: str = READY
+    memory_bytes: int | None = None
+    leaving: bool = False
+    doubtful: bool = False
     prepared: frozenset[tuple[str, str]] = frozenset()
     refused: frozenset[tuple[str, str]] = frozenset()
 
@@ -32,24 +44,37 @@ class WorkerView:
 class ModelView:
     """A served model: the plan that is wanted, and how far the running things follow it.
 
-    `hosted` says for each stage which worker holds it and in which epoch; `suspended` and `routed` are the epochs for
-    which the gateways hold calls, and along which they send them. `failure` says why no worker can host the model now:
-    its calls are held while a new worker can still be started, and `told` says whether they are answered by that error.
-    When room runs out, models of a lower `priority` go first.
+    `hosted` says which worker holds which stage, and in which epoch; `adopting` where one is being hosted, for which epoch.
+    `suspended` and `routed` are the epochs for which the gateways hold calls, and along which they send them.
+
+    `failure` says why no worker can host the model now. While it `waits` for a worker of that kind to be started its calls
+    are held; else it is stopped: they are answered by that error, which has been `told` then, and workers drop its stages.
+    Of two models for which there is no room, the one of the lower `priority` is stopped.
+
+    `substituted` are the stages that an unlike engine runs because no worker with the right device is left, each with the
+    engine that it was planned for.
     """
 
     plan: Plan
     epoch: int = 0
     priority: int = 0
-    hosted: Mapping[str, tuple[str, int]] = field(default_factory=dict)
+    hosted: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    adopting: Mapping[tuple[str, str], int] = field(default_factory=dict)
     suspended: int = 0
     routed: int = 0
     failure: str = ""
+    waits: str = ""
     told: bool = False
+    substituted: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
         return self.plan.model
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it is served no longer, until there is room again."""
+        return bool(self.failure) and (self.told or not self.waits)
 
     @property
     def settled(self) -> bool:
@@ -59,14 +84,41 @@ class ModelView:
     @property
     def linked(self) -> bool:
         """Whether every stage is where the plan wants it, in this epoch."""
-        return all(self.hosted.get(stage.name) == (stage.worker, self.epoch) for stage in self.plan.stages)
+        return all(self.holds(stage) for stage in self.plan.stages)
+
+    def holds(self, stage: Stage) -> bool:
+        """Whether the stage is where the plan wants it, in this epoch."""
+        return self.hosted.get((stage.name, stage.worker)) == self.epoch
+
+    @property
+    def leftover(self) -> Iterator[tuple[str, str]]:
+        """Stages, with their workers, that are of no use any more where they are: they run elsewhere, or not at all."""
+        for name, worker in self.hosted:
+            stage = self.plan.stage(name)
+            if self.stopped or (stage.worker != worker and self.holds(stage)):
+                yield name, worker
+
+
+@dataclass(frozen=True)
+class Substitution:
+    """A stage that another engine runs than the planned one; `agreement` is the share of equal spikes between the two."""
+
+    model: str
+    stage: str
+    planned: str
+    engine: str
+    agreement: float | None = None
 
 
 @dataclass(frozen=True)
 class Recovery:
-    """A loss that is being made good. Times are on the controller's clock, in seconds; a step that has not ended is absent.
+    """A loss that is being made good, or a planned move. Times are on the controller's clock, in seconds; a step that has
+    not ended is absent.
 
-    `failures` says, at the end, of each model that could not be placed again why.
+    `cause` says what happened (`exit`, `hang`, …, `return` of a stopped model, or the kind of an order), `lost` to which
+    worker. `failures` says, at the end, of each model that could not be placed again why. `target` and `detail` say more of
+    the cause, where more is known. What a worker mended itself has its steps in `spans`, each with its begin and end; no model
+    is in another epoch for it.
     """
 
     id: int
@@ -81,6 +133,12 @@ class Recovery:
     replayed: int = 0
     restored: int = 0
     failures: tuple[str, ...] = ()
+    moved: tuple[Relocation, ...] = ()
+    substitutions: tuple[Substitution, ...] = ()
+    target: str = ""
+    detail: str = ""
+    spans: tuple[tuple[str, float, float], ...] = ()
+    bytes_written: int = 0
 
 
 @dataclass(frozen=True)
@@ -88,7 +146,11 @@ class State:
     """Everything. `spares` is how many warm workers without a stage are wanted, and `prepare` whether these
     build every stage beforehand; `finished` awaits being written down.
 
-    `starts` is how many more workers may fail to start, one after the other, before no more is started.
+    `starts` is how many more workers may fail to start, one after the other, before no more is started. A worker that is
+    started may hold `memory_bytes`; at most `most_workers` run at a time. `devices` are the kinds of hardware beside
+    processors, each with how many of it no worker has: an engine of that name runs on no other kind of worker, and a worker
+    of that kind can be started for each of them. Spares are of `spare_kind` where that can be had. `in_service` is on how
+    many workers the plans put stages at first.
     """
 
     workers: Mapping[str, WorkerView] = field(default_factory=dict)
@@ -97,25 +159,98 @@ class State:
     prepare: bool = True
     born: int = 0
     starts: int = STARTS
+    memory_bytes: int | None = None
+    most_workers: int | None = None
+    devices: Mapping[str, int] = field(default_factory=dict)
+    spare_kind: str = PROCESSOR
+    in_service: int = 0
+    orders: tuple[Order, ...] = ()
     recoveries: tuple[Recovery, ...] = ()
     finished: tuple[Recovery, ...] = ()
     next_id: int = 1
 
+    def stages_on(self, worker: str) -> tuple[tuple[ModelView, Stage], ...]:
+        """The stages that are wanted on a worker, with their models."""
+        served = (model for model in self.models.values() if not model.stopped)
+        return tuple((model, stage) for model in served for stage in model.plan.stages if stage.worker == worker)
+
     def load(self, worker: str) -> int:
         """How many stages are wanted on a worker."""
-        return sum(stage.worker == worker for model in self.models.values() for stage in model.plan.stages)
+        return len(self.stages_on(worker))
+
+    def room(self, worker: str) -> float:
+        """The bytes that a worker may still take: all but what is wanted there, or there still."""
+        limit = self.workers[worker].memory_bytes
+        return math.inf if limit is None else limit - sum(self._held(model, worker) for model in self.models.values())
+
+    @staticmethod
+    def _held(model: ModelView, worker: str) -> int:
+        if model.stopped:  # what it still holds is dropped before anything is adopted in its place
+            return 0
+        there = {stage for stage, home in (*model.hosted, *model.adopting) if home == worker}
+        return sum(each.memory_bytes for each in model.plan.stages if each.worker == worker or each.name in there)
+
+    def runs(self, worker: WorkerView, engine: str) -> bool:
+        """Whether the worker has the device of an engine."""
+        return engine not in self.devices or worker.kind == engine
+
+    def living(self, worker: str) -> bool:
+        """Whether the worker is there and hosts stages."""
+        return worker in self.workers and self.workers[worker].status == READY
+
+    def startable(self, kind: str, need_bytes: int = 0) -> bool:
+        """Whether a worker of that kind, with that much room, can be started."""
+        free = kind not in self.devices or self.devices[kind] > 0
+        vacant = self.most_workers is None or len(self.workers) < self.most_workers
+        return bool(self.starts) and free and vacant and need_bytes <= (self.memory_bytes or math.inf)
 
     def idle(self) -> tuple[WorkerView, ...]:
         """The spares: ready workers on which no stage is wanted."""
-        return tuple(each for each in self.workers.values() if each.status == READY and not self.load(each.name))
+        return tuple(
+            each
+            for each in self.workers.values()
+            if each.status == READY and not each.leaving and not self.load(each.name)
+        )
+
+    def coming(self) -> tuple[WorkerView, ...]:
+        """The workers that are being started."""
+        return tuple(each for each in self.workers.values() if each.status == STARTING)
+
+    def unprepared(self, spare: WorkerView) -> Iterator[tuple[ModelView, Stage]]:
+        """The stages that a spare has still to build beforehand: those of the highest priority, as many as it may hold."""
+        left = math.inf if spare.memory_bytes is None else spare.memory_bytes
+        stages = [(model, stage) for model in self.by_priority() for stage in model.plan.stages]
+        for model, stage in stages if self.prepare else ():
+            if stage.memory_bytes <= left:
+                left -= stage.memory_bytes
+                if (model.name, stage.name) not in spare.prepared | spare.refused:
+                    yield model, stage
+
+    def engine_on(self, worker: WorkerView, model: ModelView, stage: Stage) -> str:
+        """Which engine runs a stage on a worker: the plan's, or the processor's where the device for it is missing."""
+        engine = model.plan.engine_of(stage)
+        return engine if self.runs(worker, engine) else PROCESSOR
+
+    def by_priority(self) -> list[ModelView]:
+        """The models, the most important first."""
+        return sorted(self.models.values(), key=lambda each: (-each.priority, each.name))
+
+    def with_model(self, model: ModelView) -> State:
+        return replace(self, models={**self.models, model.name: model})
+
+    def with_worker(self, worker: WorkerView) -> State:
+        return replace(self, workers={**self.workers, worker.name: worker})
 
     @property
     def warm(self) -> bool:
         """Whether all is calm, written down, and as many spares as wanted are ready, with every stage built if they prepare."""
-        models = self.models.values() if self.prepare else ()
-        stages = {(model.name, stage.name) for model in models for stage in model.plan.stages}
-        ready = [each for each in self.idle() if stages <= each.prepared | each.refused]
+        ready = [each for each in self.idle() if not any(self.unprepared(each))]
         return self.calm and not self.finished and len(ready) >= self.spares
+
+    @property
+    def quiet(self) -> bool:
+        """Whether all is calm, and no worker holds anything of no use: the moment for planned moves."""
+        return self.calm and not any(any(model.leftover) for model in self.models.values())
 
     @property
     def calm(self) -> bool:

@@ -1,4 +1,5 @@
-"""Whose run folders are whose: a deployment claims its own, so that what a killed one left can be told, and removed."""
+"""Whose run folders and emulated hosts are whose: a deployment claims its own, so that what a killed one left can be told, and
+removed."""
 
 from __future__ import annotations
 
@@ -12,10 +13,14 @@ from pathlib import Path
 import msgspec
 
 from synfire.base import paths
+from synfire.base.errors import UnknownName, UserError
+from synfire.base.log import LOGGER
 from synfire.base.processes import born
+from synfire.deploy import network
 from synfire.store.files import write_atomically
 
 _CLAIM = ".claim"
+_LONGEST = 80
 
 
 class Claim(msgspec.Struct, frozen=True):
@@ -32,7 +37,7 @@ class Claim(msgspec.Struct, frozen=True):
 
 @contextmanager
 def claimed(deployment: str) -> Iterator[None]:
-    """Claim the run folders of the deployment with this id for this process, for as long as the block lasts.
+    """Claim what the deployment with this id makes for this process, for as long as the block lasts.
 
     What dead deployments left behind is removed first.
     """
@@ -45,8 +50,39 @@ def claimed(deployment: str) -> Iterator[None]:
         claim.unlink(missing_ok=True)
 
 
+def make_folder(deployment: str) -> Path:
+    """The deployment's folder for sockets: under SYNFIRE_HOME, or in the system's temporary folder where that path is too long.
+
+    Raises `UserError` when it cannot be made.
+    """
+    wanted, other = _folders(deployment)
+    if len(os.fsencode(wanted.absolute())) > _LONGEST:
+        wanted = other
+    try:
+        wanted.mkdir(parents=True, mode=0o700)
+    except OSError as error:
+        raise UserError(
+            f"cannot make {wanted} for the deployment's sockets: {error.strerror}; set SYNFIRE_HOME to a folder that can be "
+            "written"
+        ) from error
+    return wanted.absolute()
+
+
+def folder_of(deployment: str) -> Path:
+    """The folder of a deployment that runs. Raises `UnknownName` when there is none."""
+    found = [folder for folder in _folders(deployment) if folder.is_dir()]
+    if not found:
+        raise UnknownName(f"deployment {deployment} has no folder for its sockets: it has ended, or runs elsewhere")
+    return found[0].absolute()
+
+
 def sweep() -> None:
-    """Remove the run folders of claims whose process is gone; what nobody claimed is left alone."""
+    """Remove the run folders of claims whose process is gone, and emulated hosts that nobody needs; what nobody claimed is left
+    alone."""
+    try:
+        network.sweep()
+    except UserError as error:
+        LOGGER.warning("emulated hosts of a deployment that has ended are left: %s", error)
     for file in sorted(_claims().glob(f"*{_CLAIM}")):
         claim = _read(file)
         if claim is None or not claim.alive:
@@ -60,7 +96,7 @@ def _claims() -> Path:
 
 
 def _folders(deployment: str) -> tuple[Path, Path]:
-    """Where a deployment's sockets can be: see `LocalDeployment`, which takes the second where the first is too long."""
+    """Where a deployment's sockets can be; the second is for where the first is too long a path."""
     return _claims() / deployment, Path(tempfile.gettempdir()) / f"synfire-{deployment}"
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import contextlib
+import itertools
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from synfire.base.clock import SystemClock
@@ -11,47 +13,141 @@ from synfire.base.errors import SynfireError, TemporaryError
 from synfire.base.log import LOGGER
 from synfire.control import events
 from synfire.control.controller import Controller
-from synfire.control.state import Recovery, State
+from synfire.control.moves import check
+from synfire.control.order import Order, OrderKind
+from synfire.control.state import PROCESSOR, Recovery, State
 from synfire.deploy.hosting import Hosting, hostings, relinks
+from synfire.devices import DEVICES
 from synfire.plan import Plan
+from synfire.plan.costs import format_bytes
 from synfire.plan.plan import stage_graph
+from synfire.wire.messages import StageLost, StageMended, Unhost
+from synfire.wire.stream import Packet
 
 if TYPE_CHECKING:
     from synfire.deploy.local import LocalDeployment
+
+
+_COME_BACK_S = 5.0
+"""When whoever calls a model that has no place should ask again: a worker takes a second or few to start."""
 
 
 class Healing:
     """Hears of lost workers, and has others take over. Made and used in the deployment's event loop."""
 
     def __init__(self, deployment: LocalDeployment, spares: int, keep: Callable[[Recovery], None]) -> None:
-        state = State(spares=spares, prepare=deployment.settings.prepare)
-        self.controller = Controller(self, SystemClock(), keep, state)
         self._deployment = deployment
         self._now_s = SystemClock().now_s
+        self._asked: dict[str, asyncio.Future[Order]] = {}
+        self._orders = itertools.count(1)
+        self.controller = Controller(self, SystemClock(), keep, self._beginning(spares))
 
-    def worker_ready(self, name: str) -> None:
-        self.controller.tell(events.WorkerReady(self._now_s(), name))
+    def take_over(self, state: State) -> None:
+        """Go on from where another controller was; see `synfire.control.adoption`."""
+        self.controller.state = state
+
+    def epochs_seen(self, epochs: Mapping[str, int]) -> None:
+        """Somebody follows these epochs, by model."""
+        for model, epoch in epochs.items():
+            self.controller.tell(events.EpochSeen(self._now_s(), model, epoch))
+
+    def worker_ready(self, name: str, group: str = "") -> None:
+        memory_bytes = self._deployment.settings.memory_bytes
+        self.controller.tell(events.WorkerReady(self._now_s(), name, self.kind(name), group, memory_bytes))
+
+    def retry(self) -> None:
+        """Try to start workers again, if that was given up."""
+        if not self.controller.state.starts:
+            self.controller.tell(events.Retry(self._now_s()))
 
     def worker_lost(self, name: str, cause: str, began_s: float | None = None) -> None:
         """The worker is gone; `began_s` is when it was last heard of, if that is long ago."""
         now_s = self._now_s()
         self.controller.tell(events.WorkerLost(now_s, name, cause, now_s if began_s is None else began_s))
 
+    def device_lost(self, name: str, report: StageLost) -> None:
+        """The worker goes on without its device; what ran there goes to another one, or to a processor."""
+        now_s = self._now_s()
+        self.controller.tell(events.DeviceLost(now_s, name, report.cause, now_s - report.ago_s, report.reason))
+
+    def device_mended(self, name: str, report: StageMended) -> None:
+        """The worker has made good a fault of its device, and goes on as before."""
+        now_s = self._now_s()
+        began_s = now_s - report.ago_s
+        spans = tuple((lap.name, began_s + lap.after_s, began_s + lap.after_s + lap.took_s) for lap in report.laps)
+        self.controller.tell(
+            events.DeviceMended(
+                now_s,
+                name,
+                report.model,
+                report.stage,
+                report.cause,
+                report.target,
+                report.detail,
+                began_s,
+                spans,
+                report.bytes_written,
+                report.replayed,
+            )
+        )
+
+    def admit(self, plan: Plan) -> None:
+        """Raise `TemporaryError` when the workers that a new model's plan names have no room for it, or would be too many."""
+        state = self.controller.state
+        for name in plan.workers:
+            need = sum(stage.memory_bytes for stage in plan.stages if stage.worker == name)
+            room = state.room(name) if name in state.workers else state.memory_bytes or need
+            if need > room:
+                raise TemporaryError(
+                    f"worker {name} has room for {format_bytes(room)}, and the stages of model {plan.model!r} there take "
+                    f"{format_bytes(need)}; unload another model first, or allow workers more with --memory"
+                )
+        count = len({*state.workers, *plan.workers})
+        if state.most_workers is not None and count > state.most_workers:
+            raise TemporaryError(
+                f"model {plan.model!r} would take {count} workers with those that run, and {state.most_workers} may run at a "
+                "time; allow more with --most-workers"
+            )
+
     def model_added(self, plan: Plan) -> None:
-        self.controller.tell(events.ModelAdded(self._now_s(), plan))
+        priority = self._deployment.settings.priorities.get(plan.model, 0)
+        self.controller.tell(events.ModelAdded(self._now_s(), plan, priority))
 
     def model_removed(self, model: str) -> None:
         self.controller.tell(events.ModelRemoved(self._now_s(), model))
+
+    def kind(self, name: str) -> str:
+        """The device class of a worker, also of one that is being started."""
+        known = self.controller.state.workers.get(name)
+        return known.kind if known else self._kinds().get(name, PROCESSOR)
+
+    async def order(self, kind: OrderKind, worker: str = "") -> Order:
+        """Carry out a planned move, and return what was done. Raises `UnknownName` for a worker that is not there,
+        `TemporaryError` when the move is not possible now, or the deployment stops; what was moved until then stays so."""
+        check(self.controller.state, kind, worker)
+        given = {each.id for each in self.controller.state.orders}  # also to a controller before this one
+        order = next(name for n in self._orders if (name := f"order-{n}") not in given)
+        answer = self._asked[order] = asyncio.get_running_loop().create_future()
+        self.controller.tell(events.Ordered(self._now_s(), order, kind, worker))
+        done = await answer
+        if done.failure:
+            raise TemporaryError(done.failure)
+        return done
+
+    def close(self) -> None:
+        """Whoever waits for an order is told that nothing more comes of it."""
+        for answer in self._asked.values():
+            if not answer.done():
+                answer.set_exception(TemporaryError("the deployment is stopping, and moves nothing any more"))
 
     async def act(self, action: events.Action) -> events.Event:
         """Do one of the controller's actions; see `synfire.control.controller.Hands`."""
         return await _DOING[type(action)](self, action)
 
     async def suspend(self, action: events.Suspend) -> events.Event:
-        route = self._deployment.routes.get(action.model)
-        if route is None:
+        if action.model not in self._deployment.models:
             return self._nothing()
-        route.suspend()
+        await self._deployment.gateways.suspend(action.model, action.epoch)
         return events.Suspended(self._now_s(), action.model, action.epoch)
 
     async def adopt(self, action: events.Adopt) -> events.Event:
@@ -68,7 +164,10 @@ class Healing:
             return self._nothing()
         if not self._deployment.right(action.model, action.stage, action.worker, hosted.answer):
             return self._nothing()  # the worker is lost, and that is told
-        return events.Adopted(self._now_s(), action.model, action.stage, action.worker, action.epoch, hosted.proof_s)
+        agreement = self._deployment.agreements.get((action.model, action.stage))
+        return events.Adopted(
+            self._now_s(), action.model, action.stage, action.worker, action.epoch, hosted.proof_s, agreement
+        )
 
     async def relink(self, action: events.Relink) -> events.Event:
         found = self._hostings(action.model, action.epoch)
@@ -79,22 +178,18 @@ class Healing:
         return events.Relinked(self._now_s(), action.model, action.worker, action.stages, action.epoch)
 
     async def resume(self, action: events.Resume) -> events.Event:
-        route, plan = self._deployment.routes.get(action.model), self._plan(action.model, action.epoch)
-        if route is None or plan is None:
+        plan = self._plan(action.model, action.epoch)
+        if action.model not in self._deployment.models or plan is None:
             return self._nothing()
-        replayed = route.resume(plan, self._deployment.peers, action.epoch)
+        replayed = await self._deployment.gateways.resume(action.model, plan, action.epoch)
         self._deployment.changed()
         return events.Resumed(self._now_s(), action.model, action.epoch, replayed)
 
     async def give_up(self, action: events.GiveUp) -> events.Event:
-        route = self._deployment.routes.get(action.model)
-        if route is not None:
-            route.fail(
-                TemporaryError(
-                    f"model {action.model!r} cannot be served: {action.reason}, and no worker can be started; see the log, and "
-                    "start the deployment again"
-                )
-            )
+        if action.model in self._deployment.models:
+            error = TemporaryError(f"model {action.model!r} cannot be served: {action.reason}", _COME_BACK_S)
+            view = self.controller.state.models[action.model]
+            await self._deployment.gateways.fail(action.model, view.epoch, error)
         return events.GivenUp(self._now_s(), action.model, action.reason)
 
     async def start(self, action: events.Start) -> events.Event:
@@ -115,10 +210,47 @@ class Healing:
         stage = view.plan.stage(action.stage)
         part = await asyncio.to_thread(stage_graph, graph, stage.operators)
         try:
-            await worker.peer.prepare(view.plan.engine_of(stage), part)
+            await worker.peer.prepare(action.engine, part)
         except SynfireError as error:
             return self._refused(action, error)
         return events.PreparedOn(self._now_s(), action.model, action.stage, action.worker)
+
+    async def drop(self, action: events.Drop) -> events.Event:
+        """What is of no use any more is looked up when it is done: the stages may be wanted there again."""
+        view, worker = self.controller.state.models.get(action.model), self._deployment.workers.get(action.worker)
+        if view is None or worker is None:
+            return self._nothing()
+        stages = tuple(stage for stage, home in view.leftover if home == action.worker and stage in action.stages)
+        with contextlib.suppress(SynfireError):  # a worker that is gone holds nothing
+            worker.peer.send(Packet(Unhost(action.model, stages)))
+        return events.Dropped(self._now_s(), action.model, action.worker, stages)
+
+    async def retire(self, action: events.Retire) -> events.Event:
+        await self._deployment.retire(action.worker)
+        now_s = self._now_s()
+        return events.WorkerLost(now_s, action.worker, "retired", now_s)
+
+    async def answer(self, action: events.Answer) -> events.Event:
+        order = next((each for each in self.controller.state.orders if each.id == action.id), None)
+        asked = self._asked.pop(action.id, None)
+        if order is not None and asked is not None and not asked.done():
+            asked.set_result(order)
+        return events.Answered(self._now_s(), action.id)
+
+    def _beginning(self, spares: int) -> State:
+        """Nothing is there yet. As many devices as the plans use, and one for each spare, are."""
+        settings, kinds = self._deployment.settings, sorted(set(self._kinds().values()))
+        return State(
+            spares=spares,
+            prepare=settings.prepare,
+            memory_bytes=settings.memory_bytes,
+            most_workers=settings.most_workers,
+            devices=dict.fromkeys(kinds, spares),
+            spare_kind=kinds[0] if kinds else PROCESSOR,
+        )
+
+    def _kinds(self) -> dict[str, str]:
+        return devices_of(plan for _, plan in self._deployment.models.values())
 
     def _plan(self, model: str, epoch: int) -> Plan | None:
         """The plan that is wanted, if `epoch` is not over."""
@@ -144,6 +276,12 @@ class Healing:
         return events.Nothing(self._now_s())
 
 
+def devices_of(plans: Iterable[Plan]) -> dict[str, str]:
+    """The device of every worker on which the plans put stages for one."""
+    engines = {stage.worker: plan.engine_of(stage) for plan in plans for stage in plan.stages if stage.engine}
+    return {worker: engine for worker, engine in engines.items() if engine in DEVICES and engine != PROCESSOR}
+
+
 _DOING: dict[type[events.Action], Callable[[Healing, Any], Awaitable[events.Event]]] = {
     events.Suspend: Healing.suspend,
     events.Adopt: Healing.adopt,
@@ -152,4 +290,7 @@ _DOING: dict[type[events.Action], Callable[[Healing, Any], Awaitable[events.Even
     events.GiveUp: Healing.give_up,
     events.Start: Healing.start,
     events.Prepare: Healing.prepare,
+    events.Drop: Healing.drop,
+    events.Retire: Healing.retire,
+    events.Answer: Healing.answer,
 }

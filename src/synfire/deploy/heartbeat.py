@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from synfire.base.errors import SynfireError
-from synfire.control.suspicion import Heartbeats, Suspicion
+from synfire.control.suspicion import LEAST_INTERVALS, Heartbeats, Suspicion
 from synfire.wire.links import Limits, SocketLink, connect
 from synfire.wire.messages import PROTOCOL, Beat, Hello, Pulse
 from synfire.wire.stream import Packet
@@ -33,16 +33,22 @@ class Heartbeat:
     """Made and used in one event loop. `suspect` is called once with a worker's name, why, and when it was last heard.
 
     `starved` is asked of a silent worker: one that waits for a processor is given `STARVED_S` in all before its silence counts.
+    `fellows` are the other workers of its host: those that are silent as well are not waited for, since it is the host that is lost.
     Time in which this process itself stood still is nobody's silence: a check that comes late allows for as much, and
     before anybody is suspected all that has arrived is read.
     """
 
     def __init__(
-        self, settings: Heartbeats, suspect: Callable[[str, str, float], None], starved: Callable[[str], bool]
+        self,
+        settings: Heartbeats,
+        suspect: Callable[[str, str, float], None],
+        starved: Callable[[str], bool],
+        fellows: Callable[[str], Iterable[str]] = lambda name: (),
     ) -> None:
         self._settings = settings
         self._suspect = suspect
         self._starved = starved
+        self._fellows = fellows
         self._pulses: dict[str, _Pulse] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._due_s = 0.0
@@ -97,11 +103,20 @@ class Heartbeat:
             self._read(name)
         now_s = time.monotonic()
         for name, pulse in [(name, pulse) for name, pulse in self._pulses.items() if pulse.due_s <= now_s]:
+            if name not in self._pulses:
+                continue
             if now_s - pulse.suspicion.last_s < STARVED_S and self._starved(name):
                 pulse.excused_s = now_s + self._settings.interval_s
             else:
-                self._tell(name, "hang")
+                for each in (name, *self._as_silent(name, now_s)):
+                    self._tell(each, "hang")
         self._arm()
+
+    def _as_silent(self, name: str, now_s: float) -> list[str]:
+        """Those on the worker's host that have missed beats too."""
+        missed_s = LEAST_INTERVALS * self._settings.interval_s
+        there = [each for each in self._fellows(name) if each in self._pulses]
+        return [each for each in there if now_s - self._pulses[each].suspicion.last_s > missed_s]
 
     def _tell(self, name: str, why: str) -> None:
         last_s = self._pulses[name].suspicion.last_s

@@ -1,4 +1,4 @@
-"""One worker process on this machine: begun, watched, ended."""
+"""One process of a deployment on this machine: begun, watched, ended."""
 
 from __future__ import annotations
 
@@ -11,72 +11,106 @@ import socket
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, Self
 
 import msgspec
 
-from synfire.base import paths
 from synfire.base.errors import PermanentError, TemporaryError
 from synfire.base.log import LOGGER
+from synfire.base.processes import starved
+from synfire.wire.messages import Failure, error_of
 
 _TAIL_LINES = 30
 _ANNOUNCEMENT_BYTES = 65536
 
 
 class Announcement(msgspec.Struct, frozen=True):
-    """What a worker says when it is ready."""
+    """What a process says when it is ready; or `kind` and `text` say why it will not be."""
 
     name: str
     pid: int
-    addresses: list[str]
+    addresses: list[str] = []
     http: str = ""
+    kind: str = ""
+    text: str = ""
 
 
-class WorkerProcess:
-    """A worker that ends with this process: a socket, the lifeline, ties their lives.
+class Process(Protocol):
+    """A worker's process as the deployment sees it, whoever started it."""
 
-    Its standard error goes to this process's log; the last lines are kept for the report of a crash.
+    name: str
+
+    @property
+    def pid(self) -> int: ...
+    @property
+    def ended(self) -> bool: ...
+    @property
+    def running(self) -> bool: ...
+    @property
+    def starved(self) -> bool: ...
+    async def ready(self, timeout_s: float) -> Announcement: ...
+    async def exited(self) -> int: ...
+    async def obituary(self) -> str: ...
+    def terminate(self) -> None: ...
+    def kill(self) -> None: ...
+    async def end(self, grace_s: float) -> int: ...
+
+
+class ChildProcess:
+    """A process that ends with this one: a socket, the lifeline, ties their lives. `title` is what messages call it.
+
+    Its standard error goes to this process's log, or, with `echoes`, as it is to this one's standard error; the last lines are
+    kept for the report of a crash.
     """
 
-    def __init__(self, name: str, process: subprocess.Popen[bytes], lifeline: socket.socket) -> None:
+    def __init__(
+        self, name: str, title: str, process: subprocess.Popen[bytes], lifeline: socket.socket, echoes: bool = False
+    ) -> None:
         self.name = name
+        self.title = title
+        self.lifeline = lifeline
         self.announcement: Announcement | None = None
         self._process = process
-        self._lifeline = lifeline
+        self._echoes = echoes
         self._tail: deque[str] = deque(maxlen=_TAIL_LINES)
         self._descriptor = os.pidfd_open(process.pid)  # signals and waiting can then never meet another process
-        self._end = asyncio.create_task(self._watch(), name=f"worker process {name}")
+        self._end = asyncio.create_task(self._watch(), name=f"process of {title}")
 
     @classmethod
-    def start(
-        cls, name: str, deployment: str, address: str, http: str = "", settings: Mapping[str, Any] | None = None
-    ) -> WorkerProcess:
-        """Start the process, in a running event loop; `ready` waits for it.
+    def begin(
+        cls,
+        name: str,
+        command: Callable[[int], Sequence[str]],
+        title: str = "",
+        keeps: Sequence[int] = (),
+        echoes: bool = False,
+    ) -> Self:
+        """Start the process, in a running event loop; `ready` waits for it. `command` makes its command line, given the
+        descriptor of its end of the lifeline; `keeps` are more descriptors that it gets.
 
+        It has a process group of its own: Ctrl-C shall reach this process alone, which then ends it in order.
         Raises `TemporaryError` when the machine has no room for another process.
         """
+        title = title or name
         ours, theirs = socket.socketpair()
-        arguments = [sys.executable, "-m", "synfire.worker", "--name", name, "--deployment", deployment]
-        arguments += ["--listen", address, "--lifeline", str(theirs.fileno()), *(["--http", http] if http else [])]
-        arguments += ["--settings", msgspec.json.encode(dict(settings or {})).decode()]
         try:
             process = subprocess.Popen(
-                arguments,
+                command(theirs.fileno()),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
-                pass_fds=(theirs.fileno(),),
+                pass_fds=(theirs.fileno(), *keeps),
                 env={**os.environ, **_environment()},
+                process_group=0,
             )
         except OSError as error:
             ours.close()
-            raise TemporaryError(f"worker {name} cannot be started: {error}; free processes or memory") from error
+            raise TemporaryError(f"{title} cannot be started: {error}; free processes or memory") from error
         finally:
             theirs.close()
         ours.setblocking(False)
-        return cls(name, process, ours)
+        return cls(name, title, process, ours, echoes)
 
     @property
     def pid(self) -> int:
@@ -89,31 +123,30 @@ class WorkerProcess:
 
     @property
     def starved(self) -> bool:
-        """Whether a thread of the process is ready to run: it is kept from a processor, and not hanging."""
-        tasks = Path(f"/proc/{self.pid}/task")
-        with contextlib.suppress(OSError):  # it has ended meanwhile
-            return any(each.read_text().rpartition(")")[2].split()[0] == "R" for each in tasks.glob("*/stat"))
-        return False
+        """Whether it is kept from a processor, and not hanging."""
+        return starved(self.pid)
 
     @property
     def running(self) -> bool:
         return not self._end.done()
 
     async def ready(self, timeout_s: float) -> Announcement:
-        """Wait until the worker says that it is ready.
+        """Wait until the process says that it is ready.
 
-        Raises `PermanentError` with the end of its standard error when it left instead, `TemporaryError` when it took
-        longer than `timeout_s`.
+        Raises the error that it says instead, `PermanentError` with the end of its standard error when it left,
+        `TemporaryError` when it took longer than `timeout_s`.
         """
         try:
             line = await asyncio.wait_for(self._first_line(), timeout_s)
         except TimeoutError:
             raise TemporaryError(
-                f"worker {self.name} was not ready within {timeout_s} s; is the machine overloaded?"
+                f"{self.title} was not ready within {timeout_s} s; is the machine overloaded?"
             ) from None
         if not line.endswith(b"\n"):
             raise PermanentError(await self.obituary())
         self.announcement = msgspec.json.decode(line, type=Announcement)
+        if self.announcement.kind:
+            raise error_of(Failure("", self.announcement.kind, self.announcement.text))
         return self.announcement
 
     async def exited(self) -> int:
@@ -125,31 +158,31 @@ class WorkerProcess:
         code = await self.exited()
         why = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"left with exit code {code}"
         tail = "".join(f"\n    {line}" for line in self._tail) or " nothing"
-        return f"worker {self.name} (pid {self.pid}) {why}; its last words on standard error:{tail}"
+        return f"{self.title} (pid {self.pid}) {why}; its last words on standard error:{tail}"
 
     def terminate(self) -> None:
         """Ask the process to drain and leave."""
-        self._signal(signal.SIGTERM)
+        self.signal(signal.SIGTERM)
 
     def kill(self) -> None:
         """End the process at once."""
-        self._signal(signal.SIGKILL)
+        self.signal(signal.SIGKILL)
 
     async def end(self, grace_s: float) -> int:
         """Wait for the process to leave; kill it, by its id, when it is still there after `grace_s`."""
         try:
             return await asyncio.wait_for(self.exited(), grace_s)
         except TimeoutError:
-            LOGGER.warning("worker %s did not leave within %s s and is killed", self.name, grace_s)
-            self._signal(signal.SIGKILL)
+            LOGGER.warning("%s did not leave within %s s and is killed", self.title, grace_s)
+            self.signal(signal.SIGKILL)
             return await self.exited()
         finally:
-            self._lifeline.close()
+            self.lifeline.close()
 
     async def _first_line(self) -> bytes:
         loop, line = asyncio.get_running_loop(), b""
         while not line.endswith(b"\n"):
-            data = await loop.sock_recv(self._lifeline, _ANNOUNCEMENT_BYTES)
+            data = await loop.sock_recv(self.lifeline, _ANNOUNCEMENT_BYTES)
             if not data:
                 break
             line += data
@@ -167,7 +200,8 @@ class WorkerProcess:
             os.close(self._descriptor)
         return self._process.wait()
 
-    def _signal(self, number: signal.Signals) -> None:
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal; one that has ended gets none."""
         if self.running:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._descriptor, number)
@@ -181,9 +215,35 @@ class WorkerProcess:
             while line := await _line(reader):
                 text = line.decode(errors="replace").rstrip()
                 self._tail.append(text)
-                LOGGER.info("%s: %s", self.name, text)
+                if self._echoes:
+                    print(text, file=sys.stderr, flush=True)
+                else:
+                    LOGGER.info("%s: %s", self.name, text)
         finally:
             transport.close()
+
+
+class WorkerProcess(ChildProcess):
+    """A worker's process."""
+
+    @classmethod
+    def start(
+        cls,
+        name: str,
+        deployment: str,
+        address: str,
+        http: str = "",
+        settings: Mapping[str, Any] | None = None,
+        inside: Sequence[str] = (),
+        device: str = "",
+    ) -> WorkerProcess:
+        """Begin it, in a running event loop. `inside` is what its command line begins with; it has only this `device`, if one is
+        named. Raises as `begin` does."""
+        arguments = [*inside, sys.executable, "-m", "synfire.worker", "--name", name, "--deployment", deployment]
+        arguments += ["--listen", address, *(["--http", http] if http else [])]
+        arguments += ["--device", device] if device else []
+        arguments += ["--settings", msgspec.json.encode(dict(settings or {})).decode()]
+        return cls.begin(name, lambda lifeline: [*arguments, "--lifeline", str(lifeline)], f"worker {name}")
 
 
 async def _line(stream: asyncio.StreamReader) -> bytes:
@@ -194,9 +254,8 @@ async def _line(stream: asyncio.StreamReader) -> bytes:
 
 
 def _environment() -> dict[str, str]:
-    """One thread a worker: its share of the machine; kernels compiled once and kept."""
+    """One thread a worker: its share of the machine."""
     return {
-        "NUMBA_CACHE_DIR": os.environ.get("NUMBA_CACHE_DIR") or str(paths.cache() / "numba"),
         "NUMBA_NUM_THREADS": "1",
         "OMP_NUM_THREADS": "1",
         "OPENBLAS_NUM_THREADS": "1",

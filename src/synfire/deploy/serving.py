@@ -41,6 +41,14 @@ class Serving:
     deployment: LocalDeployment
 
 
+def check_names(planned: Sequence[Planned]) -> None:
+    """Raise `UserError` for two models of one name."""
+    names = [each.model.name for each in planned]
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"two models are called {name}; give one of them another name with NAME=PATH")
+
+
 @asynccontextmanager
 async def serving(
     planned: Sequence[Planned],
@@ -56,10 +64,7 @@ async def serving(
     are kept in `log`, that of SYNFIRE_HOME unless another is given.
     Raises `UserError` for two models of one name, and for a port that cannot be had.
     """
-    names = [each.model.name for each in planned]
-    for name in names:
-        if names.count(name) > 1:
-            raise UserError(f"two models are called {name}; give one of them another name with NAME=PATH")
+    check_names(planned)
     plane = DataPlane(limits)
     server = Server(plane, listening.host, listening.port, listening.grpc_port)
     models = {each.model.name: (each.graph, each.plan) for each in planned}
@@ -67,7 +72,9 @@ async def serving(
     with claimed(local.id):
         async with local as deployment:
             for each in planned:
-                plane.add(each.model.name, deployment.routes[each.model.name], each.model.version)
+                name = each.model.name
+                priority = deployment.settings.priorities.get(name, 0)
+                plane.add(name, deployment.routes[name], each.model.version, priority)
             plane.describe_workers = deployment.describe
             plane.recoveries = deployment.recoveries
             addresses = await server.start()

@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 from contextlib import aclosing, closing, contextmanager
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from synfire.base.clock import Clock, SystemClock
 from synfire.base.errors import Bug, SynfireError, TemporaryError, UnknownName, UserError
@@ -19,6 +20,7 @@ from synfire.gateway.deadline import Deadline
 from synfire.gateway.gate import Gate
 from synfire.gateway.inputs import Intake, samples
 from synfire.gateway.limits import Limits
+from synfire.gateway.neighbours import Neighbours
 from synfire.gateway.outputs import Outlet
 from synfire.gateway.recoveries import Recoveries
 from synfire.gateway.request import Answer, Request
@@ -42,12 +44,25 @@ class Model:
     outlet: Outlet
     gate: Gate
     sessions: Sessions
+    priority: int = 0
     statistics: Statistics = field(default_factory=Statistics)
 
     @property
     def ready(self) -> bool:
         """Whether the route can answer now; one that does not say always can."""
         return bool(getattr(self.route, "ready", True))
+
+    @property
+    def failure(self) -> str:
+        """Why calls are answered by an error; empty while they are not."""
+        return str(getattr(self.route, "failure", None) or "")
+
+
+class Repository(Protocol):
+    """Changes what is served, at every gateway; returns when that is done. Raises what stands against it."""
+
+    async def load(self, model: str) -> None: ...
+    async def unload(self, model: str) -> None: ...
 
 
 class DataPlane:
@@ -70,6 +85,12 @@ class DataPlane:
         self.describe_workers: Callable[[], Awaitable[Mapping[str, Description]]] | None = None
         """Tells what each worker hosts and did; the deployment sets it, and metrics and `/api/workers` ask it."""
 
+        self.repository: Repository | None = None
+        """Who loads and unloads models, where somebody does."""
+
+        self.neighbours: Neighbours | None = None
+        """The other gateways of the deployment, where there are any: they keep some of the sessions."""
+
         self.recoveries: Recoveries | None = None
         """What is known of failures; the deployment sets it, where it heals itself."""
 
@@ -83,8 +104,11 @@ class DataPlane:
         """Every version of every model, by name, then in the order of being added."""
         return tuple(model for name in sorted(self._models) for model in self._models[name].values())
 
-    def add(self, name: str, route: Route, version: str = DEFAULT_VERSION) -> Model:
-        """Serve `route` under a name and version; the version added last answers calls that name none."""
+    def add(self, name: str, route: Route, version: str = DEFAULT_VERSION, priority: int = 0) -> Model:
+        """Serve `route` under a name and version; the version added last answers calls that name none.
+
+        `priority` is told to whoever asks; whoever places the model goes by it.
+        """
         if not name or set("/@") & set(name) or not version or set("/@") & set(version):
             raise UserError(f"model {name!r} version {version!r}: names are not empty and hold neither '/' nor '@'")
         if version in self._models.get(name, {}):
@@ -98,6 +122,7 @@ class DataPlane:
             Outlet(route.graph),
             Gate(name, limits),
             Sessions(name, limits, self._clock),
+            priority,
         )
         self._models.setdefault(name, {})[version] = model
         return model
@@ -127,6 +152,8 @@ class DataPlane:
 
     async def infer(self, request: Request) -> Answer:
         """The whole answer. Raises a `SynfireError` that says who has to act."""
+        if self.neighbours is not None and self.neighbours.keeps(request.session):
+            return await self.neighbours.infer(request)
         model = self.model(request.model, request.version)
         async with aclosing(self._parts(model, request)) as parts:
             gathered = [(call, part) async for call, part in parts]
@@ -139,6 +166,11 @@ class DataPlane:
 
         Closing the iterator early cancels the call.
         """
+        if self.neighbours is not None and self.neighbours.keeps(request.session):
+            async with aclosing(self.neighbours.stream(request)) as answers:
+                async for answer in answers:
+                    yield answer
+            return
         model = self.model(request.model, request.version)
         paced = replace(request, part_steps=request.part_steps or 1)
         async with aclosing(self._parts(model, paced)) as parts:

@@ -15,6 +15,7 @@ from synfire.graph import Graph
 from synfire.ops import Array
 from synfire.wire.graphs import pack_graph
 from synfire.wire.links import Limits, SocketLink, connect
+from synfire.wire.links.watched import WatchedLink
 from synfire.wire.messages import (
     PROTOCOL,
     AnyMessage,
@@ -38,14 +39,17 @@ from synfire.wire.messages import (
     Relinked,
     Restore,
     Restored,
+    StageLost,
+    StageMended,
     check_hello,
     error_of,
 )
 from synfire.wire.stream import Packet
 
 _GREETING_S = 10.0
+_UNHEARD = 64
+"""So many of a worker's reports wait for somebody who listens; a gateway without a controller never does."""
 _Outcome = TypeVar("_Outcome", Hosted, Prepared, Relinked, Restored)
-_AGAIN = "nothing replaces it; start the deployment again with `synfire serve …`"
 
 
 class Inbox:
@@ -100,31 +104,37 @@ class WorkerPeer:
         self.name = name
         self.lost: SynfireError | None = None
         self.draining = False
-        self._link = link
+        self._link = WatchedLink(link, self._on_packet, self._on_broken)
         self._deployment = deployment
         self._loop = asyncio.get_running_loop()
         self._greeted: asyncio.Future[None] = self._loop.create_future()
         self._inboxes: dict[str, Inbox] = {}
         self._answers: deque[tuple[type, asyncio.Future[AnyMessage]]] = deque()
         self._builds: defaultdict[tuple[str, ...], deque[asyncio.Future[AnyMessage]]] = defaultdict(deque)
-        self._writing = False
         self._watchers: list[Callable[[SynfireError], None]] = []
         self._departure: Callable[[], None] | None = None
+        self._reports: Callable[[StageMended | StageLost], None] | None = None
+        self._unheard: deque[StageMended | StageLost] = deque(maxlen=_UNHEARD)
         self._checkpoints: Callable[[Checkpoint, Mapping[str, Array]], None] | None = None
 
     @classmethod
     async def reach(
-        cls, name: str, address: str, deployment: str, who: str, limits: Limits | None = None
+        cls,
+        name: str,
+        address: str,
+        deployment: str,
+        who: str,
+        limits: Limits | None = None,
+        greeting_s: float = _GREETING_S,
     ) -> WorkerPeer:
         """Connect and exchange greetings.
 
         Raises `TemporaryError` when nobody answers, `UserError` when it is no worker of this deployment.
         """
         peer = cls(name, connect(address, f"worker {name}", limits), deployment)
-        peer._loop.add_reader(peer._link.fileno(), peer._on_readable)
         peer.send(Packet(Hello(PROTOCOL, deployment, who, gateway=True)))
         try:
-            await asyncio.wait_for(peer._greeted, _GREETING_S)
+            await asyncio.wait_for(peer._greeted, greeting_s)
         except TimeoutError:
             peer.close()
             raise TemporaryError(f"worker {name} at {address} does not greet; is it a synfire worker?") from None
@@ -143,6 +153,12 @@ class WorkerPeer:
         """Call `act` with what the worker sends of sessions' states."""
         self._checkpoints = act
 
+    def on_report(self, act: Callable[[StageMended | StageLost], None]) -> None:
+        """Call `act` with what the worker tells of the devices under its stages, and has told since it was reached."""
+        self._reports = act
+        while self._unheard:
+            act(self._unheard.popleft())
+
     def on_draining(self, act: Callable[[], None]) -> None:
         """Call `act` when the worker says that it will leave."""
         self._departure = act
@@ -154,15 +170,14 @@ class WorkerPeer:
         try:
             self._link.send(packet)
         except TemporaryError as error:
-            raise self._gone(error) from error
-        self._watch_writing()
+            raise self.lost or error from error
 
     def register(self, request: str, inbox: Inbox) -> None:
         """Hand what comes for `request` to `inbox` from now on. Raises when the worker is gone or leaving."""
         if self.lost is not None:
             raise self.lost
         if self.draining:
-            raise Interrupted(f"worker {self.name} is shutting down, and {_AGAIN}")
+            raise Interrupted(f"worker {self.name} is shutting down; try again")
         self._inboxes[request] = inbox
 
     def release(self, request: str) -> None:
@@ -234,15 +249,6 @@ class WorkerPeer:
         self.send(Packet(question, arrays or {}))
         return await future
 
-    def _on_readable(self) -> None:
-        try:
-            for packet in self._link.receive():
-                self._on_packet(packet)
-        except TemporaryError as error:
-            self._gone(error)
-        except SynfireError as error:
-            self._lose(error)
-
     def _on_packet(self, packet: Packet) -> None:
         message = packet.message
         if not self._greeted.done():
@@ -259,6 +265,10 @@ class WorkerPeer:
         elif isinstance(message, Checkpoint):
             if packet.fault is None and self._checkpoints is not None:
                 self._checkpoints(message, packet.arrays)
+        elif isinstance(message, StageMended | StageLost):
+            self._unheard.append(message)
+            if self._reports is not None:
+                self.on_report(self._reports)
         elif isinstance(message, Prepared):
             _settle(self._builds[message.digest,].popleft(), message)
         elif isinstance(message, Draining):
@@ -289,37 +299,17 @@ class WorkerPeer:
             with contextlib.suppress(TemporaryError):
                 self.send(Packet(Drained()))
 
-    def _watch_writing(self) -> None:
-        if self._link.pending == self._writing:
-            return
-        self._writing = self._link.pending
-        if self._writing:
-            self._loop.add_writer(self._link.fileno(), self._on_writable)
-        else:
-            self._loop.remove_writer(self._link.fileno())
-
-    def _on_writable(self) -> None:
-        try:
-            self._link.flush()
-        except TemporaryError as error:
-            self._gone(error)
-        else:
-            self._watch_writing()
-
-    def _gone(self, error: TemporaryError) -> SynfireError:
-        """The link is broken, as `error` says: what calls are told, who cannot mend a link."""
+    def _on_broken(self, error: SynfireError) -> None:
+        """Calls are told that the worker is gone: they cannot mend a link. What it should not have sent is told as it is."""
         LOGGER.info("worker %s: %s", self.name, error)
-        self._lose(Interrupted(f"worker {self.name} is gone, and {_AGAIN}"))
-        return self.lost or error
+        broken = isinstance(error, TemporaryError)
+        self._lose(Interrupted(f"worker {self.name} is gone; try again") if broken else error)
 
     def _lose(self, error: SynfireError) -> None:
         if self.lost is not None:
             return
         LOGGER.info("lost worker %s: %s", self.name, error)
         self.lost = error
-        self._loop.remove_reader(self._link.fileno())
-        if self._writing:
-            self._loop.remove_writer(self._link.fileno())
         self._link.close()
         waiting: list[asyncio.Future[Any]] = [future for _, future in self._answers]
         waiting += itertools.chain(*self._builds.values())
@@ -327,6 +317,7 @@ class WorkerPeer:
         for future in waiting:
             if not future.done():
                 future.set_exception(error)
+                future.exception()  # where nobody waits for it, because the sending failed, it is no news for the log
         for inbox in list(self._inboxes.values()):
             inbox.fail(error)
         for act in self._watchers:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
-from synfire.base.errors import Overloaded
+from synfire.base.errors import Overloaded, UserError
 from synfire.gateway.call import Call
 from synfire.ops import Array
 from synfire.wire.messages import Checkpoint
@@ -40,6 +40,17 @@ class Track:
     asked: dict[int, tuple[int, dict[str, Mapping[str, Array]]]] = field(default_factory=dict)
     seen: int = 0
     """How many calls were answered; `asked` says of each checkpoint after how many, and what has come of it."""
+
+    forsaken: str = ""
+    """The stage that runs on another device now, which cannot take up the state that is kept of it; empty for none."""
+
+    def check(self, call: Call) -> None:
+        """Raise `UserError` when the session cannot be brought back."""
+        if self.forsaken:
+            raise UserError(
+                f"session {self.name!r} of model {call.model!r} cannot go on: stage {self.forsaken} has moved to another device, "
+                "which cannot take up its state; begin it again with sequence_start=true"
+            )
 
     def lost(self) -> None:
         """The workers may not hold the state any more."""
@@ -92,7 +103,7 @@ class Protection:
         if call.end:
             self._tracks.pop(track.name, None)
             return
-        track.calls.append(replace(call, deadline_s=None))
+        track.calls.append(call)
         track.seen += 1
         self._settle(track, track.kept_s)
 
@@ -106,6 +117,13 @@ class Protection:
         for track in self._tracks.values():
             track.lost()
         return len(self._tracks)
+
+    def forsake(self, stages: Iterable[str]) -> None:
+        """These stages run on other devices now. Sessions are computed again there from their beginning; those that go on from
+        a checkpoint cannot."""
+        for stage in stages:
+            for track in self._tracks.values():
+                track.forsaken = track.forsaken or (stage if stage in track.states else "")
 
     def receive(self, message: Checkpoint, arrays: Mapping[str, Array], now_s: float) -> None:
         """A stage has sent its state. One of a checkpoint that nobody asked for, or not any more, is dropped."""

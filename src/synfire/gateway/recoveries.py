@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
+from synfire.wire.messages import Standing
 from synfire.wire.recovery import RecoveryRecord
 
 
@@ -26,3 +27,20 @@ class Recoveries(Protocol):
     def recent(self, count: int) -> Sequence[RecoveryRecord]:
         """The newest records, the newest last; reads the catalog."""
         ...
+
+
+class ToldRecoveries:
+    """What a gateway in a process of its own knows: the controller's latest news. `read` reads the catalog."""
+
+    def __init__(self, read: Callable[[int], Sequence[RecoveryRecord]]) -> None:
+        self.spares = self.spares_wanted = 0
+        self.counts: Mapping[tuple[str, str], int] = {}
+        self._read = read
+
+    def hear(self, news: Standing) -> None:
+        """The controller tells how things stand."""
+        self.spares, self.spares_wanted = news.spares, news.spares_wanted
+        self.counts = {(cause, outcome): count for cause, outcome, count in news.recoveries}
+
+    def recent(self, count: int) -> Sequence[RecoveryRecord]:
+        return self._read(count)

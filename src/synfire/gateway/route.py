@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, replace
 
@@ -43,14 +43,44 @@ class Way:
 
     @classmethod
     def along(cls, graph: Graph, plan: Plan, peers: Mapping[str, Peer], epoch: int = 0) -> Way:
-        """The way of a flat `graph`'s calls; `peers` may hold other workers than the plan's."""
-        homes = {stage.name: peers[stage.worker] for stage in plan.stages}
-        return cls(plan, epoch, Frames(graph, plan), {name: peers[name] for name in plan.workers}, homes)
+        """The way of a flat `graph`'s calls; `peers` may hold other workers than the plan's, and lack some that are gone."""
+        reached = {name: peers[name] for name in plan.workers if name in peers}
+        homes = {stage.name: reached[stage.worker] for stage in plan.stages if stage.worker in reached}
+        return cls(plan, epoch, Frames(graph, plan), reached, homes)
 
     @property
     def broken(self) -> bool:
         """Whether a worker of it is gone."""
-        return any(peer.lost is not None for peer in self.peers.values())
+        return self._torn or any(peer.lost is not None for peer in self.peers.values())
+
+    @property
+    def engines(self) -> Mapping[str, str]:
+        """The engine of each stage: answers are the same bits only as long as these stay the same."""
+        return {stage.name: self.plan.engine_of(stage) for stage in self.plan.stages}
+
+    @property
+    def closing(self) -> bool:
+        """Whether a worker of it is gone, or will leave: calls that it interrupts need another way."""
+        return self.broken or any(peer.draining for peer in self.peers.values())
+
+    def loss(self) -> Interrupted:
+        """What calls are told where nobody replaces the workers that are gone, or will leave."""
+        there = [name for name, peer in self.peers.items() if peer.lost is None and not peer.draining]
+        missing = ", ".join(sorted(set(self.plan.workers) - set(there)))
+        return Interrupted(
+            f"worker {missing} is {'gone' if self.broken else 'leaving'}, and nothing replaces it; start the deployment "
+            "again with `synfire serve …`"
+        )
+
+    def check(self) -> None:
+        """Raise `Interrupted` when a worker of it was gone already when it was laid."""
+        if self._torn:
+            gone = sorted(set(self.plan.workers) - set(self.peers))
+            raise Interrupted(f"worker {', '.join(gone)} of model {self.plan.model!r} cannot be reached; try again")
+
+    @property
+    def _torn(self) -> bool:
+        return len(self.homes) < len(self.plan.stages)
 
 
 class WorkerRoute:
@@ -71,17 +101,20 @@ class WorkerRoute:
         clock: Clock | None = None,
         protected: bool = False,
         ids: Iterator[int] | None = None,
+        epoch: int = 0,
     ) -> None:
         self.graph = graph
         self.window = WINDOW
         self.protected = protected
         self.replays = 0
         self.restored = 0
+        self.fenced = 0
+        self.on_unreachable: Callable[[str], None] = lambda address: None
         self._interrupted = 0
         self._held = 0
         self._inboxes: dict[Inbox, None] = {}
         self._flat = flatten(graph)
-        self._way = Way.along(self._flat, plan, peers)
+        self._way = Way.along(self._flat, plan, peers, epoch)
         self.sessions = Protection(stage.name for stage in plan.stages)
         self._suspended = False
         self._failure: SynfireError | None = None
@@ -106,6 +139,17 @@ class WorkerRoute:
         whole = not self._way.broken or self.protected
         return self._failure is None and whole and not any(peer.draining for peer in peers)
 
+    @property
+    def open(self) -> bool:
+        """Whether calls travel, and are neither held nor refused."""
+        return not self._suspended and self._failure is None
+
+    @property
+    def failure(self) -> SynfireError | None:
+        """Why calls are answered by an error, while they are."""
+        final = self._way.closing and not self.protected
+        return self._failure or (self._way.loss() if final else None)
+
     def suspend(self) -> None:
         """Interrupt the calls that are under way, and hold them and new ones until `resume` or `fail`."""
         self._suspended = True
@@ -115,9 +159,10 @@ class WorkerRoute:
 
     def resume(self, plan: Plan, peers: Mapping[str, Peer], epoch: int) -> int:
         """Send calls along another way; return how many were interrupted by `suspend`, or before, and are replayed on it."""
-        self._way = Way.along(self._flat, plan, peers, epoch)
+        before, self._way = self._way, Way.along(self._flat, plan, peers, epoch)
         self._failure = None
         self.sessions.lose()
+        self.sessions.forsake(stage for stage, engine in before.engines.items() if self._way.engines[stage] != engine)
         self._let_go()
         return self._held
 
@@ -134,19 +179,30 @@ class WorkerRoute:
         """Yield the call's parts in order; see `synfire.gateway.call.Route`."""
         protected = bool(call.session) and self.protected
         track = self.sessions.begin(call, samples(self._flat, call.inputs), self._clock.now_s()) if protected else None
-        given = 0
+        given, engines = 0, self._way.engines
         for attempt in itertools.count():
             way = await self._standing()
+            if given and way.engines != engines:
+                raise Interrupted(
+                    f"call {call.id} was answered in part when model {call.model!r} moved to another device, which computes "
+                    "otherwise; ask again"
+                )
+            engines = way.engines
             try:
+                way.check()
                 await self._bring_back(way, track, call)
                 async with aclosing(self._attempt(way, call, given, track)) as parts:
                     async for part in parts:
                         given += 1
                         yield part
                 return
-            except Interrupted:
+            except Interrupted as error:
+                if error.unreachable:
+                    self.on_unreachable(error.unreachable)
                 if track is not None:
                     track.lost()
+                if not self.protected and way.closing:
+                    raise way.loss() from error
                 if not self.protected or (call.session and track is None) or attempt == _ATTEMPTS:
                     raise
             except BaseException:
@@ -164,6 +220,7 @@ class WorkerRoute:
         """Give the workers the session's state as it was before `call`: its last checkpoint, and the calls since."""
         if track is None or call.start or track.epoch == way.epoch:
             return
+        track.check(call)
         for stage, state in track.states.items():
             await way.homes[stage].restore(Restore(way.plan.model, stage, track.name, track.batch), state)
         for past in track.calls:
@@ -186,6 +243,9 @@ class WorkerRoute:
                 arrived = early.setdefault(span.number, {})
                 while not way.frames.complete(span, arrived):
                     frame, arrays = await inbox.get()
+                    if frame.epoch != way.epoch:
+                        self.fenced += 1  # a worker that was cut off and does not know that the route has changed
+                        continue
                     early.setdefault(frame.number, {})[frame.sender] = arrays
                 del early[span.number]
                 if track is not None and span.last:
@@ -208,10 +268,8 @@ class WorkerRoute:
     async def _another(self, way: Way) -> None:
         """Wait until an attempt may succeed that did not along `way`."""
         while self._way is way and self._failure is None:
-            if (
-                not way.broken and not self._suspended
-            ):  # a link between two workers that live; the next attempt makes a new one
-                await asyncio.sleep(_PAUSE_S)
+            if not way.closing and not self._suspended:
+                await asyncio.sleep(_PAUSE_S)  # a link between two workers that live: the next attempt makes a new one
                 return
             await self._changed.wait()
 

@@ -6,28 +6,23 @@ import asyncio
 import errno
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 import grpc
-import msgspec
 import uvicorn
 import uvloop
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from synfire.base.errors import UserError
 from synfire.gateway.access import GrpcAccess
 from synfire.gateway.api import grpc_handlers_of
 from synfire.gateway.app import build_app
+from synfire.gateway.connection import Connection
 from synfire.gateway.dataplane import DataPlane
-from synfire.gateway.http import ErrorBody
 
 CLOSE_S = 5.0
 """After the drain, how long a connection may take to read its last answer before it is cut."""
-
-HEADER_BYTES = 64 * 2**10
-"""Longest request line and headers together; no client of ours sends a tenth of it."""
 
 
 @dataclass(frozen=True)
@@ -40,19 +35,29 @@ class Addresses:
 
 
 class Server:
-    """The gateway's two listeners over one data plane. A port of 0 takes a free one; `grpc_port` None means no gRPC."""
+    """The gateway's two listeners over one data plane. A port of 0 takes a free one; `grpc_port` None means no gRPC.
+
+    With `given`, sockets that listen already are used for HTTP in place of `port`, and `grpc_port` is shared with all others
+    that were given such: several gateways then answer at the same ports.
+    """
 
     def __init__(
-        self, plane: DataPlane, host: str = "127.0.0.1", port: int = 8000, grpc_port: int | None = 8001
+        self,
+        plane: DataPlane,
+        host: str = "127.0.0.1",
+        port: int = 8000,
+        grpc_port: int | None = 8001,
+        given: Sequence[socket.socket] = (),
     ) -> None:
         self._plane = plane
         self._host = host
         self._port = port
         self._grpc_port = grpc_port
+        self._given = list(given)
         self._grpc: Any = None
         config = uvicorn.Config(
             cast(Any, build_app(plane)),
-            http=_Connection,
+            http=Connection,
             ws="none",
             loop="none",
             lifespan="off",
@@ -70,15 +75,15 @@ class Server:
 
     async def start(self) -> Addresses:
         """Listen. Raises `UserError` when a port is taken, forbidden, or the host is not this machine's."""
-        listening = listen(self._host, self._port)
-        self._sockets = [listening]
+        self._sockets = self._given or [listen(self._host, self._port)]
         try:
             grpc_address = await self._start_grpc()
         except BaseException:
-            listening.close()
+            for each in self._sockets:
+                each.close()
             raise
         await self._start_http()
-        url = f"http://{_join(self._host, listening.getsockname()[1])}"
+        url = f"http://{join(self._host, self._sockets[0].getsockname()[1])}"
         return Addresses(url, grpc_address, f"{url}/metrics")
 
     async def stop(self) -> None:
@@ -102,23 +107,24 @@ class Server:
         if self._grpc_port is None:
             return ""
         size = self._plane.limits.body_bytes
-        # Without this option two gateways could share a port, each answering half of the calls.
+        # Only gateways of one deployment share a port: of two that know nothing of each other each would answer half of the calls.
         options = [
-            ("grpc.so_reuseport", 0),
+            ("grpc.so_reuseport", int(bool(self._given))),
             ("grpc.max_receive_message_length", size),
             ("grpc.max_send_message_length", -1),
         ]
         keys = self._plane.keys
         server = grpc.aio.server(options=options, interceptors=[GrpcAccess(keys)] if keys else [])
         server.add_generic_rpc_handlers(grpc_handlers_of(self._plane))
-        listen(self._host, self._grpc_port, "--grpc-port").close()
+        if not self._given:
+            listen(self._host, self._grpc_port, "--grpc-port").close()
         try:
-            port = server.add_insecure_port(_join(self._host, self._grpc_port))
+            port = server.add_insecure_port(join(self._host, self._grpc_port))
         except RuntimeError as error:
             raise _taken(self._host, self._grpc_port, "--grpc-port") from error
         await server.start()
         self._grpc = server
-        return _join(self._host, port)
+        return join(self._host, port)
 
     async def _stop_grpc(self) -> None:
         if self._grpc is not None:
@@ -180,35 +186,6 @@ def _taken(host: str, port: int, option: str) -> UserError:
     )
 
 
-def _join(host: str, port: int) -> str:
+def join(host: str, port: int) -> str:
+    """`host:port`, as it stands in a URL."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-class _Connection(HttpToolsProtocol):
-    """uvicorn's connection, which tells of malformed requests as every other error is told, and bounds headers."""
-
-    def on_message_begin(self) -> None:
-        self._header_bytes = 0
-        super().on_message_begin()
-
-    def on_url(self, url: bytes) -> None:
-        self._count(len(url))
-        super().on_url(url)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._count(len(name) + len(value))
-        super().on_header(name, value)
-
-    def send_400_response(self, msg: str) -> None:
-        body = msgspec.json.encode(ErrorBody(f"{msg} Check the request line, Content-Length and the headers' size."))
-        head = (
-            "HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\nconnection: close\r\n"
-            f"content-length: {len(body)}\r\n\r\n"
-        )
-        self.transport.write(head.encode() + body)
-        self.transport.close()
-
-    def _count(self, size: int) -> None:
-        self._header_bytes += size
-        if self._header_bytes > HEADER_BYTES:
-            raise UserError(f"the headers are longer than {HEADER_BYTES} bytes")

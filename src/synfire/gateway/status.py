@@ -1,8 +1,6 @@
-"""Errors become HTTP and gRPC status codes here, and nowhere else."""
+"""Errors become HTTP and gRPC status codes: those of the gateway here, the rest of HTTP as at every door."""
 
 from __future__ import annotations
-
-import math
 
 import grpc
 
@@ -16,6 +14,7 @@ from synfire.base.errors import (
     UnknownName,
     UserError,
 )
+from synfire.wire import status
 
 
 class TooLarge(UserError):
@@ -39,21 +38,27 @@ class NotSupported(PermanentError):
 
 
 OK = 200
-UNAUTHENTICATED = 401
+UNAUTHENTICATED = status.http_status(Unauthenticated())
 
-_CODES: tuple[tuple[type[BaseException], int, grpc.StatusCode], ...] = (
-    (Unauthenticated, UNAUTHENTICATED, grpc.StatusCode.UNAUTHENTICATED),
-    (UnknownName, 404, grpc.StatusCode.NOT_FOUND),
-    (TooLarge, 413, grpc.StatusCode.RESOURCE_EXHAUSTED),
-    (SlowBody, 408, grpc.StatusCode.DEADLINE_EXCEEDED),
-    (WrongMethod, 405, grpc.StatusCode.UNIMPLEMENTED),
-    (UserError, 400, grpc.StatusCode.INVALID_ARGUMENT),
-    (Overloaded, 429, grpc.StatusCode.RESOURCE_EXHAUSTED),
-    (TemporaryError, 503, grpc.StatusCode.UNAVAILABLE),
-    (DeadlineExceeded, 504, grpc.StatusCode.DEADLINE_EXCEEDED),
-    (NotSupported, 501, grpc.StatusCode.UNIMPLEMENTED),
-    (PermanentError, 500, grpc.StatusCode.FAILED_PRECONDITION),
-    (BaseException, 500, grpc.StatusCode.INTERNAL),
+_HTTP: tuple[tuple[type[BaseException], int], ...] = (
+    (TooLarge, 413),
+    (SlowBody, 408),
+    (WrongMethod, 405),
+    (NotSupported, 501),
+)
+_GRPC: tuple[tuple[type[BaseException], grpc.StatusCode], ...] = (
+    (Unauthenticated, grpc.StatusCode.UNAUTHENTICATED),
+    (UnknownName, grpc.StatusCode.NOT_FOUND),
+    (TooLarge, grpc.StatusCode.RESOURCE_EXHAUSTED),
+    (SlowBody, grpc.StatusCode.DEADLINE_EXCEEDED),
+    (WrongMethod, grpc.StatusCode.UNIMPLEMENTED),
+    (UserError, grpc.StatusCode.INVALID_ARGUMENT),
+    (Overloaded, grpc.StatusCode.RESOURCE_EXHAUSTED),
+    (TemporaryError, grpc.StatusCode.UNAVAILABLE),
+    (DeadlineExceeded, grpc.StatusCode.DEADLINE_EXCEEDED),
+    (NotSupported, grpc.StatusCode.UNIMPLEMENTED),
+    (PermanentError, grpc.StatusCode.FAILED_PRECONDITION),
+    (BaseException, grpc.StatusCode.INTERNAL),
 )
 
 REASONS: dict[int, str] = {
@@ -75,17 +80,13 @@ REASONS: dict[int, str] = {
 
 def http_status(error: BaseException) -> int:
     """The HTTP status of an error."""
-    return next(http for kind, http, _ in _CODES if isinstance(error, kind))
+    own = next((http for kind, http in _HTTP if isinstance(error, kind)), None)
+    return own or status.http_status(error)
 
 
 def grpc_status(error: BaseException) -> grpc.StatusCode:
     """The gRPC status of an error."""
-    return next(code for kind, _, code in _CODES if isinstance(error, kind))
-
-
-def ready_status(ready: bool) -> int:
-    """The HTTP status of a health endpoint, of which some clients read nothing else."""
-    return OK if ready else 503
+    return next(code for kind, code in _GRPC if isinstance(error, kind))
 
 
 def is_ours(error: BaseException) -> bool:
@@ -95,15 +96,11 @@ def is_ours(error: BaseException) -> bool:
 
 def extra_headers(error: BaseException) -> list[tuple[bytes, bytes]]:
     """Headers that an error's answer carries: when to come back, what to show or to use instead, whether the connection ends."""
-    if isinstance(error, TemporaryError):
-        return [(b"retry-after", str(math.ceil(error.retry_after_s)).encode())]
-    if isinstance(error, Unauthenticated):
-        return [(b"www-authenticate", b'Bearer realm="synfire"')]
     if isinstance(error, WrongMethod):
         return [(b"allow", ", ".join(error.allowed).encode())]
     if isinstance(error, (TooLarge, SlowBody)):
         return [(b"connection", b"close")]
-    return []
+    return [(name.encode(), value.encode()) for name, value in status.extra_headers(error).items()]
 
 
 def error_text(error: BaseException) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from synfire.base.errors import UserError
 from synfire.graph import Graph, flatten
 from synfire.ops import Kind
+from synfire.plan.costs import memory_bytes
 from synfire.plan.cut import Group, atoms, join
 from synfire.plan.place import Room
 from synfire.plan.plan import Plan, Stage
@@ -37,6 +38,8 @@ def plan_offloaded(demand: Demand, workers: Sequence[Room], engine: str, refused
             operators=group,
             worker=next(homes) if taken else workers[0].worker,
             engine=engine if taken else "",
+            memory_bytes=memory_bytes(graph, group, demand.requests),
+            busy_s=demand.costs.block_s(group, 1),
         )
         for name, (taken, group) in zip(names, runs, strict=True)
     )

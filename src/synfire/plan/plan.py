@@ -16,13 +16,16 @@ GATEWAY = "gateway"
 class Stage(msgspec.Struct, frozen=True, kw_only=True):
     """Operators that are compiled and run together, by their names in the model's flat graph.
 
-    `engine` is set where it is another than the plan's.
+    `engine` is set where it is another than the plan's. `memory_bytes` is what the stage is expected to hold, `busy_s` for how
+    many seconds a request of one sample keeps its worker busy; both are 0 where nobody has predicted it.
     """
 
     name: str
     operators: tuple[str, ...]
     worker: str
     engine: str = ""
+    memory_bytes: int = 0
+    busy_s: float = 0.0
 
 
 class Link(msgspec.Struct, frozen=True, kw_only=True):

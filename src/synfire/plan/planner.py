@@ -50,7 +50,13 @@ def plan_model(demand: Demand, workers: Sequence[Room], load_s: Mapping[str, flo
     graph, costs = flatten(demand.graph), demand.costs
     names = stage_names(best.groups)
     stages = tuple(
-        Stage(name=name, operators=group, worker=worker)
+        Stage(
+            name=name,
+            operators=group,
+            worker=worker,
+            memory_bytes=memory_bytes(graph, group, demand.requests),
+            busy_s=costs.block_s(group, 1),
+        )
         for name, group, worker in zip(names, best.groups, best.workers, strict=True)
     )
     return Plan(

@@ -1,4 +1,4 @@
-"""What a deployment has to know after a restart: models by name and version, and journals of what has happened."""
+"""What a deployment has to know after a restart: models by name and version, what is so now, and journals of what has happened."""
 
 from __future__ import annotations
 
@@ -28,6 +28,11 @@ _SCHEMA = (
         UNIQUE (kind, id)
     )
     """,
+    """
+    CREATE TABLE IF NOT EXISTS present (
+        kind TEXT NOT NULL, id TEXT NOT NULL, content BLOB NOT NULL, PRIMARY KEY (kind, id)
+    ) WITHOUT ROWID
+    """,
 )
 
 
@@ -45,7 +50,7 @@ class Entry:
 
 
 class Catalog:
-    """The models and journals of one store, in a SQLite file; `path` defaults to `SYNFIRE_HOME/catalog.sqlite`.
+    """The models, present facts and journals of one store, in a SQLite file; `path` defaults to `SYNFIRE_HOME/catalog.sqlite`.
 
     Safe for several processes; a call that finds the file locked for 10 s raises `TemporaryError`.
     """
@@ -105,6 +110,26 @@ class Catalog:
         with self._connection() as connection:
             newest = "SELECT content FROM journal WHERE kind = ? ORDER BY number DESC LIMIT ?"
             return [content for (content,) in connection.execute(newest, (kind, count))][::-1]
+
+    def keep(self, kind: str, entry_id: str, content: bytes) -> None:
+        """Keep what is so now, in place of what was kept under this kind and id before."""
+        with self._connection() as connection:
+            connection.execute("INSERT OR REPLACE INTO present VALUES (?, ?, ?)", (kind, entry_id, content))
+
+    def current(self, kind: str, entry_id: str) -> bytes:
+        """What was kept last under this kind and id. Raises `UnknownName`."""
+        with self._connection() as connection:
+            where = "SELECT content FROM present WHERE kind = ? AND id = ?"
+            row = connection.execute(where, (kind, entry_id)).fetchone()
+            if row is None:
+                known = [name for (name,) in connection.execute("SELECT id FROM present WHERE kind = ?", (kind,))]
+                raise UnknownName.among(kind, entry_id, known)
+            return bytes(row[0])
+
+    def drop(self, kind: str, entry_id: str) -> None:
+        """Keep it no longer; what is not there is no error."""
+        with self._connection() as connection:
+            connection.execute("DELETE FROM present WHERE kind = ? AND id = ?", (kind, entry_id))
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:

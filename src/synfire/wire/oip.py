@@ -135,14 +135,18 @@ def parse_infer_request(body: bytes | memoryview, header_length: int | None = No
 
 
 def build_infer_request(
-    inputs: Mapping[str, Array], outputs: Sequence[str] = (), id: str = "", binary: bool = True
+    inputs: Mapping[str, Array],
+    outputs: Sequence[str] = (),
+    id: str = "",
+    binary: bool = True,
+    parameters: Mapping[str, Any] | None = None,
 ) -> tuple[bytes, int | None]:
     """The body of an infer request and its JSON length (None where it is all JSON)."""
     tensors, blobs = _write_tensors(inputs, set(inputs) if binary else set())
     request = _Request(
         tensors,
         id,
-        {"binary_data_output": True} if binary and not outputs else {},
+        {**(parameters or {}), **({"binary_data_output": True} if binary and not outputs else {})},
         [_Output(name, {"binary_data": binary}) for name in outputs],
     )
     return _join(request, blobs)

@@ -12,9 +12,9 @@ from synfire.base.errors import Bug
 STEPS = ("detect", "fence", "adopt", "restore", "relink", "replay", "verify")
 """The life of a failure, in order."""
 
-Outcome = Literal["recovered", "degraded", "failed"]
-"""`recovered`: everything is served as before. `degraded`: some of it is no longer served, or by an unlike device.
-`failed`: none of what was hit is served."""
+Outcome = Literal["recovered", "moved", "degraded", "failed"]
+"""`recovered`: everything is served as before. `moved`: it is, and nothing had failed: somebody asked for the move.
+`degraded`: some of it is no longer served, or by an unlike device. `failed`: none of what was hit is served."""
 
 
 class Cause(msgspec.Struct, frozen=True):
@@ -47,13 +47,35 @@ class Step(msgspec.Struct, frozen=True):
             raise Bug(f"step {self.name} is said to begin at {self.began_s} s and to take {self.duration_s} s")
 
 
+class Moved(msgspec.Struct, frozen=True):
+    """A stage that was moved because somebody asked for it, from worker `source` to worker `target`."""
+
+    model: str
+    stage: str
+    source: str
+    target: str
+
+
+class Substituted(msgspec.Struct, frozen=True):
+    """A stage that `engine` runs now in place of the `planned` one, because no worker has the device for that.
+
+    `agreement` is the share of spikes in which the two agree over the stage's known answer; None where it was not measured.
+    """
+
+    model: str
+    stage: str
+    planned: str
+    engine: str
+    agreement: float | None = None
+
+
 class RecoveryRecord(msgspec.Struct, frozen=True, kw_only=True):
     """A failure and what was done about it.
 
     `id` is given once in a catalog's life, also over restarts. `worker` is who was lost; `spare` who took over, empty
     where nobody did. Steps that were not needed are absent; the others stand in the order of `STEPS` and may overlap.
-    `reason` says in words why a recovery that is not `recovered` came out so. Raises `Bug` for a record that contradicts
-    itself.
+    `moved` and `substituted` say which stages went where as planned, and which are run by an unlike engine. `reason` says in
+    words why a recovery is `degraded` or `failed`. Raises `Bug` for a record that contradicts itself.
     """
 
     id: str
@@ -67,13 +89,15 @@ class RecoveryRecord(msgspec.Struct, frozen=True, kw_only=True):
     bytes_moved: int = 0
     outcome: Outcome
     reason: str = ""
+    moved: tuple[Moved, ...] = ()
+    substituted: tuple[Substituted, ...] = ()
 
     def __post_init__(self) -> None:
         order = [STEPS.index(step.name) for step in self.steps]
         if not order or order != sorted(set(order)):
             names = [step.name for step in self.steps]
             raise Bug(f"recovery {self.id} has the steps {names}; write down one or more, each once, in their order")
-        if self.outcome != "recovered" and not self.reason:
+        if self.outcome in ("degraded", "failed") and not self.reason:
             raise Bug(f"recovery {self.id} is {self.outcome} for no reason; say why in words")
 
     @property

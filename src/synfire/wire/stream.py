@@ -16,7 +16,7 @@ import msgspec
 from synfire.base.errors import SynfireError, TemporaryError, UserError
 from synfire.ops import Array
 from synfire.wire.codec import decode, encode
-from synfire.wire.messages import PROTOCOL, AnyMessage, Checkpoint, Frame, Restore
+from synfire.wire.messages import PROTOCOL, AnyMessage, Ask, Checkpoint, Frame, Given, Restore
 
 Buffer = bytes | bytearray | memoryview
 
@@ -26,7 +26,7 @@ _MAX_HEADER_BYTES = 1 << 24
 _ENCODER = msgspec.msgpack.Encoder()
 _DECODER: msgspec.msgpack.Decoder[AnyMessage] = msgspec.msgpack.Decoder(AnyMessage)
 
-_CARRIERS = (Frame, Checkpoint, Restore)
+_CARRIERS = (Frame, Checkpoint, Restore, Ask, Given)
 """Messages with arrays beside them."""
 
 
@@ -125,7 +125,7 @@ class Reader:
                 )
         return Packet(message, raw=view[body:end])
 
-    def _arrays(self, frame: Frame | Checkpoint | Restore, payload: memoryview) -> dict[str, Array]:
+    def _arrays(self, frame: Frame | Checkpoint | Restore | Ask | Given, payload: memoryview) -> dict[str, Array]:
         arrays: dict[str, Array] = {}
         at, room = 0, self._max_bytes
         for tensor in frame.tensors:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import signal
@@ -28,7 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
     try:
         settings = Settings.of(_decode_settings(given.settings))
-        worker = Worker(given.name, given.deployment, given.listen, settings)
+        worker = Worker(given.name, given.deployment, given.listen, settings, devices=given.device)
         door = _open_door(worker, given.http) if given.http else None
     except SynfireError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -38,6 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
         signal.signal(number, lambda *_: worker.post(worker.drain))
     signal.set_wakeup_fd(worker.wake_socket.fileno(), warn_on_full_buffer=False)
     gaps.warm()
+    gc.freeze()  # what is loaded now stays: looking through it for garbage would hold a job up for 50 ms
     _announce(given.lifeline, worker, door)
     code = worker.run()
     if door is not None:
@@ -54,6 +56,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--http", default="", help="host:port (port 0: any) to answer the Open Inference Protocol at")
     parser.add_argument("--settings", default="{}", help="worker settings as JSON, see synfire.worker.settings")
+    parser.add_argument(
+        "--device",
+        action="append",
+        help="a device that it has beside the processor; may repeat. Default: all there are",
+    )
     parser.add_argument("--lifeline", type=int, default=-1, help="a socket's descriptor; leave when it closes")
     return parser
 

@@ -7,11 +7,13 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from synfire.base.errors import UserError
 from synfire.base.log import LOGGER
 from synfire.engines import ENGINES, Program
+from synfire.engines.agreement import spike_agreement
+from synfire.engines.engine import PROCESSOR
 from synfire.formats.bundle import read_bundle
 from synfire.graph import Graph, flatten
 from synfire.plan.plan import stage_graph
@@ -22,20 +24,27 @@ from synfire.wire.stream import Buffer
 
 @dataclass(frozen=True)
 class Built:
-    """A stage that is ready to be hosted; `program` is None for a foreign service."""
+    """A stage that is ready to be hosted; `program` is None for a foreign service.
+
+    `agreement` is how far an engine that is not exact agrees with the processor's, where that was asked for; see
+    `synfire.engines.agreement`.
+    """
 
     graph: Graph
     program: Program | None
     build_s: float
+    agreement: float | None = None
 
 
 class Builder:
     """One thread; builds in the order of asking.
 
-    Stages that were prepared are kept, the newest `parameter_bytes` of them, and hosted without being built again.
+    Stages that were prepared are kept, the newest `parameter_bytes` of them, and hosted without being built again. `require`
+    raises for an engine that this worker has no device for.
     """
 
-    def __init__(self, parameter_bytes: float = math.inf) -> None:
+    def __init__(self, parameter_bytes: float = math.inf, require: Callable[[str], None] = lambda engine: None) -> None:
+        self._require = require
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="builder")
         self._room = parameter_bytes
         self._kept: OrderedDict[tuple[str, str, tuple[str, ...]], Built] = OrderedDict()
@@ -56,10 +65,14 @@ class Builder:
             (each for key, each in self._kept.items() if key[:2] == (host.engine, host.digest) and _fits(host, each)),
             None,
         )
-        return build(host, graph) if kept is None or host.url else kept
+        if not host.url:
+            self._require(host.engine)
+        built = build(host, graph) if kept is None or host.url else kept
+        return compared(built, host.engine) if host.compare and not host.url else built
 
     def _prepare(self, wanted: Prepare, graph: Buffer) -> Prepared:
         try:
+            self._require(wanted.engine)
             built = program_of(wanted.engine, unpack_graph(graph), wanted.digest, "a stage to prepare")
         except Exception as error:
             LOGGER.info("stage %s cannot be prepared: %s", wanted.digest[:12], error)
@@ -80,11 +93,19 @@ def build(host: Host, given: Graph | Buffer) -> Built:
     return program_of(host.engine, graph, host.digest, where)
 
 
+def compared(built: Built, engine: str) -> Built:
+    """What was built, with the agreement of an engine that is not exact with the processor's."""
+    made = ENGINES[engine].installed()
+    if made.exact:
+        return built
+    return replace(built, agreement=spike_agreement(built.graph, made, ENGINES[PROCESSOR]()))
+
+
 def program_of(engine: str, graph: Graph, digest: str, where: str) -> Built:
     """The graph with its program, compiled and loaded. Raises `UserError` when it is not the graph of that digest."""
     began_s = time.perf_counter()
     _verify(graph, digest, where)
-    program = ENGINES[engine]().build(graph)
+    program = ENGINES[engine].installed().build(graph)
     program.warm()
     return Built(graph, program, time.perf_counter() - began_s)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from synfire.base.errors import Bug
+from synfire.devices.mending import DeviceFault
 from synfire.engines import Program, merge_states, split_state
 from synfire.ops import Array, Signal, State
 from synfire.worker.stage import Block, Stage, Visit
@@ -36,7 +37,8 @@ class Job:
     def run(self) -> tuple[list[Outcome], float]:
         """Compute all blocks, together where they are several; return an outcome for each, and the seconds it took.
 
-        When the joint call fails, each block is run alone, so that one bad request harms no other.
+        When the joint call fails, each block is run alone, so that one bad request harms no other. Raises `DeviceFault` when
+        the device breaks: nothing of the job counts then, and it can be run again.
         """
         program = self.stage.program
         if program is None:
@@ -51,6 +53,8 @@ def _run(
 ) -> list[Outcome]:
     try:
         state, outputs = program.run(merge_states(states), _merge(program.inputs, inputs), steps)
+    except DeviceFault:
+        raise
     except Exception as error:  # whatever an engine raises belongs to the request, not to the worker
         if len(states) == 1:
             return [Outcome({}, {}, error)]

@@ -13,6 +13,7 @@ from synfire.engines import Program
 from synfire.graph import Graph
 from synfire.ops import Array, Signal, State
 from synfire.wire.messages import Arrival, Departure, Frame, Host
+from synfire.wire.stream import array_bytes
 
 
 @dataclass
@@ -110,6 +111,26 @@ class Visit:
                 )
         return Block(self.number, one.first_step, one.steps, one.last)
 
+    @property
+    def waiting_bytes(self) -> int:
+        """How much the arrays take that wait for their block."""
+        return sum(array_bytes(arrays.values()) for queue in self.inbox.values() for _, arrays in queue)
+
+    def put(self, frame: Frame, arrays: Mapping[str, Array]) -> None:
+        """Let a frame wait for its block. Raises `UserError` for arrays of another batch than the request's."""
+        for name, array in arrays.items():
+            batch = array.shape[1 if self.stage.inputs[name].timed else 0]
+            if self.batch and batch != self.batch:
+                raise UserError(
+                    f"request {frame.request} has a batch of {self.batch} at stage {self.stage.name}, but {name!r} has "
+                    f"{batch}; give all inputs the same batch"
+                )
+            self.batch = batch
+        self.inbox[frame.sender].append((frame, arrays))
+        self.expected[frame.sender] += 1
+        if frame.last:
+            self.complete.add(frame.sender)
+
     def take(self) -> dict[str, Array]:
         """Remove the frames of the next block from the inbox and return their arrays by signal name."""
         arrays: dict[str, Array] = {}
@@ -117,6 +138,11 @@ class Visit:
             if queue and queue[0][0].number == self.number:
                 arrays.update(queue.popleft()[1])
         return arrays
+
+    def end(self) -> None:
+        """Let go of the frames that wait, and take no more part in anything."""
+        self.dead = True
+        self.inbox = {sender: deque() for sender in self.inbox}
 
     def _has_turn(self) -> bool:
         slot = self.session
@@ -140,6 +166,23 @@ class LiveRequest:
     used_s: float
     advanced: int = 0
     visits: dict[tuple[str, str], Visit] = field(default_factory=dict)
+
+    def leads_to(self, address: str) -> bool:
+        """Whether frames of it have still to go to the worker at `address`."""
+        return any(
+            departure.address == address
+            for visit in self.visits.values()
+            if not visit.first.alone
+            for departure in visit.stage.host.departures
+        )
+
+    def awaits(self, stages: set[tuple[str, str]]) -> bool:
+        """Whether frames of it have still to come from one of the stages (model, stage)."""
+        return any(
+            (model, sender) in stages and sender not in visit.complete
+            for (model, _), visit in self.visits.items()
+            for sender in visit.senders
+        )
 
 
 class Stage:

@@ -35,10 +35,30 @@ Tell = Callable[[Act], None]
 
 @dataclass(frozen=True)
 class Scene:
-    """The deployment that a fault is injected into: its gateway and workers, as its record tells."""
+    """The deployment that a fault is injected into: its workers, and its controller and gateways as `roles`, as its record tells.
+
+    `deployment` is its id, `addresses` are where its workers take packets.
+    """
 
     workers: Mapping[str, Process] = field(default_factory=dict)
-    gateway: Process | None = None
+    roles: Mapping[str, Process] = field(default_factory=dict)
+    deployment: str = ""
+    addresses: Mapping[str, str] = field(default_factory=dict)
+
+    def role(self, noun: str, name: str = "") -> Process:
+        """The controller, or the gateway of that name; without a name the only one of its kind.
+
+        Raises `UnknownName` with those that there are, `UserError` where there are several.
+        """
+        found = {each.name: each for each in self.roles.values() if each.name.startswith(noun)}
+        if not found:
+            raise UserError(f"this deployment has no {noun} process of its own that could be killed")
+        if not name and len(found) > 1:
+            raise UserError(f"this deployment has {len(found)} {noun}s; name one of {', '.join(sorted(found))}")
+        chosen = name or next(iter(found))
+        if chosen not in found:
+            raise UnknownName.among(noun, chosen, found)
+        return found[chosen]
 
     def worker(self, name: str) -> Process:
         """A worker that lives. Raises `UnknownName` with those that do."""
@@ -56,10 +76,20 @@ class Options:
     """How long it lasts, in seconds."""
     share: float | None = None
     """Which share of the time a slowed process still runs, above 0 and below 1."""
+    delay_s: float | None = None
+    """By how much packets are held back, in seconds."""
+    seed: int | None = None
+    """What is drawn by where the target leaves it open; another at each time where it is not set."""
+    stuck: bool | None = None
+    """Whether a bit is held for good, and not flipped once."""
 
     def __post_init__(self) -> None:
         if self.for_s is not None and not (math.isfinite(self.for_s) and self.for_s > 0):
             raise UserError(f"a fault cannot last {self.for_s} s; give a number of seconds above 0")
+        if self.delay_s is not None and not (math.isfinite(self.delay_s) and self.delay_s > 0):
+            raise UserError(f"packets cannot be held back by {self.delay_s} s; give a number of seconds above 0")
+        if self.seed is not None and self.seed < 0:
+            raise UserError(f"nothing can be drawn by a seed of {self.seed}; give a whole number, 0 or more")
         if self.share is not None and not 0 < self.share < 1:
             raise UserError(f"a process cannot run for {self.share} of the time; give a share above 0 and below 1")
 
@@ -79,6 +109,8 @@ class Fault(ABC):
     """Which failure it stands for, and how near it comes."""
     target: ClassVar[str] = ""
     """What TARGET names; empty where there is nothing to choose."""
+    optional: ClassVar[bool] = False
+    """Whether TARGET may be left out, and something that fits is drawn."""
     takes: ClassVar[tuple[str, ...]] = ()
     """The `Options` that have an effect."""
     on: ClassVar[Literal["deployment", "home"]] = "deployment"
@@ -101,7 +133,7 @@ def inject(kind: str, target: str, scene: Scene, options: Options, tell: Tell) -
     Raises `UnknownName` for another kind, `UserError` for a target or an option that the kind has no use for.
     """
     fault = FAULTS[kind]
-    if bool(target) != bool(fault.target):
+    if bool(target) != bool(fault.target) and not fault.optional:
         raise UserError(
             f"{kind} needs a target: {fault.target}"
             if fault.target

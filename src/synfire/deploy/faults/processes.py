@@ -6,7 +6,6 @@ import signal
 import time
 from contextlib import ExitStack
 
-from synfire.base.errors import UserError
 from synfire.deploy.faults.fault import FAULTS, Act, Fault, Options, Scene, Tell
 from synfire.deploy.faults.grip import Grip
 
@@ -84,17 +83,27 @@ class HostLost(Fault):
 
 class GatewayKill(Fault):
     name = "gateway-kill"
-    about = "SIGKILL to the gateway's process, in which the controller runs too"
-    emulates = "a crash of gateway and controller: connections break, and workers end with whom they belong to"
+    about = "SIGKILL to a gateway's process"
+    emulates = "a crash of a gateway: its connections break, and nobody else's; it is back within a second or two"
+    target = "a gateway's name, as `synfire ps` shows it; may be left out where there is one"
+    optional = True
 
     def inject(self, target: str, scene: Scene, options: Options, tell: Tell) -> None:
-        if scene.gateway is None:
-            raise UserError("this deployment has no gateway process of its own that could be killed")
-        with Grip(scene.gateway) as grip:
+        with Grip(scene.role("gateway", target)) as grip:
             _send(grip, signal.SIGKILL, tell)
 
 
-for kind in (WorkerKill, WorkerStop, WorkerSlow, HostLost, GatewayKill):
+class ControllerKill(Fault):
+    name = "controller-kill"
+    about = "SIGKILL to the controller's process"
+    emulates = "a crash of the controller: calls go on; what is lost meanwhile is replaced when it is back, within a second or two"
+
+    def inject(self, target: str, scene: Scene, options: Options, tell: Tell) -> None:
+        with Grip(scene.role("controller")) as grip:
+            _send(grip, signal.SIGKILL, tell)
+
+
+for kind in (WorkerKill, WorkerStop, WorkerSlow, HostLost, GatewayKill, ControllerKill):
     FAULTS.add(kind.name, kind())
 
 

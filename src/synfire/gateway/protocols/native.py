@@ -102,6 +102,11 @@ class WorkerInfo(msgspec.Struct):
 
 
 class ModelInfo(msgspec.Struct):
+    """A model and what it does. When there is no room for all, those of the lowest `priority` are stopped first.
+
+    `failure` says why calls are answered by an error, where they are.
+    """
+
     model: str
     version: str
     granularity: str
@@ -111,6 +116,9 @@ class ModelInfo(msgspec.Struct):
     queued: int
     sessions: int
     calls: dict[str, int]
+    ready: bool
+    priority: int
+    failure: str
 
 
 class Native:
@@ -158,6 +166,9 @@ def _model_info(model: Model) -> ModelInfo:
         model.gate.queued,
         len(model.sessions),
         model.statistics.outcomes,
+        model.ready,
+        model.priority,
+        model.failure,
     )
 
 

@@ -15,7 +15,7 @@ from google.protobuf.message import DecodeError
 
 from synfire.base.errors import DeadlineExceeded, UserError
 from synfire.base.log import LOGGER
-from synfire.gateway import oip
+from synfire.gateway import descriptions, oip
 from synfire.gateway.api import APIS, Api
 from synfire.gateway.dataplane import DataPlane
 from synfire.gateway.proto import SERVICE, message, methods
@@ -65,28 +65,32 @@ class OipGrpc:
 
     async def model_ready(self, request: Message, context: Any) -> Message:
         model = self._plane.model(request.name, request.version)
-        return message("ModelReadyResponse")(ready=not oip.why_not_ready(self._plane, model))
+        return message("ModelReadyResponse")(ready=not descriptions.why_not_ready(self._plane, model))
 
     async def server_metadata(self, request: Message, context: Any) -> Message:
-        return message("ServerMetadataResponse")(**_fields(oip.server_metadata()))
+        return message("ServerMetadataResponse")(**_fields(descriptions.server_metadata()))
 
     async def model_metadata(self, request: Message, context: Any) -> Message:
-        about = oip.model_metadata(self._plane, self._plane.model(request.name, request.version))
+        about = descriptions.model_metadata(self._plane, self._plane.model(request.name, request.version))
         return message("ModelMetadataResponse")(**_fields(about))
 
     async def model_statistics(self, request: Message, context: Any) -> Message:
         models = (self._plane.model(request.name, request.version),) if request.name else self._plane.models
-        return message("ModelStatisticsResponse")(model_stats=[_fields(each) for each in oip.statistics(models)])
+        return message("ModelStatisticsResponse")(
+            model_stats=[_fields(each) for each in descriptions.statistics(models)]
+        )
 
     async def repository_index(self, request: Message, context: Any) -> Message:
-        index = oip.repository_index(self._plane, request.ready)
+        index = descriptions.repository_index(self._plane, request.ready)
         return message("RepositoryIndexResponse")(models=[_fields(each) for each in index])
 
     async def repository_model_load(self, request: Message, context: Any) -> Message:
-        raise oip.refuse_repository_change("load", request.model_name)
+        await descriptions.repository(self._plane, "load", request.model_name).load(request.model_name)
+        return message("RepositoryModelLoadResponse")()
 
     async def repository_model_unload(self, request: Message, context: Any) -> Message:
-        raise oip.refuse_repository_change("unload", request.model_name)
+        await descriptions.repository(self._plane, "unload", request.model_name).unload(request.model_name)
+        return message("RepositoryModelUnloadResponse")()
 
     async def model_infer(self, request: Message, context: Any) -> Message:
         with oip.named(request.model_name, request.id):

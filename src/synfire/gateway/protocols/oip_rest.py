@@ -10,12 +10,13 @@ import msgspec
 
 from synfire.base.errors import UserError
 from synfire.base.log import LOGGER
-from synfire.gateway import oip
+from synfire.gateway import descriptions, oip
 from synfire.gateway.api import APIS, Api
 from synfire.gateway.dataplane import DataPlane, Model
 from synfire.gateway.http import Endpoint, HttpRequest, HttpResponse, json_response
-from synfire.gateway.status import NotSupported, ready_status
+from synfire.gateway.status import NotSupported
 from synfire.wire.oip import HEADER_LENGTH, InferRequest, build_infer_response, parse_infer_request
+from synfire.wire.status import ready_status
 
 TIMEOUT = "Synfire-Timeout-Ms"
 """HTTP header: the milliseconds that a request may take."""
@@ -66,7 +67,7 @@ class ModelList(msgspec.Struct):
 
 
 class StatisticsList(msgspec.Struct):
-    model_stats: list[oip.ModelStatistics]
+    model_stats: list[descriptions.ModelStatistics]
 
 
 class IndexQuery(msgspec.Struct, forbid_unknown_fields=True):
@@ -112,23 +113,28 @@ class OipRest:
             (400, 404, 408, 413, 429, 503, 504),
             True,
         )
-        yield Endpoint("GET", path, self.metadata, "Inputs and outputs of a model", None, oip.ModelDescription, (404,))
+        yield Endpoint(
+            "GET", path, self.metadata, "Inputs and outputs of a model", None, descriptions.ModelDescription, (404,)
+        )
         yield Endpoint("GET", f"{path}/ready", self.model_ready, "Is a model ready?", None, Ready, (404, 503))
-        yield Endpoint("GET", f"{path}/config", self.config, "Model configuration", None, oip.ModelConfig, (404,))
+        yield Endpoint(
+            "GET", f"{path}/config", self.config, "Model configuration", None, descriptions.ModelConfig, (404,)
+        )
         yield Endpoint("GET", f"{path}/stats", self.stats, "Counters of a model", None, StatisticsList, (404,))
 
     def _of_server(self) -> Iterable[Endpoint]:
-        yield Endpoint("GET", "/v2", self.server, "Name, version, extensions", None, oip.ServerMetadata)
+        yield Endpoint("GET", "/v2", self.server, "Name, version, extensions", None, descriptions.ServerMetadata)
         yield Endpoint("GET", "/v2/health/live", self.live, "Is the gateway there?", None, Live, open=True)
         yield Endpoint("GET", "/v2/health/ready", self.ready, "Are calls accepted?", None, Ready, (503,), open=True)
         yield Endpoint("GET", "/v2/models", self.models, "Names of the models", None, ModelList)
         yield Endpoint("GET", "/v2/models/stats", self.all_stats, "Counters of all models", None, StatisticsList)
 
     def _of_repository(self) -> Iterable[Endpoint]:
-        path, index = "/v2/repository/models/{model}", list[oip.ModelIndex]
+        path, index = "/v2/repository/models/{model}", list[descriptions.ModelIndex]
         yield Endpoint("POST", "/v2/repository/index", self.index, "What is served", IndexQuery, index, (400,))
-        yield Endpoint("POST", f"{path}/load", self.load, "Load a model (not offered)", None, None, (501,))
-        yield Endpoint("POST", f"{path}/unload", self.unload, "Unload a model (not offered)", None, None, (501,))
+        fails = (404, 501, 503)
+        yield Endpoint("POST", f"{path}/load", self.load, "Load an unloaded model again", None, None, fails)
+        yield Endpoint("POST", f"{path}/unload", self.unload, "Unload a model", None, None, fails)
 
     def _of_settings(self) -> Iterable[Endpoint]:
         yield Endpoint("GET", "/v2/logging", self.log_settings, "Log settings", None, LogSettings)
@@ -151,42 +157,46 @@ class OipRest:
         return HttpResponse(body, content_type="application/octet-stream", headers=headers)
 
     async def metadata(self, request: HttpRequest) -> HttpResponse:
-        return json_response(oip.model_description(self._plane, self._model(request)))
+        return json_response(descriptions.model_description(self._plane, self._model(request)))
 
     async def config(self, request: HttpRequest) -> HttpResponse:
-        return json_response(oip.model_config(self._plane, self._model(request)))
+        return json_response(descriptions.model_config(self._plane, self._model(request)))
 
     async def model_ready(self, request: HttpRequest) -> HttpResponse:
         model = self._model(request)
-        return _readiness(oip.why_not_ready(self._plane, model), model.name)
+        return _readiness(descriptions.why_not_ready(self._plane, model), model.name)
 
     async def stats(self, request: HttpRequest) -> HttpResponse:
-        return json_response(StatisticsList(oip.statistics((self._model(request),))))
+        return json_response(StatisticsList(descriptions.statistics((self._model(request),))))
 
     async def all_stats(self, request: HttpRequest) -> HttpResponse:
-        return json_response(StatisticsList(oip.statistics(self._plane.models)))
+        return json_response(StatisticsList(descriptions.statistics(self._plane.models)))
 
     async def server(self, request: HttpRequest) -> HttpResponse:
-        return json_response(oip.server_metadata())
+        return json_response(descriptions.server_metadata())
 
     async def live(self, request: HttpRequest) -> HttpResponse:
         return json_response(Live(True))
 
     async def ready(self, request: HttpRequest) -> HttpResponse:
-        reasons = [oip.why_not_ready(self._plane, model) for model in self._plane.models]
+        reasons = [descriptions.why_not_ready(self._plane, model) for model in self._plane.models]
         return _readiness("" if self._plane.ready else next(filter(None, reasons), "the gateway is shutting down"))
 
     async def models(self, request: HttpRequest) -> HttpResponse:
         return json_response(ModelList(list(dict.fromkeys(model.name for model in self._plane.models))))
 
     async def index(self, request: HttpRequest) -> HttpResponse:
-        return json_response(oip.repository_index(self._plane, request.json(IndexQuery).ready))
+        return json_response(descriptions.repository_index(self._plane, request.json(IndexQuery).ready))
 
     async def load(self, request: HttpRequest) -> HttpResponse:
-        raise oip.refuse_repository_change("load", request.path["model"])
+        name = request.path["model"]
+        await descriptions.repository(self._plane, "load", name).load(name)
+        return HttpResponse()
 
     async def unload(self, request: HttpRequest) -> HttpResponse:
-        raise oip.refuse_repository_change("unload", request.path["model"])
+        name = request.path["model"]
+        await descriptions.repository(self._plane, "unload", name).unload(name)
+        return HttpResponse()
 
     async def log_settings(self, request: HttpRequest) -> HttpResponse:
         level = LOGGER.getEffectiveLevel()

@@ -25,27 +25,27 @@ from synfire.graph import Graph
 from synfire.plan import Plan
 from synfire.plan.plan import stage_graph
 from synfire.testing.simulation.loop import VirtualLoop
-from synfire.testing.simulation.network import GATEWAY_NAME, Network, SimulatedHeartbeat
+from synfire.testing.simulation.network import Network, SimulatedHeartbeat
 from synfire.wire.graphs import pack_graph, unpack_graph
 from synfire.wire.recovery import RecoveryRecord
 from synfire.worker.builder import program_of
 
 
 class Witness(Protocol):
-    """Who is told what happens, and when the controller's hands begin an action."""
+    """Who is told what happens, when the controller's hands begin an action, and what an event has changed."""
 
     def tell(self, who: str, what: str) -> None: ...
     def acting(self, action: events.Action) -> None: ...
+    def heard(self, before: State, after: State) -> None: ...
 
 
 class SimulatedDeployment(LocalDeployment):
     """The real deployment, with names that are the same in every run. `records` are its recoveries."""
 
-    def __init__(self, models: Mapping[str, tuple[Graph, Plan]], spares: int, witness: Witness) -> None:
+    def __init__(self, models: Mapping[str, tuple[Graph, Plan]], settings: Settings, witness: Witness) -> None:
         self.witness = witness
         self.records: list[RecoveryRecord] = []
-        super().__init__(models, Settings(spares=spares), log=_Records(self.records))
-        self.id, self.who = "simulated", GATEWAY_NAME
+        super().__init__(models, settings, log=_Records(self.records), id="simulated")
 
     @property
     def controller(self) -> Controller:
@@ -93,7 +93,9 @@ class _WitnessedController(Controller):
 
     def tell(self, event: events.Event) -> None:
         self._witness.tell("controller", f"hears {_words(event)}")
+        before = self.state
         super().tell(event)
+        self._witness.heard(before, self.state)
 
 
 def _words(thing: Any) -> str:
@@ -137,7 +139,7 @@ def simulated(loop: VirtualLoop, network: Network) -> Iterator[None]:
             "synfire.worker.worker.time": SimpleNamespace(monotonic=loop.time),
             "synfire.gateway.peer.connect": network.connect,
             "synfire.deploy.local.WorkerProcess": network,
-            "synfire.deploy.local.Heartbeat": lambda settings, suspect, starved: SimulatedHeartbeat(network, suspect),
+            "synfire.deploy.local.Heartbeat": lambda settings, suspect, *_: SimulatedHeartbeat(network, suspect),
             "synfire.deploy.local.unlink": lambda address: None,
             "synfire.deploy.local.Healing": _WitnessedHealing,
             **_REMEMBERED,

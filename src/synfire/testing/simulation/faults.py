@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from synfire.control.state import READY
 from synfire.testing.simulation.schedules import Fault
 from synfire.testing.simulation.worker import SimulatedWorker
 
@@ -85,10 +86,27 @@ def remove(scene: Simulation, fault: Fault) -> None:
 
 
 def add(scene: Simulation, fault: Fault) -> None:
-    """A model that is not served is served from now on."""
-    placed = [each for each in scene.schedule.placed if not scene.serves(each[0])]
+    """A model that is not served is served from now on; not where room is short, which its plan knows nothing of."""
+    placed = [each for each in scene.schedule.placed if not scene.serves(each[0]) and not scene.schedule.memory]
     if placed:
         scene.operating.append(asyncio.ensure_future(scene.add(*placed[fault.target % len(placed)])))
+
+
+def drain(scene: Simulation, fault: Fault) -> None:
+    """Somebody has everything leave a worker that is ready."""
+    ready = sorted(each.name for each in scene.state.workers.values() if each.status == READY)
+    if ready:
+        scene.operating.append(asyncio.ensure_future(scene.order("drain", ready[fault.target % len(ready)])))
+
+
+def rebalance(scene: Simulation, fault: Fault) -> None:
+    """Somebody has the stages spread evenly."""
+    scene.operating.append(asyncio.ensure_future(scene.order("rebalance")))
+
+
+def upgrade(scene: Simulation, fault: Fault) -> None:
+    """Somebody has all workers replaced."""
+    scene.operating.append(asyncio.ensure_future(scene.order("upgrade")))
 
 
 ON_WORKERS: dict[str, WorkerFault] = {
@@ -101,4 +119,11 @@ ON_WORKERS: dict[str, WorkerFault] = {
     "leave": leave,
 }
 
-ON_DEPLOYMENTS: dict[str, Callable[[Simulation, Fault], None]] = {"no start": no_start, "remove": remove, "add": add}
+ON_DEPLOYMENTS: dict[str, Callable[[Simulation, Fault], None]] = {
+    "no start": no_start,
+    "drain": drain,
+    "rebalance": rebalance,
+    "upgrade": upgrade,
+    "remove": remove,
+    "add": add,
+}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
+import msgspec
 import numpy as np
 
 from synfire.engines import ENGINES
@@ -18,6 +19,9 @@ from synfire.plan import Plan
 from synfire.testing.graphs import plan_of, random_inputs
 
 ENCODED_STEPS = 6
+
+STAGE_BYTES = 1
+"""What every stage takes of its worker's memory: workers' limits count stages."""
 
 SHAPES: dict[str, tuple[tuple[str, ...], ...]] = {
     "chain": (("l0", "n0"), ("l1", "n1"), ("n2",)),
@@ -70,7 +74,9 @@ def graph_of(name: str) -> Graph:
 def model(name: str, workers: tuple[str, ...], frame_steps: int) -> tuple[Graph, Plan]:
     """A model, and its plan on these workers, one for each stage."""
     graph = graph_of(name)
-    return graph, plan_of(graph, list(SHAPES[name]), list(workers), frame_steps, name)
+    plan = plan_of(graph, list(SHAPES[name]), list(workers), frame_steps, name)
+    stages = tuple(msgspec.structs.replace(stage, memory_bytes=STAGE_BYTES) for stage in plan.stages)
+    return graph, msgspec.structs.replace(plan, stages=stages)
 
 
 @cache

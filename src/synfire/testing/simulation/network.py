@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -128,7 +128,14 @@ class Network:
             self.loop.call_later(after_s, self.heartbeats.check, worker, why, last_s)
 
     def start(
-        self, name: str, deployment: str, address: str, http: str = "", settings: Mapping[str, Any] | None = None
+        self,
+        name: str,
+        deployment: str,
+        address: str,
+        http: str = "",
+        settings: Mapping[str, Any] | None = None,
+        inside: Sequence[str] = (),
+        device: str = "",
     ) -> SimulatedProcess:
         """Start a worker; see `synfire.deploy.process.WorkerProcess.start`."""
         worker = SimulatedWorker(self, name, deployment, address, Settings.of(settings or {}))

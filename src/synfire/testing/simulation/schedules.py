@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from synfire.deploy.local import Settings
 from synfire.graph import Graph
 from synfire.plan import Plan
-from synfire.testing.simulation.models import ENCODED_STEPS, SHAPES, model
+from synfire.testing.simulation.models import ENCODED_STEPS, SHAPES, STAGE_BYTES, model
 
 PATIENT_S = 15.0
 """The deadline of a request that names none: several times what the longest recovery takes."""
 
-KINDS = ("kill", "kill several", "cut", "hang", "cut off", "accuse", "leave", "no start", "remove", "add")
+FAULTS = ("kill", "kill several", "cut", "hang", "cut off", "accuse", "leave", "no start")
+"""What may go wrong."""
+
+ORDERS = ("drain", "rebalance", "upgrade")
+"""Planned moves."""
+
+KINDS = (*FAULTS, *ORDERS, "remove", "add")
 """What may go wrong, or be asked for, meanwhile."""
 
-ACTIONS = ("Adopt", "Relink", "Prepare", "Resume", "Start", "Suspend")
+ACTIONS = ("Adopt", "Relink", "Prepare", "Resume", "Start", "Suspend", "Drop", "Retire")
 """Actions of the controller during which a fault may strike."""
 
 
@@ -73,7 +81,8 @@ class Asked:
 class Schedule:
     """One simulation. `placed` gives each model's workers, stage by stage, and its time steps a frame.
 
-    It is `warm` when spares have built every stage before anybody calls. A `shuffled` loop has no order among what is
+    A worker holds at most `memory` stages, and at most `most` workers run at a time; 0 for no limit. `priorities` are those
+    of the models, in the order of `placed`. It is `warm` when spares have built every stage before anybody calls. A `shuffled` loop has no order among what is
     ready at one time. Packets that are `encoded` travel as bytes.
     """
 
@@ -85,19 +94,35 @@ class Schedule:
     warm: bool = True
     shuffled: bool = False
     encoded: bool = False
+    memory: int = 0
+    most: int = 0
+    priorities: tuple[int, ...] = ()
 
     def __str__(self) -> str:
         models = [f"{name} on {', '.join(workers)} ({steps} steps a frame)" for name, workers, steps in self.placed]
         head = f"{'; '.join(models)}; {self.spares} spares{'' if self.warm else ', cold'}"
+        head += f"; {self.memory} stages a worker" * bool(self.memory) + f"; {self.most} workers" * bool(self.most)
+        head += f"; priorities {', '.join(map(str, self.priorities))}" * any(self.priorities)
         return "\n".join([head, *map(str, self.requests), *map(str, self.faults)])
 
     def models(self) -> dict[str, tuple[Graph, Plan]]:
         """The models with their plans, by name."""
         return {name: model(name, workers, steps) for name, workers, steps in self.placed}
 
+    def settings(self) -> Settings:
+        """How the deployment is run."""
+        names = [name for name, *_ in self.placed]
+        return Settings(
+            spares=self.spares,
+            memory_bytes=self.memory * STAGE_BYTES or None,
+            most_workers=self.most or None,
+            priorities=dict(zip(names, self.priorities, strict=False)),
+        )
+
 
 def random_schedule(seed: int, kinds: tuple[str, ...] = KINDS) -> Schedule:
-    """The schedule of a seed: up to two models, three workers, two spares, seven requests and four faults."""
+    """The schedule of a seed: up to two models, three workers, two spares, seven requests and four faults; in every third room
+    is short."""
     rng = np.random.default_rng(seed)
     workers = int(rng.integers(1, 4))
     names = [str(name) for name in rng.permutation(list(SHAPES))[: int(rng.integers(1, 3))]]
@@ -108,7 +133,7 @@ def random_schedule(seed: int, kinds: tuple[str, ...] = KINDS) -> Schedule:
     if rng.random() < 0.4:
         requests += _session(rng, names)
     faults = tuple(_fault(rng, kinds) for _ in range(int(rng.integers(1, 5))))
-    return Schedule(
+    schedule = Schedule(
         seed,
         placed,
         int(rng.integers(0, 3)),
@@ -117,6 +142,22 @@ def random_schedule(seed: int, kinds: tuple[str, ...] = KINDS) -> Schedule:
         bool(rng.random() < 0.8),
         bool(rng.random() < 0.5),
         bool(rng.random() < 0.1),
+    )
+    return _cramped(rng, schedule) if rng.random() < 0.35 else schedule
+
+
+def _cramped(rng: np.random.Generator, schedule: Schedule) -> Schedule:
+    """The schedule with little room beyond what it needs at first, and models of unlike priority."""
+    held = Counter(worker for _, workers, _ in schedule.placed for worker in workers)
+    spares = min(schedule.spares, int(rng.integers(0, 2)))
+    worse = Fault("no start", 0, amount=float(rng.integers(3, 8))), _fault(rng, ("kill",))
+    return replace(
+        schedule,
+        faults=(*worse, *schedule.faults) if rng.random() < 0.7 else schedule.faults,
+        spares=spares,
+        memory=max(held.values()) + int(rng.integers(0, 2)),
+        most=len(held) + spares + int(rng.integers(0, 2)) if rng.random() < 0.8 else 0,
+        priorities=tuple(int(each) for each in rng.permutation(3)[: len(schedule.placed)]),
     )
 
 
@@ -134,13 +175,14 @@ def smaller(schedule: Schedule) -> Iterator[Schedule]:
         for place, each in enumerate(these):
             for less in _less(each):
                 yield _changed(schedule, what, (*these[:place], less, *these[place + 1 :]))
-    for setting in ("shuffled", "encoded"):
+    for setting in ("shuffled", "encoded", "memory", "most"):
         if getattr(schedule, setting):
-            yield _changed(schedule, setting, False)
+            yield _changed(schedule, setting, 0)
     if len(schedule.placed) > 1:
         for name, *_ in schedule.placed:
             kept = tuple(each for each in schedule.placed if each[0] != name)
-            yield replace(schedule, placed=kept, requests=tuple(r for r in schedule.requests if r.model != name))
+            asked = tuple(each for each in schedule.requests if each.model != name)
+            yield replace(schedule, placed=kept, requests=asked, priorities=())
 
 
 def _less(each: Fault | Asked) -> Iterator[Fault | Asked]:
@@ -218,6 +260,9 @@ _WEIGHTS = {
     "accuse": 1.0,
     "leave": 1.5,
     "no start": 1.0,
+    "drain": 1.0,
+    "rebalance": 0.7,
+    "upgrade": 0.4,
     "remove": 0.5,
     "add": 0.5,
 }

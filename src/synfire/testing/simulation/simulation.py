@@ -7,8 +7,10 @@ import re
 from dataclasses import dataclass, field
 
 from synfire.base.clock import SystemClock
-from synfire.base.errors import SynfireError
+from synfire.base.errors import SynfireError, TemporaryError, UnknownName
 from synfire.control import events
+from synfire.control.order import OrderKind
+from synfire.control.state import State
 from synfire.gateway.dataplane import DataPlane
 from synfire.gateway.limits import Limits
 from synfire.testing.simulation import verdict
@@ -27,6 +29,9 @@ CALM_S = 120.0
 
 SETTLE_S = 0.5
 """Virtual time after which whatever happened has been noticed, a hang included."""
+
+RETURN_S = 150.0
+"""Virtual time after which models that were stopped have had every chance to come back."""
 
 MAX_STEPS = 400_000
 """Steps of the event loop that no schedule needs."""
@@ -85,10 +90,10 @@ class Simulation:
         self.loop = VirtualLoop(schedule.seed, schedule.shuffled, MAX_STEPS)
         self.network = Network(self.loop, schedule.seed + 1, self.tell, schedule.encoded)
         self.network.passing = self._passing
-        self.network.inspect = verdict.check_worker
+        self.network.inspect = lambda worker: verdict.check_worker(worker, schedule.memory)
         self.operating: list[asyncio.Future[None]] = []
         self._run = Run(schedule)
-        self._facts = verdict.Facts(lambda: self._deployment.controller.state)
+        self._facts = verdict.Facts(lambda: self.state)
         self._begun_at = -1
         self._timed = sorted((each for each in schedule.faults if not each.on), key=lambda each: each.at)
         self._traps = [each for each in schedule.faults if each.on]
@@ -113,8 +118,18 @@ class Simulation:
         """Take down that something happened."""
         self._run.trace.append((self.loop.time(), who, what))
 
+    @property
+    def state(self) -> State:
+        """What the controller knows."""
+        return self._deployment.controller.state
+
+    def heard(self, before: State, after: State) -> None:
+        """The controller has heard something: what it makes of that must be right."""
+        self._facts.heard(before, after)
+
     def acting(self, action: events.Action) -> None:
         """The controller's hands begin an action: strike if a fault waits for it."""
+        self._facts.acting(action, self.loop.time())
         if self._begun_at < 0:
             return
         kind = type(action).__name__
@@ -144,18 +159,33 @@ class Simulation:
         self._coming.add(name)
         self.tell("operator", f"adds {name}")
         try:
-            route = await self._deployment.add(name, *model(name, workers, frame_steps))
+            await self._deployment.add(name, *model(name, workers, frame_steps))
         except SynfireError as error:
             self.tell("operator", f"hears {type(error).__name__}: {error}")
         else:
-            self._plane.add(name, route)
+            self._plane.add(name, self._deployment.routes[name])
             self.tell("operator", f"has added {name}")
         finally:
             self._coming.discard(name)
 
+    async def order(self, kind: OrderKind, worker: str = "") -> None:
+        """Ask for a planned move; it may turn out to be impossible."""
+        self.tell("operator", f"orders {kind} {worker}".rstrip())
+        ready = [name for name in self.state.workers if self.state.living(name)]
+        old = {"drain": [worker], "upgrade": ready, "rebalance": []}[kind]
+        try:
+            done = await self._deployment.order(kind, worker)
+        except (TemporaryError, UnknownName) as error:
+            self.tell("operator", f"hears {type(error).__name__}: {error}")
+            return
+        self.tell("operator", f"has it: {len(done.moved)} stages moved, {len(done.retired)} workers ended")
+        left = [name for name in old if name in self.state.workers]
+        if left:
+            raise Violation(f"{kind} is said to be done, but {left} are still there")
+
     async def _live(self) -> None:
         self._plane = DataPlane(Limits(timeout_s=PATIENT_S), SystemClock())
-        self._deployment = SimulatedDeployment(self.schedule.models(), self.schedule.spares, self)
+        self._deployment = SimulatedDeployment(self.schedule.models(), self.schedule.settings(), self)
         callers = Callers(self._plane, self._facts, self.loop, self.tell)
         async with self._deployment:
             for name, route in self._deployment.routes.items():
@@ -169,10 +199,14 @@ class Simulation:
             self._strike_rest()
             await asyncio.gather(*self.operating)
             await self._rest()
+            if any(model.stopped for model in self.state.models.values()):
+                await asyncio.sleep(RETURN_S)
+                await self._rest()
             await callers.ask(self._probes())
             await self._rest()
             self.tell("test", "is over")
             verdict.check_calm(self._deployment, self.network)
+            self._facts.check(bool(self.network.failing_starts))
             self._count(callers)
 
     def _probes(self) -> list[Asked]:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from synfire.base.errors import DeadlineExceeded, SynfireError, TemporaryError, UnknownName
-from synfire.control.state import READY, State
+from synfire.control import events
+from synfire.control.state import READY, RETIRING, ModelView, State
 from synfire.gateway.request import Answer, Request
 from synfire.ops import Clock
 from synfire.testing.simulation.loop import VirtualLoop
@@ -40,6 +41,9 @@ class Facts:
         self._removals: dict[str, int] = {}
         self._epochs: dict[str, int] = {}
         self._hosted: set[tuple[str, str, str, int]] = set()
+        self._refusals: dict[str, str] = {}
+        self._ended_s: dict[tuple[str, str], float] = {}
+        self._wrong = ""
 
     def removed(self, model: str) -> None:
         """A model is served no longer."""
@@ -48,6 +52,47 @@ class Facts:
 
     def removals(self, model: str) -> int:
         return self._removals.get(model, 0)
+
+    def acting(self, action: events.Action, now_s: float) -> None:
+        """The controller's hands begin an action: a model's calls are refused from one `GiveUp` to the next `Resume`."""
+        if isinstance(action, events.GiveUp):
+            self._refusals[action.model] = action.reason
+        if isinstance(action, events.Resume) and action.model in self._refusals:
+            self._ended_s[action.model, self._refusals.pop(action.model)] = now_s
+
+    def refused(self, model: str, text: str, now_s: float) -> bool:
+        """Whether calls of the model are, or were until just now, to be answered by such an error."""
+        standing = self._refusals.get(model)
+        over = (reason for (name, reason), s in self._ended_s.items() if name == model and s >= now_s - _PROMPT_S)
+        return any(reason and reason in text for reason in (standing, *over))
+
+    def heard(self, before: State, after: State) -> None:
+        """The controller has heard something: nobody is stopped for less than himself, no upgrade leaves models unprotected."""
+        for name, model in after.models.items():
+            if model.stopped and name in before.models and not before.models[name].stopped:
+                self._wrong = self._wrong or _stopped_wrongly(after, model)
+        order = next((each for each in after.orders if not each.over), None)
+        retiring = {name for name, each in after.workers.items() if each.status == RETIRING and before.living(name)}
+        if order is not None and order.kind == "upgrade" and retiring and len(after.idle()) < after.spares:
+            self._wrong = self._wrong or f"{sorted(retiring)} go, which leaves fewer than {after.spares} spares"
+
+    def check(self, no_starts: bool) -> None:
+        """Raise `Violation` for what was heard and should not have been, for models that are stopped in spite of room, and for
+        workers that nobody wants.
+
+        With `no_starts`, no worker would start.
+        """
+        state = self.state()
+        stopped = [model for model in state.models.values() if model.stopped]
+        wrong = self._wrong or next(filter(None, (_stopped_wrongly(state, model) for model in stopped)), "")
+        ready = sum(each.status == READY for each in state.workers.values())
+        if ready > state.in_service + state.spares:
+            wrong = wrong or f"{ready} workers run, where {state.in_service} and {state.spares} spares are wanted"
+        vacant = state.most_workers is None or len(state.workers) < state.most_workers
+        if stopped and vacant and not no_starts:
+            wrong = wrong or f"{stopped[0].name} is still stopped ({stopped[0].failure}), and a worker could be started"
+        if wrong:
+            raise Violation(wrong)
 
     def passes(self, link: SimulatedLink, packet: Packet) -> None:
         """A packet is sent: within a request's attempt all frames are of one epoch, and a stage is hosted once in each."""
@@ -140,8 +185,7 @@ class Answering:
         if self._facts.removals(asked.model) > self._removals or isinstance(error, UnknownName):
             return self._facts.removals(asked.model) > 0
         if type(error) is TemporaryError:
-            state = self._facts.state()
-            return not state.starts and not any(each.status == READY for each in state.workers.values())
+            return self._facts.refused(asked.model, str(error), now_s)
         return False
 
     def _check_bits(self, part: Answer, where: str) -> None:
@@ -177,8 +221,25 @@ def brief(message: object) -> str:
     return f"{type(message).__name__} {' '.join(words)}".rstrip()
 
 
-def check_worker(worker: SimulatedWorker) -> None:
+def _stopped_wrongly(state: State, model: ModelView) -> str:
+    """What is wrong about a model's being stopped: there would be room, if need be that of less important ones."""
+    rooms = [state.room(each.name) for each in state.workers.values() if each.status == READY]
+    below = sum(
+        state.living(stage.worker)
+        for each in state.models.values()
+        if not each.failure and each.priority < model.priority
+        for stage in each.plan.stages
+    )
+    leftover = sum(len(list(each.leftover)) for each in state.models.values())
+    if rooms and sum(rooms) + below - leftover >= len(model.plan.stages):
+        return f"{model.name} is stopped ({model.failure}), with room for {rooms} and {below} stages of less important models"
+    return ""
+
+
+def check_worker(worker: SimulatedWorker, memory: int = 0) -> None:
     """After every turn of a worker: nothing of an older epoch is at work in it, and what it holds is bounded."""
+    if memory and len(worker.core.stages) > memory:
+        raise Violation(f"{worker.name} holds {len(worker.core.stages)} stages, and has room for {memory}")
     for live in worker.core.requests.values():
         for visit in live.visits.values():
             if visit.first.epoch != visit.stage.host.epoch and not visit.first.alone:
@@ -193,7 +254,8 @@ def check_worker(worker: SimulatedWorker) -> None:
 def at_rest(deployment: SimulatedDeployment) -> bool:
     """Whether the controller has nothing left to do."""
     controller = deployment.controller
-    return controller.state.calm and not controller._running and not controller.state.recoveries
+    state = controller.state
+    return state.calm and not controller._running and not state.recoveries and not state.orders
 
 
 def unrest(deployment: SimulatedDeployment) -> str:
@@ -205,7 +267,8 @@ def unrest(deployment: SimulatedDeployment) -> str:
         if not each.settled
     ]
     recoveries = [f"recovery {each.id} of {', '.join(each.models)} has no end" for each in controller.state.recoveries]
-    return "; ".join([*models, *recoveries, *(f"{action} is under way" for action in controller._running)])
+    orders = [f"order {each.id} to {each.kind} has no end" for each in controller.state.orders]
+    return "; ".join([*models, *recoveries, *orders, *(f"{action} is under way" for action in controller._running)])
 
 
 def check_calm(deployment: SimulatedDeployment, network: Network) -> None:
@@ -219,16 +282,16 @@ def check_calm(deployment: SimulatedDeployment, network: Network) -> None:
     for name, route in deployment.routes.items():
         if route._inboxes or route._interrupted:
             raise Violation(f"the route of {name} holds calls, though nobody calls")
-    for name, running in deployment.workers.items():
-        peer = running.peer
+    peers = [*deployment.gateway.peers.items(), *((name, each.peer) for name, each in deployment.workers.items())]
+    for name, peer in peers:
         waiting = [*peer._inboxes, *peer._answers, *_asked(peer)]
         if waiting and peer.lost is None:
-            raise Violation(f"the gateway waits for {name}, and nothing will come: {waiting}")
+            raise Violation(f"somebody waits for {name}, and nothing will come: {waiting}")
 
 
 def _check_hosted(deployment: SimulatedDeployment, network: Network) -> None:
     """Every stage is where its model's plan says, in the epoch of the route, and nowhere else."""
-    models = [each for each in deployment.controller.state.models.values() if not each.failure]
+    models = [each for each in deployment.controller.state.models.values() if not each.stopped]
     wanted = {(each.name, stage.name, stage.worker, each.epoch) for each in models for stage in each.plan.stages}
     found = {
         (*key, worker.name, stage.host.epoch)

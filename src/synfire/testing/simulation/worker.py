@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from synfire.base.errors import PermanentError
 from synfire.deploy.process import Announcement
 from synfire.testing.simulation.loop import VirtualLoop
-from synfire.wire.stream import Packet
 from synfire.worker.job import Job, Outcome
 from synfire.worker.peers import READ, Peer
 from synfire.worker.settings import Settings
@@ -120,24 +119,19 @@ class SimulatedWorker(Worker):
     process: SimulatedProcess
 
     def __init__(self, network: Network, name: str, deployment: str, address: str, settings: Settings) -> None:
-        super().__init__(name, deployment, [], settings)
-        self._watch.selector.close()
-        self._watch = _Watched(network.loop, self.wake)  # type: ignore[assignment]
+        self._network = network
+        self._scheduled = self._computing = False
+        super().__init__(name, deployment, [], settings, _Watched(network.loop, self.wake))  # type: ignore[arg-type]
         self._woken.close()
         self.wake_socket.close()
         self.builder._thread.shutdown(wait=False)
         self.builder._thread = _VirtualThread(network)  # type: ignore[assignment]
         self.address = address
         self.alive = self.paused = False
-        self._network = network
-        self._scheduled = self._computing = False
 
     def accept(self, link: SimulatedLink) -> None:
-        """Somebody has connected; see `Worker._accept`."""
-        peer = Peer(link)
-        self._incoming.add(peer)
-        self._watch.add(peer, lambda events: self._on_events(peer, events))
-        self._send(peer, Packet(self._hello()))
+        """Somebody has connected."""
+        self.connections.accept(link)
 
     def terminate(self) -> None:
         """SIGTERM."""
@@ -193,13 +187,8 @@ class SimulatedWorker(Worker):
         self._network.inspect(self)
         self.wake()
 
-    def _reach(self, address: str) -> Peer:
-        link = self._network.connect(address, f"the worker at {address}", owner=self.name)
-        peer = Peer(link, address)
-        self._outgoing[address] = peer
-        self._watch.add(peer, lambda events: self._on_events(peer, events))
-        self._send(peer, Packet(self._hello()))
-        return peer
+    def _connect(self, address: str) -> SimulatedLink:
+        return self._network.connect(address, f"the worker at {address}", owner=self.name)
 
 
 class _Watched:

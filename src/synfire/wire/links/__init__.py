@@ -1,6 +1,7 @@
 """Links: what packets travel over. Each passes the suite in `synfire.testing.links`.
 
-`synfire.wire.links.http` is left out here: only who calls a foreign service pays for an HTTP client.
+`synfire.wire.links.http` is left out here, so that only who calls a foreign service pays for an HTTP client; and so is
+`synfire.wire.links.watched`, which needs asyncio.
 """
 
 from synfire.wire.links.address import connect, listen, unlink

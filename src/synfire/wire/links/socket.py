@@ -9,6 +9,7 @@ import socket
 from collections import deque
 
 from synfire.base.errors import TemporaryError, UserError
+from synfire.wire.links.held import HeldBack
 from synfire.wire.links.link import Limits
 from synfire.wire.stream import Buffer, Packet, Reader, array_bytes, pack
 
@@ -33,6 +34,7 @@ class SocketLink:
         self._reader = Reader(self._limits.max_frame_bytes)
         self._waiting: deque[memoryview] = deque()
         self._waiting_bytes = 0
+        self._held: HeldBack | None = None
 
     @property
     def pending(self) -> bool:
@@ -40,7 +42,8 @@ class SocketLink:
 
     @property
     def full(self) -> bool:
-        return self._waiting_bytes > self._limits.queue_bytes
+        held = self._held.waiting_bytes if self._held is not None else 0
+        return self._waiting_bytes + held > self._limits.queue_bytes
 
     def fileno(self) -> int:
         return self._socket.fileno()
@@ -52,10 +55,24 @@ class SocketLink:
                 f"a packet of {length} bytes to {self.peer} is larger than the {self._limits.max_frame_bytes} allowed; raise "
                 "max_frame_bytes on both sides, or send fewer steps or a smaller batch at once"
             )
+        if self._held is not None:
+            if self._held.put(buffers):
+                return length
+            self._held = None
         sent = 0 if self._waiting else self._write(buffers)
         if sent < length:
             self._queue(buffers, sent)
         return length
+
+    def hold_back(self, delay_s: float, for_s: float) -> None:
+        """Let what is sent in the next `for_s` seconds leave `delay_s` later: an injected fault."""
+        if self._held is not None and self._held.prolong(delay_s, for_s):
+            return
+        held = HeldBack(self._socket, delay_s, for_s)
+        held.put(self._waiting)
+        self._waiting.clear()
+        self._waiting_bytes = 0
+        self._held = held
 
     def flush(self) -> None:
         while self._waiting:

@@ -1,0 +1,229 @@
+"""Workers and devices come and go: what that does to models, and what is recorded of it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from synfire.control import events
+from synfire.control.placement import rehomed, strays
+from synfire.control.state import (
+    PROCESSOR,
+    READY,
+    STARTING,
+    STARTS,
+    ModelView,
+    Recovery,
+    State,
+    Substitution,
+    WorkerView,
+)
+
+RETURN = "return"
+"""The cause of a record about models that were stopped, and are served again."""
+
+
+def starting(state: State, worker: str, kind: str = PROCESSOR) -> State:
+    """A worker is being started: it counts among the spares to come, and has its device."""
+    if worker in state.workers:
+        return state
+    state = _with_free(replace(state, born=state.born + 1), kind, -1)
+    return state.with_worker(WorkerView(worker, kind, status=STARTING))
+
+
+def adopting(state: State, action: events.Adopt) -> State:
+    """A worker is being told to host a stage: from now on that takes room there, whatever becomes of it."""
+    model = state.models.get(action.model)
+    if model is None or action.worker not in state.workers:
+        return state
+    return state.with_model(replace(model, adopting={**model.adopting, (action.stage, action.worker): action.epoch}))
+
+
+def adopted(state: State, action: events.Adopt) -> State:
+    """That has come to an end, in whatever way."""
+    model, key = state.models.get(action.model), (action.stage, action.worker)
+    if model is None or model.adopting.get(key) != action.epoch:
+        return state
+    return state.with_model(replace(model, adopting={each: e for each, e in model.adopting.items() if each != key}))
+
+
+def worker_ready(state: State, event: events.WorkerReady) -> State:
+    view = WorkerView(event.name, event.kind, event.group, memory_bytes=event.memory_bytes)
+    return _doubted(replace(state, starts=STARTS), event.group, False).with_worker(view)
+
+
+def worker_lost(state: State, event: events.WorkerLost) -> State:
+    known = state.workers.get(event.name)
+    if known is None:
+        return state
+    starts = state.starts - (known.status == STARTING)
+    workers = {name: each for name, each in state.workers.items() if name != event.name}
+    models = {name: _without(each, event.name) for name, each in state.models.items()}
+    without = _with_free(replace(state, workers=workers, models=models, starts=starts), known.kind, 1)
+    if known.status != READY:  # nothing is lost; whoever waited for it goes on with the recovery that is under way
+        return without
+    after = rehomed(_doubted(without, known.group, True))
+    return recorded(state, after, Recovery(0, event.cause, event.name, event.began_s, event.at_s, (), ()), event.at_s)
+
+
+def _doubted(state: State, group: str, doubtful: bool) -> State:
+    """The state in which whoever shares that host, if it is one, is taken over to last, or as anybody else again."""
+    workers = {
+        name: replace(each, doubtful=doubtful) if group and each.group == group else each
+        for name, each in state.workers.items()
+    }
+    return replace(state, workers=workers)
+
+
+def device_lost(state: State, event: events.DeviceLost) -> State:
+    known = state.workers.get(event.name)
+    if known is None or known.kind == PROCESSOR:
+        return state
+    after = rehomed(state.with_worker(replace(known, kind=PROCESSOR, prepared=frozenset())))
+    recovery = Recovery(0, event.cause, event.name, event.began_s, event.at_s, (), (), detail=event.detail)
+    return recorded(state, after, recovery, event.at_s)
+
+
+def device_mended(state: State, event: events.DeviceMended) -> State:
+    """Nothing is to be done any more, but to write it down."""
+    model = state.models.get(event.model)
+    if model is None:
+        return state
+    recovery = Recovery(
+        state.next_id,
+        event.cause,
+        event.name,
+        event.began_s,
+        event.at_s,
+        (event.model,),
+        (model.epoch,),
+        replayed=event.replayed,
+        target=f"{event.target} of {event.model}.{event.stage}",
+        detail=event.detail,
+        spans=event.spans,
+        bytes_written=event.bytes_written,
+    )
+    return replace(state, finished=(*state.finished, recovery), next_id=state.next_id + 1)
+
+
+def refused(state: State, event: events.Refused) -> State:
+    """A worker that holds the stage in this epoch has refused it in another one, which is over."""
+    model, worker = state.models.get(event.model), state.workers.get(event.worker)
+    if model is None or worker is None or model.hosted.get((event.stage, event.worker)) == model.epoch:
+        return state
+    state = state.with_worker(replace(worker, refused=worker.refused | {(event.model, event.stage)}))
+    return rehomed(state, event.reason)
+
+
+def returned(state: State, at_s: float, newcomer: str = "") -> State:
+    """Models without a place are given one as soon as there is room; and go without as soon as none will come."""
+    if not any(model.failure or strays(state, model) for model in state.models.values()):
+        return state
+    after = rehomed(state)
+    back = tuple(name for name, model in after.models.items() if state.models[name].stopped and not model.failure)
+    if back:
+        return recorded(state, after, Recovery(0, RETURN, newcomer, at_s, at_s, (), ()), at_s)
+    return _added(state, after)
+
+
+def recorded(before: State, after: State, recovery: Recovery, at_s: float) -> State:
+    """The state in which the recovery of whatever has moved is under way; as it is where nothing has."""
+    moved = _moved(before, after)
+    if not moved:
+        return after
+    models = [after.models[name] for name in moved]
+    found = replace(
+        recovery,
+        id=after.next_id,
+        models=tuple(moved),
+        epochs=tuple(model.epoch for model in models),
+        spare=", ".join(_heirs(before, models)),
+        ended_s={"detect": recovery.detected_s} if not recovery.moved else {},
+        substitutions=_substitutions(before, models),
+    )
+    after = replace(after, recoveries=(*after.recoveries, found), next_id=after.next_id + 1)
+    return concluded(after, at_s)
+
+
+def concluded(state: State, at_s: float) -> State:
+    """Recoveries of which every model is settled are finished."""
+    done = tuple(
+        each
+        for each in state.recoveries
+        if all(name not in state.models or state.models[name].settled for name in each.models)
+    )
+    if not done:
+        return state
+    return replace(
+        state,
+        recoveries=tuple(each for each in state.recoveries if each not in done),
+        finished=(*state.finished, *(replace(each, failures=_failures(state, each)) for each in done)),
+    )
+
+
+def _added(before: State, after: State) -> State:
+    """What a recovery under way has come to: who takes over at last, and whatever was stopped for it."""
+    moved = _moved(before, after)
+    if not moved or not after.recoveries:
+        return after
+    *others, last = after.recoveries
+    new = [after.models[name] for name in moved if all(name not in each.models for each in after.recoveries)]
+    grown = replace(
+        last,
+        models=(*last.models, *(each.name for each in new)),
+        epochs=(*last.epochs, *(each.epoch for each in new)),
+        spare=last.spare or ", ".join(_heirs(before, [after.models[name] for name in moved])),
+        substitutions=(*last.substitutions, *_substitutions(before, [after.models[name] for name in moved])),
+    )
+    return replace(after, recoveries=(*others, grown))
+
+
+def _moved(before: State, after: State) -> list[str]:
+    """The models that are in another epoch."""
+    return [
+        name for name, each in before.models.items() if name in after.models and each.epoch != after.models[name].epoch
+    ]
+
+
+def _heirs(before: State, models: Sequence[ModelView]) -> list[str]:
+    """The workers that have something of these models now which they had not before."""
+    found = (
+        stage.worker
+        for model in models
+        for stage in model.plan.stages
+        if not model.failure and stage.worker != before.models[model.name].plan.stage(stage.name).worker
+    )
+    return list(dict.fromkeys(found))
+
+
+def _substitutions(before: State, models: Sequence[ModelView]) -> tuple[Substitution, ...]:
+    """The stages that an unlike engine runs from now on."""
+    return tuple(
+        Substitution(model.name, stage, planned, model.plan.engine_of(model.plan.stage(stage)))
+        for model in models
+        for stage, planned in model.substituted.items()
+        if stage not in before.models[model.name].substituted
+    )
+
+
+def _failures(state: State, recovery: Recovery) -> tuple[str, ...]:
+    models = (state.models[name] for name in recovery.models if name in state.models)
+    return tuple(f"{model.name}: {model.failure}" for model in models if model.failure)
+
+
+def _without(model: ModelView, worker: str) -> ModelView:
+    """The model without what a lost worker held of it."""
+    if not any(home == worker for _, home in (*model.hosted, *model.adopting)):
+        return model
+    return replace(
+        model,
+        hosted={key: epoch for key, epoch in model.hosted.items() if key[1] != worker},
+        adopting={key: epoch for key, epoch in model.adopting.items() if key[1] != worker},
+    )
+
+
+def _with_free(state: State, kind: str, more: int) -> State:
+    """One device more, or less, that no worker has."""
+    if kind not in state.devices:
+        return state
+    return replace(state, devices={**state.devices, kind: state.devices[kind] + more})

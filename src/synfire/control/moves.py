@@ -1,0 +1,265 @@
+"""Planned moves: what is to be done next for an order. Pure, and level-triggered as `decide` is.
+
+Orders are carried out one after the other, and only while nothing is being recovered. Stages are moved as after a loss, along
+`Suspend`, `Adopt`, `Relink`, `Resume`, but their new workers build them first, while the old ones still answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import msgspec
+
+from synfire.base.errors import TemporaryError, UnknownName
+from synfire.control import events
+from synfire.control.balance import balancing
+from synfire.control.losses import recorded
+from synfire.control.order import Order, OrderKind, Relocation
+from synfire.control.placement import awaited, device_of, heir, with_stages
+from synfire.control.state import PROCESSOR, READY, RETIRING, ModelView, Recovery, State, WorkerView
+from synfire.plan.costs import format_bytes
+from synfire.plan.plan import Stage
+
+
+def check(state: State, kind: OrderKind, worker: str = "") -> None:
+    """Raise for an order that cannot be: `UnknownName` for a worker that is not there, `TemporaryError` while it starts."""
+    if kind != "drain":
+        return
+    if worker not in state.workers:
+        raise UnknownName.among("worker", worker, state.workers)
+    if state.workers[worker].status != READY:
+        raise TemporaryError(f"worker {worker} is {state.workers[worker].status}; try again when it is ready")
+
+
+def ordered(state: State, event: events.Ordered) -> State:
+    """The order stands at the end of the queue."""
+    leaving = {"drain": (event.worker,), "upgrade": _present(state), "rebalance": ()}[event.kind]
+    return replace(state, orders=(*state.orders, Order(event.id, event.kind, event.at_s, leaving)))
+
+
+def answered(state: State, event: events.Answered) -> State:
+    return replace(state, orders=tuple(each for each in state.orders if each.id != event.id))
+
+
+def advanced(state: State, at_s: float) -> State:
+    """The next step of the first order that is not over, as soon as all is calm."""
+    while True:
+        order = next((each for each in state.orders if not each.over), None)
+        if order is None or not state.quiet:
+            return state
+        after = _move(state, order, at_s) if order.underway else _STEPS[order.kind](state, order, at_s)
+        if after is state:
+            return state
+        state = after
+
+
+def _drain(state: State, order: Order, at_s: float) -> State:
+    """Everything leaves the worker, then the worker leaves."""
+    present = [name for name in order.leaving if name in state.workers]
+    if not present:
+        return _ended(state, order, at_s)
+    (name,) = present
+    if state.workers[name].status == RETIRING:
+        return state
+    if not state.load(name):
+        return _retiring(state, order, name)
+    return _cleared(state, order, name, at_s)
+
+
+def _upgrade(state: State, order: Order, at_s: float) -> State:
+    """One old worker after the other is replaced by a fresh one, which is there, and warm, before the old one goes."""
+    old = [name for name in order.leaving if name in state.workers]
+    if not old:
+        return _ended(state, order, at_s)
+    if any(state.workers[name].status == RETIRING for name in old):
+        return state
+    if len(state.idle()) < state.spares:
+        return _refilling(state, order, at_s)
+    if empty := [name for name in old if state.workers[name].leaving and not state.load(name)]:
+        return _retiring(state, order, empty[0])
+    name = next((each for each in old if state.load(each)), old[0])
+    fresh = _fresh(state, order, name)
+    if not fresh or len(state.idle()) <= state.spares:
+        return _needing(state, order, name, at_s)
+    if any(state.unprepared(fresh[0])):
+        return _with(state, order, needs="")
+    if not state.load(name):
+        return _retiring(state, order, name)
+    return _cleared(state, order, name, at_s, but=[each for each in state.workers if each != fresh[0].name])
+
+
+def _fresh(state: State, order: Order, name: str) -> list[WorkerView]:
+    """The new workers that can do what an old one does, and have nothing to do yet."""
+    wanted = {(model.name, stage.name) for model, stage in state.stages_on(name)}
+    alike = [each for each in state.idle() if each.name not in order.leaving and each.kind == state.workers[name].kind]
+    return [each for each in alike if not each.refused & wanted]
+
+
+def _rebalance(state: State, order: Order, at_s: float) -> State:
+    """As many workers as at first share the stages evenly; as many as can be had, where these cannot."""
+    serving = {stage.worker for model in state.models.values() for stage in model.plan.stages if not model.stopped}
+    surplus = max(0, len(state.idle()) - state.spares)
+    if len(serving) + surplus < state.in_service and (state.coming() or state.startable(PROCESSOR)):
+        return _with(state, order, needs=PROCESSOR)
+    joining = [each.name for each in state.idle()][: min(surplus, max(0, state.in_service - len(serving)))]
+    moves = balancing(state, (*sorted(serving), *joining))
+    return _with(state, order, needs="", underway=moves) if moves else _ended(state, order, at_s)
+
+
+_STEPS: dict[OrderKind, Callable[[State, Order, float], State]] = {
+    "drain": _drain,
+    "upgrade": _upgrade,
+    "rebalance": _rebalance,
+}
+
+
+def _cleared(state: State, order: Order, name: str, at_s: float, but: Sequence[str] = ()) -> State:
+    """Everything that a worker holds is on its way to others; or they are awaited; or the order has failed."""
+    worker = state.workers[name]
+    state = state.with_worker(replace(worker, leaving=True)) if not worker.leaving else state
+    trial, moves = state, []
+    for model, stages in _by_model(state, name):
+        found = _ways(trial, trial.models[model.name], stages, (name, *but))
+        if found is None:
+            kind, largest = device_of(state, model.plan, stages), max(stages, key=lambda each: each.memory_bytes)
+            if awaited(state, model, stages, kind):
+                return _with(state, order, needs=kind)
+            return _failed(state, order, _no_room(model, largest, name, _device(state, kind)), at_s)
+        moves += found
+        trial = _shifted(trial, found)
+    return _with(state, order, needs="", underway=tuple(moves))
+
+
+def _refilling(state: State, order: Order, at_s: float) -> State:
+    """Spares were lost meanwhile: until there are others nobody goes who could take over."""
+    if state.coming() or state.startable(PROCESSOR):
+        return state
+    return _failed(
+        state, order, "the upgrade has ended: spares were lost, and none can be started in their place", at_s
+    )
+
+
+def _ways(state: State, model: ModelView, stages: tuple[Stage, ...], but: Sequence[str]) -> list[Relocation] | None:
+    """Where a worker's stages of one model go: all to one worker, or each to its own; None when there is no room."""
+    together = heir(state, model, stages, but)
+    if together:
+        return [Relocation(model.name, stage.name, stage.worker, together) for stage in stages]
+    found: list[Relocation] = []
+    for stage in sorted(stages, key=lambda each: -each.memory_bytes):
+        target = heir(_shifted(state, found), model, (stage,), but)
+        if not target:
+            return None
+        found.append(Relocation(model.name, stage.name, stage.worker, target))
+    return found
+
+
+def _move(state: State, order: Order, at_s: float) -> State:
+    """Move what is under way as soon as its targets have built it; look for other ways when one of them is gone."""
+    if not _possible(state, order.underway):
+        return _with(state, order, underway=())
+    if not all(built(state, each) for each in order.underway):
+        return state
+    moves = order.underway
+    after = _with(_shifted(state, moves, fenced=True), order, underway=(), moved=(*order.moved, *moves))
+    sources = ", ".join(dict.fromkeys(each.source for each in moves))
+    return recorded(state, after, Recovery(0, order.kind, sources, at_s, at_s, (), (), moved=moves), at_s)
+
+
+def built(state: State, way: Relocation) -> bool:
+    """Whether the target has built the stage beforehand, or need not: for another engine it is built when it is adopted."""
+    return bool(way.engine) or (way.model, way.stage) in state.workers[way.target].prepared
+
+
+def _possible(state: State, moves: Sequence[Relocation]) -> bool:
+    """Whether every stage is still where it is to leave from, and has room where it is to go."""
+    for each in moves:
+        model, target = state.models.get(each.model), state.workers.get(each.target)
+        if model is None or model.failure or target is None or target.status != READY or target.leaving:
+            return False
+        stage = model.plan.stage(each.stage)
+        fits = stage.memory_bytes <= state.room(each.target) or (each.stage, each.target) in model.hosted
+        runs = state.runs(target, each.engine or model.plan.engine_of(stage))
+        if stage.worker != each.source or not fits or not runs or (each.model, each.stage) in target.refused:
+            return False
+        state = _shifted(state, [each])
+    return True
+
+
+def _shifted(state: State, moves: Sequence[Relocation], fenced: bool = False) -> State:
+    """The state with stages wanted elsewhere, their models in a new epoch if `fenced`."""
+    for name in dict.fromkeys(each.model for each in moves):
+        model = state.models[name]
+        mine = [each for each in moves if each.model == name]
+        back = {each.stage for each in mine if each.engine}
+        plan = with_stages(model.plan, [_changed(model, each) for each in mine])
+        hosted = {
+            key: epoch for key, epoch in model.hosted.items() if key not in {(s, plan.stage(s).worker) for s in back}
+        }
+        kept = {stage: planned for stage, planned in model.substituted.items() if stage not in back}
+        state = state.with_model(replace(model, plan=plan, epoch=model.epoch + fenced, hosted=hosted, substituted=kept))
+    return state
+
+
+def _changed(model: ModelView, way: Relocation) -> Stage:
+    stage = model.plan.stage(way.stage)
+    engine = "" if way.engine == model.plan.engine else way.engine or stage.engine
+    return msgspec.structs.replace(stage, worker=way.target, engine=engine)
+
+
+def _by_model(state: State, worker: str) -> list[tuple[ModelView, tuple[Stage, ...]]]:
+    """What a worker holds, model by model, the most important first."""
+    found = [(model, tuple(s for s in model.plan.stages if s.worker == worker)) for model in state.by_priority()]
+    return [(model, stages) for model, stages in found if stages and not model.stopped]
+
+
+def _needing(state: State, order: Order, name: str, at_s: float) -> State:
+    """A worker has to be started in place of an old one; or the order has failed."""
+    kind = state.workers[name].kind
+    comes = any(each.kind == kind for each in state.coming()) or state.startable(kind)
+    if comes and all(awaited(state, model, stages, kind) for model, stages in _by_model(state, name)):
+        return _with(state, order, needs=kind)
+    failure = f"worker {name} cannot be replaced: no worker{_device(state, kind)} can be started beside those that run"
+    return _failed(state, order, failure, at_s)
+
+
+def _device(state: State, kind: str) -> str:
+    return f" with a {kind}" if kind in state.devices else ""
+
+
+def _no_room(model: ModelView, stage: Stage, worker: str, device: str) -> str:
+    need = f", which needs {format_bytes(stage.memory_bytes)}" if stage.memory_bytes else ""
+    return (
+        f"worker {worker} cannot be drained: no other worker{device} can host {model.name}.{stage.name}{need}, and none that could "
+        "can be started; add a spare, or allow workers more memory"
+    )
+
+
+def _retiring(state: State, order: Order, name: str) -> State:
+    worker = replace(state.workers[name], status=RETIRING, leaving=True)
+    return _with(state.with_worker(worker), order, needs="", retired=(*order.retired, name))
+
+
+def _failed(state: State, order: Order, failure: str, at_s: float) -> State:
+    """The order is over. What it has moved stays; a worker that should have left stays, too."""
+    for name in order.leaving:
+        worker = state.workers.get(name)
+        if worker is not None and worker.status == READY and worker.leaving:
+            state = state.with_worker(replace(worker, leaving=False))
+    return _with(state, order, failure=failure, ended_s=at_s, needs="")
+
+
+def _ended(state: State, order: Order, at_s: float) -> State:
+    return _with(state, order, ended_s=at_s, needs="")
+
+
+def _present(state: State) -> tuple[str, ...]:
+    return tuple(each.name for each in state.workers.values() if each.status == READY)
+
+
+def _with(state: State, order: Order, **changes: object) -> State:
+    """The state with the order changed; the same one where nothing of it is."""
+    changed = replace(order, **changes)  # type: ignore[arg-type]
+    if changed == order:
+        return state
+    return replace(state, orders=tuple(changed if each.id == order.id else each for each in state.orders))

@@ -1,0 +1,50 @@
+"""Orders: what somebody asks of a deployment that runs well. Frozen data; `synfire.control.moves` carries them out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+OrderKind = Literal["drain", "rebalance", "upgrade"]
+
+
+@dataclass(frozen=True)
+class Relocation:
+    """A stage's way from one worker to another. `engine` is set where another engine than before shall run it there."""
+
+    model: str
+    stage: str
+    source: str
+    target: str
+    engine: str = ""
+
+
+@dataclass(frozen=True)
+class Order:
+    """`drain` has a worker leave, `upgrade` has every worker replaced by a fresh one, `rebalance` spreads the stages evenly.
+
+    `leaving` are the workers that have still to go. `underway` is being built at its targets and moved as soon as it is;
+    `moved` and `retired` tell what was done. `needs` is the kind of worker that is awaited, to be started. `failure` says
+    why the order could not be carried out (any further). Times are on the controller's clock, in seconds.
+    """
+
+    id: str
+    kind: OrderKind
+    began_s: float
+    leaving: tuple[str, ...] = ()
+    underway: tuple[Relocation, ...] = ()
+    moved: tuple[Relocation, ...] = ()
+    retired: tuple[str, ...] = ()
+    needs: str = ""
+    failure: str = ""
+    ended_s: float | None = None
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more is done for it."""
+        return self.ended_s is not None
+
+    @property
+    def took_s(self) -> float:
+        """From being given to its end."""
+        return (self.began_s if self.ended_s is None else self.ended_s) - self.began_s

@@ -1,0 +1,235 @@
+"""Who takes over what has lost its place, and which models have to go when there is no room. Pure.
+
+Stages go, in this order: to a worker that has their device and room for them, spares first; to one that can be started; to
+the processor of a worker without the device; into the room of models of a lower priority, of which the lowest go first, and
+none in vain. A model that finds nothing of all that is stopped, until there is room again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
+
+import msgspec
+
+from synfire.control.state import PROCESSOR, READY, STARTS, ModelView, State, WorkerView
+from synfire.plan import Plan
+from synfire.plan.costs import format_bytes
+from synfire.plan.plan import Stage
+
+NOBODY = ""
+"""The worker of a stage that has no place."""
+
+
+def rehomed(state: State, refusal: str = "") -> State:
+    """Every model whose stages have lost their workers, or that has no place, placed again; the most important first.
+
+    `refusal` is why a worker would not host a stage, if that is why this is asked for.
+    """
+    for name in [each.name for each in state.by_priority()]:
+        model = state.models[name]
+        if model.failure or strays(state, model):
+            state = _placed(state, model, refusal)
+    return state
+
+
+def strays(state: State, model: ModelView) -> tuple[Stage, ...]:
+    """The stages that need another place: all of a stopped model, else those whose worker, or its device, is gone."""
+    return tuple(stage for stage in model.plan.stages if model.stopped or not _at_home(state, model, stage))
+
+
+def heir(
+    state: State, model: ModelView, stages: Sequence[Stage], but: Collection[str] = (), unlike: bool = False
+) -> str:
+    """Who may host these stages together: of those who have room the least loaded, and who has built the most of them.
+
+    Nobody of `but`, and only workers with the right device unless `unlike` ones will do. A worker that is leaving, or whose
+    host may be lost, comes last, the one where they are first. Empty for nobody.
+    """
+    wanted = {(model.name, stage.name) for stage in stages}
+    home = {stage.worker for stage in stages}
+    order = sorted(
+        (each for each in _able(state, model, stages, unlike) if each.name not in but),
+        key=lambda each: (
+            each.leaving,
+            each.doubtful,
+            each.name not in home,
+            *_burden(state, each.name),
+            -len(each.prepared & wanted),
+            each.name,
+        ),
+    )
+    return order[0].name if order else NOBODY
+
+
+def awaited(state: State, model: ModelView, stages: Sequence[Stage], kind: str) -> bool:
+    """Whether a worker of a kind comes, or can be started, that may take the largest of these stages."""
+    wanted = {(model.name, stage.name) for stage in stages}
+    if sum(bool(each.refused & wanted) for each in state.workers.values()) >= STARTS:
+        return False
+    need = max((stage.memory_bytes for stage in stages), default=0)
+    return any(each.kind == kind for each in state.coming()) or state.startable(kind, need)
+
+
+def device_of(state: State, plan: Plan, stages: Iterable[Stage]) -> str:
+    """The kind of worker that can run these stages as planned."""
+    return next((plan.engine_of(each) for each in stages if plan.engine_of(each) in state.devices), PROCESSOR)
+
+
+def with_stages(plan: Plan, changed: Iterable[Stage]) -> Plan:
+    """The plan with some stages changed, by their names."""
+    by_name = {stage.name: stage for stage in changed}
+    return msgspec.structs.replace(plan, stages=tuple(by_name.get(each.name, each) for each in plan.stages))
+
+
+def _at_home(state: State, model: ModelView, stage: Stage) -> bool:
+    """Whether the stage's worker is there, has the device for it, and has not refused it."""
+    if not state.living(stage.worker):
+        return False
+    worker = state.workers[stage.worker]
+    return state.runs(worker, model.plan.engine_of(stage)) and (model.name, stage.name) not in worker.refused
+
+
+def _burden(state: State, worker: str) -> tuple[bool, int]:
+    """How much a worker has to do: one that holds nothing yet comes first, and of those who it is that takes over already, so
+    that each loss costs one spare; then who has the fewest stages."""
+    elsewhere = any(worker in each.spare.split(", ") for each in state.recoveries)
+    busy = elsewhere or any(
+        stage.worker == worker and (stage.name, worker) in model.hosted
+        for model in state.models.values()
+        for stage in model.plan.stages
+    )
+    load = state.load(worker)
+    return busy, load if busy else -load
+
+
+def _able(state: State, model: ModelView, stages: Sequence[Stage], unlike: bool) -> list[WorkerView]:
+    wanted, need = {(model.name, stage.name) for stage in stages}, sum(stage.memory_bytes for stage in stages)
+    engines = {model.plan.engine_of(stage) for stage in stages}
+    return [
+        each
+        for each in state.workers.values()
+        if each.status == READY
+        and not each.refused & wanted
+        and (unlike or all(state.runs(each, engine) for engine in engines))
+        and need <= state.room(each.name)
+    ]
+
+
+def _placed(state: State, model: ModelView, refusal: str) -> State:
+    """The model in a new epoch with every stage in a place; or waiting for one; or stopped."""
+    lost = strays(state, model)
+    kind = device_of(state, model.plan, lost)
+    found = _fitted(state, model, lost)
+    if found is None and awaited(state, model, lost, kind):
+        return _waiting(state, model, kind, lost)
+    if found is None and kind != PROCESSOR:
+        found = _fitted(state, model, lost, unlike=True)
+        if found is None and awaited(state, model, lost, PROCESSOR):
+            return _waiting(state, model, PROCESSOR, lost)
+    if found is not None:
+        return state.with_model(found)
+    return _with_room_made(state, model, lost) or _stopped(state, model, _why(state, model, lost, refusal))
+
+
+def _fitted(state: State, model: ModelView, lost: tuple[Stage, ...], unlike: bool = False) -> ModelView | None:
+    """The model in a new epoch with the stages that it has lost on other workers; None when there is no room.
+
+    What was on one worker goes to one worker where that is possible.
+    """
+    homeless = with_stages(model.plan, (msgspec.structs.replace(stage, worker=NOBODY) for stage in lost))
+    found = replace(model, plan=homeless, epoch=model.epoch + 1, failure="", waits="", told=False)
+    for home in dict.fromkeys(stage.worker for stage in lost):
+        together = tuple(stage for stage in lost if stage.worker == home)
+        if target := heir(state.with_model(found), model, together, unlike=unlike):
+            found = _taken(state, found, together, target)
+            continue
+        for stage in sorted(together, key=lambda each: -each.memory_bytes):
+            target = heir(state.with_model(found), model, (stage,), unlike=unlike)
+            if not target:
+                return None
+            found = _taken(state, found, (stage,), target)
+    return found
+
+
+def _taken(state: State, model: ModelView, stages: tuple[Stage, ...], target: str) -> ModelView:
+    """The model with these stages on another worker, run by another engine where that one has not the device."""
+    worker, hosted, substituted = state.workers[target], dict(model.hosted), dict(model.substituted)
+    changed = []
+    for stage in stages:
+        planned, engine = model.plan.engine_of(stage), state.engine_on(worker, model, stage)
+        if engine != planned:
+            substituted.setdefault(stage.name, planned)
+            hosted.pop((stage.name, target), None)  # what is there is built for the device that is gone
+        changed.append(msgspec.structs.replace(stage, worker=target, engine=_named(model.plan, engine)))
+    return replace(model, plan=with_stages(model.plan, changed), hosted=hosted, substituted=substituted)
+
+
+def _named(plan: Plan, engine: str) -> str:
+    """An engine as a stage names it: only where it is another than the plan's."""
+    return "" if engine == plan.engine else engine
+
+
+def _with_room_made(state: State, model: ModelView, lost: tuple[Stage, ...]) -> State | None:
+    """The model in the place of others of a lower priority; None when that does not help."""
+    below = sorted(
+        (each for each in state.models.values() if not each.stopped and each.priority < model.priority),
+        key=lambda each: (each.priority, each.name),
+    )
+    trial, gone = state, []
+    while _anywhere(trial, model, lost) is None:
+        if not below:
+            return None
+        gone.append(below.pop(0))
+        trial = _stopped(trial, gone[-1], _for_another(gone[-1], model))
+    for each in reversed(gone):  # nobody goes in vain
+        without = trial.with_model(each)
+        trial = without if _anywhere(without, model, lost) else trial
+    found = _anywhere(trial, model, lost)
+    return trial.with_model(found) if found else None
+
+
+def _anywhere(state: State, model: ModelView, lost: tuple[Stage, ...]) -> ModelView | None:
+    return _fitted(state, model, lost) or _fitted(state, model, lost, unlike=True)
+
+
+def _waiting(state: State, model: ModelView, kind: str, lost: tuple[Stage, ...]) -> State:
+    """The model waits for a worker to be started, and its calls with it, unless they are refused already."""
+    if model.failure:
+        return state.with_model(replace(model, waits=kind))
+    reason = f"{_place_of(model, lost)} waits for a worker that is being started"
+    return state.with_model(replace(model, epoch=model.epoch + 1, failure=reason, waits=kind, told=False))
+
+
+def _stopped(state: State, model: ModelView, reason: str) -> State:
+    """The model is served no longer; one that is so already stays so, for the reason that it had."""
+    if model.stopped:
+        return state.with_model(replace(model, waits=""))
+    epoch = model.epoch + (not model.failure)
+    return state.with_model(replace(model, epoch=epoch, failure=reason, waits=""))
+
+
+def _for_another(model: ModelView, other: ModelView) -> str:
+    return (
+        f"it is stopped to make room for model {other.name!r}, whose priority {other.priority} is above its own, "
+        f"{model.priority}; it comes back by itself when there is room"
+    )
+
+
+def _why(state: State, model: ModelView, lost: tuple[Stage, ...], refusal: str) -> str:
+    """Why there is no place for a model."""
+    where = _place_of(model, lost)
+    if refusal:
+        return f"no worker hosts {where}: {refusal}"
+    if not any(each.status == READY for each in state.workers.values()):
+        return f"no worker is left that can host {where}, and none can be started, which is tried again and again; see the log"
+    need = format_bytes(sum(stage.memory_bytes for stage in lost))
+    return (
+        f"it is stopped because no worker has room for {where}, which needs {need}, beside the models of its priority, "
+        f"{model.priority}, and above; it comes back by itself when there is room"
+    )
+
+
+def _place_of(model: ModelView, lost: tuple[Stage, ...]) -> str:
+    """The first stage that is lost, and where it was."""
+    return f"{model.name}.{lost[0].name}, which was on {lost[0].worker}"

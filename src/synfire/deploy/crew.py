@@ -1,0 +1,148 @@
+"""Worker processes that the supervisor starts at the controller's word: they outlive the controller, and end with the supervisor."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from synfire.base.errors import SynfireError, TemporaryError
+from synfire.base.processes import born, starved
+from synfire.deploy.process import Announcement
+from synfire.wire.links import Link
+from synfire.wire.links.watched import WatchedLink
+from synfire.wire.messages import AnyMessage, Crew, Exited, Signal, Spawn, Spawned, error_of
+from synfire.wire.stream import Packet
+
+
+class CrewProcess:
+    """A worker's process; what `synfire.deploy.process.WorkerProcess` is to a deployment that starts its workers itself."""
+
+    def __init__(self, name: str, send: Callable[[AnyMessage], None]) -> None:
+        self.name = name
+        self._send = send
+        self._born = ""
+        loop = asyncio.get_running_loop()
+        self._ready: asyncio.Future[Announcement | SynfireError] = loop.create_future()
+        self._exited: asyncio.Future[Exited] = loop.create_future()
+
+    @property
+    def pid(self) -> int:
+        """0 until it is ready."""
+        said = self._ready.result() if self._ready.done() else None
+        return said.pid if isinstance(said, Announcement) else 0
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the worker is known to be ready."""
+        return self.pid > 0
+
+    @property
+    def running(self) -> bool:
+        return not self._exited.done()
+
+    @property
+    def ended(self) -> bool:
+        """Whether the process has ended, also where the supervisor has not told yet."""
+        return not self.running or (self.pid > 0 and born(self.pid) != self._born)
+
+    @property
+    def starved(self) -> bool:
+        """Whether it is kept from a processor, and not hanging."""
+        return self.pid > 0 and starved(self.pid)
+
+    async def ready(self, timeout_s: float) -> Announcement:
+        """Wait until the worker is ready. Raises what the supervisor was told in place of that."""
+        try:
+            said = await asyncio.wait_for(asyncio.shield(self._ready), timeout_s)
+        except TimeoutError:
+            raise TemporaryError(f"worker {self.name} was not ready within {timeout_s} s; try again") from None
+        if isinstance(said, SynfireError):
+            raise said
+        return said
+
+    async def exited(self) -> int:
+        """Wait for the end of the process; its exit code, or minus the signal's number."""
+        return (await asyncio.shield(self._exited)).code
+
+    async def obituary(self) -> str:
+        """How the process ended, in words, once it has."""
+        return (await asyncio.shield(self._exited)).words
+
+    def terminate(self) -> None:
+        """Ask the process to drain and leave."""
+        self._send(Signal(self.name, signal.SIGTERM))
+
+    def kill(self) -> None:
+        """End the process at once."""
+        self._send(Signal(self.name, signal.SIGKILL))
+
+    async def end(self, grace_s: float) -> int:
+        """Wait for the process to leave; kill it when it is still there after `grace_s`."""
+        try:
+            return await asyncio.wait_for(self.exited(), grace_s)
+        except TimeoutError:
+            self.kill()
+            return await self.exited()
+
+    def hear(self, message: Spawned | Exited) -> None:
+        """The supervisor tells of it."""
+        if isinstance(message, Exited):
+            if not self._exited.done():
+                self._exited.set_result(message)
+        elif not self._ready.done():
+            self._born = born(message.pid)
+            said = Announcement(self.name, message.pid, list(message.addresses), message.url)
+            self._ready.set_result(error_of(message) if message.kind else said)
+
+
+class RemoteCrew:
+    """The controller's end of its link to the supervisor, who holds all worker processes; `lost` is called when that is gone."""
+
+    def __init__(self, link: Link, lost: Callable[[SynfireError], None]) -> None:
+        self.processes: dict[str, CrewProcess] = {}
+        self._link = WatchedLink(link, self._take, lost)
+        self._told = asyncio.Event()
+
+    def start(
+        self,
+        name: str,
+        deployment: str,
+        address: str,
+        http: str = "",
+        settings: Mapping[str, Any] | None = None,
+        inside: Sequence[str] = (),
+        device: str = "",
+    ) -> CrewProcess:
+        """Have a worker started, if it does not run already; see `synfire.deploy.process.WorkerProcess.start`."""
+        process = self.processes.get(name)
+        if process is None or not process.running:
+            process = self.processes[name] = CrewProcess(name, self.send)
+        self.send(Spawn(name, address, http, msgspec.json.encode(dict(settings or {})), tuple(inside), device))
+        return process
+
+    async def known(self) -> Mapping[str, CrewProcess]:
+        """The workers that run already, once the supervisor has told which these are."""
+        await self._told.wait()
+        return dict(self.processes)
+
+    def send(self, message: AnyMessage) -> None:
+        """Tell the supervisor; when that is gone, this process ends too."""
+        self._link.tell(Packet(message))
+
+    def close(self) -> None:
+        self._link.close()
+
+    def _take(self, packet: Packet) -> None:
+        message = packet.message
+        if isinstance(message, Crew):
+            for spawned in message.workers:
+                process = self.processes[spawned.name] = CrewProcess(spawned.name, self.send)
+                if spawned.pid:
+                    process.hear(spawned)
+            self._told.set()
+        elif isinstance(message, (Spawned, Exited)) and message.name in self.processes:
+            self.processes[message.name].hear(message)

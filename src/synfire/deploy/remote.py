@@ -1,0 +1,218 @@
+"""Gateways as processes of their own, as the controller sees them: each is told everything, and told again when it is back."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from synfire.base.errors import SynfireError
+from synfire.base.log import LOGGER
+from synfire.deploy.door import Visitor
+from synfire.deploy.ledger import Wanted
+from synfire.graph import Graph
+from synfire.plan import Plan
+from synfire.wire.messages import (
+    AnyMessage,
+    Attend,
+    Cut,
+    Direct,
+    Done,
+    Member,
+    Members,
+    Reload,
+    Standing,
+    Unload,
+    Whole,
+    Withdraw,
+)
+
+ANSWER_S = 0.3
+"""How long a gateway may take to hold a model's calls, or to let them go, as long as a worker may be silent. One that takes
+longer is not waited for: it has to come back, and is told everything anew. Meanwhile workers refuse what it sends."""
+
+LOAD_S = 60.0
+"""How long it may take to begin to serve a model, which it reads from the store."""
+
+
+@dataclass(frozen=True)
+class Course:
+    """How the calls of a model go now."""
+
+    plan: Plan
+    epoch: int = 0
+    held: bool = False
+    failure: str = ""
+    retry_after_s: float = 1.0
+
+
+class Attendant:
+    """One gateway, on which the controller counts from when it has `caught_up` until it is lost, or does not answer in time."""
+
+    def __init__(self, visitor: Visitor) -> None:
+        self.caught_up = False
+        self._visitor = visitor
+        self._asked: deque[asyncio.Future[Done]] = deque()
+
+    def tell(self, message: AnyMessage) -> asyncio.Future[Done]:
+        """Send an order; its answer."""
+        answer: asyncio.Future[Done] = asyncio.get_running_loop().create_future()
+        self._asked.append(answer)
+        self._visitor.tell(message)
+        return answer
+
+    def hear_of(self, message: Members | Standing) -> None:
+        """Send what is not answered."""
+        self._visitor.tell(message)
+
+    def answer(self, done: Done) -> None:
+        """The oldest order is done."""
+        answer = self._asked.popleft()
+        if not answer.done():
+            answer.set_result(done)
+
+    def leave(self) -> None:
+        """Nothing is to be expected any more."""
+        self._visitor.close()
+        while self._asked:
+            self._asked.popleft().cancel()
+
+
+class RemoteGateways:
+    """All gateways that attend, and what they have to know; see `synfire.deploy.gateways.Gateways`. `wanted` are the models."""
+
+    def __init__(self, wanted: Mapping[str, Wanted]) -> None:
+        self.attending: dict[str, Attendant] = {}
+        self._wanted = wanted
+        self._members: dict[str, Member] = {}
+        self._courses: dict[str, Course] = {}
+        self._standing = Standing()
+        self._more = asyncio.Event()
+        self._cut: Callable[[str], None] = lambda worker: None
+        self._seen: Callable[[Mapping[str, int]], None] = lambda epochs: None
+        self._ordered: Callable[[Visitor, AnyMessage], None] = lambda visitor, order: None
+
+    def on_cut(self, act: Callable[[str], None]) -> None:
+        self._cut = act
+
+    def on_epochs(self, act: Callable[[Mapping[str, int]], None]) -> None:
+        """Call `act` with the epochs, by model, that a gateway follows when it begins to attend."""
+        self._seen = act
+
+    def on_order(self, act: Callable[[Visitor, AnyMessage], None]) -> None:
+        """Call `act` when a gateway's caller has ordered something; it is to be answered by `Done`."""
+        self._ordered = act
+
+    def attend(self, visitor: Visitor) -> None:
+        """A gateway has come: once it has said what it follows, it is told everything."""
+        assert visitor.hello is not None
+        who, attendant = visitor.hello.who, Attendant(visitor)
+        visitor.take = lambda message: self._take(who, visitor, attendant, message)
+        visitor.lost = lambda error: self._lose(who, attendant, str(error))
+
+    async def caught_up(self, count: int, within_s: float) -> None:
+        """Wait until so many gateways know everything, but not for longer than that."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                while sum(each.caught_up for each in self.attending.values()) < count:
+                    await self._more.wait()
+                    self._more.clear()
+
+    async def reach(self, worker: str, address: str, url: str = "") -> None:
+        self._members[worker] = Member(worker, address, url)
+        self._tell_members()
+
+    def part(self, worker: str) -> None:
+        if self._members.pop(worker, None) is not None:
+            self._tell_members()
+
+    async def serve(self, model: str, graph: Graph, plan: Plan, epoch: int = 0) -> None:
+        await self._steer(model, Course(plan, epoch), LOAD_S)
+
+    async def suspend(self, model: str, epoch: int) -> None:
+        await self._steer(model, replace(self._courses[model], epoch=epoch, held=True))
+
+    async def resume(self, model: str, plan: Plan, epoch: int) -> int:
+        return await self._steer(model, Course(plan, epoch))
+
+    async def fail(self, model: str, epoch: int, error: SynfireError) -> None:
+        retry_after_s = getattr(error, "retry_after_s", 1.0)
+        course = replace(self._courses[model], epoch=epoch, failure=str(error), retry_after_s=retry_after_s)
+        await self._steer(model, course)
+
+    async def remove(self, model: str) -> None:
+        del self._courses[model]
+        await self._all(Withdraw(model), ANSWER_S)
+
+    def expect(self, model: str, course: Course) -> None:
+        """Gateways that come are to know this; those that a controller before this one has told know it already."""
+        self._courses[model] = course
+
+    def stand(self, news: Standing) -> None:
+        """Tell how things stand."""
+        if news != self._standing:
+            self._standing = news
+            for attendant in self.attending.values():
+                attendant.hear_of(news)
+
+    async def _steer(self, model: str, course: Course, within_s: float = ANSWER_S) -> int:
+        self._courses[model] = course
+        return await self._all(self._direction(model), within_s)
+
+    def _direction(self, model: str) -> Direct:
+        wanted, course = self._wanted[model], self._courses[model]
+        told = (course.plan, course.epoch, course.held, course.failure, course.retry_after_s)
+        return Direct(model, wanted.version, wanted.digest, *told, wanted.priority)
+
+    async def _all(self, order: AnyMessage, within_s: float) -> int:
+        """Have every gateway do it; how many calls began again for it."""
+        answers = {who: attendant.tell(order) for who, attendant in self.attending.items()}
+        counted = [answer for who, answer in answers.items() if self.attending[who].caught_up]
+        if not counted:
+            return 0
+        await asyncio.wait(counted, timeout=within_s)
+        for who, answer in answers.items():
+            attendant = self.attending.get(who)
+            if attendant is not None and attendant.caught_up and not answer.done():
+                self._lose(who, attendant, f"it has not answered within {within_s} s")
+        return sum(each.result().replayed for each in counted if each.done() and not each.cancelled())
+
+    def _take(self, who: str, visitor: Visitor, attendant: Attendant, message: AnyMessage) -> None:
+        if isinstance(message, Attend):
+            self._seen(message.epochs)
+            self.attending[who] = attendant
+            self._tell_everything(who, attendant)
+        elif isinstance(message, Done):
+            if message.kind:
+                LOGGER.error("gateway %s cannot do what it should: %s", who, message.text)
+            attendant.answer(message)
+        elif isinstance(message, Cut):
+            self._cut(message.worker)
+        elif isinstance(message, (Unload, Reload)):
+            self._ordered(visitor, message)
+
+    def _tell_everything(self, who: str, attendant: Attendant) -> None:
+        attendant.hear_of(Members(tuple(self._members.values())))
+        for model in self._courses:
+            attendant.tell(self._direction(model))
+        whole = attendant.tell(Whole(tuple(self._courses)))
+        whole.add_done_callback(lambda answer: None if answer.cancelled() else self._caught_up(who, attendant))
+        attendant.hear_of(self._standing)
+
+    def _caught_up(self, who: str, attendant: Attendant) -> None:
+        LOGGER.info("gateway %s attends", who)
+        attendant.caught_up = True
+        self._more.set()
+
+    def _tell_members(self) -> None:
+        members = Members(tuple(self._members.values()))
+        for attendant in self.attending.values():
+            attendant.hear_of(members)
+
+    def _lose(self, who: str, attendant: Attendant, why: str) -> None:
+        if self.attending.get(who) is attendant:
+            LOGGER.info("gateway %s attends no longer: %s", who, why)
+            del self.attending[who]
+        attendant.leave()

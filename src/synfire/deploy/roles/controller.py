@@ -1,0 +1,264 @@
+"""The controller as a process of its own: killed at any time, the next one goes on from the ledger and from what it finds."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from synfire.base.clock import SystemClock
+from synfire.base.errors import SynfireError, UnknownName, UserError
+from synfire.base.log import LOGGER
+from synfire.control.adoption import Found, Hosted, taken_over
+from synfire.control.order import OrderKind
+from synfire.control.record import RecoveryLog
+from synfire.control.state import State
+from synfire.deploy.crew import CrewProcess, RemoteCrew
+from synfire.deploy.door import NAME, Door
+from synfire.deploy.ledger import Bookkeeper, Ledger, Wanted, read_ledger
+from synfire.deploy.local import LocalDeployment, Partners, RunningWorker
+from synfire.deploy.remote import Course, RemoteGateways
+from synfire.deploy.roles.lifeline import Told, live
+from synfire.gateway.peer import WorkerPeer
+from synfire.graph import Graph
+from synfire.store import BlobStore
+from synfire.wire.graphs import unpack_graph
+from synfire.wire.links import SocketLink
+from synfire.wire.messages import AnyMessage, Done, Load, Move, Reload, Standing, Unload, error_words
+
+ATTEND_S = 0.3
+"""How long gateways are waited for, which call upon a new controller every 50 ms: what they hold is to be counted."""
+
+ANSWER_S = 3.0
+"""How long a worker may take to say what it holds. One that takes longer hangs, and is replaced."""
+
+
+class ControllerTold(Told, frozen=True, kw_only=True):
+    """What a controller is told: beside the rest, how many gateways there are."""
+
+    gateways: int
+
+
+async def control(told: ControllerTold) -> None:
+    """Control the deployment until the supervisor is gone or says so. An error at the start is told to the supervisor."""
+    ended = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
+    crew = RemoteCrew(SocketLink(socket.socket(fileno=told.lifeline), "the supervisor"), lambda _: ended.set())
+    controlling = Control(read_ledger(told.deployment), Path(told.folder), crew, told.gateways)
+    ending = asyncio.create_task(ended.wait(), name="the end")
+    living = asyncio.create_task(controlling.run(), name="control")
+    try:
+        await asyncio.wait({ending, living}, return_when=asyncio.FIRST_COMPLETED)
+        if living.done():
+            living.result()
+    except SynfireError as error:
+        LOGGER.error("the controller cannot go on: %s", error)
+        crew.send(Done(*error_words(error)))
+        await ending
+    finally:
+        living.cancel()
+        await asyncio.gather(living, return_exceptions=True)
+        crew.close()
+
+
+class Control:
+    """What keeps a deployment true, between the supervisor's workers and the gateways. `run` is its life."""
+
+    def __init__(self, ledger: Ledger, folder: Path, crew: RemoteCrew, gateways: int) -> None:
+        self.wanted: dict[str, Wanted] = {each.name: each for each in ledger.models}
+        self._unloaded: dict[str, Wanted] = {each.name: each for each in ledger.unloaded}
+        self._begun = asyncio.Event()
+        self._ledger = ledger
+        self._crew = crew
+        self._count = gateways
+        self._store = BlobStore(folder / "blobs")
+        self._gateways = RemoteGateways(self.wanted)
+        self._deployment = LocalDeployment(
+            {name: (self._graph(each.digest), each.plan) for name, each in self.wanted.items()},
+            ledger.settings,
+            services={name: each.services for name, each in self.wanted.items()},
+            id=ledger.deployment,
+            partners=Partners(self._gateways, crew.start, folder),
+        )
+        self._books = Bookkeeper(self._present)
+        self._door = Door(f"unix:{folder / NAME}", ledger.deployment, self._gateways.attend, self._obey)
+        self._gateways.on_epochs(self._deployment.healing.epochs_seen)
+        self._gateways.on_order(self._door.order)
+
+    async def run(self) -> None:
+        """Begin, or take over, and go on until cancelled. Raises `Bug` when the core cannot go on."""
+        writing = asyncio.create_task(self._books.run(), name="ledger")
+        try:
+            if self._ledger.state is None:
+                self._door.open()
+                await self._deployment.begin()
+            else:
+                await self._take_over(self._ledger.state)
+            self._begun.set()
+            await self._tell_always()
+        finally:
+            writing.cancel()
+            self._door.close()
+            await self._deployment.close()
+
+    @property
+    def _state(self) -> State:
+        return self._deployment.healing.controller.state
+
+    async def _tell_always(self) -> None:
+        """Whenever something has changed, write it down and tell it."""
+        controller = self._deployment.healing.controller
+        while True:
+            state = controller.state
+            self._books.note()
+            standing = self._standing(state)
+            self._gateways.stand(standing)
+            self._crew.send(standing)
+            await controller.until(lambda now, before=state: now is not before)  # type: ignore[misc]
+
+    def _standing(self, state: State) -> Standing:
+        recoveries = self._deployment.recoveries
+        return Standing(
+            tuple(model.plan for model in state.models.values()),
+            {name: each.source for name, each in self.wanted.items()},
+            {name: host.name for name, host in self._deployment.hosts.homes.items()},
+            recoveries.spares,
+            recoveries.spares_wanted,
+            tuple((*key, count) for key, count in recoveries.counts.items()),
+            state.warm,
+        )
+
+    def _present(self) -> Ledger:
+        return msgspec.structs.replace(
+            self._ledger,
+            models=tuple(self.wanted.values()),
+            unloaded=tuple(self._unloaded.values()),
+            state=self._state,
+            hosts=self._deployment.hosts.laid,
+            homes=dict(self._deployment.hosts.homes),
+            answers=dict(self._deployment.answers),
+            agreements=dict(self._deployment.agreements),
+        )
+
+    async def _take_over(self, written: State) -> None:
+        """Go on with what runs. Nothing that is in order is disturbed."""
+        deployment, healing = self._deployment, self._deployment.healing
+        deployment.answers |= self._ledger.answers
+        deployment.agreements |= self._ledger.agreements
+        deployment.hosts.take_over(self._ledger.hosts, self._ledger.homes)
+        processes = await self._crew.known()
+        running = {name: process for name, process in processes.items() if process.is_ready}
+        there = await self._reached(running)
+        kept = await asyncio.to_thread(RecoveryLog().numbers, deployment.id)
+        found = Found({name: held for name, (_, held) in there.items()}, set(processes) - set(running), kept)
+        state, told = taken_over(written, found, SystemClock().now_s())
+        healing.take_over(state)
+        for name, (worker, _) in there.items():
+            await self._gateways.reach(name, worker.address, worker.http)
+            deployment.take_on(name, worker, anew=False)
+        await self._welcome(state)
+        for event in told:
+            healing.controller.tell(event)
+        for name in set(self.wanted) - set(state.models):
+            await deployment.add(name, *deployment.models[name])
+        deployment.prove_now_and_then()
+
+    async def _welcome(self, state: State) -> None:
+        """Open the door, and let gateways come that were told this, or something older, before."""
+        for name, model in state.models.items():
+            failure = model.failure if model.told else ""
+            self._gateways.expect(name, Course(model.plan, model.epoch, not model.settled, failure))
+        self._door.open()
+        await self._gateways.caught_up(self._count, ATTEND_S)
+
+    async def _reached(self, running: Mapping[str, CrewProcess]) -> dict[str, tuple[RunningWorker, Hosted]]:
+        """The workers that answer, with what each holds."""
+        found = await asyncio.gather(*(self._reach(name, process) for name, process in running.items()))
+        return {name: there for name, there in zip(running, found, strict=True) if there is not None}
+
+    async def _reach(self, name: str, process: CrewProcess) -> tuple[RunningWorker, Hosted] | None:
+        """The worker, and the epochs of the stages that it holds; None for one that does not answer, which is ended."""
+        said = await process.ready(ANSWER_S)
+        (address,) = said.addresses
+        deployment = self._deployment
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                peer = await WorkerPeer.reach(name, address, deployment.id, deployment.who)
+                stages = (await peer.describe()).stages
+        except (SynfireError, TimeoutError) as error:
+            LOGGER.warning("worker %s is not taken over: %s", name, error or f"no answer within {ANSWER_S} s")
+            process.kill()
+            return None
+        worker = RunningWorker(process, peer, address, said.http)
+        return worker, {(each.model, each.stage): each.epoch for each in stages}
+
+    async def _obey(self, order: AnyMessage) -> str:
+        """Carry out an order, and say what was done. Raises what stands against it."""
+        await self._begun.wait()
+        if isinstance(order, Load):
+            return await self._load(order)
+        if isinstance(order, Unload):
+            return await self._unload(order.model)
+        if isinstance(order, Reload):
+            return await self._reload(order.model)
+        if isinstance(order, Move):
+            kinds: dict[str, OrderKind] = {"drain": "drain", "rebalance": "rebalance", "upgrade": "upgrade"}
+            if order.kind not in kinds:
+                raise UnknownName.among("planned move", order.kind, kinds)
+            done = await self._deployment.order(kinds[order.kind], order.worker)
+            return msgspec.json.encode(done).decode()
+        raise UserError(f"a controller takes no {type(order).__name__}; is this its door?")
+
+    async def _load(self, order: Load) -> str:
+        if order.model in self.wanted:
+            raise UserError(
+                f"model {order.model!r} is served already; unload it first, or give the new one another name"
+            )
+        wanted = Wanted(
+            name=order.model,
+            version=order.version,
+            source=order.source,
+            digest=order.digest,
+            plan=order.plan,
+            services=order.services,
+        )
+        return await self._serve(wanted)
+
+    async def _unload(self, name: str) -> str:
+        if name not in self._deployment.models:
+            raise UnknownName.among("served model", name, self._deployment.models)
+        await self._deployment.remove(name)
+        self._unloaded[name] = self.wanted.pop(name)
+        await self._books.write()
+        return f"{name} is served no longer"
+
+    async def _reload(self, name: str) -> str:
+        if name in self.wanted:
+            return f"{name} is served"
+        if name not in self._unloaded:
+            raise UnknownName.among("unloaded model", name, self._unloaded)
+        return await self._serve(self._unloaded[name])
+
+    async def _serve(self, wanted: Wanted) -> str:
+        name = wanted.name
+        self.wanted[name], self._deployment.services[name] = wanted, wanted.services
+        try:
+            graph = await asyncio.to_thread(self._graph, wanted.digest)
+            await self._deployment.add(name, graph, wanted.plan)
+        except BaseException:
+            del self.wanted[name]
+            raise
+        self._unloaded.pop(name, None)
+        await self._books.write()
+        return f"{name} is served"
+
+    def _graph(self, digest: str) -> Graph:
+        return unpack_graph(self._store.get(digest))
+
+
+if __name__ == "__main__":
+    live(ControllerTold, control)

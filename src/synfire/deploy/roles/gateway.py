@@ -1,0 +1,84 @@
+"""A gateway as a process of its own: it answers callers at ports that the supervisor holds, and follows the controller."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import socket
+import uuid
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+from synfire.base.errors import SynfireError
+from synfire.control.record import RecoveryLog
+from synfire.deploy.roles.lifeline import Lifeline, Told, live
+from synfire.gateway.dataplane import DataPlane
+from synfire.gateway.follower import Follower
+from synfire.gateway.neighbours import Neighbours
+from synfire.gateway.recoveries import ToldRecoveries
+from synfire.gateway.routes import Routes
+from synfire.gateway.server import Server
+from synfire.store import BlobStore
+from synfire.wire import gaps
+
+
+class GatewayTold(Told, frozen=True, kw_only=True):
+    """What a gateway is told. `names` are those of all gateways; `sockets` are descriptors of sockets that listen: the shared one
+    first, then its own."""
+
+    name: str
+    names: tuple[str, ...]
+    controller: str
+    host: str
+    grpc_port: int | None
+    sockets: tuple[int, ...]
+
+
+async def serve(told: GatewayTold) -> None:
+    """Serve until the supervisor is gone or says so; accepted calls are answered first."""
+    lifeline = Lifeline(told.lifeline)
+    plane = DataPlane()
+    routes = Routes(f"{told.name}-{uuid.uuid4().hex[:6]}", told.deployment)
+    plane.describe_workers = routes.describe
+    plane.recoveries = recoveries = ToldRecoveries(RecoveryLog().recent)
+    if len(told.names) > 1:
+        plane.neighbours = Neighbours(told.name, told.names, Path(told.folder), told.deployment, plane)
+    store = BlobStore(Path(told.folder) / "blobs")
+    follower = Follower(told.controller, told.deployment, plane, routes, store, recoveries)
+    plane.repository = follower
+    following = asyncio.create_task(follower.run(), name="follow the controller")
+    given = [socket.socket(fileno=each) for each in told.sockets]
+    server = Server(plane, told.host, 0, told.grpc_port, given)
+    try:
+        await asyncio.to_thread(gaps.warm)
+        if not await _before(follower.whole.wait(), lifeline.ended):
+            return
+        if plane.neighbours is not None:
+            plane.neighbours.open()
+        addresses = await server.start()
+        gc.freeze()  # what is loaded now stays: looking through it for garbage would hold calls up for 50 ms
+        lifeline.announce(told.name, [addresses.grpc], addresses.url)
+        await lifeline.ended.wait()
+        await server.stop()
+        if plane.neighbours is not None:
+            await plane.neighbours.close()
+    except SynfireError as error:
+        lifeline.refuse(told.name, error)
+    finally:
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+        routes.close()
+
+
+async def _before(what: Coroutine[Any, Any, object], end: asyncio.Event) -> bool:
+    """Await one thing, unless the end comes first; whether it came about."""
+    doing, ending = asyncio.ensure_future(what), asyncio.ensure_future(end.wait())
+    await asyncio.wait({doing, ending}, return_when=asyncio.FIRST_COMPLETED)
+    doing.cancel()
+    ending.cancel()
+    return not end.is_set()
+
+
+if __name__ == "__main__":
+    live(GatewayTold, serve)

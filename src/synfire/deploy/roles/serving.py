@@ -1,0 +1,88 @@
+"""Planned models served by processes of their own: a controller, gateways and workers, for as long as a block lasts."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import uuid
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from synfire.control.state import PROCESSOR
+from synfire.deploy import network
+from synfire.deploy.folders import claimed, make_folder
+from synfire.deploy.healing import devices_of
+from synfire.deploy.ledger import Ledger, Wanted, drop_ledger, write_ledger
+from synfire.deploy.planning import Planned
+from synfire.deploy.roles.supervisor import Supervisor
+from synfire.deploy.serving import Listening, check_names
+from synfire.deploy.settings import Settings
+from synfire.gateway.server import Addresses
+from synfire.store import BlobStore
+from synfire.wire.graphs import pack_graph
+
+
+@dataclass(frozen=True)
+class Supervised:
+    """A running deployment: where callers find it, and its processes. `folder` holds its door, see `synfire.deploy.door`."""
+
+    addresses: Addresses
+    supervisor: Supervisor
+    folder: Path
+
+
+@asynccontextmanager
+async def supervised(
+    planned: Sequence[Planned],
+    listening: Listening,
+    settings: Settings,
+    services: Mapping[str, Mapping[str, str]],
+    gateways: int = 1,
+) -> AsyncIterator[Supervised]:
+    """Start everything; at the end let the gateways answer what they have accepted, and leave nothing behind.
+
+    Raises as `synfire.deploy.serving.serving` does.
+    """
+    check_names(planned)
+    deployment = uuid.uuid4().hex[:8]
+    with claimed(deployment):
+        folder = make_folder(deployment)
+        try:
+            store = BlobStore(folder / "blobs")
+            models = [await asyncio.to_thread(_wanted, each, services, settings, store) for each in planned]
+            write_ledger(Ledger(deployment=deployment, settings=settings, models=tuple(models)))
+            supervisor = Supervisor(deployment, folder, settings, listening, gateways)
+            try:
+                addresses = await supervisor.start({} if settings.hosts else _first(planned))
+                yield Supervised(addresses, supervisor, folder)
+            finally:
+                await supervisor.stop()
+        finally:
+            if settings.hosts:
+                await asyncio.to_thread(network.remove, deployment)
+            drop_ledger(deployment)
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _first(planned: Sequence[Planned]) -> dict[str, str]:
+    """The workers that the plans name, each with its device."""
+    plans = [each.plan for each in planned]
+    devices = devices_of(plans)
+    return {worker: devices.get(worker, PROCESSOR) for plan in plans for worker in plan.workers}
+
+
+def _wanted(
+    planned: Planned, services: Mapping[str, Mapping[str, str]], settings: Settings, store: BlobStore
+) -> Wanted:
+    name = planned.model.name
+    return Wanted(
+        name=name,
+        version=planned.model.version,
+        source=planned.model.source,
+        digest=store.put(pack_graph(planned.graph)),
+        plan=planned.plan,
+        services=dict(services.get(name, {})),
+        priority=settings.priorities.get(name, 0),
+    )

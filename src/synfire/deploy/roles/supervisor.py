@@ -1,0 +1,271 @@
+"""The root of a served deployment's processes: it starts the controller, gateways and workers, brings the first two back when they
+die, and ends them all. It decides nothing, and knows no model."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from synfire.base.errors import PermanentError, SynfireError, TemporaryError
+from synfire.base.log import LOGGER
+from synfire.deploy.door import NAME
+from synfire.deploy.process import Announcement, ChildProcess, WorkerProcess
+from synfire.deploy.roles.controller import ControllerTold
+from synfire.deploy.roles.gateway import GatewayTold
+from synfire.deploy.roles.lifeline import Told
+from synfire.deploy.roles.ports import Ports
+from synfire.deploy.serving import Listening
+from synfire.deploy.settings import Settings
+from synfire.gateway.server import Addresses
+from synfire.wire.links import SocketLink, unlink
+from synfire.wire.links.watched import WatchedLink
+from synfire.wire.messages import (
+    AnyMessage,
+    Crew,
+    Done,
+    Exited,
+    Signal,
+    Spawn,
+    Spawned,
+    Standing,
+    error_of,
+    error_words,
+)
+from synfire.wire.stream import Packet
+
+CONTROLLER = "controller"
+
+DRAIN_S = 70.0
+"""How long a gateway may take to answer what it has accepted: the longest deadline, and some."""
+
+LEAVE_S = 5.0
+"""How long a controller may take to leave."""
+
+PAUSES_S = (0.0, 0.1, 0.5, 2.0, 5.0)
+"""How long to wait before a process is started again that died: the more often it died young, the longer."""
+
+YOUNG_S = 10.0
+
+
+@dataclass(eq=False)
+class Role:
+    """The controller, or a gateway: its process, also the next one. `begin` starts it."""
+
+    name: str
+    begin: Callable[[], ChildProcess]
+    process: ChildProcess
+    keeping: asyncio.Task[None] | None = None
+
+
+class Supervisor:
+    """The processes of one deployment, between `start` and `stop`. `folder` is for sockets and blobs.
+
+    `standing` is the controller's latest news; who follows with `on_change` is told of it, and of processes that come and go.
+    """
+
+    def __init__(
+        self, deployment: str, folder: Path, settings: Settings, listening: Listening, gateways: int = 1
+    ) -> None:
+        self.deployment = deployment
+        self.workers: dict[str, WorkerProcess] = {}
+        self.roles: dict[str, Role] = {}
+        self.standing = Standing()
+        self._folder = folder
+        self._settings = settings
+        self._listening = listening
+        self._count = gateways
+        self._ports: Ports | None = None
+        self._link: WatchedLink | None = None
+        self._watching: dict[str, asyncio.Task[None]] = {}
+        self._warm: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._changed: Callable[[], object] = lambda: None
+        self._stopping = asyncio.Event()
+
+    @property
+    def urls(self) -> dict[str, str]:
+        """Where each gateway, and no other, answers."""
+        ports = self._ports
+        return {f"gateway-{n}": ports.url(ports.of(n)[-1]) for n in range(self._count)} if ports else {}
+
+    def on_change(self, act: Callable[[], object]) -> None:
+        """Call `act` when a process has come or gone, or there is news of the controller."""
+        self._changed = act
+
+    async def start(self, first: Mapping[str, str]) -> Addresses:
+        """Start everything, and return when every model is served and the spares are prepared. `first` are the workers, with their
+        devices, that the controller will want at once: they start beside it.
+
+        Raises what the user has to know when it cannot be: a port that is taken, a worker that does not start, a stage that is
+        refused.
+        """
+        self._ports = Ports(self._listening, self._count)
+        for name, device in first.items():
+            self._spawn(Spawn(name, f"unix:{self._folder / name}.sock", self._settings.http, device=device))
+        self._begin_role(CONTROLLER, self._begin_controller)
+        for number in range(self._count):
+            self._begin_role(f"gateway-{number}", lambda n=number: self._begin_gateway(n))  # type: ignore[misc]
+        gateways = [role.process for name, role in self.roles.items() if name != CONTROLLER]
+        await self._warm
+        await asyncio.gather(*(each.ready(self._settings.ready_s) for each in gateways))
+        return self._ports.addresses
+
+    async def stop(self) -> None:
+        """Let the gateways answer what they have accepted, then end everything. Stopping twice is no error."""
+        self._stopping.set()
+        controller = [role for name, role in self.roles.items() if name == CONTROLLER]
+        await self._end([role for name, role in self.roles.items() if name != CONTROLLER], DRAIN_S)
+        await self._end(controller, LEAVE_S)
+        if self._link is not None:
+            self._link.close()
+        workers = list(self.workers.values())
+        for worker in workers:
+            worker.terminate()
+        await asyncio.gather(*(worker.end(self._settings.stop_s) for worker in workers))
+        await asyncio.gather(*self._watching.values())
+        unlink(f"unix:{self._folder / NAME}")
+        if self._ports is not None:
+            self._ports.close()
+        if not self._warm.done():
+            self._warm.cancel()
+
+    async def _end(self, roles: Sequence[Role], grace_s: float) -> None:
+        for role in roles:
+            role.process.terminate()
+        await asyncio.gather(*(role.process.end(grace_s) for role in roles))
+        await asyncio.gather(*(role.keeping for role in roles if role.keeping is not None))
+
+    def _begin_role(self, name: str, begin: Callable[[], ChildProcess]) -> None:
+        role = self.roles[name] = Role(name, begin, begin())
+        role.keeping = asyncio.create_task(self._keep(role), name=f"keep {name}")
+
+    async def _keep(self, role: Role) -> None:
+        """Bring the process back whenever it dies, until the end."""
+        young = 0
+        while True:
+            began_s = asyncio.get_running_loop().time()
+            code = await role.process.exited()
+            if self._stopping.is_set():
+                return
+            words = await role.process.obituary()
+            if not self._warm.done() and code >= 0:
+                self._warm.set_exception(PermanentError(words))
+                return
+            LOGGER.warning("%s; it is started again", words)
+            young = min(young + 1, len(PAUSES_S) - 1) if asyncio.get_running_loop().time() - began_s < YOUNG_S else 0
+            await asyncio.sleep(PAUSES_S[young])
+            if self._stopping.is_set():
+                return
+            role.process = role.begin()
+            self._changed()
+
+    def _begin_controller(self) -> ChildProcess:
+        def command(lifeline: int) -> list[str]:
+            told = ControllerTold(
+                deployment=self.deployment, folder=str(self._folder), lifeline=lifeline, gateways=self._count
+            )
+            return _command(CONTROLLER, told)
+
+        process = ChildProcess.begin(CONTROLLER, command, echoes=True)
+        if self._link is not None:
+            self._link.close()
+        self._link = WatchedLink(
+            SocketLink(process.lifeline.dup(), CONTROLLER), self._take, lambda error: LOGGER.info("%s", error)
+        )
+        self._tell(Crew(tuple(_spawned(each) for each in self.workers.values())))
+        return process
+
+    def _begin_gateway(self, number: int) -> ChildProcess:
+        assert self._ports is not None
+        ports, sockets = self._ports, tuple(each.fileno() for each in self._ports.of(number))
+
+        def command(lifeline: int) -> list[str]:
+            told = GatewayTold(
+                deployment=self.deployment,
+                folder=str(self._folder),
+                lifeline=lifeline,
+                name=f"gateway-{number}",
+                names=tuple(f"gateway-{n}" for n in range(self._count)),
+                controller=f"unix:{self._folder / NAME}",
+                host=ports.host,
+                grpc_port=ports.grpc_port,
+                sockets=sockets,
+            )
+            return _command("gateway", told)
+
+        return ChildProcess.begin(f"gateway-{number}", command, keeps=sockets, echoes=True)
+
+    def _take(self, packet: Packet) -> None:
+        """The controller wants something, or has news."""
+        message = packet.message
+        if isinstance(message, Spawn):
+            self._spawn(message)
+        elif isinstance(message, Signal) and message.name in self.workers:
+            self.workers[message.name].signal(signal.Signals(message.number))
+        elif isinstance(message, Standing):
+            self.standing = message
+            if message.warm and not self._warm.done():
+                self._warm.set_result(None)
+            self._changed()
+        elif isinstance(message, Done) and not self._warm.done():
+            self._warm.set_exception(error_of(message))
+
+    def _tell(self, message: AnyMessage) -> None:
+        if self._link is not None:
+            self._link.tell(Packet(message))
+
+    def _spawn(self, wanted: Spawn) -> None:
+        worker = self.workers.get(wanted.name)
+        if worker is not None:
+            if worker.announcement is not None:
+                self._tell(_spawned(worker))
+            return
+        try:
+            worker = WorkerProcess.start(
+                wanted.name,
+                self.deployment,
+                wanted.address,
+                wanted.http,
+                msgspec.json.decode(wanted.settings),
+                wanted.inside,
+                wanted.device,
+            )
+        except TemporaryError as error:
+            self._tell(Spawned(wanted.name, 0, (), "", *error_words(error)))
+            return
+        self.workers[wanted.name] = worker
+        self._watching[wanted.name] = asyncio.create_task(self._watch(worker), name=f"watch {wanted.name}")
+
+    async def _watch(self, worker: WorkerProcess) -> None:
+        """Tell the controller when the worker is ready, and when it has ended."""
+        try:
+            await worker.ready(self._settings.ready_s)
+            self._tell(_spawned(worker))
+            self._changed()
+        except SynfireError as error:
+            self._tell(Spawned(worker.name, 0, (), "", *error_words(error)))
+            worker.terminate()
+            await worker.end(self._settings.stop_s)
+        code, words = await worker.exited(), await worker.obituary()
+        if worker.announcement is not None:
+            for address in worker.announcement.addresses:
+                unlink(address)
+        del self.workers[worker.name]
+        if not self._stopping.is_set():
+            del self._watching[worker.name]
+            self._tell(Exited(worker.name, code, words))
+            self._changed()
+
+
+def _spawned(worker: WorkerProcess) -> Spawned:
+    said = worker.announcement or Announcement(worker.name, 0)
+    return Spawned(said.name, said.pid, tuple(said.addresses), said.http)
+
+
+def _command(role: str, told: Told) -> list[str]:
+    return [sys.executable, "-m", f"synfire.deploy.roles.{role}", msgspec.json.encode(told).decode()]

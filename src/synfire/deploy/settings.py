@@ -1,0 +1,63 @@
+"""How a deployment on this machine is run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from synfire.base.errors import UserError
+from synfire.base.settings import read_settings
+from synfire.control.suspicion import Heartbeats
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a local deployment is run."""
+
+    ready_s: float = 60.0
+    """How long a worker may take to be ready, in seconds. An import on a cold, busy machine takes some."""
+
+    stop_s: float = 35.0
+    """How long a worker may take to leave after SIGTERM before it is killed, in seconds: its own `drain_s` and some."""
+
+    http: str = "127.0.0.1:0"
+    """Where workers answer the Open Inference Protocol, `host:port`; empty: nowhere. Port 0 finds a free one."""
+
+    heal: bool = True
+    """Whether lost workers are replaced, and the calls that they held are replayed."""
+
+    heartbeats: Heartbeats = field(default_factory=Heartbeats)
+    """How workers beat, and when their silence is a failure."""
+
+    prove_s: float = 10.0
+    """How often stages whose workers are idle do their known-answer tests, in seconds. Each takes a millisecond or few."""
+
+    spares: int = 0
+    """How many warm workers without a stage are kept; they take over faster than a new one, which is started else."""
+
+    memory_bytes: int | None = None
+    """What each worker may hold, in bytes, as the planner counts it; None: as much as it likes."""
+
+    most_workers: int | None = None
+    """How many workers may run at a time, spares included; None: as many as are wanted. More than start would need."""
+
+    priorities: Mapping[str, int] = field(default_factory=dict)
+    """Models' priorities, 0 where none is given: when there is no room for all, those of the lowest are stopped first."""
+
+    hosts: int = 0
+    """On how many emulated hosts the workers are; 0: on this one. See `synfire.deploy.network`."""
+
+    prepare: bool = True
+    """Whether spares build every stage beforehand, which costs them memory, and makes them take over in the time of a message."""
+
+    def __post_init__(self) -> None:
+        if min(self.ready_s, self.stop_s, self.prove_s) <= 0:
+            raise UserError(
+                f"ready_s is {self.ready_s}, stop_s {self.stop_s} and prove_s {self.prove_s}; all are seconds above 0"
+            )
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Settings:
+        """Settings by name. Raises `UserError` for a name that is no setting."""
+        return read_settings(cls, "deployment", values)

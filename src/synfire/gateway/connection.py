@@ -1,0 +1,73 @@
+"""One caller's HTTP connection."""
+
+from __future__ import annotations
+
+import msgspec
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from synfire.base.errors import UserError
+from synfire.gateway.http import ErrorBody
+
+HEADER_BYTES = 64 * 2**10
+"""Longest request line and headers together; no client of ours sends a tenth of it."""
+
+PROBES_S = (0.05, 0.05, 0.5)
+"""When a caller that has stopped to send is looked after: how long after that, and after the last time. The first probe
+makes a caller that is gone say so, the next one hears it, also where it takes half a second to and fro."""
+
+
+class Connection(HttpToolsProtocol):
+    """uvicorn's connection, which tells of malformed requests as every other error is told, bounds headers, and answers
+    callers that have closed their own side after the request.
+
+    TCP tells such a caller and one that has gone apart only when something is written. What may be written before an answer
+    is `100 Continue`, which HTTP has clients pass over: one that is gone refuses it, and its call is cancelled.
+    """
+
+    def on_message_begin(self) -> None:
+        self._header_bytes = 0
+        super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        self._count(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._count(len(name) + len(value))
+        super().on_header(name, value)
+
+    def send_400_response(self, msg: str) -> None:
+        body = msgspec.json.encode(ErrorBody(f"{msg} Check the request line, Content-Length and the headers' size."))
+        head = (
+            "HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\nconnection: close\r\n"
+            f"content-length: {len(body)}\r\n\r\n"
+        )
+        self.transport.write(head.encode() + body)
+        self.transport.close()
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """The caller sends no more. True keeps the connection: what it asked is whole, and its answer has not begun.
+
+        One that leaves while it is answered step by step is taken to have gone: nothing may be written between the steps.
+        """
+        cycle = self.cycle
+        if cycle is None or cycle.more_body or cycle.response_started:
+            return False
+        cycle.keep_alive = False
+        if cycle.scope["http_version"] == "1.1":  # an older caller would take the first line for the answer's
+            self._probe_later(cycle, PROBES_S)
+        return True
+
+    def _probe_later(self, cycle: RequestResponseCycle, pauses_s: tuple[float, ...]) -> None:
+        if pauses_s:
+            self.loop.call_later(pauses_s[0], self._probe, cycle, pauses_s[1:])
+
+    def _probe(self, cycle: RequestResponseCycle, later_s: tuple[float, ...]) -> None:
+        if not (cycle.response_started or self.pipeline or self.transport.is_closing()):
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self._probe_later(cycle, later_s)
+
+    def _count(self, size: int) -> None:
+        self._header_bytes += size
+        if self._header_bytes > HEADER_BYTES:
+            raise UserError(f"the headers are longer than {HEADER_BYTES} bytes")

@@ -1,0 +1,231 @@
+"""A gateway's connection to the controller: it does what that wants, and goes on by itself while that is away."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
+
+from synfire.base.errors import SynfireError, TemporaryError
+from synfire.base.log import LOGGER
+from synfire.gateway.dataplane import DataPlane
+from synfire.gateway.recoveries import ToldRecoveries
+from synfire.gateway.routes import Routes
+from synfire.store import BlobStore
+from synfire.wire.graphs import unpack_graph
+from synfire.wire.links import connect
+from synfire.wire.links.watched import WatchedLink
+from synfire.wire.messages import (
+    PROTOCOL,
+    Attend,
+    Cut,
+    Direct,
+    Done,
+    Failure,
+    Hello,
+    Member,
+    Members,
+    Reload,
+    Standing,
+    Unload,
+    Whole,
+    Withdraw,
+    check_hello,
+    error_of,
+    error_words,
+)
+from synfire.wire.stream import Packet
+
+AGAIN_S = 0.05
+"""How often a controller that is away is called upon: it takes a second or so to come back, and calls may wait for it."""
+
+
+class Follower:
+    """Made and used in one event loop; `run` is its life. `whole` is set once all that the controller had to tell is done.
+
+    Graphs are read from the blobs in `store`. Orders are carried out one after the other, but for connecting to workers, which
+    is begun at once: an order may wait for that.
+    """
+
+    def __init__(
+        self, controller: str, deployment: str, plane: DataPlane, routes: Routes, store: BlobStore, told: ToldRecoveries
+    ) -> None:
+        self.whole = asyncio.Event()
+        self._controller = controller
+        self._deployment = deployment
+        self._plane = plane
+        self._routes = routes
+        self._store = store
+        self._told = told
+        self._link: WatchedLink | None = None
+        self._lost: asyncio.Future[SynfireError] | None = None
+        self._greeted = False
+        self._orders: asyncio.Queue[Direct | Withdraw | Whole] = asyncio.Queue()
+        self._reaching: dict[str, asyncio.Task[None]] = {}
+        self._cut: set[str] = set()
+        self._asked: deque[asyncio.Future[Done]] = deque()
+        self._ordering = asyncio.Lock()
+        routes.on_cut(self._worker_cut)
+
+    async def run(self) -> None:
+        """Follow the controller, and the next one when it is gone, until cancelled."""
+        try:
+            while True:
+                with contextlib.suppress(TemporaryError):
+                    await self._follow()
+                await asyncio.sleep(AGAIN_S)
+        finally:
+            for task in self._reaching.values():
+                task.cancel()
+            if self._link is not None:
+                self._link.close()
+
+    async def load(self, model: str) -> None:
+        """Have the controller serve a model again that was unloaded. Raises what it says, or that it is away."""
+        await self._order(Reload(model))
+
+    async def unload(self, model: str) -> None:
+        """Have the controller serve a model no longer. Raises as `load` does."""
+        await self._order(Unload(model))
+
+    async def _order(self, order: Reload | Unload) -> None:
+        if self._link is None or not self._link.open or not self._greeted:
+            raise TemporaryError("the controller is away for the moment; try again")
+        async with self._ordering:  # answers say not which order they are for
+            answer: asyncio.Future[Done] = asyncio.get_running_loop().create_future()
+            self._asked.append(answer)
+            self._link.tell(Packet(order))
+            done = await answer
+        if done.kind:
+            raise error_of(done)
+
+    async def _follow(self) -> None:
+        """Follow one controller until the connection to it breaks. Raises `TemporaryError` when it is not there."""
+        link = connect(self._controller, "the controller")
+        self._lost = lost = asyncio.get_running_loop().create_future()
+        self._orders, self._greeted = asyncio.Queue(), False
+        self._link = WatchedLink(link, self._take, lambda error: None if lost.done() else lost.set_result(error))
+        self._link.send(Packet(Hello(PROTOCOL, self._deployment, self._routes.who, gateway=True)))
+        epochs = {model: route.epoch for model, route in self._routes.by_model.items()}
+        self._link.send(Packet(Attend(epochs)))
+        obeying = asyncio.create_task(self._obey(), name="orders of the controller")
+        try:
+            LOGGER.info("the controller is away: %s", await lost)
+        finally:
+            while self._asked:
+                _settle(
+                    self._asked.popleft(), Done("TemporaryError", "the controller was lost; see what is served now")
+                )
+            obeying.cancel()
+            await asyncio.gather(obeying, return_exceptions=True)
+            self._link.close()
+
+    def _take(self, packet: Packet) -> None:
+        message = packet.message
+        if not self._greeted:
+            if isinstance(message, Failure):
+                raise error_of(message)
+            check_hello(message, self._deployment)
+            self._greeted = True
+        elif isinstance(message, Members):
+            self._connect(message.workers)
+        elif isinstance(message, Standing):
+            self._told.hear(message)
+        elif isinstance(message, Done):
+            _settle(self._asked.popleft(), message)
+        elif isinstance(message, (Direct, Withdraw, Whole)):
+            self._orders.put_nowait(message)
+
+    def _tell(self, message: Done | Cut) -> None:
+        if self._link is not None:
+            self._link.tell(Packet(message))
+
+    def _worker_cut(self, worker: str) -> None:
+        self._cut.add(worker)
+        self._tell(Cut(worker))
+
+    def _connect(self, members: Iterable[Member]) -> None:
+        """Be connected to these workers. What was cut off stays so until the controller has heard of it, and left it out."""
+        wanted = {each.name: each for each in members}
+        for name in {*self._routes.peers, *self._reaching} - set(wanted):
+            self._routes.part(name)
+            if name in self._reaching:
+                self._reaching.pop(name).cancel()
+        self._cut &= set(wanted)
+        for name in self._cut:
+            self._tell(Cut(name))
+        for name in set(wanted) - {*self._routes.peers, *self._reaching, *self._cut}:
+            self._reaching[name] = asyncio.create_task(self._reach(wanted[name]), name=f"reach {name}")
+
+    async def _reach(self, member: Member) -> None:
+        try:
+            await self._routes.reach(member.name, member.address, member.url)
+        except TemporaryError as error:
+            LOGGER.info("%s", error)
+            self._worker_cut(member.name)
+        finally:
+            if self._reaching.get(member.name) is asyncio.current_task():
+                del self._reaching[member.name]
+
+    async def _obey(self) -> None:
+        while True:
+            order = await self._orders.get()
+            done = Done()
+            try:
+                done = Done(replayed=await _DOING[type(order)](self, order))
+            except SynfireError as error:
+                LOGGER.error("the controller's order cannot be carried out: %s", error)
+                done = Done(*error_words(error))
+            self._tell(done)
+
+    async def _direct(self, order: Direct) -> int:
+        model, plan, epoch = order.model, order.plan, order.epoch
+        await self._reached(plan.workers)
+        replayed = 0
+        if model not in self._routes.by_model:
+            await self._serve(order)
+        route = self._routes.by_model[model]
+        if order.failure:
+            await self._routes.fail(model, epoch, TemporaryError(order.failure, order.retry_after_s))
+        elif order.held:
+            await self._routes.suspend(model, epoch)
+        elif not route.open or route.epoch != epoch:
+            replayed = await self._routes.resume(model, plan, epoch)
+        return replayed
+
+    async def _serve(self, order: Direct) -> None:
+        content = await asyncio.to_thread(self._store.get, order.digest)
+        graph = await asyncio.to_thread(unpack_graph, content)
+        await self._routes.serve(order.model, graph, order.plan, order.epoch)
+        self._plane.add(order.model, self._routes.by_model[order.model], order.version, order.priority)
+
+    async def _reached(self, workers: Iterable[str]) -> None:
+        """Wait until these workers are connected, or are known not to be."""
+        tasks = [self._reaching[name] for name in workers if name in self._reaching]
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _withdraw(self, order: Withdraw) -> int:
+        if order.model in self._routes.by_model:
+            self._plane.remove(order.model)
+            await self._routes.remove(order.model)
+        return 0
+
+    async def _be_whole(self, order: Whole) -> int:
+        for model in set(self._routes.by_model) - set(order.models):
+            await self._withdraw(Withdraw(model))
+        self.whole.set()
+        return 0
+
+
+def _settle(future: asyncio.Future[Done], done: Done) -> None:
+    if not future.done():  # who asked may have gone away
+        future.set_result(done)
+
+
+_DOING: dict[type, Callable[[Follower, Any], Awaitable[int]]] = {
+    Direct: Follower._direct,
+    Withdraw: Follower._withdraw,
+    Whole: Follower._be_whole,
+}

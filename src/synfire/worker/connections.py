@@ -1,0 +1,229 @@
+"""A worker's connections: from the gateways and workers that reach it, and to the workers that it sends frames to.
+
+What is lost with a connection fails at once: requests that had still to cross it, or to send something along it, and, where
+it led to a gateway, everything that was asked by it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+
+from synfire.base.errors import Interrupted, SynfireError, TemporaryError, UnknownName, UserError
+from synfire.base.log import LOGGER
+from synfire.plan.plan import GATEWAY
+from synfire.wire.links import Link
+from synfire.wire.messages import AnyMessage, Draining, Failure, Frame, Hello, Impair, check_hello, error_words
+from synfire.wire.stream import Packet
+from synfire.worker.core import Core
+from synfire.worker.impairments import Impairments, dropped
+from synfire.worker.outgoing import Outgoing
+from synfire.worker.peers import READ, WRITE, Peer, Watch
+
+
+class Connections:
+    """Who is connected to a worker. `standing` gives what every gateway is told when it connects. `hello` is how it greets; `connect` opens a link to an address; `take` is given what is
+    received, after the greeting."""
+
+    def __init__(
+        self,
+        hello: Hello,
+        core: Core,
+        watch: Watch,
+        connect: Callable[[str], Link],
+        take: Callable[[Peer, Packet], None],
+    ) -> None:
+        self.draining = False
+        self.awaiting_drain: set[Peer] = set()
+        self.standing: Callable[[], Iterable[AnyMessage]] = tuple
+        self._hello = hello
+        self._core = core
+        self._watch = watch
+        self._connect = connect
+        self._take = take
+        self._incoming: set[Peer] = set()
+        self._outgoing: dict[str, Peer] = {}
+        self._origins: dict[str, Peer] = {}
+        self._impairments = Impairments()
+
+    @property
+    def full(self) -> bool:
+        """Whether some peer lags so far behind that nothing more should be made for it."""
+        return any(peer.link.full for peer in self._peers())
+
+    @property
+    def sending(self) -> bool:
+        """Whether something waits to be sent."""
+        return any(peer.link.pending for peer in self._peers())
+
+    def accept(self, link: Link) -> None:
+        """Somebody has connected."""
+        peer = Peer(link)
+        self._incoming.add(peer)
+        self._greet(peer)
+
+    def send_out(self, outgoing: Outgoing) -> None:
+        """Send what the core has put out to the worker, or the gateway, that it is for."""
+        if outgoing.address:
+            self._send_on(outgoing)
+        elif outgoing.origin in self._origins:
+            self.send(self._origins[outgoing.origin], outgoing.packet, outgoing)
+        else:
+            LOGGER.info("%s: nobody waits for %s any more", self._core.who, type(outgoing.packet.message).__name__)
+
+    def send(self, peer: Peer, packet: Packet, outgoing: Outgoing | None = None) -> None:
+        """Send a packet; when it does not get through, the request that it belongs to fails."""
+        try:
+            sent = peer.link.send(packet)
+        except TemporaryError as error:
+            self._lost(peer, error)
+            self._fail_sent(outgoing, _interruption(error, peer.address))
+        except UserError as error:
+            self._fail_sent(outgoing, error)
+        else:
+            if outgoing is not None and outgoing.tally is not None:
+                outgoing.tally.encoded_bytes += sent
+            self._watch.refresh(peer)
+
+    def tell(self, message: AnyMessage) -> None:
+        """Send a message to every gateway."""
+        for peer in list(self._origins.values()):
+            self.send(peer, Packet(message))
+
+    def drain(self) -> None:
+        """Ask the gateways to send nothing new; `awaiting_drain` are those that have not answered yet."""
+        self.draining = True
+        for peer in list(self._origins.values()):
+            self._ask_to_drain(peer)
+
+    def check(self, impair: Impair) -> None:
+        """Raise `UnknownName` where there is no connection for the fault, and it is over before there could be one."""
+        if not impair.for_s and not self._impaired(impair):
+            known = [*([GATEWAY] if self._origins else []), *self._outgoing]
+            raise UnknownName.among(f"open connection of worker {self._core.who}", impair.peer, known)
+
+    def impair(self, impair: Impair) -> None:
+        """Inject a fault."""
+        self._impairments.note(impair)
+        for peer in self._impaired(impair):
+            if impair.delay_s:
+                self._impairments.apply(impair.peer, peer.link)
+            else:
+                self._lost(peer, dropped(impair.peer))
+
+    def hand_over(self, peer: Peer) -> Link:
+        """Give the peer's link to somebody else, who closes it."""
+        self._watch.remove(peer)
+        self._incoming.discard(peer)
+        return peer.link
+
+    def close(self) -> None:
+        for peer in self._peers():
+            self._watch.remove(peer)
+            peer.link.close()
+
+    def _impaired(self, impair: Impair) -> list[Peer]:
+        if impair.peer == GATEWAY:
+            return list(self._origins.values())
+        return [peer for address, peer in self._outgoing.items() if address == impair.peer]
+
+    def _peers(self) -> tuple[Peer, ...]:
+        return (*self._incoming, *self._outgoing.values())
+
+    def _send_on(self, outgoing: Outgoing) -> None:
+        try:
+            peer = self._outgoing.get(outgoing.address) or self._reach(outgoing.address)
+        except SynfireError as error:
+            lost = _interruption(error, outgoing.address)
+            self._core.lost_address(outgoing.address, lost)
+            self._fail_sent(outgoing, lost)
+            return
+        if isinstance(outgoing.packet.message, Frame):
+            peer.crosses(outgoing.packet.message.request, outgoing.origin)
+        self.send(peer, outgoing.packet, outgoing)
+
+    def _fail_sent(self, outgoing: Outgoing | None, error: SynfireError) -> None:
+        """The frame did not get through, so its request cannot be answered."""
+        message = outgoing.packet.message if outgoing else None
+        if outgoing and isinstance(message, Frame):
+            self._core.fail(message.request, outgoing.origin, error)
+
+    def _reach(self, address: str) -> Peer:
+        self._impairments.check(address)
+        peer = Peer(self._connect(address), address)
+        self._impairments.apply(address, peer.link)
+        self._outgoing[address] = peer
+        self._greet(peer)
+        return peer
+
+    def _greet(self, peer: Peer) -> None:
+        self._watch.add(peer, lambda events: self._on_events(peer, events))
+        self.send(peer, Packet(self._hello))
+
+    def _on_events(self, peer: Peer, events: int) -> None:
+        try:
+            if events & WRITE:
+                peer.link.flush()
+                self._watch.refresh(peer)
+            if events & READ:
+                for packet in peer.link.receive():
+                    self._on_packet(peer, packet)
+        except SynfireError as error:
+            self._lost(peer, error)
+
+    def _on_packet(self, peer: Peer, packet: Packet) -> None:
+        if not peer.who:
+            self._on_hello(peer, packet)
+            return
+        if isinstance(packet.message, Frame):
+            peer.senders.add((packet.message.model, packet.message.sender))
+        self._take(peer, packet)
+
+    def _on_hello(self, peer: Peer, packet: Packet) -> None:
+        try:
+            hello = check_hello(packet.message, self._hello.deployment)
+        except UserError as error:
+            self.send(peer, Packet(Failure("", *error_words(error))))
+            raise
+        peer.who = hello.who
+        peer.link.peer = f"{'gateway' if hello.gateway else 'worker'} {hello.who}"
+        if hello.gateway:
+            self._impairments.check(GATEWAY)
+            self._impairments.apply(GATEWAY, peer.link)
+            if hello.who in self._origins:
+                self._lost(self._origins[hello.who], TemporaryError(f"{hello.who} has connected anew"))
+            self._origins[hello.who] = peer
+            self._core.found_origin(hello.who)
+            for message in self.standing():
+                self.send(peer, Packet(message))
+            if self.draining:
+                self._ask_to_drain(peer)
+
+    def _ask_to_drain(self, peer: Peer) -> None:
+        self.awaiting_drain.add(peer)
+        self.send(peer, Packet(Draining(self._core.who)))
+
+    def _lost(self, peer: Peer, error: SynfireError) -> None:
+        if not peer.watched:
+            return
+        level = logging.WARNING if isinstance(error, UserError) else logging.INFO
+        LOGGER.log(level, "%s: lost %s: %s", self._core.who, peer.who or peer.link.peer, error)
+        self._watch.remove(peer)
+        peer.link.close()
+        self._incoming.discard(peer)
+        self.awaiting_drain.discard(peer)
+        lost = _interruption(error, peer.address)
+        if peer.address:
+            self._outgoing.pop(peer.address, None)
+            self._core.lost_address(peer.address, lost)
+            for request, origin in peer.crossed.items():
+                self._core.fail(request, origin, lost)
+        elif self._origins.get(peer.who) is peer:
+            del self._origins[peer.who]
+            self._core.lost_origin(peer.who)
+        self._core.lost_senders(peer.senders, lost)
+
+
+def _interruption(error: SynfireError, address: str = "") -> SynfireError:
+    """The loss of a peer, as requests are told of it that had still to go there."""
+    return Interrupted(str(error), unreachable=address) if isinstance(error, TemporaryError) else error

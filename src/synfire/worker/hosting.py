@@ -1,0 +1,92 @@
+"""The stages of one worker, by (model, stage): which may come, which epoch they are in, which one a frame is for."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from synfire.base.errors import Interrupted, PermanentError, TemporaryError, UnknownName
+from synfire.wire.messages import Frame, LinkCount, Relink, StageCount
+from synfire.worker.stage import Stage
+
+
+class Stages(dict[tuple[str, str], Stage]):
+    """A worker's stages. `who` is the worker, for the words of errors."""
+
+    def __init__(self, who: str, parameter_bytes: int) -> None:
+        self._who = who
+        self._room = parameter_bytes
+
+    def add(self, stage: Stage) -> Stage | None:
+        """Take up a stage, and give the one whose place it takes. Raises `PermanentError` when its parameters do not fit."""
+        held = sum(each.parameter_bytes for key, each in self.items() if key != stage.key)
+        if held + stage.parameter_bytes > self._room:
+            raise PermanentError(
+                f"worker {self._who} has no room for stage {stage.name}: its parameters take {stage.parameter_bytes} bytes, "
+                f"{held} of {self._room} are taken; place it elsewhere, or raise parameter_bytes"
+            )
+        old = self.get(stage.key)
+        self[stage.key] = stage
+        return old
+
+    def remove(self, model: str, names: Collection[str] = ()) -> list[Stage]:
+        """Drop those stages of the model that are named, all where none is, and give them."""
+        return [self.pop(key) for key in list(self) if key[0] == model and (not names or key[1] in names)]
+
+    def relink(self, relink: Relink) -> list[Stage]:
+        """Take stages into a new epoch, with new links out of them, and give them.
+
+        Raises `UnknownName` for a stage that is not here, and `TemporaryError` for an epoch that is over; nothing is
+        changed then.
+        """
+        stages = [(self.named(relink.model, name), departures) for name, departures in relink.stages]
+        for stage, _ in stages:
+            if relink.epoch < stage.host.epoch:
+                raise TemporaryError(
+                    f"stage {stage.name} is in epoch {stage.host.epoch}; a route of epoch {relink.epoch} is over"
+                )
+        for stage, departures in stages:
+            stage.relink(relink.epoch, departures)
+        return [stage for stage, _ in stages]
+
+    def named(self, model: str, name: str) -> Stage:
+        """The stage of that name. Raises `UnknownName`."""
+        stage = self.get((model, name))
+        if stage is None:
+            names = sorted(each.name for each in self.values())
+            raise UnknownName.among(f"stage on worker {self._who}", f"{model}.{name}", names)
+        return stage
+
+    def awaiting(self, frame: Frame) -> Stage:
+        """The stage where the frame begins a visit. Raises `Interrupted` for another epoch, and where it is not the first."""
+        stage = self.named(frame.model, frame.receiver)
+        if frame.epoch != stage.host.epoch and not frame.alone:
+            raise Interrupted(
+                f"a frame of epoch {frame.epoch} reached stage {stage.name}, which is in epoch {stage.host.epoch}: the "
+                "route has changed; try again"
+            )
+        if frame.number:
+            raise Interrupted(
+                f"frame {frame.number} of request {frame.request} reached stage {stage.name}, but the ones before it did "
+                "not; try again"
+            )
+        return stage
+
+    def count(self) -> tuple[StageCount, ...]:
+        """What every stage did so far."""
+        return tuple(_count(stage) for stage in self.values())
+
+
+def _count(stage: Stage) -> StageCount:
+    tally = stage.tally
+    links = tuple(LinkCount(name, t.frames, t.encoded_bytes, t.array_bytes) for name, t in stage.links.items())
+    return StageCount(
+        *stage.key,
+        tally.jobs,
+        tally.samples,
+        tally.steps,
+        tally.busy_s,
+        tally.failures,
+        stage.parameter_bytes,
+        links,
+        stage.host.epoch,
+    )

@@ -1,0 +1,270 @@
+"""Emulated chips break under real workers; whoever called gets the answer of the undisturbed chip, or is told what is different."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from synfire.base.errors import Interrupted, UnknownName, UserError
+from synfire.base.processes import born
+from synfire.control.record import RecoveryLog
+from synfire.deploy.faults import Act, Options, Process, Scene, inject
+from synfire.deploy.local import LocalDeployment, Settings
+from synfire.engines import ENGINES
+from synfire.gateway.call import Call
+from synfire.gateway.peer import WorkerPeer
+from synfire.graph import flatten
+from synfire.graph.passes import simplify
+from synfire.plan.plan import stage_graph
+from synfire.testing.examples import collect, currents, stream
+from synfire.wire.messages import StageLost
+
+STEPS = 60
+
+
+@pytest.fixture(autouse=True)
+def home(monkeypatch):
+    with tempfile.TemporaryDirectory(prefix="sf") as folder:
+        monkeypatch.setenv("SYNFIRE_HOME", folder)
+        yield Path(folder)
+
+
+def chipped():
+    """Two stages on the step clock, the second on a chip, which is w1's."""
+    graph, plan = stream(size=16)
+    first, second = plan.stages
+    plan = msgspec.structs.replace(plan, stages=(first, msgspec.structs.replace(second, engine="darwin3")))
+    return simplify(flatten(graph)), plan
+
+
+def deploy(spares=0):
+    return LocalDeployment({"stream": chipped()}, Settings(http="", spares=spares))
+
+
+def scene(deployment):
+    processes = {
+        name: Process(name, each.process.pid, born(each.process.pid)) for name, each in deployment.workers.items()
+    }
+    addresses = {name: each.address for name, each in deployment.workers.items()}
+    return Scene(processes, {}, deployment.id, addresses)
+
+
+async def break_(deployment, kind, target="", **options) -> Act:
+    acts: list[Act] = []
+    await asyncio.to_thread(inject, kind, target, scene(deployment), Options(**options), acts.append)
+    (act,) = acts
+    return act
+
+
+def sound(inputs):
+    """What the model gives, its second stage on an undisturbed chip."""
+    graph, plan = chipped()
+    found = dict(inputs)
+    for stage in plan.stages:
+        part = stage_graph(graph, stage.operators)
+        program = ENGINES[plan.engine_of(stage)]().build(part)
+        given = {name: found[name] for name in part.inputs}
+        found |= program.run(program.initial_state(1), given, len(inputs["x"]))[1]
+    return found["n2"].tobytes()
+
+
+def only_record():
+    (record,) = RecoveryLog().recent(9)
+    return record
+
+
+def test_a_call_in_flight_outlives_a_core_and_the_record_tells_what_was_done():
+    inputs = currents(1, STEPS, 16)
+
+    async def main():
+        async with deploy() as deployment:
+            await deployment.until_warm()
+            route = deployment.routes["stream"]
+            parts = route.answer(Call("1", "stream", inputs))
+            got = [await anext(parts)]
+            act = await break_(deployment, "core-dead", "w1", seed=3)
+            assert act.target == "w1/stream.s1"
+            got += [part async for part in parts]
+            assert np.concatenate([part.outputs["y"] for part in got]).tobytes() == sound(inputs)
+            assert (route.replays, route.epoch) == (0, 0)
+            await deployment.until_warm()
+            assert set(deployment.workers) == {"w0", "w1"}
+            assert deployment.recoveries.counts == {("core dead", "recovered"): 1}
+
+    asyncio.run(main())
+    record = only_record()
+    assert (record.cause.kind, record.worker, record.outcome) == ("core dead", "w1", "recovered")
+    assert record.cause.target.startswith("core ")
+    assert record.cause.target.endswith(" of stream.s1")
+    assert "n2#0 moved from" in record.cause.detail
+    assert record.bytes_moved > 0
+    assert [(each.epoch_before, each.epoch_after) for each in record.models] == [(0, 0)]
+    steps = [step.name for step in record.steps]
+    assert [step for step in steps if step != "replay"] == ["detect", "adopt", "relink", "verify"]
+    assert record.requests_replayed == ("replay" in steps)
+
+
+@pytest.mark.slow
+def test_idle_chips_are_mended_before_anybody_asks():
+    async def main():
+        async with deploy() as deployment:
+            await deployment.until_warm()
+            for seed, kind in enumerate(("core-dead", "mesh-link-dead", "membrane-bit")):
+                inputs = currents(seed, 8, 16)
+                await break_(deployment, kind)
+                await deployment.prove()
+                answer = await collect(deployment.routes["stream"], Call(kind, "stream", inputs))
+                assert answer["y"].tobytes() == sound(inputs)
+            assert set(deployment.workers) == {"w0", "w1"}
+
+    asyncio.run(main())
+
+
+@pytest.mark.slow
+def test_a_wrong_weight_is_found_by_the_known_answer_and_written_again():
+    inputs = currents(3, 8, 16)
+
+    async def main():
+        async with deploy() as deployment:
+            await deployment.until_warm()
+            await break_(deployment, "weight-bit", "w1/stream.s1", seed=1)
+            await deployment.prove()
+            answer = await collect(deployment.routes["stream"], Call("1", "stream", inputs))
+            assert answer["y"].tobytes() == sound(inputs)
+            await deployment.until_warm()
+            assert set(deployment.workers) == {"w0", "w1"}
+
+    asyncio.run(main())
+    record = only_record()
+    assert (record.cause.kind, record.outcome, record.requests_replayed) == ("corruption", "recovered", 0)
+    assert "written again" in record.cause.detail
+
+
+@pytest.mark.slow
+def test_a_spare_with_a_chip_takes_over_from_a_dead_one_bit_by_bit():
+    inputs = currents(4, STEPS, 16)
+
+    async def main():
+        async with deploy(spares=1) as deployment:
+            await deployment.until_warm()
+            route = deployment.routes["stream"]
+            parts = route.answer(Call("1", "stream", inputs))
+            got = [await anext(parts)]
+            await break_(deployment, "chip-dead", "w1")
+            got += [part async for part in parts]
+            assert np.concatenate([part.outputs["y"] for part in got]).tobytes() == sound(inputs)
+            (_, stage) = route.plan.stages
+            assert (stage.worker, stage.engine) == ("spare-0", "darwin3")
+            await deployment.until_warm()
+
+    asyncio.run(main())
+    record = only_record()
+    assert (record.cause.kind, record.worker, record.spare) == ("chip dead", "w1", "spare-0")
+    assert (record.outcome, record.cause.detail) == ("recovered", "the chip answers nothing any more")
+
+
+@pytest.mark.slow
+def test_without_another_chip_the_processor_takes_over_and_the_record_says_how_far_they_agree():
+    inputs = currents(5, STEPS, 16)
+
+    async def main():
+        async with deploy() as deployment:
+            await deployment.until_warm()
+            route = deployment.routes["stream"]
+            await break_(deployment, "chip-dead")
+            answer = await collect(route, Call("1", "stream", inputs))
+            assert (answer["y"] != 0).any()
+            (_, stage) = route.plan.stages
+            assert route.plan.engine_of(stage) == "cpu"
+            await deployment.prove()  # the processor's answer is another than the chip's, and right
+            await deployment.until_warm()
+            assert "w1" in deployment.workers
+            with pytest.raises(UnknownName, match="worker w1 runs no stage on an emulated device"):
+                await break_(deployment, "core-dead", "w1")
+            with pytest.raises(UserError, match="serve with --device darwin3"):
+                await break_(deployment, "core-dead")
+
+    asyncio.run(main())
+    record = only_record()
+    assert (record.cause.kind, record.outcome) == ("chip dead", "degraded")
+    (unlike,) = record.substituted
+    assert (unlike.stage, unlike.planned, unlike.engine) == ("s1", "darwin3", "cpu")
+    assert unlike.agreement is not None
+    assert 0.5 < unlike.agreement <= 1
+    assert f"agree to {100 * unlike.agreement:.4g} %" in record.reason
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("spares", [0, 1])
+def test_a_session_goes_on_bit_by_bit_on_another_chip_and_is_told_where_there_is_none(spares):
+    whole = currents(6, 36, 16)
+    calls = [{"x": whole["x"][3 * i : 3 * i + 3]} for i in range(12)]
+
+    async def main():
+        async with deploy(spares) as deployment:
+            await deployment.until_warm()
+            route, got = deployment.routes["stream"], []
+            for i, inputs in enumerate(calls):
+                if i == 3:
+                    await break_(deployment, "core-dead", seed=5)
+                if i == 10:
+                    await break_(deployment, "chip-dead")
+                call = Call(str(i), "stream", inputs, "session", start=i == 0, end=i == 11)
+                if i >= 10 and not spares:
+                    with pytest.raises(UserError, match=r"session .* cannot go on"):
+                        await collect(route, call)
+                    break
+                got.append((await collect(route, call))["y"])
+            assert np.concatenate(got).tobytes() == sound({"x": whole["x"][: 3 * len(got)]})
+            assert len(got) == (12 if spares else 10)
+
+    asyncio.run(main())
+
+
+@pytest.mark.slow
+def test_who_connects_later_is_told_of_a_lost_device_too():
+    async def main():
+        settings = Settings(http="", heal=False)
+        async with LocalDeployment({"stream": chipped()}, settings) as deployment:
+            await break_(deployment, "chip-dead", "w1")
+            with pytest.raises(Interrupted, match=r"the device under stage stream\.s1 is lost"):
+                await collect(deployment.routes["stream"], Call("1", "stream", currents(8, 4, 16)))
+            peer = await WorkerPeer.reach("w1", deployment.workers["w1"].address, deployment.id, "another")
+            await peer.ping()
+            told = []
+            peer.on_report(told.append)
+            assert [(type(each), each.stage, each.cause) for each in told] == [(StageLost, "s1", "chip dead")]
+            peer.close()
+
+    asyncio.run(main())
+
+
+UNKNOWN = [
+    ("core-dead", "w7", "no running worker named 'w7'; known: w0, w1"),
+    ("core-dead", "w0", "worker w0 runs no stage on an emulated device"),
+    ("core-dead", "w1/stream.s9", "named 'stream.s9'; known: stream.s1"),
+    ("core-dead", "w1:99,0", "its mesh is 24 × 24"),
+    ("core-dead", "w1/:3", "is no target on a chip; write WORKER"),
+    ("weight-bit", "w1:3,4@70000.1", "has 8192 words of 48 bits, no bit 1 of word 70000"),
+]
+
+
+def test_a_fault_on_what_is_not_there_says_what_is_and_changes_nothing():
+    inputs = currents(7, 8, 16)
+
+    async def main():
+        async with deploy() as deployment:
+            await deployment.until_warm()
+            for kind, target, message in UNKNOWN:
+                with pytest.raises(UserError, match=message):
+                    await break_(deployment, kind, target)
+            answer = await collect(deployment.routes["stream"], Call("1", "stream", inputs))
+            assert answer["y"].tobytes() == sound(inputs)
+
+    asyncio.run(main())
+    assert RecoveryLog().recent(9) == ()

@@ -1,0 +1,139 @@
+"""Links of running workers are cut, dropped and slowed; whoever called gets the right answer, once."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from synfire.base.errors import UnknownName, UserError
+from synfire.base.processes import born
+from synfire.control.record import RecoveryLog
+from synfire.deploy import network
+from synfire.deploy.faults import Options, Process, Scene, inject
+from synfire.deploy.local import LocalDeployment, Settings
+from synfire.gateway.blame import UNREACHABLE_S
+from synfire.gateway.call import Call
+from synfire.graph import reference
+from synfire.testing.examples import collect, currents, stream
+
+
+@pytest.fixture(autouse=True)
+def home(monkeypatch):
+    with tempfile.TemporaryDirectory(prefix="sf") as folder:
+        monkeypatch.setenv("SYNFIRE_HOME", folder)
+        yield Path(folder)
+
+
+def scene_of(deployment):
+    workers = {
+        name: Process(name, each.process.pid, born(each.process.pid)) for name, each in deployment.workers.items()
+    }
+    addresses = {name: each.address for name, each in deployment.workers.items()}
+    return Scene(workers, {}, deployment.id, addresses)
+
+
+async def injected(deployment, kind, target, **options):
+    acts = []
+    await asyncio.to_thread(inject, kind, target, scene_of(deployment), Options(**options), acts.append)
+    return acts
+
+
+def answered(kind, target, steps=400, spares=0, hosts=0, then=lambda deployment: None, **options):
+    """The recoveries' causes after a fault in the middle of a call that is answered right; how often it was sent again; and
+    how long it took from the fault on."""
+    graph, plan = stream()
+    inputs = currents(1, steps)
+    seen = {}
+
+    async def main():
+        async with LocalDeployment(
+            {"stream": (graph, plan)}, Settings(http="", spares=spares, hosts=hosts)
+        ) as deployment:
+            await deployment.until_warm()
+            route = deployment.routes["stream"]
+            parts = route.answer(Call("1", "stream", inputs))
+            got = [await anext(parts)]
+            await injected(deployment, kind, target(deployment) if callable(target) else target, **options)
+            began_s = time.monotonic()
+            got += [part async for part in parts]
+            seen["took_s"] = time.monotonic() - began_s
+            answer = np.concatenate([part.outputs["y"] for part in got])
+            assert answer.tobytes() == reference.run(graph, inputs)["y"].tobytes()
+            assert [part.first_step for part in got] == list(range(steps))
+            seen["replays"] = route.replays
+            result = then(deployment)
+            if asyncio.iscoroutine(result):
+                await result
+            await deployment.until_warm()
+            again = await collect(route, Call("2", "stream", inputs))
+            assert again["y"].tobytes() == answer.tobytes()
+
+    asyncio.run(main())
+    return [record.cause.kind for record in RecoveryLog().recent(9)], seen["replays"], seen["took_s"]
+
+
+def test_call_outlives_a_dropped_link_between_workers_that_live():
+    causes, replays, _ = answered("link-drop", "w0:w1")
+    assert (causes, replays) == ([], 1)
+
+
+@pytest.mark.slow
+def test_a_worker_that_another_cannot_reach_for_long_is_replaced():
+    causes, replays, took_s = answered("link-drop", "w0:w1", spares=1, for_s=60.0)
+    assert causes == ["broken link"]
+    assert replays > 1
+    assert took_s >= UNREACHABLE_S
+
+
+def test_a_worker_whose_link_to_the_gateway_is_dropped_is_replaced():
+    causes, replays, _ = answered("link-drop", "w1:gateway", spares=1)
+    assert (causes, replays) == (["broken link"], 1)
+
+
+@pytest.mark.slow
+def test_frames_along_a_slow_link_are_late_and_right():
+    causes, replays, took_s = answered("link-delay", "w0:w1", steps=40, for_s=30.0, delay_s=0.1)
+    assert (causes, replays) == ([], 0)
+    assert took_s >= 0.1
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(bool(network.impossible()), reason=network.impossible())
+def test_workers_of_a_host_that_is_cut_off_live_on_and_come_back_as_spares(home):
+    async def mended(deployment):
+        (away,) = deployment.away
+        process = away.process
+        assert process.running  # nobody can be killed on another host
+        assert "w1" not in deployment.workers
+        await injected(deployment, "link-partition", "host-1")
+        await asyncio.wait_for(deployment.until_all_back(), 30)
+        assert deployment.workers["w1"].process is process
+        described = (await deployment.describe())["w1"]
+        assert (described.stages, described.requests) == ((), 0)
+
+    causes, replays, _ = answered(
+        "link-partition", lambda deployment: deployment.hosts.group("w1"), spares=1, hosts=3, steps=1000, then=mended
+    )
+    assert (causes, replays) == (["hang"], 1)
+
+
+@pytest.mark.slow
+def test_links_that_are_none_are_refused():
+    async def main():
+        async with LocalDeployment({"stream": stream()}, Settings(http="")) as deployment:
+            for target, error, words in (
+                ("w0:w9", UnknownName, "running worker named 'w9'; known: w0, w1"),
+                ("w9:w0", UnknownName, "running worker named 'w9'; known: w0, w1"),
+                ("w0", UserError, "write FROM:TO"),
+                ("w0:w0", UserError, "write FROM:TO"),
+                ("w1:w0", UnknownName, "no open connection of worker w1 named .*; known: gateway"),
+            ):
+                with pytest.raises(error, match=words):
+                    await injected(deployment, "link-drop", target)
+
+    asyncio.run(main())
