@@ -92,6 +92,7 @@ def test_witness_sends_a_request_when_the_last_one_has_ended() -> None:
     assert np.all(one.sent_s[1:] >= one.ended_s[:-1])
 
 
+@pytest.mark.slow
 def test_witness_without_a_gateway_says_so() -> None:
     job = Job("http://127.0.0.1:1", {"good": []})
     with pytest.raises(PermanentError, match="load generator failed"), witness(job):
@@ -175,7 +176,7 @@ def row(arm: str, **changes: object) -> dict[str, object]:
 
 
 def test_hot_spares_promise_that_nothing_is_lost_and_little_is_waited() -> None:
-    floors = {each.name: each for each in Hot().floors([row("hot")])}
+    floors = {each.name: each for each in Hot().floors(row("hot"))}
     assert {name: (each.op, each.limit) for name, each in floors.items()} == {
         "kill_lost": ("==", 0),
         "kill_wrong": ("==", 0),
@@ -185,14 +186,14 @@ def test_hot_spares_promise_that_nothing_is_lost_and_little_is_waited() -> None:
     }
     assert floors["kill_outage_p99_ms"].value == pytest.approx(100)
     assert [each.name for each in floors.values() if not each.holds] == ["kill_outage_p50_ms"]
-    assert not next(iter(Hot().floors([row("hot", lost=1)]))).holds
+    assert not next(iter(Hot().floors(row("hot", lost=1)))).holds
 
 
 def test_the_report_is_a_page_with_two_plots() -> None:
     benchmark = BENCHMARKS["recovery"]
     rows = [row("hot"), row("cold")]
     details = {"arms": {name: ARMS[name].about for name in ("hot", "cold")}}
-    found = report("recovery", Settings(), details, rows, list(Hot().floors(rows[:1])))
+    found = report("recovery", Settings(), details, rows, list(Hot().floors(rows[0])))
     documents = benchmark.documents(found)
     assert set(documents) == {"recovery.md", "recovery-outages.svg", "recovery-steps.svg"}
     assert "| `kill_outage_p50_ms` | <= 60 | 100 | **does not hold** |" in documents["recovery.md"]
@@ -219,7 +220,9 @@ def ran(*arguments: str) -> int:
 
 def test_an_unknown_arm_is_refused_with_those_there_are(capsys: pytest.CaptureFixture[str]) -> None:
     assert ran("recovery", "--only", "tepid") == 2
-    assert "no part of recovery named 'tepid'; known: cold, hot, warm" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "no part of recovery named 'tepid'; known: " in said
+    assert all(name in said for name in ARMS)
     assert ran("split", "--only", "hot") == 2
 
 
@@ -230,7 +233,8 @@ def test_a_quick_run_kills_workers_and_loses_nothing(tmp_path: Path, monkeypatch
     monkeypatch.setenv("SYNFIRE_CACHE", str(paths.cache()))
     monkeypatch.setenv("SYNFIRE_HOME", str(tmp_path / "home"))
     file, folder = tmp_path / "recovery.json", tmp_path / "report"
-    assert ran("recovery", "--quick", "--json", str(file), "--report", str(folder)) == 0
+    arms = [each for name in ("cold", "hot", "warm") for each in ("--only", name)]
+    assert ran("recovery", "--quick", *arms, "--json", str(file), "--report", str(folder)) == 0
     written = json.loads(file.read_text())
     assert written["floors"] == []
     rows = written["rows"]

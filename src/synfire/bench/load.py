@@ -45,9 +45,11 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     requests_s: dict[str, float] = {}
 
 
-def infer_request(url: str, model: str, inputs: Mapping[str, Array], id: str = "") -> str:
+def infer_request(
+    url: str, model: str, inputs: Mapping[str, Array], id: str = "", parameters: Mapping[str, Any] | None = None
+) -> str:
     """The HTTP request of an inference with binary tensors, in base64."""
-    body, length = oip.build_infer_request(inputs, id=id)
+    body, length = oip.build_infer_request(inputs, id=id, parameters=parameters)
     lines = [
         f"POST /v2/models/{model}/infer HTTP/1.1",
         f"Host: {urlsplit(url).netloc}",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import msgspec
+
 from synfire.bench import figure
 from synfire.bench.arms import ARMS, Conditions
 from synfire.bench.benchmark import BENCHMARKS, Benchmark, Progress, Report, Settings, report
@@ -49,7 +51,11 @@ class Recovery(Benchmark):
 
     name = "recovery"
     about = "workers killed under load: what clients see, and what each step of the recovery takes"
-    shown = (*COUNTS, "outage_p50_s", "outage_p99_s", "outage_max_s", "quiet_p50_s", "recovery_s", "warm_again_s")
+    shown = (
+        *COUNTS,
+        *("outage_p50_s", "outage_p99_s", "outage_max_s", "quiet_p50_s", "recovery_s", "warm_again_s"),
+        *("written_bytes", "share", "vs_recompile", "vs_redeploy"),
+    )
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -73,8 +79,18 @@ class Recovery(Benchmark):
         return report(self.name, settings, details, rows, [one for each in outcomes.values() for one in each.floors])
 
     def documents(self, found: Report) -> dict[str, str]:
+        chapters = [each for name in found.settings["arms"] if (each := ARMS[name].chapter(found.rows)) is not None]
+        own = {arm for each in chapters for arm in each.arms}
+        common = msgspec.structs.replace(found, rows=tuple(row for row in found.rows if row["arm"] not in own))
+        sections, plots = self._common(common) if common.rows else ([], {})
+        for each in chapters:
+            sections, plots = [*sections, *each.sections], {**plots, **each.plots}
+        return {"recovery.md": page(found, "Recovery from failures, under load", sections), **plots}
+
+    def _common(self, found: Report) -> tuple[list[str], dict[str, str]]:
+        """Sections and plots of the arms that have no chapter of their own."""
         if not any("outages_s" in row for row in found.rows):
-            return super().documents(found)  # arms without clients have nothing to plot
+            return ["## Rows\n", table(found.rows, self.shown)], {}  # arms without clients have nothing to plot
         arms = "".join(f"- `{name}`: {about}\n" for name, about in found.settings["arms"].items())
         plots = {"recovery-outages.svg": _outages(found), "recovery-steps.svg": _timelines(found)}
         sections = [
@@ -88,7 +104,7 @@ class Recovery(Benchmark):
             f"{STEPPED}\n![Steps](recovery-steps.svg)\n",
             table(list(_totals(found)), TIMES),
         ]
-        return {"recovery.md": page(found, "Recovery from failures, under load", sections), **plots}
+        return sections, plots
 
 
 BENCHMARKS.add(Recovery.name, Recovery())

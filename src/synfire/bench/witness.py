@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, Any
@@ -32,6 +32,9 @@ from synfire.wire import oip
 ID = "witness-0000000000"
 """Stands for a request's id, which is another one in each; all are of its length."""
 
+SESSION = "session-0000000000"
+"""Stands for a session's name, which is another one whenever the session is begun."""
+
 PATIENCE_S = 20.0
 """A request that is not answered after so long is lost."""
 
@@ -48,20 +51,38 @@ _READY_S, _END_S = 60.0, 60.0
 
 
 class Case(msgspec.Struct, frozen=True):
-    """A whole HTTP request in base64, with `ID` for its id, and the bytes of all outputs of the right answer, in base64."""
+    """A whole HTTP request in base64, with `ID` for its id, and the bytes of all outputs of the right answer, in base64.
+
+    One that does not come `first` follows the case before it, in the same session.
+    """
 
     request: str
     answer: str
+    first: bool = True
 
     @classmethod
     def of(cls, url: str, model: str, inputs: dict[str, Array], answer: dict[str, Array]) -> Case:
         """The case of one sample with a batch axis."""
-        right = b"".join(oip.encode_raw(array) for array in answer.values())
-        return cls(infer_request(url, model, inputs, ID), base64.b64encode(right).decode())
+        return cls(infer_request(url, model, inputs, ID), _encoded(answer))
+
+    @classmethod
+    def session(
+        cls, url: str, model: str, calls: Sequence[tuple[dict[str, Array], dict[str, Array]]]
+    ) -> tuple[Case, ...]:
+        """The cases of a session, from the inputs and the answer of each of its calls."""
+
+        def parameters(number: int) -> dict[str, str | bool]:
+            ends = number == len(calls) - 1
+            return {"sequence_id": SESSION, "sequence_start": number == 0, "sequence_end": ends}
+
+        return tuple(
+            cls(infer_request(url, model, inputs, ID, parameters(i)), _encoded(answer), i == 0)
+            for i, (inputs, answer) in enumerate(calls)
+        )
 
 
 class Job(msgspec.Struct, frozen=True):
-    """The cases of each model, which are sent in an order that the seed decides."""
+    """The cases of each model, or of each connection by another name, which are sent in an order that the seed decides."""
 
     url: str
     cases: dict[str, list[Case]]
@@ -218,7 +239,7 @@ class _Loop:
     def __init__(self, url: str, cases: list[Case], seed: str) -> None:
         where = urlsplit(url)
         self._place = (where.hostname or "", where.port or 80)
-        self._cases = [(base64.b64decode(each.request), base64.b64decode(each.answer)) for each in cases]
+        self._sessions = list(_sessions(cases))
         self._rng = random.Random(seed)
         self._sent, self._ended, self._verdicts = array("d"), array("d"), array("B")
         self._duplicated = 0
@@ -228,22 +249,29 @@ class _Loop:
     async def run(self, over: asyncio.Event) -> Seen:
         connection = await self._connect()
         while not over.is_set():
-            request, right = self._rng.choice(self._cases)
-            number = len(self._sent)
-            id = f"{ID[:-10]}{number:010d}"
-            self._sent.append(time.monotonic())
-            verdict = await self._ended_as(connection, id, request.replace(ID.encode(), id.encode()), right)
-            self._ended.append(time.monotonic())
-            self._verdicts.append(verdict)
-            if verdict == LOST:
-                self._duplicated += connection.duplicated
-                connection.close()
-                connection = await self._connect()
-            if number == WARM:
-                self.warm.set()
+            session = _numbered(SESSION, len(self._sent))
+            for request, right in self._rng.choice(self._sessions):
+                if await self._send(connection, request.replace(SESSION.encode(), session), right) == LOST:
+                    self._duplicated += connection.duplicated
+                    connection.close()
+                    connection = await self._connect()
+                    break  # a session does not outlive a call that is lost
+                if over.is_set():
+                    break
         await asyncio.sleep(LINGER_S)
         connection.close()
         return self._seen(connection)
+
+    async def _send(self, connection: _Connection, request: bytes, right: bytes) -> int:
+        number = len(self._sent)
+        id = _numbered(ID, number)
+        self._sent.append(time.monotonic())
+        verdict = await self._ended_as(connection, id.decode(), request.replace(ID.encode(), id), right)
+        self._ended.append(time.monotonic())
+        self._verdicts.append(verdict)
+        if number == WARM:
+            self.warm.set()
+        return verdict
 
     async def _ended_as(self, connection: _Connection, id: str, request: bytes, right: bytes) -> int:
         try:
@@ -275,14 +303,35 @@ class _Loop:
         return Seen(self._sent.tobytes(), self._ended.tobytes(), self._verdicts.tobytes(), duplicated, self._complaints)
 
 
+def _encoded(answer: dict[str, Array]) -> str:
+    return base64.b64encode(b"".join(oip.encode_raw(array) for array in answer.values())).decode()
+
+
+def _sessions(cases: Iterable[Case]) -> Iterator[tuple[tuple[bytes, bytes], ...]]:
+    """Requests and right answers that are sent one after the other; most stand alone."""
+    found: list[list[tuple[bytes, bytes]]] = []
+    for each in cases:
+        if each.first:
+            found.append([])
+        found[-1].append((base64.b64decode(each.request), base64.b64decode(each.answer)))
+    return (tuple(each) for each in found)
+
+
+def _numbered(name: str, number: int) -> bytes:
+    """Another name of the same length."""
+    return f"{name[:-10]}{number:010d}".encode()
+
+
 async def _run(job: Job) -> dict[str, Seen]:
     over = asyncio.Event()
     loops = {name: _Loop(job.url, cases, f"{job.seed}-{name}") for name, cases in job.cases.items()}
     running = [asyncio.create_task(each.run(over)) for each in loops.values()]
-    try:
-        await asyncio.wait_for(asyncio.gather(*(each.warm.wait() for each in loops.values())), _READY_S)
-    except TimeoutError:
-        raise PermanentError(f"not every model answered {WARM} requests within {_READY_S:.0f} s") from None
+    warm = asyncio.gather(*(each.warm.wait() for each in loops.values()))
+    awaited: list[asyncio.Future[Any]] = [warm, *running]
+    await asyncio.wait(awaited, timeout=_READY_S, return_when=asyncio.FIRST_COMPLETED)
+    if not warm.done():
+        await asyncio.gather(*(each for each in running if each.done()))  # why it failed, if it did
+        raise PermanentError(f"not every model answered {WARM} requests within {_READY_S:.0f} s")
     write_whole(b"\n")
     end = asyncio.create_task(asyncio.to_thread(sys.stdin.buffer.read))
     await asyncio.wait([end, *running], return_when=asyncio.FIRST_COMPLETED)

@@ -1,5 +1,5 @@
 """The arms of the recovery benchmark: one file per family of them."""
 
-from synfire.bench.arms.arm import ARMS, Arm, Conditions, Outcome
+from synfire.bench.arms.arm import ARMS, Arm, Chapter, Conditions, Outcome
 
-__all__ = ["ARMS", "Arm", "Conditions", "Outcome"]
+__all__ = ["ARMS", "Arm", "Chapter", "Conditions", "Outcome"]

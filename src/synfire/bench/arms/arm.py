@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -29,6 +30,15 @@ class Outcome:
     details: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Chapter:
+    """What an arm adds to the report for people: sections, plots by file name, and whose rows (`arms`) these show."""
+
+    arms: frozenset[str]
+    sections: tuple[str, ...]
+    plots: Mapping[str, str]
+
+
 class Arm(ABC):
     """One arm. Its rows have at least `arm`, `family` and `trials`; what else they have the report shows where it knows it."""
 
@@ -39,6 +49,10 @@ class Arm(ABC):
     @abstractmethod
     def measure(self, conditions: Conditions, progress: Progress) -> Outcome:
         """Run it. Raises `UserError` when something that it needs is not there, `PermanentError` when nothing recovers."""
+
+    def chapter(self, rows: Sequence[Mapping[str, Any]]) -> Chapter | None:
+        """A chapter of its own in the report, from the rows of all arms; None where its rows fit the tables of all."""
+        return None
 
 
 ARMS: Registry[Arm] = Registry("recovery arm", "synfire.bench.arms", "synfire.recovery_arms")

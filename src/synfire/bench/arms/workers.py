@@ -2,53 +2,38 @@
 
 from __future__ import annotations
 
-import asyncio
-import queue
 import random
-import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from anyio.from_thread import BlockingPortal, start_blocking_portal
-
-from synfire.base.errors import PermanentError
 from synfire.base.processes import born
 from synfire.bench.arms.arm import ARMS, Arm, Conditions, Outcome
+from synfire.bench.arms.deployed import Deployed, cases, deployed, planned_for
 from synfire.bench.benchmark import Floor, Progress, floor
 from synfire.bench.trials import ALL, Found, Trial
-from synfire.bench.witness import Case, Job, witness
-from synfire.control.record import RecoveryLog
+from synfire.bench.witness import Case, Job, Seen, witness
 from synfire.deploy.faults import Options, Process, Scene, inject
-from synfire.deploy.local import LocalDeployment, Settings
-from synfire.deploy.planning import Planned, plan_models
-from synfire.deploy.serving import Listening, Serving, serving
-from synfire.store import Catalog
-from synfire.testing.zoo import answers, held_out, inputs_of
-from synfire.wire.client import batch_first
-from synfire.wire.recovery import RecoveryRecord
-from synfire.zoo import find
-
-GRANULARITY = "operator"
-"""The finest cut: with two workers every model has stages on both, so that each kill hits all of them."""
-
-DIGITS = 60
-"""Held-out digits of each model that are sent, in random order."""
+from synfire.deploy.local import Settings
+from synfire.deploy.planning import Planned
 
 PAUSE_S = 0.3
 """A fault comes at a random time within this, once all is warm again."""
 
-PATIENCE_S = 120.0
-"""How long a recovery, or a new spare, may take before the arm is given up."""
+
+@dataclass(frozen=True)
+class Struck:
+    """What a fault hit: the workers with stages that are lost by it. `undo` is called once that was made good."""
+
+    lost: tuple[str, ...]
+    undo: Callable[[], None] = lambda: None
 
 
-class WorkerFault(Arm):
-    """A fault to a random worker that holds stages, again and again, each once all is warm; by default a kill."""
+class UnderLoad(Arm):
+    """A fault to workers that hold stages, again and again, each once all is warm, while a client of each model asks."""
 
-    fault: ClassVar[str] = "worker-kill"
-    """A kind of `synfire.deploy.faults` that takes a worker, which is lost by it."""
     workers: ClassVar[int] = 2
     settings: ClassVar[Settings]
     trials: ClassVar[int]
@@ -56,24 +41,59 @@ class WorkerFault(Arm):
     def measure(self, conditions: Conditions, progress: Progress) -> Outcome:
         trials = 2 if conditions.quick else self.trials
         progress(f"{self.name}: planning")
-        planned = plan_models([find(name) for name in conditions.models], GRANULARITY, self.workers)
-        with _deployed(planned, self.settings) as (running, portal, log):
-            job = Job(running.addresses.url, dict(_cases(planned, running.addresses.url)), conditions.seed)
+        planned = planned_for(conditions, self.workers)
+        with deployed(planned, self.settings) as ground:
+            job = Job(ground.url, {each.model.name: self.load(each, ground.url) for each in planned}, conditions.seed)
             with witness(job) as load:
                 rng = random.Random(f"{conditions.seed}-{self.name}")
                 done = []
                 for number in range(trials):
-                    progress(f"{self.name}: {self.fault} {number + 1} of {trials}")
-                    done.append(_trial(self.fault, running.deployment, portal, log, rng))
+                    progress(f"{self.name}: {number + 1} of {trials}")
+                    done.append(self._trial(ground, rng))
                 seen = load.stop()
-            replays = {name: route.replays for name, route in running.deployment.routes.items()}
-        rows = Found(tuple(done), seen, replays, log.unprovoked).rows(self.name)
-        complaints = tuple(f"{model}: {each}" for model, one in seen.items() for each in one.complaints)
-        return Outcome(tuple(rows), tuple(self.floors(rows)), complaints)
+            return self.outcome(Found(tuple(done), seen, ground.replays, ground.log.unprovoked), ground)
 
-    def floors(self, rows: Sequence[dict[str, Any]]) -> Iterator[Floor]:
-        """What this arm promises: nothing, unless it says so."""
+    def load(self, planned: Planned, url: str) -> list[Case]:
+        """What the model's client asks."""
+        return cases(planned, url)
+
+    @abstractmethod
+    def strike(self, ground: Deployed, rng: random.Random) -> Struck:
+        """Cause the fault."""
+
+    def outcome(self, found: Found, ground: Deployed) -> Outcome:
+        """Rows and floors of what was found."""
+        rows = found.rows(self.name)
+        (total,) = (row for row in rows if row["family"] == ALL)
+        return Outcome(tuple(rows), tuple(self.floors(total)), tuple(_complaints(found.seen)))
+
+    def floors(self, total: Mapping[str, Any]) -> Iterator[Floor]:
+        """What this arm promises of all families together: nothing, unless it says so."""
         return iter(())
+
+    def _trial(self, ground: Deployed, rng: random.Random) -> Trial:
+        """Wait until all is warm, cause the fault at a random time, and wait until it is made good."""
+        ground.until_warm()
+        time.sleep(rng.uniform(0, PAUSE_S))
+        at_s, at_1970_s = time.monotonic(), time.time()
+        struck = self.strike(ground, rng)
+        record = ground.log.of(struck.lost)
+        struck.undo()
+        ground.until_warm()
+        return Trial(at_s, at_1970_s, ", ".join(struck.lost), record, time.monotonic() - at_s)
+
+
+class WorkerFault(UnderLoad):
+    """A fault to one random worker; by default a kill."""
+
+    fault: ClassVar[str] = "worker-kill"
+    """A kind of `synfire.deploy.faults` that takes a worker, which is lost by it."""
+
+    def strike(self, ground: Deployed, rng: random.Random) -> Struck:
+        name = rng.choice(ground.staged)
+        pid = ground.deployment.workers[name].process.pid
+        inject(self.fault, name, Scene({name: Process(name, pid, born(pid))}), Options(), lambda act: None)
+        return Struck((name,))
 
 
 class Hot(WorkerFault):
@@ -82,10 +102,8 @@ class Hot(WorkerFault):
     settings = Settings(http="", spares=1)
     trials = 200
 
-    def floors(self, rows: Sequence[dict[str, Any]]) -> Iterator[Floor]:
-        (total,) = (row for row in rows if row["family"] == ALL)
-        for name in ("lost", "wrong", "duplicated"):
-            yield floor(f"kill_{name}", "==", 0, total[name])
+    def floors(self, total: Mapping[str, Any]) -> Iterator[Floor]:
+        yield from harmless("kill", total)
         yield floor("kill_outage_p99_ms", "<=", 150, 1e3 * total["outage_p99_s"])
         yield floor("kill_outage_p50_ms", "<=", 60, 1e3 * total["outage_p50_s"])
 
@@ -105,86 +123,29 @@ class Cold(WorkerFault):
     trials = 40
 
 
-for kind in (Hot, Warm, Cold):
+class Hang(WorkerFault):
+    name = "hang"
+    about = (
+        "a worker is stopped, and only its heartbeats tell; a spare that has built every stage beforehand takes over"
+    )
+    fault = "worker-stop"
+    settings = Settings(http="", spares=1)
+    trials = 100
+
+    def floors(self, total: Mapping[str, Any]) -> Iterator[Floor]:
+        yield from harmless("hang", total)
+        yield floor("hang_outage_p99_ms", "<=", 600, 1e3 * total["outage_p99_s"])
+
+
+def harmless(what: str, total: Mapping[str, Any]) -> Iterator[Floor]:
+    """The promise that nobody is answered wrong, twice, or not at all."""
+    for name in ("lost", "wrong", "duplicated"):
+        yield floor(f"{what}_{name}", "==", 0, total[name])
+
+
+for kind in (Hot, Warm, Cold, Hang):
     ARMS.add(kind.name, kind())
 
 
-class _Told(RecoveryLog):
-    """A log of its own for the run, which also hands each record to whoever waits for it.
-
-    `unprovoked` counts losses that nobody caused: workers that were suspected in vain.
-    """
-
-    def __init__(self, folder: str) -> None:
-        super().__init__(Catalog(Path(folder) / "catalog.sqlite"))
-        self.unprovoked = 0
-        self._told: queue.SimpleQueue[RecoveryRecord] = queue.SimpleQueue()
-
-    def append(self, record: RecoveryRecord) -> None:
-        super().append(record)
-        self._told.put(record)
-
-    def of(self, worker: str) -> RecoveryRecord:
-        """The record of the worker's loss, once there is one. Raises `PermanentError` when it does not come."""
-        until_s = time.monotonic() + PATIENCE_S
-        while True:
-            try:
-                record = self._told.get(timeout=max(0.0, until_s - time.monotonic()))
-            except queue.Empty:
-                raise PermanentError(f"the loss of {worker} was not made good within {PATIENCE_S:.0f} s") from None
-            if record.worker == worker:
-                return record
-            self.unprovoked += 1
-
-
-@contextmanager
-def _deployed(planned: Sequence[Planned], settings: Settings) -> Iterator[tuple[Serving, BlockingPortal, _Told]]:
-    """The models behind a gateway in a thread of its own."""
-    with tempfile.TemporaryDirectory(prefix="synfire-recovery-") as folder:
-        log = _Told(folder)
-        with (
-            start_blocking_portal(backend_options={"use_uvloop": True}) as portal,
-            portal.wrap_async_context_manager(serving(planned, Listening(), settings=settings, log=log)) as running,
-        ):
-            yield running, portal, log
-
-
-def _cases(planned: Sequence[Planned], url: str) -> Iterator[tuple[str, list[Case]]]:
-    """Held-out digits as requests, with the answers of the uncut model."""
-    for each in planned:
-        requests, _ = held_out(each.graph.metadata["dataset"], DIGITS)
-        right = answers(each.graph, requests)
-        cases = []
-        for i in range(len(requests)):
-            inputs = batch_first(each.graph.inputs, inputs_of(each.graph, requests[i : i + 1]))
-            cases.append(
-                Case.of(url, each.model.name, inputs, {name: array[i : i + 1] for name, array in right.items()})
-            )
-        yield each.model.name, cases
-
-
-def _trial(fault: str, deployment: LocalDeployment, portal: BlockingPortal, log: _Told, rng: random.Random) -> Trial:
-    """Wait until all is warm, hit a worker at a random time, and wait until that is made good."""
-    portal.call(_until_warm, deployment)
-    time.sleep(rng.uniform(0, PAUSE_S))
-    process = portal.call(_victim, deployment, rng)
-    at_s, at_1970_s = time.monotonic(), time.time()
-    inject(fault, process.name, Scene({process.name: process}), Options(), lambda act: None)
-    record = log.of(process.name)
-    portal.call(_until_warm, deployment)
-    return Trial(at_s, at_1970_s, process.name, record, time.monotonic() - at_s)
-
-
-def _victim(deployment: LocalDeployment, rng: random.Random) -> Process:
-    """A random worker that holds stages."""
-    holding = sorted({worker for route in deployment.routes.values() for worker in route.plan.workers})
-    name = rng.choice(holding)
-    pid = deployment.workers[name].process.pid
-    return Process(name, pid, born(pid))
-
-
-async def _until_warm(deployment: LocalDeployment) -> None:
-    try:
-        await asyncio.wait_for(deployment.until_warm(), PATIENCE_S)
-    except TimeoutError:
-        raise PermanentError(f"the deployment was not warm again within {PATIENCE_S:.0f} s") from None
+def _complaints(seen: Mapping[str, Seen]) -> Iterator[str]:
+    return (f"{model}: {each}" for model, one in seen.items() for each in one.complaints)

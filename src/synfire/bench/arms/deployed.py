@@ -1,0 +1,191 @@
+"""What arms with workers share: models behind a gateway, requests with their right answers, and the records of losses."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import queue
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+
+from synfire.base.errors import PermanentError
+from synfire.bench.arms.arm import Conditions
+from synfire.bench.witness import Case
+from synfire.control.record import RecoveryLog
+from synfire.deploy.local import LocalDeployment, Settings
+from synfire.deploy.planning import Planned, plan_models
+from synfire.deploy.serving import Listening, Serving, serving
+from synfire.engines.cpu.engine import CpuEngine
+from synfire.ops import Array, Clock
+from synfire.store import Catalog
+from synfire.testing.zoo import answers, held_out, inputs_of
+from synfire.wire.client import batch_first
+from synfire.wire.recovery import RecoveryRecord
+from synfire.zoo import find
+
+GRANULARITY = "operator"
+"""The finest cut: with two workers every model has stages on both, so that each fault hits all of them."""
+
+DIGITS = 60
+"""Held-out digits of each model that are sent, in random order."""
+
+CALLS = 20
+"""Calls of a session, each with another digit: two checkpoints, and some calls since."""
+
+PATIENCE_S = 120.0
+"""How long a recovery, or a new spare, may take before the arm is given up."""
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """A deployment with its gateway in a thread; `log` has the record of each loss."""
+
+    running: Serving
+    portal: BlockingPortal
+    log: Told
+
+    @property
+    def deployment(self) -> LocalDeployment:
+        return self.running.deployment
+
+    @property
+    def url(self) -> str:
+        return self.running.addresses.url
+
+    @property
+    def staged(self) -> list[str]:
+        """The workers that hold stages."""
+        return sorted({worker for route in self.deployment.routes.values() for worker in route.plan.workers})
+
+    @property
+    def replays(self) -> dict[str, int]:
+        """How many calls of each model were sent again."""
+        return {name: route.replays for name, route in self.deployment.routes.items()}
+
+    @property
+    def busy_s(self) -> float:
+        """Processor time that the gateway and its workers have used so far, in seconds; that of this process included."""
+        return time.process_time() + sum(_busy_s(each.process.pid) for each in self.deployment.workers.values())
+
+    def until_warm(self) -> None:
+        """Wait until nothing is being recovered and the spares are ready. Raises `PermanentError` when that takes too long."""
+        self.within_patience(self.deployment.until_warm, "warm again")
+
+    def within_patience(self, act: Callable[[], Awaitable[None]], what: str) -> None:
+        """Wait for `act` in the deployment's loop. Raises `PermanentError` when it takes too long."""
+        self.portal.call(_within_patience, act, what)
+
+
+class Told(RecoveryLog):
+    """A log of its own for the run, which also hands each record to whoever waits for it.
+
+    `unprovoked` counts losses that nobody caused: workers that were suspected in vain.
+    """
+
+    def __init__(self, folder: str) -> None:
+        super().__init__(Catalog(Path(folder) / "catalog.sqlite"))
+        self.unprovoked = 0
+        self._told: queue.SimpleQueue[RecoveryRecord] = queue.SimpleQueue()
+
+    def append(self, record: RecoveryRecord) -> None:
+        super().append(record)
+        self._told.put(record)
+
+    def of(self, workers: Collection[str]) -> RecoveryRecord:
+        """The record of the loss of the last of the workers, once there is one of each. Raises `PermanentError` when one does
+        not come."""
+        awaited, until_s = set(workers), time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                record = self._told.get(timeout=max(0.0, until_s - time.monotonic()))
+            except queue.Empty:
+                names = ", ".join(sorted(awaited))
+                raise PermanentError(f"the loss of {names} was not made good within {PATIENCE_S:.0f} s") from None
+            if record.worker not in awaited:
+                self.unprovoked += 1
+            awaited.discard(record.worker)
+            if not awaited:
+                return record
+
+
+def planned_for(conditions: Conditions, workers: int) -> tuple[Planned, ...]:
+    """The families' models, cut as finely as can be and spread over so many workers."""
+    return plan_models([find(name) for name in conditions.models], GRANULARITY, workers)
+
+
+@contextmanager
+def deployed(planned: Sequence[Planned], settings: Settings) -> Iterator[Deployed]:
+    """The models behind a gateway in a thread of its own."""
+    with tempfile.TemporaryDirectory(prefix="synfire-recovery-") as folder:
+        log = Told(folder)
+        with (
+            start_blocking_portal(backend_options={"use_uvloop": True}) as portal,
+            portal.wrap_async_context_manager(serving(planned, Listening(), settings=settings, log=log)) as running,
+        ):
+            gc.collect()
+            gc.freeze()  # the benchmark's own objects: a collection of all of them would stop the gateway for 0.2 s
+            try:
+                yield Deployed(running, portal, log)
+            finally:
+                gc.unfreeze()
+
+
+def cases(planned: Planned, url: str) -> list[Case]:
+    """Held-out digits as requests, with the answers of the uncut model."""
+    requests, _ = held_out(planned.graph.metadata["dataset"], DIGITS)
+    right = answers(planned.graph, requests)
+    return [
+        Case.of(url, planned.model.name, _sent(planned, requests[i : i + 1]), _each(right, i))
+        for i in range(len(requests))
+    ]
+
+
+def session_cases(planned: Planned, url: str) -> list[Case]:
+    """The digits in sessions of some calls each, with the answers of the uncut model that goes on from call to call."""
+    requests, _ = held_out(planned.graph.metadata["dataset"], DIGITS)
+    found: list[Case] = []
+    for start in range(0, DIGITS, CALLS):
+        calls = [requests[i : i + 1] for i in range(start, start + CALLS)]
+        sent = [_sent(planned, digit) for digit in calls]
+        found += Case.session(url, planned.model.name, list(zip(sent, _undisturbed(planned, calls), strict=True)))
+    return found
+
+
+def _undisturbed(planned: Planned, calls: Sequence[Array]) -> Iterator[dict[str, Array]]:
+    """What the uncut model answers to calls that go on from one another's state."""
+    graph, program = planned.graph, CpuEngine().build(planned.graph)
+    state = program.initial_state(1)
+    for digit in calls:
+        state, outputs = program.run(state, inputs_of(graph, digit), graph.steps or 1)
+        yield {
+            name: np.ascontiguousarray(array[-1]) if program.outputs[name].clock is Clock.RUNNING else array
+            for name, array in outputs.items()
+        }
+
+
+def _sent(planned: Planned, digit: Array) -> dict[str, Array]:
+    return batch_first(planned.graph.inputs, inputs_of(planned.graph, digit))
+
+
+def _each(right: Mapping[str, Array], i: int) -> dict[str, Array]:
+    return {name: array[i : i + 1] for name, array in right.items()}
+
+
+def _busy_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+async def _within_patience(act: Callable[[], Awaitable[None]], what: str) -> None:
+    try:
+        await asyncio.wait_for(act(), PATIENCE_S)
+    except TimeoutError:
+        raise PermanentError(f"the deployment was not {what} within {PATIENCE_S:.0f} s") from None
