@@ -3,6 +3,7 @@
 # make check   linters, types, import floors and the fast tests: what to run before a commit
 # make parity  the tests against SpikingJelly, snnTorch, Norse and sinabs, in two environments of their own
 # make bench   the benchmarks, written to benchmarks/results; against other frameworks in the parity environment
+# make soak    15 minutes of random loads and faults, with everything checked; SEED=n has a failed one come again
 # make clean   remove what make made
 
 PYTHON ?= python3
@@ -12,7 +13,7 @@ PARITY := .venv-parity
 PIP := -m pip install --quiet --disable-pip-version-check --root-user-action=ignore
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint parity bench clean
+.PHONY: help demo test check lint parity bench soak clean
 .SILENT:
 
 help:
@@ -42,6 +43,9 @@ bench: $(PARITY)-2/.installed
 	for name in frameworks split gateway; do \
 		$(PARITY)-2/bin/synfire bench $$name --json benchmarks/results/$$name.json || exit 1; \
 	done
+
+soak: $(VENV)/.dev
+	$(VENV)/bin/synfire soak --minutes $(or $(MINUTES),15) $(if $(SEED),--seed $(SEED))
 
 clean:
 	rm -rf $(VENV) $(KSERVE) $(PARITY)-1 $(PARITY)-2 .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
