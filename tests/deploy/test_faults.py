@@ -20,7 +20,8 @@ from synfire.base.errors import PermanentError, TemporaryError, UnknownName, Use
 from synfire.base.processes import born
 from synfire.deploy.faults import FAULTS, Act, Grip, Options, Process, Scene, inject
 from synfire.deploy.faults.fault import Fault
-from synfire.store import BlobStore
+from synfire.deploy.folders import claimed, make_folder
+from synfire.store import BlobStore, MirroredStore
 
 COUNTING = "import sys\nwhile True: sys.stdout.write('.'), sys.stdout.flush(), sys.stdin.readline()"
 
@@ -247,6 +248,16 @@ def test_corrupted_blob_is_noticed_and_a_second_time_restored() -> None:
     assert store.get(other) == b"weights"
     told("blob-corrupt", digest[:10])
     assert store.get(digest) == b"spikes" * 100
+
+
+def test_blob_of_a_running_deployment_is_hit_and_its_readers_go_on() -> None:
+    with claimed("soak"):
+        store = MirroredStore(make_folder("soak") / "blobs")
+        digest = store.put(b"spikes" * 100)
+        told("blob-corrupt", digest[:10])
+        with pytest.raises(PermanentError, match="is corrupted"):
+            BlobStore(store.root).get(digest)
+        assert store.get(digest) == b"spikes" * 100
 
 
 def test_blob_must_be_one() -> None:

@@ -144,6 +144,21 @@ def test_hosts_whose_process_was_killed_are_swept_and_others_stay() -> None:
 
 
 @rooted
+def test_hosts_stay_as_long_as_the_process_whose_they_are() -> None:
+    laying = "import os, sys; from synfire.deploy.network import lay; lay(sys.argv[1], 1, os.getppid())"
+    deployment = uuid.uuid4().hex[:8]
+    try:
+        subprocess.run([sys.executable, "-c", laying, deployment], check=True)
+        sweep()
+        assert len(traces(deployment)) == 3
+        cable = Cable.of(deployment, "host-0")
+        assert cable.whole
+    finally:
+        network.remove(deployment)
+    assert not cable.whole
+
+
+@rooted
 def test_two_deployments_have_networks_of_their_own() -> None:
     with laid(1) as (one,), laid(1) as (other,):
         assert one.address.rpartition(".")[0] != other.address.rpartition(".")[0]

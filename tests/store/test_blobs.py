@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from synfire.base.errors import PermanentError, TemporaryError, UnknownName, UserError
-from synfire.store import BlobStore, write_atomically
+from synfire.store import BlobStore, MirroredStore, write_atomically
 
 
 @pytest.fixture(scope="module")
@@ -92,3 +92,31 @@ def test_a_file_where_a_folder_should_be_is_named(tmp_path: Path) -> None:
     (tmp_path / "blobs").write_text("in the way")
     with pytest.raises(UserError, match="blobs"):
         BlobStore(tmp_path / "blobs").put(b"x")
+
+
+@pytest.mark.parametrize("copy", ["first", "mirror"])
+def test_one_copy_of_two_may_decay(tmp_path: Path, copy: str) -> None:
+    store = MirroredStore(tmp_path)
+    digest = store.put(b"weights")
+    hit = store if copy == "first" else store.mirror
+    hit.path(digest).write_bytes(b"weightz")
+    assert store.get(digest) == b"weights"
+    assert BlobStore(tmp_path).get(digest) == b"weights"
+    assert list(store) == [digest]
+
+
+def test_a_copy_that_is_gone_comes_back(tmp_path: Path) -> None:
+    store = MirroredStore(tmp_path)
+    digest = store.put(b"weights")
+    store.path(digest).unlink()
+    assert store.get(digest) == b"weights"
+    assert digest in store
+
+
+def test_two_decayed_copies_are_an_error(tmp_path: Path) -> None:
+    store = MirroredStore(tmp_path)
+    digest = store.put(b"weights")
+    for each in (store, store.mirror):
+        each.path(digest).write_bytes(b"weightz")
+    with pytest.raises(PermanentError, match="is corrupted"):
+        store.get(digest)

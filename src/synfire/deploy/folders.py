@@ -76,6 +76,12 @@ def folder_of(deployment: str) -> Path:
     return found[0].absolute()
 
 
+def running_folders() -> Iterator[Path]:
+    """The folders of all deployments that are claimed."""
+    for file in sorted(_claims().glob(f"*{_CLAIM}")):
+        yield from (folder for folder in _folders(file.stem) if folder.is_dir())
+
+
 def sweep() -> None:
     """Remove the run folders of claims whose process is gone, and emulated hosts that nobody needs; what nobody claimed is left
     alone."""

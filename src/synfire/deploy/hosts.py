@@ -27,17 +27,18 @@ class Hosts:
     spare shares the fate of what it protects. Later ones go where the fewest stages are.
     """
 
-    def __init__(self, deployment: str, count: int, spares: int) -> None:
+    def __init__(self, deployment: str, count: int, spares: int, owner: int | None = None) -> None:
         self._deployment = deployment
         self._count = count
         self._spares = spares
+        self._owner = owner
         self._hosts: tuple[Host, ...] = ()
         self._homes: dict[str, Host] = {}
 
     def lay(self) -> None:
         """Make the hosts, if any are wanted. Raises `UserError` where that cannot be."""
         if self._count:
-            self._hosts = network.lay(self._deployment, self._count)
+            self._hosts = network.lay(self._deployment, self._count, self._owner)
 
     def remove(self) -> None:
         """Remove the hosts."""

@@ -45,12 +45,13 @@ __all__ = ["LocalDeployment", "Partners", "RunningWorker", "Settings"]
 class Partners:
     """Who does what a deployment does not do itself: answer calls, start worker processes; and where their sockets are.
 
-    `start` takes what `WorkerProcess.start` does.
+    `start` takes what `WorkerProcess.start` does; `owner` is the process with which the deployment ends.
     """
 
     gateways: Gateways
     start: Callable[..., Process]
     folder: Path
+    owner: int
 
 
 @dataclass(eq=False)
@@ -112,7 +113,7 @@ class LocalDeployment:
         self._leaving: list[RunningWorker] = []
         self._away: dict[RunningWorker, asyncio.Task[None]] = {}
         self._watchers: list[Callable[[str, SynfireError], None]] = []
-        self.hosts = Hosts(self.id, self.settings.hosts, self.settings.spares)
+        self.hosts = Hosts(self.id, self.settings.hosts, self.settings.spares, partners.owner if partners else None)
         self._heartbeat = Heartbeat(self.settings.heartbeats, self._suspects, self._starves, self.hosts.fellows)
         self._followers: list[Callable[[], None]] = []
         self.recoveries = LocalRecoveries(self.id, self.settings.spares, self._idle, log or RecoveryLog())

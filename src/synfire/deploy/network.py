@@ -27,7 +27,7 @@ _INTERFACES = Path("/sys/class/net")
 _NAMESPACES = Path("/run/netns")
 _UP = 1
 _MARK = "synfire"
-"""How the alias of a switch begins; who laid it follows."""
+"""How the alias of a switch begins; the process whose it is follows."""
 _TRIES = 256
 _RANGES = (("10", 8), ("169.254", 16))
 """Private, and link-local for machines whose own network takes all of the first."""
@@ -85,8 +85,11 @@ class Cable:
 
     @property
     def whole(self) -> bool:
-        """Whether packets pass."""
-        return bool(int((_INTERFACES / self.port / "flags").read_text(), 16) & _UP)
+        """Whether packets pass; a cable that somebody has removed is not whole."""
+        try:
+            return bool(int((_INTERFACES / self.port / "flags").read_text(), 16) & _UP)
+        except FileNotFoundError:
+            return False
 
     def cut(self) -> None:
         """Let no packet pass from now on. Raises `UserError` without the right to."""
@@ -97,8 +100,10 @@ class Cable:
         _ip("link", "set", self.port, "up")
 
 
-def lay(deployment: str, count: int) -> tuple[Host, ...]:
+def lay(deployment: str, count: int, owner: int | None = None) -> tuple[Host, ...]:
     """Make the hosts and join them to a switch, at which this process has an address too.
+
+    `owner` is the process with which the deployment ends, this one unless another is named: until then `sweep` leaves them alone.
 
     Raises `UserError` where that cannot be: without root, without the tools, in a kernel without namespaces; nothing is left then.
     """
@@ -111,7 +116,8 @@ def lay(deployment: str, count: int) -> tuple[Host, ...]:
     try:
         switch = _switch(deployment)
         _ip("link", "add", switch, "type", "bridge")
-        _ip("link", "set", switch, "alias", f"{_MARK} {os.getpid()} {born(os.getpid())}")
+        pid = os.getpid() if owner is None else owner
+        _ip("link", "set", switch, "alias", f"{_MARK} {pid} {born(pid)}")
         _ip("addr", "add", f"{ours}/{network.prefixlen}", "dev", switch)
         _ip("link", "set", switch, "up")
         for host in hosts:
@@ -145,14 +151,14 @@ def remove(deployment: str) -> None:
 
 
 def sweep() -> None:
-    """Remove the hosts that a process has laid which is gone, and on which nothing runs; without root nothing is done.
+    """Remove the hosts of processes that are gone, if nothing runs on them; without root nothing is done.
 
     Raises `UserError` where that fails.
     """
     for switch in sorted(_INTERFACES.glob(f"{_switch('')}*")) if os.geteuid() == 0 else ():
-        mark, *layer = _alias(switch).split() or [""]
+        mark, *owner = _alias(switch).split() or [""]
         deployment = switch.name.removeprefix(_switch(""))
-        if mark == _MARK and born(int(layer[0])) != layer[1] and not _inhabited(deployment):
+        if mark == _MARK and born(int(owner[0])) != owner[1] and not _inhabited(deployment):
             remove(deployment)
 
 

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from synfire.base import paths
-from synfire.base.errors import PermanentError, UnknownName, UserError
+from synfire.base.errors import PermanentError, SynfireError, UnknownName, UserError
+from synfire.base.log import LOGGER
 from synfire.store.files import explained, write_atomically
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -68,3 +69,34 @@ class BlobStore:
         if not _DIGEST.fullmatch(digest):
             raise UserError(f"{digest!r} is no digest; a digest is 64 hexadecimal digits in lower case")
         return self.root / digest[:2] / digest[2:]
+
+
+class MirroredStore(BlobStore):
+    """Blobs in two copies, the other one under `root/mirror`: what decays in one is read from the other, and written again."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.mirror = BlobStore(root / "mirror")
+
+    def put(self, content: bytes) -> str:
+        """Store `content` twice and return its digest. Raises as `BlobStore.put` does."""
+        self.mirror.put(content)
+        return super().put(content)
+
+    def get(self, digest: str) -> bytes:
+        """The content, as long as one copy is whole. Raises as `BlobStore.get` does."""
+        try:
+            return super().get(digest)
+        except (PermanentError, UnknownName) as error:
+            content = self.mirror.get(digest)
+            LOGGER.warning("%s; its other copy is whole, and takes its place", error)
+        try:
+            write_atomically(self.path(digest), content)
+        except SynfireError as error:  # a full disk, say: the content is here all the same
+            LOGGER.warning("blob %s is not mended: %s", digest, error)
+        return content
+
+    def delete(self, digest: str) -> None:
+        """Remove both copies."""
+        super().delete(digest)
+        self.mirror.delete(digest)

@@ -214,7 +214,8 @@ class Served:
             workers = sorted(each.name for each in await self.workers() if each.ready)
         except httpx.HTTPError:
             workers = []
-        blobs = sorted(BlobStore(self.traces.home / "blobs"))
+        stores = [BlobStore(folder) for folder in (self.traces.home / "run").glob("*/blobs")]
+        blobs = sorted(digest for store in stores for digest in store)
         return Sight(workers, blobs=blobs, models=self._arrangement.models)
 
     async def _listed(self) -> Sight:

@@ -13,6 +13,7 @@ from pathlib import Path
 from synfire.base import paths
 from synfire.base.errors import UnknownName, UserError
 from synfire.deploy.faults.fault import FAULTS, Act, Fault, Options, Scene, Tell
+from synfire.deploy.folders import running_folders
 from synfire.plan.costs import format_bytes
 from synfire.store import BlobStore
 
@@ -28,13 +29,15 @@ _CHUNK_BYTES = 1 << 24
 class BlobCorrupt(Fault):
     name = "blob-corrupt"
     about = "flips all bits of the byte in the middle of a blob; a second time restores it"
-    emulates = "decay on the disk: the file has its length and its name, and other content than its digest says"
+    emulates = (
+        "decay on the disk: the file has its length and its name, and other content than its digest says. Models that are being "
+        "served have a second copy, which is left alone"
+    )
     target = "the first digits of a blob's digest"
     on = "home"
 
     def inject(self, target: str, scene: Scene, options: Options, tell: Tell) -> None:
-        store = BlobStore()
-        digest = _only(store, target)
+        store, digest = _only(target)
         path = store.path(digest)
         with path.open("r+b", buffering=0) as file:
             place = path.stat().st_size // 2
@@ -69,16 +72,19 @@ FAULTS.add(BlobCorrupt.name, BlobCorrupt())
 FAULTS.add(DiskFull.name, DiskFull())
 
 
-def _only(store: BlobStore, prefix: str) -> str:
-    """The one blob whose digest begins so."""
-    found = [digest for digest in store if digest.startswith(prefix)]
+def _only(prefix: str) -> tuple[BlobStore, str]:
+    """The one blob whose digest begins so, and its store: a running deployment's, else that of SYNFIRE_HOME."""
+    stores = [BlobStore(), *(BlobStore(folder / "blobs") for folder in running_folders())]
+    found = {digest: store for store in stores for digest in store if digest.startswith(prefix)}
     if not found:
-        raise UnknownName.among(f"blob in {store.root}", prefix, (digest[:12] for digest in store))
+        known = (digest[:12] for store in stores for digest in store)
+        raise UnknownName.among(f"blob in {', '.join(str(store.root) for store in stores)}", prefix, known)
     if len(found) > 1:
         raise UserError(
-            f"{len(found)} blobs begin with {prefix!r} ({', '.join(each[:12] for each in found[:5])}, …); give more digits"
+            f"{len(found)} blobs begin with {prefix!r} ({', '.join(each[:12] for each in sorted(found)[:5])}, …); give more digits"
         )
-    return found[0]
+    ((digest, store),) = found.items()
+    return store, digest
 
 
 def _own_disk(home: Path) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import socket
 from collections.abc import Mapping
@@ -25,7 +26,7 @@ from synfire.deploy.remote import Course, RemoteGateways
 from synfire.deploy.roles.lifeline import Told, live
 from synfire.gateway.peer import WorkerPeer
 from synfire.graph import Graph
-from synfire.store import BlobStore
+from synfire.store import MirroredStore
 from synfire.wire.graphs import unpack_graph
 from synfire.wire.links import SocketLink
 from synfire.wire.messages import AnyMessage, Done, Load, Move, Reload, Standing, Unload, error_words
@@ -75,14 +76,14 @@ class Control:
         self._ledger = ledger
         self._crew = crew
         self._count = gateways
-        self._store = BlobStore(folder / "blobs")
+        self._store = MirroredStore(folder / "blobs")
         self._gateways = RemoteGateways(self.wanted)
         self._deployment = LocalDeployment(
             {name: (self._graph(each.digest), each.plan) for name, each in self.wanted.items()},
             ledger.settings,
             services={name: each.services for name, each in self.wanted.items()},
             id=ledger.deployment,
-            partners=Partners(self._gateways, crew.start, folder),
+            partners=Partners(self._gateways, crew.start, folder, os.getppid()),
         )
         self._books = Bookkeeper(self._present)
         self._door = Door(f"unix:{folder / NAME}", ledger.deployment, self._gateways.attend, self._obey)

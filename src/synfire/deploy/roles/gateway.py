@@ -19,7 +19,7 @@ from synfire.gateway.neighbours import Neighbours
 from synfire.gateway.recoveries import ToldRecoveries
 from synfire.gateway.routes import Routes
 from synfire.gateway.server import Server
-from synfire.store import BlobStore
+from synfire.store import MirroredStore
 from synfire.wire import gaps
 
 
@@ -44,7 +44,7 @@ async def serve(told: GatewayTold) -> None:
     plane.recoveries = recoveries = ToldRecoveries(RecoveryLog().recent)
     if len(told.names) > 1:
         plane.neighbours = Neighbours(told.name, told.names, Path(told.folder), told.deployment, plane)
-    store = BlobStore(Path(told.folder) / "blobs")
+    store = MirroredStore(Path(told.folder) / "blobs")
     follower = Follower(told.controller, told.deployment, plane, routes, store, recoveries)
     plane.repository = follower
     following = asyncio.create_task(follower.run(), name="follow the controller")

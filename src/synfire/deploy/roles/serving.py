@@ -20,7 +20,7 @@ from synfire.deploy.roles.supervisor import Supervisor
 from synfire.deploy.serving import Listening, check_names
 from synfire.deploy.settings import Settings
 from synfire.gateway.server import Addresses
-from synfire.store import BlobStore
+from synfire.store import MirroredStore
 from synfire.wire.graphs import pack_graph
 
 
@@ -50,7 +50,7 @@ async def supervised(
     with claimed(deployment):
         folder = make_folder(deployment)
         try:
-            store = BlobStore(folder / "blobs")
+            store = MirroredStore(folder / "blobs")
             models = [await asyncio.to_thread(_wanted, each, services, settings, store) for each in planned]
             write_ledger(Ledger(deployment=deployment, settings=settings, models=tuple(models)))
             supervisor = Supervisor(deployment, folder, settings, listening, gateways)
@@ -74,7 +74,7 @@ def _first(planned: Sequence[Planned]) -> dict[str, str]:
 
 
 def _wanted(
-    planned: Planned, services: Mapping[str, Mapping[str, str]], settings: Settings, store: BlobStore
+    planned: Planned, services: Mapping[str, Mapping[str, str]], settings: Settings, store: MirroredStore
 ) -> Wanted:
     name = planned.model.name
     return Wanted(
