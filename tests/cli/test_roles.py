@@ -125,7 +125,6 @@ def test_a_killed_controller_is_back_and_disturbs_nobody(bundle: Path, run: Call
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 def test_nothing_is_replayed_for_a_new_controller(bundle: Path) -> None:
     with serving([str(bundle), *APART]) as (_, ready), Callers(ready["url"]) as callers:
         before = role("controller")
@@ -203,7 +202,6 @@ def test_a_session_goes_on_at_whichever_gateway_its_calls_arrive(bundle: Path) -
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 def test_a_session_whose_gateway_is_killed_is_lost_with_a_clear_error_and_begins_anew(bundle: Path) -> None:
     with serving([str(bundle), *APART, "--gateways", "2"]) as (_, ready):
         urls = {name: role(name).url for name in ("gateway-0", "gateway-1")}
@@ -220,7 +218,9 @@ def test_a_session_whose_gateway_is_killed_is_lost_with_a_clear_error_and_begins
 
 
 def test_a_killed_supervisor_takes_all_with_it(bundle: Path, home: Path) -> None:
-    with serving([str(bundle), *APART, "--gateways", "2", "--spares", "1"]) as (process, _):
+    options = ["--gateways", "2", "--spares", "1"]
+    with serving([str(bundle), *APART, *options]) as (process, ready), Callers(ready["url"], 4) as callers:
+        callers.go_on()
         pids = [each.pid for each in (*record().roles, *record().workers)]
         assert len(pids) == 6
         ends = [os.pidfd_open(pid) for pid in pids]
@@ -235,7 +235,6 @@ def test_a_killed_supervisor_takes_all_with_it(bundle: Path, home: Path) -> None
         read_ledger("any")
 
 
-@pytest.mark.slow
 @pytest.mark.slow
 def test_models_are_unloaded_and_loaded_at_the_door(bundle: Path, home: Path) -> None:
     with serving([str(bundle), *APART]) as (_, ready):
@@ -257,7 +256,6 @@ def test_models_are_unloaded_and_loaded_at_the_door(bundle: Path, home: Path) ->
             ask(door, "another", load, WAIT_S)
 
 
-@pytest.mark.slow
 @pytest.mark.slow
 def test_a_model_is_unloaded_and_loaded_by_the_protocol_at_every_gateway(bundle: Path) -> None:
     with serving([str(bundle), *APART, "--gateways", "2"]):

@@ -91,6 +91,12 @@ class Routes:
         """Serve the model no longer; its calls in flight fail."""
         self.by_model.pop(model).fail(TemporaryError(f"model {model!r} is being unloaded; try again later"))
 
+    def forsake(self) -> None:
+        """Nobody is left who could replace a worker: calls that wait for that are answered by an error, and later ones too."""
+        gone = TemporaryError("the deployment has ended: its supervisor is gone; start it again with `synfire serve …`")
+        for route in self.by_model.values():
+            route.fail(gone)
+
     async def describe(self) -> dict[str, Description]:
         """What each worker hosts and did so far."""
         living = {name: peer for name, peer in self.peers.items() if peer.lost is None}

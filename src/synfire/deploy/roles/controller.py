@@ -99,6 +99,7 @@ class Control:
                 await self._deployment.begin()
             else:
                 await self._take_over(self._ledger.state)
+            await self._books.write()  # before anybody may count on what runs
             self._begun.set()
             await self._tell_always()
         finally:

@@ -37,9 +37,9 @@ class GatewayTold(Told, frozen=True, kw_only=True):
 
 async def serve(told: GatewayTold) -> None:
     """Serve until the supervisor is gone or says so; accepted calls are answered first."""
-    lifeline = Lifeline(told.lifeline)
     plane = DataPlane()
     routes = Routes(f"{told.name}-{uuid.uuid4().hex[:6]}", told.deployment)
+    lifeline = Lifeline(told.lifeline, routes.forsake)
     plane.describe_workers = routes.describe
     plane.recoveries = recoveries = ToldRecoveries(RecoveryLog().recent)
     if len(told.names) > 1:

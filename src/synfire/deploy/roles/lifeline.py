@@ -40,10 +40,14 @@ def live(told: type[Post], life: Callable[[Post], Coroutine[Any, Any, None]]) ->
 
 
 class Lifeline:
-    """The process's end of it; `ended` is set when the supervisor is gone, or at SIGTERM. Made in the event loop."""
+    """The process's end of it; `ended` is set when the supervisor is gone, or at SIGTERM. Made in the event loop.
 
-    def __init__(self, descriptor: int) -> None:
+    `act` is called when the supervisor is gone: nobody replaces anything any more.
+    """
+
+    def __init__(self, descriptor: int, act: Callable[[], None] = lambda: None) -> None:
         self.ended = asyncio.Event()
+        self._act = act
         self._socket = socket.socket(fileno=descriptor)
         self._socket.setblocking(False)
         loop = asyncio.get_running_loop()
@@ -68,4 +72,5 @@ class Lifeline:
     def _closed(self) -> None:
         """The supervisor says nothing: all that can be read is the end."""
         asyncio.get_running_loop().remove_reader(self._socket.fileno())
+        self._act()
         self.ended.set()
