@@ -24,6 +24,7 @@ from synfire.base.processes import born
 from synfire.cli import runs
 from synfire.cli.infer import run_here
 from synfire.deploy.door import NAME, ask
+from synfire.deploy.folders import folder_of
 from synfire.deploy.ledger import read_ledger
 from synfire.wire.client import Client
 from synfire.wire.messages import Load, Unload
@@ -236,10 +237,10 @@ def test_a_killed_supervisor_takes_all_with_it(bundle: Path, home: Path) -> None
 
 
 @pytest.mark.slow
-def test_models_are_unloaded_and_loaded_at_the_door(bundle: Path, home: Path) -> None:
+def test_models_are_unloaded_and_loaded_at_the_door(bundle: Path) -> None:
     with serving([str(bundle), *APART]) as (_, ready):
         deployment = record().deployment
-        door = f"unix:{home / 'run' / deployment / NAME}"
+        door = f"unix:{folder_of(deployment) / NAME}"
         (wanted,) = read_ledger(deployment).models
         assert ask(door, deployment, Unload("tiny"), WAIT_S) == "tiny is served no longer"
         assert httpx.get(f"{ready['url']}/v2/models/tiny").status_code == 404

@@ -8,12 +8,13 @@ import signal
 import tempfile
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
 from synfire.base.errors import TemporaryError
 from synfire.control.record import RecoveryLog
-from synfire.deploy.local import LocalDeployment, Settings
+from synfire.deploy.local import MOST_MISSED, LocalDeployment, Settings
 from synfire.deploy.planning import plan_models
 from synfire.gateway.call import Call
 from synfire.graph import reference
@@ -167,6 +168,34 @@ def test_worker_whose_memory_is_corrupted_is_found_out_and_replaced():
     (record,) = RecoveryLog().recent(9)
     assert (record.cause.kind, record.outcome) == ("corruption", "recovered")
     assert "verify" in {step.name for step in record.steps}
+
+
+@pytest.mark.slow
+def test_busy_workers_are_tested_too(monkeypatch):
+    graph, plan = digits()
+
+    async def main():
+        async with deploy({"digits": (graph, plan)}, 0) as deployment:
+            peer = deployment.workers["w0"].peer
+            busy, proved = msgspec.structs.replace(await peer.describe(), requests=1), []
+            known = deployment.answers["digits", "s0", plan.engine]
+
+            async def describe():
+                return busy
+
+            async def prove(model, stage):
+                proved.append((model, stage))
+                return known
+
+            monkeypatch.setattr(peer, "describe", describe)
+            monkeypatch.setattr(peer, "prove", prove)
+            counts = []
+            for _ in range(2 * (MOST_MISSED + 1)):
+                await deployment.prove()
+                counts.append(proved.count(("digits", "s0")))
+            assert counts == [0] * MOST_MISSED + [1] * (MOST_MISSED + 1) + [2]
+
+    asyncio.run(main())
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from synfire.base.errors import Overloaded, UserError
+from synfire.base.errors import Overloaded, TemporaryError
 from synfire.gateway.call import Call
 from synfire.gateway.protection import EVERY_CALLS, EVERY_S, MOST_CALLS, Protection
 from synfire.wire.messages import Checkpoint
@@ -119,7 +119,7 @@ def test_a_session_with_a_checkpoint_cannot_go_on_on_another_device():
     protection = Protection(STAGES)
     track = played(protection, EVERY_CALLS + 1, {EVERY_CALLS - 1})
     protection.forsake(["b"])
-    with pytest.raises(UserError, match=r"stage b has moved to another device, .* begin it again"):
+    with pytest.raises(TemporaryError, match=r"stage b has moved to another device, .* begin it again"):
         track.check(call(9))
 
 

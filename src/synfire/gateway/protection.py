@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from synfire.base.errors import Overloaded, UserError
+from synfire.base.errors import Overloaded, TemporaryError
 from synfire.gateway.call import Call
 from synfire.ops import Array
 from synfire.wire.messages import Checkpoint
@@ -45,9 +45,9 @@ class Track:
     """The stage that runs on another device now, which cannot take up the state that is kept of it; empty for none."""
 
     def check(self, call: Call) -> None:
-        """Raise `UserError` when the session cannot be brought back."""
+        """Raise `TemporaryError` when the session cannot be brought back."""
         if self.forsaken:
-            raise UserError(
+            raise TemporaryError(
                 f"session {self.name!r} of model {call.model!r} cannot go on: stage {self.forsaken} has moved to another device, "
                 "which cannot take up its state; begin it again with sequence_start=true"
             )

@@ -87,9 +87,11 @@ class MirroredStore(BlobStore):
         """The content, as long as one copy is whole. Raises as `BlobStore.get` does."""
         try:
             return super().get(digest)
-        except (PermanentError, UnknownName) as error:
+        except (PermanentError, UnknownName):
             content = self.mirror.get(digest)
-            LOGGER.warning("%s; its other copy is whole, and takes its place", error)
+            LOGGER.warning(
+                "blob %s is damaged or gone; its other copy is whole, and takes its place", self.path(digest)
+            )
         try:
             write_atomically(self.path(digest), content)
         except SynfireError as error:  # a full disk, say: the content is here all the same

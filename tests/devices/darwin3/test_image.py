@@ -130,9 +130,10 @@ def test_a_damaged_image_in_the_store_is_made_again(tmp_path: Path) -> None:
     for blob in (path for path in store.root.rglob("*") if path.is_file()):
         blob.write_bytes(b"damaged")
     assert compile_stage(small_stage(), LIMITS, cache=ImageCache(store)).images == first.images
-    for line in (tmp_path / "darwin3-images").iterdir():
-        line.write_text("../../etc")
-    assert compile_stage(small_stage(), LIMITS, cache=ImageCache(store)).images == first.images
+    for damage in (b"../../etc", b"\xff\xfe"):
+        for line in (tmp_path / "darwin3-images").iterdir():
+            line.write_bytes(damage)
+        assert compile_stage(small_stage(), LIMITS, cache=ImageCache(store)).images == first.images
 
 
 def test_a_damaged_image_gives_its_place_in_the_store_to_a_good_one(tmp_path: Path) -> None:

@@ -126,4 +126,4 @@ def _says(exchange: Exchange, words: Iterable[str]) -> bool:
 _SESSION_LOST = ("is not open", "lost its state")
 _KEEPER_LOST = ("which kept the session, was lost", "which keeps the session, is away")
 _UNSERVED = ("there is no model named", "is being unloaded")
-_ENDING = ("the gateway is shutting down",)
+_ENDING = ("the gateway is shutting down", "its supervisor is gone")

@@ -108,6 +108,8 @@ class Served:
         self._environment = _environment(self.traces)
         self.commands: set[int] = set()
         """The processes of other verbs that run now."""
+        self.starts = 0
+        """How often it was started, and ready then."""
         self._process: asyncio.subprocess.Process | None = None
         self._ready: Ready | None = None
 
@@ -142,6 +144,7 @@ class Served:
             said = line.decode(errors="replace") or self.tail()
             raise kind(f"the deployment did not start: {said}") from error
         self.traces.listening(self._ready.url, self._ready.grpc)
+        self.starts += 1
 
     async def ended(self) -> int:
         """Wait for the end of the process; its exit code, or minus the signal's number."""

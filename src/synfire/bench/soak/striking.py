@@ -61,13 +61,13 @@ class Striking:
 
     async def _hit(self, kind: Kind, stroke: Stroke, target: str) -> None:
         with self._ledger.excusing(kind.name) if kind.breaks else nullcontext():
-            holders = await self._holders() if kind.lethal else set()
+            holders, starts = await self._holders() if kind.lethal else set(), self._served.starts
             await self._do(kind, stroke, target, holders)
             if kind.undone:
                 await asyncio.sleep(stroke.for_s or 0.0)
                 await self._do(kind, stroke, target, set())
             if kind.breaks:
-                await self._back(kind)
+                await self._back(kind, starts + (kind.name == SERVE_KILL))
 
     async def _reload(self, stroke: Stroke, model: str) -> None:
         self._ledger.tell(f"{stroke} {model}")
@@ -112,9 +112,10 @@ class Striking:
         except httpx.HTTPError:  # another stroke has just ended the gateway
             return set()
 
-    async def _back(self, kind: Kind) -> None:
+    async def _back(self, kind: Kind, starts: int) -> None:
+        """Wait until calls are accepted by a deployment that was started so often: a killed one may take them a little longer."""
         until_s = time.monotonic() + BACK_WITHIN_S
-        while not await self._served.ready():
+        while self._served.starts < starts or not await self._served.ready():
             if time.monotonic() > until_s:
                 raise Violation(f"after {kind.name} no call is accepted for {BACK_WITHIN_S:.0f} s")
             await asyncio.sleep(POLL_S)

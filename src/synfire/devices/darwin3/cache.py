@@ -44,7 +44,7 @@ class ImageCache:
     def _stored(self, key: str, source: Source) -> OperatorImage | None:
         if self.store is None or not (line := self._line(self.store, key)).is_file():
             return None
-        digest = line.read_text()
+        digest = line.read_bytes().decode(errors="replace")
         if not _DIGEST.fullmatch(digest):
             return None
         try:
