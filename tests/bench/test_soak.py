@@ -646,6 +646,7 @@ class Told:
     """A deployment that answers every command with this exit code and these words."""
 
     def __init__(self, code: int, said: dict[str, Any]) -> None:
+        self.starts = 1
         self._done = Done(("fault",), code, said, "")
 
     async def sight(self, aim: Aim) -> Sight:

@@ -147,6 +147,7 @@ def test_session_goes_on_after_its_worker_is_lost_as_if_nothing_had_been(worker)
             assert sum(each.sessions for each in described.values()) == 0
 
     asyncio.run(main())
+    assert sum(each.sessions_restored for each in RecoveryLog().recent(9)) == 3
 
 
 @pytest.mark.slow

@@ -102,7 +102,7 @@ def test_what_the_controller_wants_is_done_when_it_returns(folder: Path) -> None
             route = routes.by_model["digits"]
             await scene.gateways.suspend("digits", 1)
             assert not route.open
-            assert await scene.gateways.resume("digits", PLAN, 1) == 0
+            assert await scene.gateways.resume("digits", PLAN, 1) == (0, 0)
             assert (route.open, route.epoch) == (True, 1)
             await scene.gateways.fail("digits", 2, TemporaryError("it is stopped", 7.0))
             with pytest.raises(TemporaryError, match="it is stopped") as failed:
@@ -158,7 +158,7 @@ def test_a_gateway_that_does_not_answer_is_not_waited_for(folder: Path) -> None:
             assert 0.2 < time.monotonic() - began_s < 20
             assert attendant not in scene.gateways.attending.values()
             await scene.gateways.caught_up(1, 60)  # it has come back, and knows
-            assert await scene.gateways.resume("digits", PLAN, 1) == 0
+            assert await scene.gateways.resume("digits", PLAN, 1) == (0, 0)
 
     asyncio.run(main())
 

@@ -237,7 +237,9 @@ def test_a_session_of_a_chip_cannot_go_on_where_another_engine_runs_the_stage():
     with pytest.raises(UserError, match=r"session 's' cannot go on at stage m.chip: .*begin the session anew"):
         place.core.restore(Restore("m", "chip", "s", 1), checkpoint, 0.0)
     assert place.core.sessions == 0
-    place.core.restore(Restore("m", "chip", "s", 1), program.initial_state(1), 0.0)
+    place.core.restore(
+        Restore("m", "chip", "s", 1, maker=place.core.stages["m", "chip"].maker), program.initial_state(1), 0.0
+    )
     assert place.core.sessions == 1
 
 
@@ -252,6 +254,14 @@ def test_a_checkpoint_of_another_version_is_refused(damage):
         state[name] = state[name][:1] if damage == "shape" else state[name].astype(np.float64)
     with pytest.raises(UserError, match="which another engine or version has made"):
         place.core.restore(Restore("m", "chip", "s", 2), state, 0.0)
+    assert place.core.sessions == 0
+
+
+def test_a_checkpoint_of_other_weights_is_refused():
+    place = Place()
+    other = f"darwin3 {'0' * 64}"
+    with pytest.raises(UserError, match=r"its checkpoint was made by darwin3 000.*begin the session anew"):
+        place.core.restore(Restore("m", "chip", "s", 1, maker=other), place.program.initial_state(1), 0.0)
     assert place.core.sessions == 0
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from synfire.base.errors import SynfireError
+from synfire.gateway.route import Again
 from synfire.graph import Graph
 from synfire.plan import Plan
 
@@ -36,8 +37,8 @@ class Gateways(Protocol):
         """Fence: interrupt the model's calls and hold them, for a way of `epoch`."""
         ...
 
-    async def resume(self, model: str, plan: Plan, epoch: int) -> int:
-        """Send the model's calls along another way; how many were interrupted, and begin again."""
+    async def resume(self, model: str, plan: Plan, epoch: int) -> Again:
+        """Send the model's calls along another way; what begins again there."""
         ...
 
     async def fail(self, model: str, epoch: int, error: SynfireError) -> None:

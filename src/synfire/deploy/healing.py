@@ -181,9 +181,9 @@ class Healing:
         plan = self._plan(action.model, action.epoch)
         if action.model not in self._deployment.models or plan is None:
             return self._nothing()
-        replayed = await self._deployment.gateways.resume(action.model, plan, action.epoch)
+        again = await self._deployment.gateways.resume(action.model, plan, action.epoch)
         self._deployment.changed()
-        return events.Resumed(self._now_s(), action.model, action.epoch, replayed)
+        return events.Resumed(self._now_s(), action.model, action.epoch, again.calls, again.sessions)
 
     async def give_up(self, action: events.GiveUp) -> events.Event:
         if action.model in self._deployment.models:

@@ -12,6 +12,7 @@ from synfire.base.errors import SynfireError
 from synfire.base.log import LOGGER
 from synfire.deploy.door import Visitor
 from synfire.deploy.ledger import Wanted
+from synfire.gateway.route import Again
 from synfire.graph import Graph
 from synfire.plan import Plan
 from synfire.wire.messages import (
@@ -134,7 +135,7 @@ class RemoteGateways:
     async def suspend(self, model: str, epoch: int) -> None:
         await self._steer(model, replace(self._courses[model], epoch=epoch, held=True))
 
-    async def resume(self, model: str, plan: Plan, epoch: int) -> int:
+    async def resume(self, model: str, plan: Plan, epoch: int) -> Again:
         return await self._steer(model, Course(plan, epoch))
 
     async def fail(self, model: str, epoch: int, error: SynfireError) -> None:
@@ -157,7 +158,7 @@ class RemoteGateways:
             for attendant in self.attending.values():
                 attendant.hear_of(news)
 
-    async def _steer(self, model: str, course: Course, within_s: float = ANSWER_S) -> int:
+    async def _steer(self, model: str, course: Course, within_s: float = ANSWER_S) -> Again:
         self._courses[model] = course
         return await self._all(self._direction(model), within_s)
 
@@ -166,18 +167,19 @@ class RemoteGateways:
         told = (course.plan, course.epoch, course.held, course.failure, course.retry_after_s)
         return Direct(model, wanted.version, wanted.digest, *told, wanted.priority)
 
-    async def _all(self, order: AnyMessage, within_s: float) -> int:
-        """Have every gateway do it; how many calls began again for it."""
+    async def _all(self, order: AnyMessage, within_s: float) -> Again:
+        """Have every gateway do it; what begins again for it."""
         answers = {who: attendant.tell(order) for who, attendant in self.attending.items()}
         counted = [answer for who, answer in answers.items() if self.attending[who].caught_up]
         if not counted:
-            return 0
+            return Again()
         await asyncio.wait(counted, timeout=within_s)
         for who, answer in answers.items():
             attendant = self.attending.get(who)
             if attendant is not None and attendant.caught_up and not answer.done():
                 self._lose(who, attendant, f"it has not answered within {within_s} s")
-        return sum(each.result().replayed for each in counted if each.done() and not each.cancelled())
+        done = [each.result() for each in counted if each.done() and not each.cancelled()]
+        return Again(sum(each.replayed for each in done), sum(each.restored for each in done))
 
     def _take(self, who: str, visitor: Visitor, attendant: Attendant, message: AnyMessage) -> None:
         if isinstance(message, Attend):

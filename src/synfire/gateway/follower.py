@@ -12,6 +12,7 @@ from synfire.base.errors import SynfireError, TemporaryError
 from synfire.base.log import LOGGER
 from synfire.gateway.dataplane import DataPlane
 from synfire.gateway.recoveries import ToldRecoveries
+from synfire.gateway.route import Again
 from synfire.gateway.routes import Routes
 from synfire.store import BlobStore
 from synfire.wire.graphs import unpack_graph
@@ -172,18 +173,18 @@ class Follower:
     async def _obey(self) -> None:
         while True:
             order = await self._orders.get()
-            done = Done()
             try:
-                done = Done(replayed=await _DOING[type(order)](self, order))
+                again = await _DOING[type(order)](self, order)
+                done = Done(replayed=again.calls, restored=again.sessions)
             except SynfireError as error:
                 LOGGER.error("the controller's order cannot be carried out: %s", error)
                 done = Done(*error_words(error))
             self._tell(done)
 
-    async def _direct(self, order: Direct) -> int:
+    async def _direct(self, order: Direct) -> Again:
         model, plan, epoch = order.model, order.plan, order.epoch
         await self._reached(plan.workers)
-        replayed = 0
+        again = Again()
         if model not in self._routes.by_model:
             await self._serve(order)
         route = self._routes.by_model[model]
@@ -192,8 +193,8 @@ class Follower:
         elif order.held:
             await self._routes.suspend(model, epoch)
         elif not route.open or route.epoch != epoch:
-            replayed = await self._routes.resume(model, plan, epoch)
-        return replayed
+            again = await self._routes.resume(model, plan, epoch)
+        return again
 
     async def _serve(self, order: Direct) -> None:
         content = await asyncio.to_thread(self._store.get, order.digest)
@@ -206,17 +207,17 @@ class Follower:
         tasks = [self._reaching[name] for name in workers if name in self._reaching]
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _withdraw(self, order: Withdraw) -> int:
+    async def _withdraw(self, order: Withdraw) -> Again:
         if order.model in self._routes.by_model:
             self._plane.remove(order.model)
             await self._routes.remove(order.model)
-        return 0
+        return Again()
 
-    async def _be_whole(self, order: Whole) -> int:
+    async def _be_whole(self, order: Whole) -> Again:
         for model in set(self._routes.by_model) - set(order.models):
             await self._withdraw(Withdraw(model))
         self.whole.set()
-        return 0
+        return Again()
 
 
 def _settle(future: asyncio.Future[Done], done: Done) -> None:
@@ -224,7 +225,7 @@ def _settle(future: asyncio.Future[Done], done: Done) -> None:
         future.set_result(done)
 
 
-_DOING: dict[type, Callable[[Follower, Any], Awaitable[int]]] = {
+_DOING: dict[type, Callable[[Follower, Any], Awaitable[Again]]] = {
     Direct: Follower._direct,
     Withdraw: Follower._withdraw,
     Whole: Follower._be_whole,

@@ -34,6 +34,8 @@ class Track:
     batch: int
     epoch: int = _NOWHERE
     states: Mapping[str, Mapping[str, Array]] = field(default_factory=dict)
+    makers: dict[str, str] = field(default_factory=dict)
+    """Who has made the states, by stage."""
     calls: list[Call] = field(default_factory=list)
     kept_s: float = 0.0
     used_s: float = 0.0
@@ -132,6 +134,7 @@ class Protection:
             return
         self.checkpoint_bytes += sum(array.nbytes for array in arrays.values())
         track.asked[message.token][1][message.stage] = arrays
+        track.makers[message.stage] = message.maker
         self._settle(track, now_s)
 
     def _settle(self, track: Track, now_s: float) -> None:

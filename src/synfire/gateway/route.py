@@ -8,6 +8,7 @@ import itertools
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from synfire.base.clock import Clock, SystemClock
 from synfire.base.errors import DeadlineExceeded, Interrupted, SynfireError
@@ -29,6 +30,13 @@ _ATTEMPTS = 100
 """How often a call is replayed at most. Each attempt follows a loss, so only a route that never heals comes so far."""
 
 _PAUSE_S = 0.005
+
+
+class Again(NamedTuple):
+    """What goes on along another way: calls that were interrupted, and sessions, which are brought back before their next call."""
+
+    calls: int = 0
+    sessions: int = 0
 
 
 @dataclass(frozen=True)
@@ -157,14 +165,14 @@ class WorkerRoute:
         for inbox in self._inboxes:
             inbox.fail(Interrupted(f"the operators of model {self.plan.model!r} are being moved; try again"))
 
-    def resume(self, plan: Plan, peers: Mapping[str, Peer], epoch: int) -> int:
-        """Send calls along another way; return how many were interrupted by `suspend`, or before, and are replayed on it."""
+    def resume(self, plan: Plan, peers: Mapping[str, Peer], epoch: int) -> Again:
+        """Send calls along another way. Those count that were interrupted by `suspend`, or before, and are replayed on it."""
         before, self._way = self._way, Way.along(self._flat, plan, peers, epoch)
         self._failure = None
-        self.sessions.lose()
+        sessions = self.sessions.lose()
         self.sessions.forsake(stage for stage, engine in before.engines.items() if self._way.engines[stage] != engine)
         self._let_go()
-        return self._held
+        return Again(self._held, sessions)
 
     def fail(self, error: SynfireError) -> None:
         """Answer held and new calls by `error`, until `resume`."""
@@ -222,7 +230,9 @@ class WorkerRoute:
             return
         track.check(call)
         for stage, state in track.states.items():
-            await way.homes[stage].restore(Restore(way.plan.model, stage, track.name, track.batch), state)
+            await way.homes[stage].restore(
+                Restore(way.plan.model, stage, track.name, track.batch, maker=track.makers[stage]), state
+            )
         for past in track.calls:
             again = replace(past, deadline_s=call.deadline_s)
             async with aclosing(self._attempt(way, again, 0, None)) as parts:

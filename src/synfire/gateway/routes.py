@@ -12,7 +12,7 @@ from synfire.base.clock import Clock, SystemClock
 from synfire.base.errors import SynfireError, TemporaryError
 from synfire.gateway.blame import Blame
 from synfire.gateway.peer import WorkerPeer
-from synfire.gateway.route import WorkerRoute
+from synfire.gateway.route import Again, WorkerRoute
 from synfire.graph import Graph
 from synfire.ops import Array
 from synfire.plan import Plan
@@ -78,8 +78,8 @@ class Routes:
         """Fence: interrupt the model's calls and hold them, for a way of `epoch`."""
         self.by_model[model].suspend()
 
-    async def resume(self, model: str, plan: Plan, epoch: int) -> int:
-        """Send the model's calls along another way; how many were interrupted, and begin again."""
+    async def resume(self, model: str, plan: Plan, epoch: int) -> Again:
+        """Send the model's calls along another way; what begins again there."""
         self._tell_missing(plan)
         return self.by_model[model].resume(plan, self.peers, epoch)
 

@@ -74,23 +74,31 @@ class Frame(Message, frozen=True):
 
 
 class Checkpoint(Message, frozen=True):
-    """The session's state at a stage, after the request whose frames had the `token`; its arrays travel as a frame's do."""
+    """The session's state at a stage, after the request whose frames had the `token`; its arrays travel as a frame's do.
+
+    `maker` is the stage's engine with its content digest: nobody else may go on from it.
+    """
 
     model: str
     stage: str
     session: str
     token: int
     tensors: tuple[Tensor, ...] = ()
+    maker: str = ""
 
 
 class Restore(Message, frozen=True):
-    """Go on with the session at a stage from the state that travels beside the message. Answered by `Restored`."""
+    """Go on with the session at a stage from the state that travels beside the message. Answered by `Restored`.
+
+    `maker` is the checkpoint's.
+    """
 
     model: str
     stage: str
     session: str
     batch: int
     tensors: tuple[Tensor, ...] = ()
+    maker: str = ""
 
 
 class Restored(Message, frozen=True):
@@ -515,12 +523,13 @@ class Move(Message, frozen=True):
 
 
 class Done(Message, frozen=True):
-    """What was asked for is done, and `replayed` calls began again for it; or `kind` and `text` say why not. `told` is what
-    was done, in words, where there is something to say."""
+    """What was asked for is done, and `replayed` calls began again for it, and `restored` sessions will; or `kind` and `text` say
+    why not. `told` is what was done, in words, where there is something to say."""
 
     kind: str = ""
     text: str = ""
     replayed: int = 0
+    restored: int = 0
     told: str = ""
 
 

@@ -86,6 +86,7 @@ class RecoveryRecord(msgspec.Struct, frozen=True, kw_only=True):
     steps: tuple[Step, ...]
     requests_replayed: int = 0
     sessions_restored: int = 0
+    """Sessions that had to be brought back; each is before its next call, so that takes no step here."""
     bytes_moved: int = 0
     outcome: Outcome
     reason: str = ""

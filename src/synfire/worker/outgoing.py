@@ -46,7 +46,7 @@ def checkpoints_of(visit: Visit) -> Iterator[Outgoing]:
     """The state that the visit has left to its session, for the origin, if that asked for it."""
     first, state = visit.first, visit.state
     if first.token and first.session and state is not None:
-        message = Checkpoint(first.model, visit.stage.host.stage, first.session, first.token)
+        message = Checkpoint(first.model, visit.stage.host.stage, first.session, first.token, maker=visit.stage.maker)
         yield Outgoing(Packet(message, state), first.origin)
 
 

@@ -98,6 +98,11 @@ def _require_fitting(stage: Stage, message: Restore, state: State) -> None:
                 f"{array.dtype} of shape {list(array.shape)}, and its checkpoint, which another engine or version has made, "
                 f"holds {has}; begin the session anew"
             )
+    if message.maker != stage.maker:
+        raise UserError(
+            f"session {message.session!r} cannot go on at stage {stage.name}: its checkpoint was made by {message.maker or 'nobody'}, "
+            f"and this is {stage.maker}; begin the session anew"
+        )
 
 
 def expire(stage: Stage, oldest_s: float) -> None:

@@ -214,6 +214,11 @@ class Stage:
     def name(self) -> str:
         return f"{self.host.model}.{self.host.stage}"
 
+    @property
+    def maker(self) -> str:
+        """Who makes its checkpoints: its engine, with its content digest."""
+        return f"{self.host.engine} {self.host.digest}"
+
     def relink(self, epoch: int, departures: tuple[Departure, ...]) -> None:
         """Let the links out of the stage lead elsewhere from `epoch` on."""
         self.host = msgspec.structs.replace(self.host, epoch=epoch, departures=departures)
