@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from synfire.base.errors import Interrupted, UnknownName, UserError
+from synfire.base.errors import Interrupted, TemporaryError, UnknownName, UserError
 from synfire.base.processes import born
 from synfire.control.record import RecoveryLog
 from synfire.deploy.faults import Act, Options, Process, Scene, inject
@@ -216,7 +216,7 @@ def test_a_session_goes_on_bit_by_bit_on_another_chip_and_is_told_where_there_is
                     await break_(deployment, "chip-dead")
                 call = Call(str(i), "stream", inputs, "session", start=i == 0, end=i == 11)
                 if i >= 10 and not spares:
-                    with pytest.raises(UserError, match=r"session .* cannot go on"):
+                    with pytest.raises(TemporaryError, match=r"session .* cannot go on"):
                         await collect(route, call)
                     break
                 got.append((await collect(route, call))["y"])

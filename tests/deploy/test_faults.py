@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -251,13 +252,18 @@ def test_corrupted_blob_is_noticed_and_a_second_time_restored() -> None:
 
 
 def test_blob_of_a_running_deployment_is_hit_and_its_readers_go_on() -> None:
-    with claimed("soak"):
-        store = MirroredStore(make_folder("soak") / "blobs")
-        digest = store.put(b"spikes" * 100)
-        told("blob-corrupt", digest[:10])
-        with pytest.raises(PermanentError, match="is corrupted"):
-            BlobStore(store.root).get(digest)
-        assert store.get(digest) == b"spikes" * 100
+    deployment = uuid.uuid4().hex[:8]
+    with claimed(deployment):
+        folder = make_folder(deployment)
+        try:
+            store = MirroredStore(folder / "blobs")
+            digest = store.put(b"spikes" * 100)
+            told("blob-corrupt", digest[:10])
+            with pytest.raises(PermanentError, match="is corrupted"):
+                BlobStore(store.root).get(digest)
+            assert store.get(digest) == b"spikes" * 100
+        finally:
+            shutil.rmtree(folder)
 
 
 def test_blob_must_be_one() -> None:
