@@ -41,8 +41,8 @@ def lost(name, at_s=2.0, cause="exit"):
     return events.WorkerLost(at_s, name, cause, at_s)
 
 
-def answer(state, action, at_s=3.0):
-    """What the world answers when an action succeeds."""
+def answer(state, action, at_s=3.0, replayed=0):
+    """What the world answers when an action succeeds; `replayed` calls begin again when a model goes on."""
     match action:
         case events.Suspend(model, epoch):
             return events.Suspended(at_s, model, epoch)
@@ -51,7 +51,7 @@ def answer(state, action, at_s=3.0):
         case events.Relink(model, worker, stages, epoch):
             return events.Relinked(at_s, model, worker, stages, epoch)
         case events.Resume(model, epoch):
-            return events.Resumed(at_s, model, epoch)
+            return events.Resumed(at_s, model, epoch, replayed)
         case events.GiveUp(model, reason):
             return events.GivenUp(at_s, model, reason)
         case events.Start(worker, kind):

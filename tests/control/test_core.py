@@ -3,24 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from stories import answer, plan, told
 
 from synfire.control import events
 from synfire.control.apply import apply
 from synfire.control.decide import decide
 from synfire.control.losses import starting
 from synfire.control.state import State
-from synfire.plan.plan import Plan, Stage
-
-
-def plan(model, *workers):
-    stages = tuple(Stage(name=f"s{n}", operators=(f"o{n}",), worker=worker) for n, worker in enumerate(workers))
-    return Plan(model=model, granularity="operator", stages=stages, links=(), frame_steps=4)
-
-
-def told(state, *happened):
-    for event in happened:
-        state = apply(state, event)
-    return state
 
 
 def serving(*plans, spares=0, workers=("w0", "w1", "spare-0")):
@@ -28,31 +17,9 @@ def serving(*plans, spares=0, workers=("w0", "w1", "spare-0")):
     return told(state, *(events.ModelAdded(0.0, each) for each in plans))
 
 
-def done(state, action, at_s=1.0):
+def done(state, action):
     """What the world answers when an action succeeds."""
-    match action:
-        case events.Suspend(model, epoch):
-            return events.Suspended(at_s, model, epoch)
-        case events.Adopt(model, stage, worker, epoch):
-            return events.Adopted(at_s, model, stage, worker, epoch)
-        case events.Relink(model, worker, stages, epoch):
-            return events.Relinked(at_s, model, worker, stages, epoch)
-        case events.Resume(model, epoch):
-            return events.Resumed(at_s, model, epoch, 3)
-        case events.GiveUp(model, reason):
-            return events.GivenUp(at_s, model, reason)
-        case events.Start(worker, kind):
-            return events.WorkerReady(at_s, worker, kind, memory_bytes=state.memory_bytes)
-        case events.Prepare(model, stage, worker):
-            return events.PreparedOn(at_s, model, stage, worker)
-        case events.Drop(model, worker, stages):
-            return events.Dropped(at_s, model, worker, stages)
-        case events.Retire(worker):
-            return events.WorkerLost(at_s, worker, "retired", at_s)
-        case events.Answer(order):
-            return events.Answered(at_s, order)
-        case events.Keep(number):
-            return events.Kept(at_s, number)
+    return answer(state, action, at_s=1.0, replayed=3)
 
 
 def until_quiet(state):
