@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -145,9 +146,18 @@ def test_ctrl_c_ends_a_verb_that_waits_for_an_answer() -> None:
             ) as process,
             silent.accept()[0],
         ):
-            process.send_signal(signal.SIGINT)
-            assert process.communicate(timeout=60) == ("", "interrupted\n")
+            assert _press_ctrl_c(process) == ("", "interrupted\n")
     assert process.returncode == 130
+
+
+def _press_ctrl_c(process: subprocess.Popen[str]) -> tuple[str, str]:
+    """What it said, until it ended. Pressed again as a user does: CPython sees a signal that comes between its last look for
+    one and a blocking call only when that call returns."""
+    for _ in range(6):
+        process.send_signal(signal.SIGINT)
+        with suppress(subprocess.TimeoutExpired):
+            return process.communicate(timeout=10)
+    raise AssertionError("six times Ctrl-C, and it still waits")
 
 
 def test_ctrl_c_while_the_verbs_are_loaded_ends_in_one_line() -> None:
