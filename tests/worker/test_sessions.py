@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from synfire.base.errors import DeadlineExceeded, Overloaded, TemporaryError, UnknownName, UserError
+from synfire.base.errors import DeadlineExceeded, Interrupted, Overloaded, TemporaryError, UserError
 from synfire.engines import ENGINES
 from synfire.gateway.call import Call
 from synfire.graph import Graph, Synapse, reference
@@ -18,6 +18,7 @@ from synfire.ops.lif import LIF
 from synfire.ops.linear import Linear
 from synfire.testing.cluster import Cluster
 from synfire.testing.graphs import plan_of, random_graph, random_inputs, random_plan
+from synfire.wire.messages import Restore
 from synfire.worker.settings import Settings
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -291,11 +292,22 @@ def test_frames_that_wait_are_bounded_in_bytes():
     in_cluster(test, chain(), settings=Settings(inbox_bytes=100))
 
 
-def test_unhosted_model_is_refused_by_name():
+def test_a_call_that_a_route_leads_to_an_unhosted_stage_is_interrupted_for_a_later_route():
     async def test(cluster, route):
         cluster.cores["w0"].unhost("model")
-        with pytest.raises(UnknownName, match="w0"):
+        with pytest.raises(Interrupted, match="is not on worker w0: the route has changed; try again"):
             await collect(route, Call("1", "m", values(1, 1)))
+
+    in_cluster(test, chain())
+
+
+def test_restoring_a_session_at_an_unhosted_stage_is_interrupted_for_a_later_route():
+    async def test(cluster, route):
+        core = cluster.cores["w0"]
+        stage = next(iter(core.stages.values())).name
+        core.unhost("model")
+        with pytest.raises(Interrupted, match="is not on worker w0: the route has changed; try again"):
+            core.restore(Restore("model", stage, "session", 1), {}, 0.0)
 
     in_cluster(test, chain())
 

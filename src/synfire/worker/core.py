@@ -175,8 +175,8 @@ class Core:
                 sessions.forget(stage, session)
 
     def restore(self, message: Restore, state: State, now_s: float) -> None:
-        """Let the session go on from `state` at a stage. Raises `UnknownName`, and `Interrupted` while a call of it is here."""
-        sessions.restore(self.stages.named(message.model, message.stage), message, state, now_s)
+        """Let the session go on from `state` at a stage. Raises `Interrupted` where it is not here, and while a call of it is."""
+        sessions.restore(self.stages.routed(message.model, message.stage), message, state, now_s)
 
     def visited(self, stage: Stage) -> bool:
         """Whether a request is at the stage."""

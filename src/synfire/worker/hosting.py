@@ -56,9 +56,19 @@ class Stages(dict[tuple[str, str], Stage]):
             raise UnknownName.among(f"stage on worker {self._who}", f"{model}.{name}", names)
         return stage
 
+    def routed(self, model: str, name: str) -> Stage:
+        """The stage that a route leads to. Raises `Interrupted` where it is not here: it was moved, or is being unloaded."""
+        stage = self.get((model, name))
+        if stage is None:
+            raise Interrupted(
+                f"stage {name} of model {model!r} is not on worker {self._who}: the route has changed; try again"
+            )
+        return stage
+
     def awaiting(self, frame: Frame) -> Stage:
-        """The stage where the frame begins a visit. Raises `Interrupted` for another epoch, and where it is not the first."""
-        stage = self.named(frame.model, frame.receiver)
+        """The stage where the frame begins a visit. Raises `UnknownName` where it is asked for alone and not here, and
+        `Interrupted` where a route led it here in vain: to no stage, to one of another epoch, or past the frame's first ones."""
+        stage = self.named(frame.model, frame.receiver) if frame.alone else self.routed(frame.model, frame.receiver)
         if frame.epoch != stage.host.epoch and not frame.alone:
             raise Interrupted(
                 f"a frame of epoch {frame.epoch} reached stage {stage.name}, which is in epoch {stage.host.epoch}: the "
