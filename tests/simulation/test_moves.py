@@ -68,6 +68,12 @@ async def slow_drop(healing, action):
     return await DROP(healing, action)
 
 
+def test_drops_that_come_late_and_overlap_leave_alone_what_is_wanted(monkeypatch):
+    monkeypatch.setitem(healing._DOING, Drop, slow_drop)
+    told = [run(random_schedule(seed, ORDERS)) for seed in range(40, 60)]
+    assert not [each.violation for each in told if each.violation]
+
+
 def test_what_was_handed_over_is_not_dropped(monkeypatch):
     monkeypatch.setattr(
         controller, "decide", lambda state: tuple(e for e in decide.decide(state) if not isinstance(e, Drop))

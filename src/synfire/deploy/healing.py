@@ -56,14 +56,18 @@ class Healing:
         self.controller.tell(events.WorkerReady(self._now_s(), name, self.kind(name), group, memory_bytes))
 
     def retry(self) -> None:
-        """Try to start workers again, if that was given up."""
-        if not self.controller.state.starts:
+        """Try to start workers again, if that was given up, and ways between workers that were broken."""
+        if not self.controller.state.starts or self.controller.state.severed:
             self.controller.tell(events.Retry(self._now_s()))
 
     def worker_lost(self, name: str, cause: str, began_s: float | None = None) -> None:
         """The worker is gone; `began_s` is when it was last heard of, if that is long ago."""
         now_s = self._now_s()
         self.controller.tell(events.WorkerLost(now_s, name, cause, now_s if began_s is None else began_s))
+
+    def severed(self, name: str, by: str) -> None:
+        """A worker cannot reach another; both live."""
+        self.controller.tell(events.Severed(self._now_s(), name, by))
 
     def device_lost(self, name: str, report: StageLost) -> None:
         """The worker goes on without its device; what ran there goes to another one, or to a processor."""
@@ -221,8 +225,9 @@ class Healing:
         if view is None or worker is None:
             return self._nothing()
         stages = tuple(stage for stage, home in view.leftover if home == action.worker and stage in action.stages)
-        with contextlib.suppress(SynfireError):  # a worker that is gone holds nothing
-            worker.peer.send(Packet(Unhost(action.model, stages)))
+        if stages:  # none at all would mean the whole model
+            with contextlib.suppress(SynfireError):  # a worker that is gone holds nothing
+                worker.peer.send(Packet(Unhost(action.model, stages)))
         return events.Dropped(self._now_s(), action.model, action.worker, stages)
 
     async def retire(self, action: events.Retire) -> events.Event:
