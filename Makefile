@@ -12,6 +12,9 @@ KSERVE := .venv-kserve
 PARITY := .venv-parity
 PIP := -m pip install --quiet --disable-pip-version-check --root-user-action=ignore
 
+# Without its files of bytecode, every process that a test starts would compile all modules again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test check lint parity bench soak clean
 .SILENT:
@@ -26,7 +29,7 @@ test: $(VENV)/.dev $(KSERVE)/.installed
 	SYNFIRE_KSERVE_PYTHON=$(CURDIR)/$(KSERVE)/bin/python $(VENV)/bin/pytest -n auto -m "not parity"
 
 check: lint
-	$(VENV)/bin/pytest -n auto -m "not parity and not slow"
+	$(VENV)/bin/pytest -n auto --dist loadfile -m "not parity and not slow"
 
 lint: $(VENV)/.dev
 	$(VENV)/bin/ruff check .

@@ -55,6 +55,25 @@ def test_a_recovery_without_a_spare_says_what_is_lost(run: Callable) -> None:
     assert "→ ·" not in line
 
 
+def test_recoveries_of_several_deployments_are_named_and_those_of_one_need_no_name(run: Callable) -> None:
+    keep(0, deployment="d0a1")
+    keep(1, deployment="d0a1")
+    assert "d0a1" not in run("events").out
+    keep(2, deployment="e1b2")
+    keep(3)
+    names = [line.split("  ")[1] for line in run("events").out.splitlines()]
+    assert names == ["d0a1", "d0a1", "e1b2", "unnamed"]
+    assert "d0a1" not in run("events", "--last", "2").out
+    told = run("events", "--json").json["events"]
+    assert [each["deployment"] for each in told] == ["d0a1", "d0a1", "e1b2", ""]
+
+
+def test_a_process_that_was_begun_again_is_named_once_with_what_became_of_it(run: Callable) -> None:
+    keep(0, cause=Cause("gateway lost", "gateway-1", "process 41 was killed by SIGKILL"), worker="gateway-1", spare="")
+    (line,) = run("events").out.splitlines()
+    assert "43 ms: gateway lost: gateway-1 (process 41 was killed by SIGKILL) · svgg-digits" in line
+
+
 def test_last_limits_the_list(run: Callable) -> None:
     for number in range(4):
         keep(number)

@@ -10,7 +10,8 @@ import pytest
 from served import serving, tiny
 
 from synfire.base.processes import born
-from synfire.deploy.faults import FAULTS
+from synfire.cli.docs import reference
+from synfire.deploy.faults import FAULTS, TYPED
 from synfire.formats import write_bundle
 from synfire.store import BlobStore
 
@@ -32,6 +33,11 @@ def ready(served: tuple[Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch) 
     return served[1]
 
 
+def section(verb: str) -> str:
+    """What the reference says of a verb."""
+    return next(each for each in reference().split("\n## synfire ") if each.startswith(verb))
+
+
 def pids(ready: dict[str, Any]) -> dict[str, int]:
     return {each["name"]: each["pid"] for each in ready["workers"]}
 
@@ -39,10 +45,20 @@ def pids(ready: dict[str, Any]) -> dict[str, int]:
 def test_list_names_all_kinds_and_what_each_does(run: Callable) -> None:
     found = run("fault", "--list", "--json").json["faults"]
     assert set(found) == set(FAULTS)
-    assert found["worker-stop"]["options"] == ["for_s"]
+    assert found["worker-stop"]["options"] == ["--id", "--for"]
+    assert found["disk-full"]["options"] == ["--for"]
     listed = run("fault", "--list").out
     assert all(name in listed for name in FAULTS)
     assert run("fault").out == listed
+
+
+def test_help_says_of_each_option_which_kinds_take_it() -> None:
+    for field, option in TYPED.items():
+        (said,) = [line for line in section("fault").splitlines() if f"`{option}" in line]
+        takers = [name for name in FAULTS if field in FAULTS[name].takes]
+        assert ", ".join(sorted(takers)) in said
+    (said,) = [line for line in section("fault").splitlines() if "`--id" in line]
+    assert all(name in said for name in FAULTS if FAULTS[name].on == "home")
 
 
 @pytest.mark.parametrize(
@@ -53,6 +69,7 @@ def test_list_names_all_kinds_and_what_each_does(run: Callable) -> None:
         (("worker-stop", "worker-0", "--for", "-1"), "above 0"),
         (("blob-corrupt", "00", "--id", "8000"), "leave out --id"),
         (("blob-corrupt", "00"), "no blob in"),
+        (("disk-full", "--delay", "1"), "--delay has no effect on disk-full, so leave it out; it is for link-delay"),
         (("--list", "--for", "1"), "leave them out"),
     ],
 )
@@ -62,6 +79,7 @@ def test_mistakes_are_told_with_the_cure(run: Callable, arguments: tuple[str, ..
     assert cure in ran.json["error"]
 
 
+@pytest.mark.slow
 def test_unknown_worker_or_deployment_changes_nothing(run: Callable, ready: dict[str, Any]) -> None:
     before = {name: born(pid) for name, pid in pids(ready).items()}
     ran = run("fault", "worker-kill", "worker-9", "--json")
@@ -72,6 +90,7 @@ def test_unknown_worker_or_deployment_changes_nothing(run: Callable, ready: dict
     assert {name: born(pid) for name, pid in pids(ready).items()} == before
 
 
+@pytest.mark.slow
 def test_stop_for_a_moment_is_told_with_process_and_time(run: Callable, ready: dict[str, Any]) -> None:
     found = run("fault", "worker-stop", "worker-0", "--for", "0.05", "--json").json
     assert (found["fault"], found["deployment"]) == ("worker-stop", ready["url"].rpartition(":")[2])
@@ -105,8 +124,9 @@ def test_killed_worker_is_made_good(run: Callable, bundle: Path) -> None:
         assert act["target"] == "controller"
         assert run(*asked).json == before  # the port's queue holds the call until the next gateway is there
         assert process.poll() is None
-    (event,) = run("events", "--json").json["events"]
-    assert event["worker"] == "worker-0"
+    first, *roles = run("events", "--json").json["events"]
+    assert (first["worker"], first["cause"]["kind"], first["outcome"]) == ("worker-0", "exit", "recovered")
+    assert {each["cause"]["kind"] for each in roles} <= {"controller lost", "gateway lost"}
 
 
 def test_blob_is_corrupted_without_a_deployment(run: Callable) -> None:

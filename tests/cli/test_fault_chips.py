@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import httpx
 import numpy as np
 import pytest
 from served import serving
@@ -93,6 +94,13 @@ def test_chips_break_under_load_and_answers_stay_right_as_long_as_there_is_a_chi
         for each in clients:
             each.more(5)
         assert not any(each.errors for each in clients)
+        shown = run("ps").out
+        assert "degraded" in shown
+        assert f"{MODEL}: {MODEL}.features.3..head runs on cpu in place of darwin3, whose spikes agree to 99" in shown
+        (model,) = httpx.get(f"{ready['url']}/api/models").json()
+        assert (model["status"], model["ready"]) == ("degraded", True)
+        assert 0.9 < model["substituted"][0]["agreement"] <= 1
+        assert "features.3..head stays on cpu: no worker that has a darwin3 can take it" in run("rebalance").out
     of_chips = {answer for each, count in zip(clients, before, strict=True) for answer in each.answers[:count]}
     assert len(of_chips) == 1
     *cores, chip, last = run("events", "--json").json["events"]

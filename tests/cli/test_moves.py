@@ -48,7 +48,12 @@ def test_workers_are_drained_and_replaced_and_no_call_notices(run: Callable, bun
         told = run("upgrade", "--json").json
         assert set(told["ended"]) >= {"worker-0", "spare-0"}
         printed = run("rebalance").out
-        assert "rebalance: 0 stages moved, in" in printed
+        assert "rebalance: 0 stages moved" in printed
+        assert "predicted for a request of each model: " in printed
+        assert "no move makes that better" in printed or "no other worker" in printed
+        told = run("rebalance", "--json").json
+        assert all(load_s > 0 for load_s in told["loads_s"].values())
+        assert (len(told["loads_s"]), len(told["remarks"])) == (2, 1)
         info = httpx.get(f"{line['url']}/api/models").json()[0]
         assert (info["priority"], info["ready"], info["failure"]) == (7, True, "")
         assert not set(info["workers"]) & {"worker-0", "worker-1", "spare-0"}

@@ -59,9 +59,13 @@ def killed(pid: int) -> Iterator[None]:
 
 
 def until(holds: Callable[[], bool]) -> None:
-    """Look again and again; the test's own time limit ends what never comes about."""
+    """Look again and again; the test's own time limit ends what never comes about.
+
+    The pause leaves the processor to those who are waited for.
+    """
+    pause = threading.Event()
     while not holds():
-        pass
+        pause.wait(0.005)
 
 
 class Callers:
@@ -102,9 +106,23 @@ class Callers:
                 self.answered += 1
 
 
-def replays(url: str) -> float:
+def metric(url: str, name: str) -> float:
+    """The sum of all series whose names begin so."""
     lines = httpx.get(f"{url}/metrics").text.splitlines()
-    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith("synfire_replays_total"))
+    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))
+
+
+def replays(url: str) -> float:
+    return metric(url, "synfire_replays_total")
+
+
+def recoveries(url: str, cause: str) -> float:
+    return metric(url, f'synfire_recoveries_total{{cause="{cause}",outcome="recovered"}}')
+
+
+def events_of(run: Callable, name: str) -> list[dict[str, Any]]:
+    """What is on record of a process."""
+    return [each for each in run("events", "--json").json["events"] if each["worker"] == name]
 
 
 @pytest.mark.slow
@@ -121,8 +139,12 @@ def test_a_killed_controller_is_back_and_disturbs_nobody(bundle: Path, run: Call
         until(lambda: "worker-0" not in {each.name for each in record().workers})
         callers.go_on()
     assert (callers.wrong, callers.errors) == (0, [])
-    events = run("events", "--json").json["events"]
-    assert [(each["worker"], each["outcome"]) for each in events] == [("worker-0", "recovered")]
+    assert [each["outcome"] for each in events_of(run, "worker-0")] == ["recovered"]
+    (died,) = events_of(run, "controller")
+    assert died["cause"]["kind"] == "controller lost"
+    assert f"process {before.pid} was killed by SIGKILL; process " in died["cause"]["detail"]
+    assert [step["name"] for step in died["steps"]] == ["detect", "adopt", "verify"]
+    assert (died["outcome"], died["models"]) == ("recovered", [])
 
 
 @pytest.mark.slow
@@ -148,8 +170,38 @@ def test_a_worker_that_dies_while_the_controller_is_away_is_made_good(bundle: Pa
             callers.go_on()
         assert replays(ready["url"]) > 0
     assert (callers.wrong, callers.errors) == (0, [])
-    (event,) = run("events", "--json").json["events"]
-    assert (event["worker"], event["cause"]["kind"], event["outcome"]) == ("worker-1", "exit", "recovered")
+    (event,) = events_of(run, "worker-1")
+    assert (event["cause"]["kind"], event["outcome"]) == ("exit", "recovered")
+
+
+@pytest.mark.slow
+def test_metrics_and_the_api_go_on_counting_what_is_on_record_when_the_controller_and_a_gateway_die(
+    bundle: Path, run: Callable
+) -> None:
+    with serving([str(bundle), *APART, "--spares", "1"]) as (_, ready):
+        url, deployment = ready["url"], record().deployment
+        with killed(worker("worker-0").pid):
+            until(lambda: recoveries(url, "exit") == 1)
+        with killed(role("controller").pid):
+            until(lambda: recoveries(url, "controller lost") == 1)
+        assert recoveries(url, "exit") == 1
+        with killed(role("gateway-0").pid):
+            until(lambda: bool(events_of(run, "gateway-0")))
+        until(lambda: recoveries(url, "gateway lost") == 1)
+        assert [recoveries(url, cause) for cause in ("exit", "controller lost")] == [1, 1]
+        told = httpx.get(f"{url}/api/events").json()
+    assert [each["worker"] for each in told] == ["worker-0", "controller", "gateway-0"]
+    assert {each["deployment"] for each in told} == {deployment}
+    assert "gateway lost: gateway-0 (process" in run("events", "--last", "1").out
+
+
+@pytest.mark.slow
+def test_a_process_that_dies_says_so_in_one_sentence(bundle: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with serving([str(bundle), *APART]):
+        pid = role("gateway-0").pid
+        with killed(pid):
+            until(lambda: role("gateway-0").pid != pid)
+    assert f"gateway-0 (process {pid}) was killed by SIGKILL; it is started again\n" in capfd.readouterr().err
 
 
 @pytest.mark.slow
@@ -218,6 +270,7 @@ def test_a_session_whose_gateway_is_killed_is_lost_with_a_clear_error_and_begins
             assert begun.json()["outputs"] == first[name]
 
 
+@pytest.mark.slow
 def test_a_killed_supervisor_takes_all_with_it(bundle: Path, home: Path) -> None:
     options = ["--gateways", "2", "--spares", "1"]
     with serving([str(bundle), *APART, *options]) as (process, ready), Callers(ready["url"], 4) as callers:

@@ -162,7 +162,8 @@ def test_a_record_of_a_killed_deployment_is_forgotten(run: Callable, bundle: Pat
         assert list((home / "run").iterdir()) == []
 
 
-@pytest.mark.parametrize("keys", ["", pytest.param("first,second", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("keys", ["", "first,second"])
 def test_the_printed_curl_line_works_as_pasted(
     keys: str, bundle: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -342,7 +343,7 @@ def test_demo_serves_every_family_operator_by_operator(run: Callable) -> None:
 
 
 def test_files_travel_as_base64_in_the_printed_request() -> None:
-    from synfire.cli.serve import _tensor
+    from synfire.cli.curl import _tensor
     from synfire.zoo import files
 
     tensor = _tensor("image", files(b"\x89PNG"))

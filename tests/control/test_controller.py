@@ -44,7 +44,7 @@ def test_an_action_that_fails_is_tried_again(kind, error, monkeypatch):
     async def main():
         controller = controlled(Breaking(kind, error, 3))
         controller.tell(lost("w1"))
-        state = await asyncio.wait_for(controller.until(lambda state: state.calm and not state.finished), 5)
+        state = await asyncio.wait_for(controller.until(lambda state: state.calm and not state.finished), 60)
         assert [stage.worker for stage in state.models["m"].plan.stages] == ["w0", "w0"]
         await controller.close()
 
@@ -57,7 +57,7 @@ def test_hands_that_break_are_told_of_loudly(caplog, monkeypatch):
     async def main():
         controller = controlled(Breaking(events.Adopt, KeyError("no such thing")))
         controller.tell(lost("w1"))
-        await asyncio.wait_for(controller.until(lambda state: state.calm), 5)
+        await asyncio.wait_for(controller.until(lambda state: state.calm), 60)
         await controller.close()
 
     asyncio.run(main())
@@ -78,7 +78,7 @@ def test_a_core_that_breaks_stops_the_controller_and_whoever_waits_for_it(caplog
         with pytest.raises(ZeroDivisionError):
             controller.tell(lost("w1"))
         with pytest.raises(Bug, match="the controller has stopped: in the core"):
-            await asyncio.wait_for(waiting, 5)
+            await asyncio.wait_for(waiting, 60)
         before = controller.state
         controller.tell(lost("w0"))
         assert controller.state is before

@@ -9,7 +9,8 @@ from synfire.control import events
 from synfire.control.apply import apply
 from synfire.control.decide import decide
 from synfire.control.losses import starting
-from synfire.control.state import State
+from synfire.control.record import record_of
+from synfire.control.state import Recovery, State
 
 
 def serving(*plans, spares=0, workers=("w0", "w1", "spare-0")):
@@ -163,6 +164,31 @@ def test_a_recovery_is_recorded_once_with_the_end_of_each_step():
     state, log = until_quiet(state)
     assert [each for each in log if isinstance(each, events.Keep)] == [events.Keep(1)]
     assert state.recoveries == state.finished == ()
+
+
+@pytest.mark.parametrize("sessions", [0, 3])
+def test_restoring_is_a_step_of_a_recovery_where_there_are_sessions(sessions):
+    state = told(serving(plan("m", "w0", "w1")), events.WorkerLost(2.0, "w1", "exit", 1.5))
+    for action in decide(state):
+        state = apply(state, answer(state, action, at_s=3.0))
+    (recovery,) = told(state, events.Resumed(3.5, "m", 1, replayed=1, restored=sessions)).finished
+    record = record_of(recovery, "run", 1000.0)
+    steps = {step.name: round(step.began_s + step.duration_s, 6) for step in record.steps}
+    assert steps.get("restore") == (1002.0 if sessions else None)
+    assert (steps["replay"], record.sessions_restored, record.id, record.deployment) == (
+        1002.0,
+        sessions,
+        "run-1",
+        "run",
+    )
+
+
+def test_nothing_is_replayed_before_what_was_adopted_is_verified():
+    ended_s = {"detect": 2.0, "fence": 2.1, "adopt": 2.2, "relink": 2.1, "verify": 2.5, "restore": 2.6, "replay": 2.6}
+    record = record_of(Recovery(1, "exit", "w1", 2.0, 2.0, ("m",), (1,), ended_s=ended_s), "run", 1000.0)
+    began = {step.name: step.began_s - 998.0 for step in record.steps}
+    assert began["verify"] == pytest.approx(2.2)
+    assert began["restore"] == began["replay"] == pytest.approx(2.5)
 
 
 @pytest.mark.parametrize("order", range(6))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from stories import plan, told, until_quiet
+import pytest
+from stories import plan, serving, told, until_quiet
 
 from synfire.control import events
+from synfire.control.losses import HOST_LOST, TOGETHER_S
 from synfire.control.state import State
 
 
@@ -67,3 +69,60 @@ def test_models_without_hosts_doubt_nobody():
     state = on_hosts(plan("m", "w0"), w0="", spare="")
     state = lost(state, "w0")
     assert not any(each.doubtful for each in state.workers.values())
+
+
+def causes(state):
+    return {(each.lost, each.cause, each.target) for each in state.recoveries}
+
+
+@pytest.mark.parametrize("cause", ["exit", "broken link", "hang"])
+def test_workers_that_go_together_with_all_others_of_their_host_are_lost_with_it(cause):
+    state = on_hosts(plan("a", "w0"), plan("b", "w1"), w0="h0", w1="h0", s1="h1", s2="h1")
+    state = told(state, events.WorkerLost(2.0, "w0", cause, 2.0))
+    assert causes(state) == {("w0", cause, "")}
+    state = told(state, events.WorkerLost(2.0 + TOGETHER_S, "w1", cause, 2.0))
+    assert causes(state) == {("w0", HOST_LOST, "h0"), ("w1", HOST_LOST, "h0")}
+    state, _ = until_quiet(state)
+    assert all(model.settled for model in state.models.values())
+
+
+def test_a_spare_that_goes_with_the_last_worker_of_its_host_tells_of_the_host_too():
+    state = on_hosts(plan("a", "w0"), w0="h0", a_spare="h0", b_spare="h1")
+    state = told(state, *(events.WorkerLost(2.0, each, "exit", 2.0) for each in ("w0", "a_spare")))
+    assert causes(state) == {("w0", HOST_LOST, "h0")}
+
+
+def test_a_worker_alone_on_its_host_is_lost_by_itself():
+    state = on_hosts(plan("a", "w0"), w0="h0", spare="h1")
+    assert causes(told(state, events.WorkerLost(2.0, "w0", "exit", 2.0))) == {("w0", "exit", "")}
+
+
+def test_a_host_that_cannot_be_reached_is_named_whoever_was_on_it():
+    state = on_hosts(plan("a", "w0"), w0="h0", spare="h1")
+    assert causes(told(state, events.WorkerLost(2.0, "w0", HOST_LOST, 1.7))) == {("w0", HOST_LOST, "h0")}
+
+
+@pytest.mark.parametrize(("cause", "later_s"), [("exit", 2 * TOGETHER_S), ("corruption", 0.0), ("leaving", 0.0)])
+def test_the_last_worker_of_a_host_that_goes_later_or_has_another_fault_is_lost_by_itself(cause, later_s):
+    state = on_hosts(plan("a", "w0"), plan("b", "w1"), w0="h0", w1="h0", s1="h1", s2="h1")
+    state = told(state, events.WorkerLost(2.0, "w0", "exit", 2.0), events.WorkerLost(2.0 + later_s, "w1", cause, 2.0))
+    assert causes(state) == {("w0", "exit", ""), ("w1", cause, "")}
+
+
+def test_a_worker_that_comes_back_is_needed_until_all_are_there_again():
+    state, _ = until_quiet(serving(plan("m", "w0", "w1"), workers=("w0", "w1", "idle-0"), spares=1))
+    state, _ = until_quiet(lost(state, "w0", "w1"))
+    assert len(state.workers) == 2, "one that serves, and one spare that was started"
+    for name, needed in (("w0", True), ("w1", False)):
+        state, log = until_quiet(told(state, events.WorkerReady(9.0, name, back=True)))
+        assert (events.Retire(name) not in log) is needed
+    assert len(state.workers) == 3
+
+
+def test_a_worker_that_comes_back_is_needed_while_a_model_has_no_place():
+    state, _ = until_quiet(serving(plan("m", "w0", size=10), workers=("w0",), memory_bytes=10, most_workers=0))
+    state, _ = until_quiet(lost(state, "w0"))
+    assert state.models["m"].stopped
+    state, log = until_quiet(told(state, events.WorkerReady(9.0, "w0", memory_bytes=10, back=True)))
+    assert homes(state) == {"w0"}
+    assert not [each for each in log if isinstance(each, events.Retire)]

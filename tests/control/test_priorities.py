@@ -6,7 +6,9 @@ from stories import done, homes, lost, plan, serving, told, until_quiet
 
 from synfire.control import events
 from synfire.control.decide import decide
+from synfire.control.losses import starting
 from synfire.control.record import record_of
+from synfire.control.state import STARTS
 
 ROOM = {"memory_bytes": 10, "most_workers": 2}
 
@@ -122,7 +124,8 @@ def test_models_of_one_priority_do_not_push_each_other_out():
     state, log = until_quiet(told(crowded(priorities={}), lost("w0")), no_starts=True)
     (given_up,) = [each for each in log if isinstance(each, events.GiveUp)]
     assert given_up.model == "more"
-    assert "no worker has room for more.s0, which was on w0, which needs 10 B" in given_up.reason
+    assert "no worker has room for more.s0, which was on w0 and needs 10 B" in given_up.reason
+    assert "no other worker can be started: 3 in a row have failed to" in given_up.reason
     assert homes(state, "less") == ["w1"]
 
 
@@ -168,3 +171,15 @@ def test_what_is_being_hosted_for_a_stopped_model_counts_until_it_is_known():
         less.plan, less.epoch, less.priority, {}, {("s0", "w1"): 0}, less.suspended, less.routed, less.failure, "", True
     )
     assert not [each for each in decide(state.with_model(hanging)) if isinstance(each, events.Adopt)]
+
+
+def test_workers_that_fail_to_start_at_the_same_time_are_given_up_as_others_are():
+    state = told(serving(plan("m", "w0"), workers=("w0",), spares=STARTS + 2))
+    starts = [each for each in decide(state) if isinstance(each, events.Start)]
+    assert len(starts) > STARTS
+    for each in starts:
+        state = starting(state, each.worker)
+    state = told(state, *(lost(each.worker) for each in starts))
+    assert state.starts == 0
+    assert not [each for each in decide(state) if isinstance(each, events.Start)]
+    assert [each for each in decide(told(state, events.Retry(9.0))) if isinstance(each, events.Start)]

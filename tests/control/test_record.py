@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from synfire.base.errors import Bug, PermanentError
-from synfire.control.record import KIND, RecoveryLog
+from synfire.control.record import KIND, RecoveryLog, numbers
 from synfire.store import Catalog
 from synfire.wire.recovery import STEPS, Cause, RecoveryRecord, Step, Touched
 
@@ -133,3 +133,14 @@ def test_what_did_not_recover_says_why(outcome: str) -> None:
 def test_a_step_takes_no_negative_time() -> None:
     with pytest.raises(Bug, match=r"take -0\.1 s"):
         Step("fence", 1.0, -0.1)
+
+
+def test_all_records_of_one_deployment_are_found_and_those_of_its_controller_by_number(catalog: Catalog) -> None:
+    log = RecoveryLog(catalog)
+    names = ("run-1", "run-12", "run-gateway-0-1", "run2-3", "run-controller-2")
+    for name in names:
+        log.append(record(id=name))
+    kept = log.kept_of("run")
+    assert [each.id for each in kept] == ["run-1", "run-12", "run-gateway-0-1", "run-controller-2"]
+    assert numbers(kept, "run") == {1, 12}
+    assert RecoveryLog(Catalog(catalog.path.parent / "none.sqlite")).kept_of("run") == ()

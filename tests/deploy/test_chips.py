@@ -117,7 +117,7 @@ def test_idle_chips_are_mended_before_anybody_asks():
             for seed, kind in enumerate(("core-dead", "mesh-link-dead", "membrane-bit")):
                 inputs = currents(seed, 8, 16)
                 await break_(deployment, kind)
-                await deployment.prove()
+                await deployment.known.prove()
                 answer = await collect(deployment.routes["stream"], Call(kind, "stream", inputs))
                 assert answer["y"].tobytes() == sound(inputs)
             assert set(deployment.workers) == {"w0", "w1"}
@@ -133,7 +133,7 @@ def test_a_wrong_weight_is_found_by_the_known_answer_and_written_again():
         async with deploy() as deployment:
             await deployment.until_warm()
             await break_(deployment, "weight-bit", "w1/stream.s1", seed=1)
-            await deployment.prove()
+            await deployment.known.prove()
             answer = await collect(deployment.routes["stream"], Call("1", "stream", inputs))
             assert answer["y"].tobytes() == sound(inputs)
             await deployment.until_warm()
@@ -181,7 +181,7 @@ def test_without_another_chip_the_processor_takes_over_and_the_record_says_how_f
             assert (answer["y"] != 0).any()
             (_, stage) = route.plan.stages
             assert route.plan.engine_of(stage) == "cpu"
-            await deployment.prove()  # the processor's answer is another than the chip's, and right
+            await deployment.known.prove()  # the processor's answer is another than the chip's, and right
             await deployment.until_warm()
             assert "w1" in deployment.workers
             with pytest.raises(UnknownName, match="worker w1 runs no stage on an emulated device"):
@@ -254,6 +254,7 @@ UNKNOWN = [
 ]
 
 
+@pytest.mark.slow
 def test_a_fault_on_what_is_not_there_says_what_is_and_changes_nothing():
     inputs = currents(7, 8, 16)
 

@@ -14,7 +14,8 @@ import pytest
 
 from synfire.base.errors import TemporaryError
 from synfire.control.record import RecoveryLog
-from synfire.deploy.local import MOST_MISSED, LocalDeployment, Settings
+from synfire.deploy.known_answers import MOST_MISSED
+from synfire.deploy.local import LocalDeployment, Settings
 from synfire.deploy.planning import plan_models
 from synfire.gateway.call import Call
 from synfire.graph import reference
@@ -147,7 +148,9 @@ def test_session_goes_on_after_its_worker_is_lost_as_if_nothing_had_been(worker)
             assert sum(each.sessions for each in described.values()) == 0
 
     asyncio.run(main())
-    assert sum(each.sessions_restored for each in RecoveryLog().recent(9)) == 3
+    lost = [each for each in RecoveryLog().recent(9) if each.sessions_restored]
+    assert sum(each.sessions_restored for each in lost) == 3
+    assert all("restore" in {step.name for step in each.steps} for each in lost)
 
 
 @pytest.mark.slow
@@ -157,9 +160,9 @@ def test_worker_whose_memory_is_corrupted_is_found_out_and_replaced():
     async def main():
         async with deploy({"digits": (graph, plan)}, 1) as deployment:
             await deployment.until_warm()
-            await deployment.prove()
+            await deployment.known.prove()
             assert {"w0", "w1"} <= set(deployment.workers)
-            assert not deployment.right("digits", "s1", "w1", "another answer than the known one")
+            assert not deployment.known.right("digits", "s1", "w1", "another answer than the known one")
             await deployment.until_warm()
             assert "w1" not in deployment.workers
             answer = await collect(deployment.routes["digits"], Call("1", "digits", image(1)))
@@ -179,7 +182,7 @@ def test_busy_workers_are_tested_too(monkeypatch):
         async with deploy({"digits": (graph, plan)}, 0) as deployment:
             peer = deployment.workers["w0"].peer
             busy, proved = msgspec.structs.replace(await peer.describe(), requests=1), []
-            known = deployment.answers["digits", "s0", plan.engine]
+            known = deployment.known.answers["digits", "s0", plan.engine]
 
             async def describe():
                 return busy
@@ -192,7 +195,7 @@ def test_busy_workers_are_tested_too(monkeypatch):
             monkeypatch.setattr(peer, "prove", prove)
             counts = []
             for _ in range(2 * (MOST_MISSED + 1)):
-                await deployment.prove()
+                await deployment.known.prove()
                 counts.append(proved.count(("digits", "s0")))
             assert counts == [0] * MOST_MISSED + [1] * (MOST_MISSED + 1) + [2]
 

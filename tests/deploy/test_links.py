@@ -21,6 +21,8 @@ from synfire.gateway.call import Call
 from synfire.graph import reference
 from synfire.testing.examples import collect, currents, stream
 
+rooted = pytest.mark.skipif(bool(network.impossible()), reason=network.impossible())
+
 
 @pytest.fixture(autouse=True)
 def home(monkeypatch):
@@ -83,13 +85,18 @@ def test_call_outlives_a_dropped_link_between_workers_that_live():
 
 
 @pytest.mark.slow
-def test_a_worker_that_another_cannot_reach_for_long_is_replaced():
-    causes, replays, took_s = answered("link-drop", "w0:w1", spares=1, for_s=60.0)
-    assert causes == ["broken link"]
+def test_stages_of_a_worker_that_another_cannot_reach_for_long_go_to_one_that_it_can():
+    def stayed(deployment):
+        assert set(deployment.workers) == {"w0", "w1", "spare-0"}
+        assert [stage.worker for stage in deployment.routes["stream"].plan.stages] == ["w0", "spare-0"]
+
+    causes, replays, took_s = answered("link-drop", "w0:w1", spares=1, for_s=60.0, then=stayed)
+    assert causes == ["severed link"]
     assert replays > 1
     assert took_s >= UNREACHABLE_S
 
 
+@pytest.mark.slow
 def test_a_worker_whose_link_to_the_gateway_is_dropped_is_replaced():
     causes, replays, _ = answered("link-drop", "w1:gateway", spares=1)
     assert (causes, replays) == (["broken link"], 1)
@@ -103,23 +110,56 @@ def test_frames_along_a_slow_link_are_late_and_right():
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(bool(network.impossible()), reason=network.impossible())
-def test_workers_of_a_host_that_is_cut_off_live_on_and_come_back_as_spares(home):
+@rooted
+def test_workers_of_a_host_that_is_cut_off_live_on_and_leave_when_they_are_back_and_others_have_their_work(home):
     async def mended(deployment):
-        (away,) = deployment.away
+        (away,) = deployment.workers.away
         process = away.process
         assert process.running  # nobody can be killed on another host
         assert "w1" not in deployment.workers
+        await deployment.until_warm()  # another spare is there
         await injected(deployment, "link-partition", "host-1")
-        await asyncio.wait_for(deployment.until_all_back(), 30)
-        assert deployment.workers["w1"].process is process
-        described = (await deployment.describe())["w1"]
-        assert (described.stages, described.requests) == ((), 0)
+        await asyncio.wait_for(deployment.workers.until_all_back(), 30)
+        assert await asyncio.wait_for(process.exited(), 60) == 0
+        assert "w1" not in deployment.workers
 
     causes, replays, _ = answered(
         "link-partition", lambda deployment: deployment.hosts.group("w1"), spares=1, hosts=3, steps=1000, then=mended
     )
-    assert (causes, replays) == (["hang"], 1)
+    assert (causes, replays) == (["host lost"], 1)
+    (record,) = RecoveryLog().recent(9)
+    assert (str(record.cause), record.cause.detail) == ("host lost: host-1", "w1 was on it")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(bool(network.impossible()), reason=network.impossible())
+def test_workers_that_are_killed_with_all_others_of_their_host_are_on_record_as_a_lost_host():
+    _, replays, _ = answered("host-lost", "w0,w1", spares=2, hosts=2, steps=1000)
+    lost = {(record.worker, str(record.cause)) for record in RecoveryLog().recent(9)}
+    assert lost == {("w0", "host lost: host-0"), ("w1", "host lost: host-0")}
+    assert replays >= 1
+
+
+@pytest.mark.slow
+@rooted
+@pytest.mark.parametrize("hosts", [2, 3])
+def test_hosts_that_do_not_reach_each_other_are_noticed_by_what_is_sent_between_them(hosts):
+    """The gateway and the controller reach both. With two hosts there is no third: all goes to one of them."""
+
+    def along(deployment):
+        return [deployment.hosts.group(stage.worker) for stage in deployment.routes["stream"].plan.stages]
+
+    def severed(deployment):
+        assert along(deployment) in ([["host-0", "host-2"]] if hosts == 3 else [["host-0"] * 2, ["host-1"] * 2])
+        assert all(worker.process.running for worker in deployment.workers.values())
+        assert not deployment.workers.away
+
+    causes, replays, took_s = answered(
+        "link-partition", "host-0:host-1", spares=hosts - 2, hosts=hosts, steps=1000, then=severed
+    )
+    assert causes == ["severed link"]
+    assert replays >= 1
+    assert took_s < 2.0
 
 
 @pytest.mark.slow

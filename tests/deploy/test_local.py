@@ -9,10 +9,10 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 
+import anyio.from_thread
 import httpx
 import numpy as np
 import pytest
@@ -382,18 +382,11 @@ def test_worker_door_refuses_bad_requests_in_words(path, body, status, words, do
 @pytest.fixture(scope="module")
 def door(tmp_path_factory):
     """One worker of a deployment, kept for several tests by an event loop in a thread."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, anyio.from_thread.start_blocking_portal() as portal:
         patch.setenv("SYNFIRE_HOME", str(tmp_path_factory.mktemp("home")))
         deployment = LocalDeployment({"digits": digits("digits", ("w0", "w0"))})
-        asyncio.run_coroutine_threadsafe(deployment.__aenter__(), loop).result()
-        yield deployment.workers["w0"].http
-        asyncio.run_coroutine_threadsafe(deployment.stop(), loop).result()
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join()
-    loop.close()
+        with portal.wrap_async_context_manager(deployment):
+            yield deployment.workers["w0"].http
 
 
 @pytest.mark.slow

@@ -18,7 +18,7 @@ from synfire.deploy import network
 from synfire.deploy.faults import Options, Scene, inject
 from synfire.deploy.folders import sweep
 from synfire.deploy.hosts import chosen
-from synfire.deploy.network import Cable, Host
+from synfire.deploy.network import Cable, Host, Passage
 from synfire.plan.plan import Plan, Stage
 
 rooted = pytest.mark.skipif(bool(network.impossible()), reason=network.impossible())
@@ -61,6 +61,13 @@ def heard(connection: socket.socket, timeout_s: float) -> bytes | None:
     return connection.recv(100) if ready else None
 
 
+def reaches(here: Host, there: Host, port: str) -> bool:
+    """Whether a connection from one host to a port on another can be opened."""
+    ask = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 0.5).close()"
+    command = [*here.inside, sys.executable, "-c", ask, there.address, port]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
 def traces(deployment: str) -> list[str]:
     interfaces = [each.name for each in Path("/sys/class/net").glob(f"sy{deployment}*")]
     return [*interfaces, *(each.name for each in Path("/run/netns").glob(f"synfire-{deployment}-*"))]
@@ -97,17 +104,50 @@ def test_a_cable_that_is_cut_for_a_time_is_mended_then() -> None:
 
 @rooted
 def test_hosts_reach_each_other_and_a_cut_one_is_alone() -> None:
-    ask = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 0.5).close()"
     with laid(3) as (first, second, third), echo(third) as connection:
         port = str(connection.getpeername()[1])
         second.cable.cut()
-        reached = [
-            subprocess.run(
-                [*each.inside, sys.executable, "-c", ask, third.address, port], capture_output=True, check=False
-            )
-            for each in (first, second)
-        ]
-    assert [each.returncode == 0 for each in reached] == [True, False]
+        assert [reaches(each, third, port) for each in (first, second)] == [True, False]
+
+
+@rooted
+@pytest.mark.parametrize("target", ["host-0:host-2", "host-2:host-0"])
+def test_two_hosts_that_do_not_reach_each_other_reach_all_others_and_mended_each_other(target: str) -> None:
+    with laid(3) as (first, second, third), echo(third) as connection:
+        port, scene = str(connection.getpeername()[1]), Scene(deployment=first.deployment)
+        assert reaches(first, third, port)
+        inject("link-partition", target, scene, Options(), lambda act: None)
+        assert [reaches(each, third, port) for each in (first, second)] == [False, True]
+        connection.sendall(b"one")
+        assert heard(connection, 10.0) == b"one"
+        inject("link-partition", target, scene, Options(), lambda act: None)
+        assert reaches(first, third, port)
+
+
+@rooted
+def test_hosts_that_are_kept_apart_for_a_time_are_joined_then() -> None:
+    acts: list[tuple[str, bool]] = []
+    with laid() as (host, _):
+        scene, passage = Scene(deployment=host.deployment), Passage(host.deployment, (0, 1))
+        inject(
+            "link-partition",
+            "host-0:host-1",
+            scene,
+            Options(for_s=0.01),
+            lambda act: acts.append((act.target, passage.whole)),
+        )
+        passage.mend()  # what is whole stays so
+        assert acts == [("host-0:host-1", False), ("host-0:host-1", True)]
+    assert not passage.whole
+
+
+@rooted
+def test_only_two_hosts_that_there_are_can_be_kept_apart() -> None:
+    with laid() as hosts:
+        with pytest.raises(UnknownName, match="'host-7'; known: host-0, host-1"):
+            Passage.of(hosts[0].deployment, "host-0", "host-7")
+        with pytest.raises(UserError, match="name two hosts, such as host-0:host-1"):
+            Passage.of(hosts[0].deployment, "host-1", "host-1")
 
 
 @rooted

@@ -117,10 +117,10 @@ def test_what_the_controller_wants_is_done_when_it_returns(folder: Path) -> None
 def test_a_worker_that_a_gateway_cannot_reach_is_told(folder: Path) -> None:
     async def main():
         scene, told = Scene(folder), []
-        scene.gateways.on_cut(told.append)
+        scene.gateways.on_cut(lambda *what: told.append(what))
         await scene.gateways.reach("w0", f"unix:{folder}/nobody.sock")
         async with scene.follower():
-            await until(lambda: "w0" in told)
+            await until(lambda: ("w0", "", 0.0) in told)
 
     asyncio.run(main())
 

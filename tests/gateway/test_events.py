@@ -7,13 +7,17 @@ from types import MappingProxyType
 import httpx
 import pytest
 
-from synfire.wire.recovery import Cause, RecoveryRecord, Step, Touched
+from synfire.wire.condition import Condition
+from synfire.wire.recovery import Cause, RecoveryRecord, Step, Substituted, Touched
+
+DEGRADED = Condition("degraded", "snn.a runs on cpu", (Substituted("snn", "a", "darwin3", "cpu", 0.985),))
 
 
 class Told:
     spares_wanted = 2
     spares = 1
     counts = MappingProxyType({("exit", "recovered"): 3})
+    conditions = MappingProxyType({"snn": DEGRADED})
 
     def recent(self, count):
         step = Step("detect", 1000.0, 0.01)
@@ -68,3 +72,24 @@ def test_metrics_count_recoveries_and_spares(http, told):
     assert "synfire_spares 1.0" in text
     assert "synfire_spares_wanted 2.0" in text
     assert "synfire_replays_total" in text
+
+
+def test_a_degraded_model_says_so_wherever_its_state_is_asked_for(http, told):
+    (model,) = [each for each in http.get("/api/models").json() if each["model"] == "snn"]
+    assert (model["status"], model["reason"], model["ready"]) == ("degraded", "snn.a runs on cpu", True)
+    assert model["substituted"][0]["agreement"] == 0.985
+    ready = http.get("/v2/models/snn/ready")
+    assert (ready.status_code, ready.json()["degraded"]) == (200, "snn.a runs on cpu")
+    assert http.get("/v2/health/ready").json() == {"ready": True, "degraded": "snn.a runs on cpu"}
+    index = {each["name"]: each for each in http.post("/v2/repository/index", json={}).json()}
+    assert (index["snn"]["state"], index["snn"]["reason"]) == ("READY", "snn.a runs on cpu")
+    assert index["echo"]["reason"] == ""
+    lines = http.get("/metrics").text.splitlines()
+    assert 'synfire_model_substituted_stages{model="snn",version="1"} 1.0' in lines
+    assert 'synfire_model_ready{model="snn",version="1"} 1.0' in lines
+
+
+def test_a_model_that_is_served_as_planned_has_no_reason(http, told):
+    (model,) = [each for each in http.get("/api/models").json() if each["model"] == "echo"]
+    assert (model["status"], model["reason"], model["substituted"]) == ("served", "", [])
+    assert http.get("/v2/models/echo/ready").json() == {"ready": True, "name": "echo"}

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import httpx
 import msgspec
 import pytest
@@ -62,8 +65,8 @@ def test_metrics_count_calls_by_outcome(http):
     assert value("synfire_ready") == 1
 
 
-LINK = LinkCount("b", 5, 70, 900)
-STAGE = StageCount("m", "a", 3, 12, 24, 0.5, 1, 4096, (LINK,))
+LINK = LinkCount("b", 5, 70, 900, 0.25)
+STAGE = StageCount("m", "a", 3, 12, 24, 0.5, 1, 4096, (LINK,), 0, LinkCount("gateway", 2, 60, 64, 0.125))
 SAID = Description("w0", 42, 7, 2, 100, (STAGE,), "http://127.0.0.1:9")
 
 
@@ -78,9 +81,23 @@ def test_workers_tell_what_they_did(serving, routes):
     assert (worker["ready"], worker["url"]) == (True, "http://127.0.0.1:9")
     assert (worker["pid"], worker["requests"], worker["sessions"]) == (42, 7, 2)
     assert worker["stages"][0]["links"] == [{"receiver": "b", "frames": 5, "encoded_bytes": 70, "array_bytes": 900}]
+    assert worker["stages"][0]["checkpoints"] == {"count": 2, "bytes": 60, "seconds": 0.125}
+    assert 'synfire_stage_checkpoints_total{model="m",stage="a",worker="w0"} 2.0' in lines
+    assert 'synfire_stage_checkpoint_bytes_total{model="m",stage="a",worker="w0"} 60.0' in lines
+    assert 'synfire_stage_checkpoint_seconds_total{model="m",stage="a",worker="w0"} 0.125' in lines
+    assert 'synfire_link_send_seconds_total{model="m",receiver="b",stage="a",worker="w0"} 0.25' in lines
     assert 'synfire_link_encoded_bytes_total{model="m",receiver="b",stage="a",worker="w0"} 70.0' in lines
     assert 'synfire_stage_busy_seconds_total{model="m",stage="a",worker="w0"} 0.5' in lines
     assert 'synfire_worker_buffered_bytes{worker="w0"} 100.0' in lines
+
+
+def test_the_page_lists_every_metric(http):
+    page = (Path(__file__).parents[2] / "docs" / "protocols.md").read_text().split("## Metrics")[1].split("\n## ")[0]
+    given = {
+        line.split()[2].removesuffix("_total") for line in http.get("/metrics").text.splitlines() if "# TYPE" in line
+    }
+    assert set(re.findall(r"`(synfire_\w+)`", page)) >= given
+    assert "synfire_stage_checkpoint_seconds" in given
 
 
 def test_a_worker_that_does_not_answer_hides_only_itself(serving, routes):

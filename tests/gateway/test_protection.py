@@ -136,3 +136,15 @@ def test_a_session_that_was_forsaken_may_begin_again():
     played(protection, EVERY_CALLS + 1, {EVERY_CALLS - 1})
     protection.forsake(["a"])
     protection.begin(call(0, start=True), 1, 0.0).check(call(0))
+
+
+def test_what_protection_costs_is_counted():
+    protection = Protection(STAGES)
+    played(protection, EVERY_CALLS, {EVERY_CALLS - 1})
+    assert (protection.checkpoints, protection.checkpoint_bytes) == (1, 2 * 16)
+    assert protection.held_bytes == 2 * 16
+    track = protection.begin(call(9), 1, 0.0)
+    protection.answered(track, call(9))
+    assert protection.held_bytes == 2 * 16 + 4
+    protection.drop(track)
+    assert (protection.held_bytes, protection.checkpoint_bytes) == (0, 32)

@@ -137,6 +137,7 @@ def test_what_one_pool_can_reach_pools_with_as_many_crews_each_can_too(models: l
     assert dedicated(models, [2000] * len(models), given_rates).short <= limit.short * (1 + 1e-9)
 
 
+@pytest.mark.slow
 def test_a_fleet_beyond_any_pool_is_refused() -> None:
     with pytest.raises(UserError, match="size a smaller fleet"):
         spares_for(10_000_000, 0.9999, PUBLISHED)

@@ -99,3 +99,11 @@ def test_a_catalog_from_before_journals_gets_one(catalog: Catalog) -> None:
     catalog.append("recovery", "1", "first")
     assert catalog.recent("recovery", 1) == ["first"]
     assert str(catalog.find("net")) == "net@1"
+
+
+def test_a_journal_gives_all_entries_whose_ids_begin_alike(catalog: Catalog) -> None:
+    for entry in ("a-1", "ab-1", "a-x-2", "b-1"):
+        catalog.append("kind", entry, entry)
+    catalog.append("other", "a-3", "a-3")
+    assert catalog.begun("kind", "a-") == ["a-1", "a-x-2"]
+    assert catalog.begun("kind", "%") == []

@@ -257,3 +257,15 @@ def test_parameters_are_bounded():
 def test_bad_setting_is_refused_with_its_cure(values, words):
     with pytest.raises(UserError, match=words):
         Settings.of(values)
+
+
+def test_what_checkpoints_are_sent_is_counted_apart_from_links():
+    core = core_with(*WHOLE)
+    inputs = {"x": currents(), "y": currents()}
+    for number, more in enumerate(({}, {"token": 7})):
+        core.receive(Packet(frame(request=str(number), session="s", start=not number, **more), inputs), 0.0)
+        run(core)
+    (count,) = core.describe()
+    assert (count.checkpoints.frames, count.checkpoints.receiver) == (1, "gateway")
+    assert count.checkpoints.array_bytes == 2 * currents(steps=1).nbytes  # the membranes of both neuron layers
+    assert [link.frames for link in count.links] == [2]

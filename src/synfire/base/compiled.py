@@ -8,14 +8,39 @@ from synfire.base import paths
 
 os.environ.setdefault("NUMBA_CACHE_DIR", str(paths.cache() / "numba"))
 
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numba
 from llvmlite import ir
 from numba.core.extending import intrinsic
 
+numba.config.reload_config()  # numba may have been imported before, by somebody who knew of no cache
+
 compiled = numba.njit(nogil=True, cache=True, fastmath=False, error_model="numpy", boundscheck=False)
 """Decorator: compile at the first call, without reassociation, fused multiply-add or the interpreter's lock."""
+
+
+def compiled_together(*files: Path) -> Any:
+    """Decorator like `compiled` for functions that share constants and call each other across these source files.
+
+    numba keeps machine code for as long as the function's own file stays the same, though it holds what others say, too.
+    Here it is kept under the content of them all.
+    """
+    content = hashlib.sha256(b"".join(file.read_bytes() for file in sorted(files))).hexdigest()[:16]
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        before = numba.config.CACHE_DIR
+        numba.config.CACHE_DIR = str(Path(before) / content)
+        try:
+            return compiled(function)
+        finally:
+            numba.config.CACHE_DIR = before
+
+    return decorate
+
 
 inlined = numba.njit(inline="always", fastmath=False, error_model="numpy")
 """Decorator: a part of compiled functions, expanded where it is called."""

@@ -18,6 +18,8 @@ operator's; a `TemporaryError` differs from it only in that waiting helps.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 
 class SynfireError(Exception):
     """The root of every error that synfire raises on purpose."""
@@ -60,14 +62,23 @@ class Overloaded(TemporaryError):
     """Raised before a request is accepted, when its queue is full. Nothing was computed."""
 
 
+@dataclass(frozen=True)
+class OutOfReach:
+    """The worker `by` cannot reach the one at `address`, and has tried for `for_s` seconds."""
+
+    address: str
+    by: str
+    for_s: float = 0.0
+
+
 class Interrupted(TemporaryError):
     """Raised when a worker or a link was lost, or a route changed, while a request was on its way.
 
     Whoever holds the request's inputs can replay it from its beginning; nothing of it was answered twice. Where one worker
-    could not reach another, `unreachable` is the other's address.
+    could not reach another, `unreachable` says which.
     """
 
-    def __init__(self, message: str, retry_after_s: float = 1.0, unreachable: str = "") -> None:
+    def __init__(self, message: str, retry_after_s: float = 1.0, unreachable: OutOfReach | None = None) -> None:
         super().__init__(message, retry_after_s)
         self.unreachable = unreachable
 

@@ -21,7 +21,8 @@ def events(
 ) -> None:
     """List the recoveries kept under this SYNFIRE_HOME: what failed, who took over, and how long each step took.
 
-    The newest stands last.
+    The newest stands last. Those of several deployments are told apart by the deployment's name, in the second column.
+    Sessions are restored with their next call: the step `restore` says how long the gateways took to see to that.
 
     \b
     Examples:
@@ -34,20 +35,24 @@ def events(
         return
     if not found:
         say(f"no recovery is on record in {paths.home()}")
+    several = len({record.deployment for record in found}) > 1
     for record in found:
-        say(_line(record))
+        say(_line(record, record.deployment or "unnamed" if several else ""))
 
 
-def _line(record: RecoveryRecord) -> str:
-    """One recovery in one line: when, what, how long, and what had to be carried over."""
+def _line(record: RecoveryRecord, deployment: str) -> str:
+    """One recovery in one line: when, of which deployment, what, how long, and what had to be carried over."""
     began = datetime.fromtimestamp(record.began_s).isoformat(" ", "milliseconds")
-    heir = f" → {record.spare}" if record.spare else ""
+    who = f"· {record.worker}{f' → {record.spare}' if record.spare else ''}"
     models = ", ".join(f"{each.model} (epoch {each.epoch_before} → {each.epoch_after})" for each in record.models)
     steps = ", ".join(f"{step.name} {format_seconds(step.duration_s)}" for step in record.steps)
     words = [
-        f"{began}  {record.outcome} in {format_seconds(record.duration_s)}: {record.cause.kind} of {record.cause.target}",
+        f"{began} ",
+        f"{deployment} " if deployment else "",
+        f"{record.outcome} in {format_seconds(record.duration_s)}: {record.cause}",
         f"({record.cause.detail})" if record.cause.detail else "",
-        f"· {record.worker}{heir} · {models or 'no model'} · {steps} · {record.requests_replayed} replayed,",
+        who if record.spare or record.worker != record.cause.target else "",
+        f"· {models or 'no model'} · {steps} · {record.requests_replayed} replayed,",
         f"{record.sessions_restored} sessions restored, {format_bytes(record.bytes_moved)} moved",
         *(f"· {each.model}.{each.stage} from {each.source} to {each.target}" for each in record.moved),
         f"· {record.reason}" if record.reason else "",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -12,7 +11,7 @@ import typer
 from synfire.base.errors import UserError
 from synfire.cli import runs
 from synfire.cli.output import AsJson, print_json, say, table
-from synfire.deploy.faults import FAULTS, Act, Options, Process, Scene, inject
+from synfire.deploy.faults import FAULTS, TYPED, Act, Options, Process, Scene, inject
 
 
 def fault(
@@ -23,25 +22,47 @@ def fault(
         str, typer.Argument(metavar="[TARGET]", help="What it hits, such as a worker as `ps` shows it.")
     ] = "",
     deployment: Annotated[
-        str | None, typer.Option("--id", metavar="ID", help="As `ps` shows it; may be left out where only one runs.")
+        str | None,
+        typer.Option(
+            "--id",
+            metavar="ID",
+            help="As `ps` shows it; may be left out where only one runs. Not for blob-corrupt and disk-full, which hit SYNFIRE_HOME.",
+        ),
     ] = None,
-    for_s: Annotated[float | None, typer.Option("--for", metavar="SECONDS", help="How long the fault lasts.")] = None,
+    for_s: Annotated[
+        float | None,
+        typer.Option(
+            "--for",
+            metavar="SECONDS",
+            help="How long it lasts: disk-full, link-delay, link-drop, link-partition, worker-slow, worker-stop.",
+        ),
+    ] = None,
     share: Annotated[
-        float | None, typer.Option("--share", help="Of the time, how much a slowed worker still runs (0 to 1).")
+        float | None,
+        typer.Option("--share", help="Of the time, how much a slowed worker still runs (0 to 1): worker-slow."),
     ] = None,
     delay_s: Annotated[
-        float | None, typer.Option("--delay", metavar="SECONDS", help="By how much a delayed link is late.")
+        float | None, typer.Option("--delay", metavar="SECONDS", help="By how much a link is late: link-delay.")
     ] = None,
     seed: Annotated[
-        int | None, typer.Option("--seed", metavar="N", help="Draws what TARGET leaves open; else it is random.")
+        int | None,
+        typer.Option(
+            "--seed",
+            metavar="N",
+            help="Draws what TARGET leaves open; else it is random: chip-dead, core-dead, membrane-bit, mesh-link-dead, weight-bit.",
+        ),
     ] = None,
-    stuck: Annotated[bool, typer.Option("--stuck", help="A bit is held for good, and not flipped once.")] = False,
-    listed: Annotated[bool, typer.Option("--list", help="List all kinds, and what each does.")] = False,
+    stuck: Annotated[
+        bool, typer.Option("--stuck", help="The bit is held for good, and not flipped once: weight-bit.")
+    ] = False,
+    listed: Annotated[
+        bool, typer.Option("--list", help="List all kinds: what each does, and which options it takes.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Inject a fault into a running deployment of this machine, and say what was done to which process, and when.
 
-    Only processes that the deployment's record names are touched. A kind or a target that is not known changes nothing.
+    Only processes that the deployment's record names are touched. A kind or a target that is not known changes nothing. What was done about it, `synfire events` tells, and `ps` how the models are served since.
 
     \b
     Examples:
@@ -89,16 +110,24 @@ def _say(act: Act) -> None:
 def _list(as_json: bool) -> None:
     if as_json:
         return print_json({"faults": {name: _about(name) for name in FAULTS}})
-    rows = [(name, FAULTS[name].target or "none", FAULTS[name].about, FAULTS[name].emulates) for name in FAULTS]
-    return say(table("", ("kind", "target", "what is done", "what it stands for"), rows))
+    rows = [
+        (name, FAULTS[name].target or "none", " ".join(_options(name)), FAULTS[name].about, FAULTS[name].emulates)
+        for name in FAULTS
+    ]
+    return say(table("", ("kind", "target", "options", "what is done", "what it stands for"), rows))
+
+
+def _options(name: str) -> list[str]:
+    """The options that a kind takes, as they are typed."""
+    kind = FAULTS[name]
+    return [*(["--id"] if kind.on == "deployment" else []), *(TYPED[each] for each in kind.takes if each in TYPED)]
 
 
 def _about(name: str) -> dict[str, Any]:
     kind = FAULTS[name]
-    known = {each.name for each in dataclasses.fields(Options)}
     return {
         "about": kind.about,
         "emulates": kind.emulates,
         "target": kind.target,
-        "options": [each for each in kind.takes if each in known],
+        "options": _options(name),
     }

@@ -44,7 +44,7 @@ def drain(
 def rebalance(deployment: DeploymentOption = None, timeout_s: TimeoutOption = 120.0, as_json: AsJson = False) -> None:
     """Spread all stages evenly again, as after losses that had survivors double up, over as many workers as at first.
 
-    Workers that are missing are started. Stages that an unlike device has taken over return to theirs, where there is one.
+    Workers that are missing are started. Stages that an unlike device has taken over return to theirs, where there is one. How busy each worker is then is told, and why nothing (more) is moved.
 
     \b
     Examples:
@@ -79,7 +79,10 @@ def _carry_out(kind: OrderKind, worker: str, deployment: str | None, timeout_s: 
 
 def _plain(order: Order) -> dict[str, Any]:
     moved = [{"model": each.model, "stage": each.stage, "from": each.source, "to": each.target} for each in order.moved]
-    return {"order": order.kind, "moved": moved, "ended": list(order.retired), "took_s": order.took_s}
+    told = {"order": order.kind, "moved": moved, "ended": list(order.retired), "took_s": order.took_s}
+    if order.kind != "rebalance":
+        return told
+    return {**told, "loads_s": dict(order.loads), "remarks": list(order.remarks)}
 
 
 def _print(order: Order) -> None:
@@ -87,4 +90,10 @@ def _print(order: Order) -> None:
         rows = [(f"{each.model}.{each.stage}", each.source, each.target) for each in order.moved]
         say(table("", ("stage", "from", "to"), rows))
     ended = f", {', '.join(order.retired)} ended" if order.retired else ""
-    say(f"{order.kind}: {counted(len(order.moved), 'stage')} moved{ended}, in {format_seconds(order.took_s)}")
+    took = f", in {format_seconds(order.took_s)}" if order.took_s else ""
+    say(f"{order.kind}: {counted(len(order.moved), 'stage')} moved{ended}{took}")
+    if order.loads:
+        shares = ", ".join(f"{worker} {format_seconds(load_s)}" for worker, load_s in order.loads)
+        say(f"  · predicted for a request of each model: {shares}")
+    for remark in order.remarks:
+        say(f"  · {remark}")

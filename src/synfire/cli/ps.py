@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
+from rich.table import Table
 
 from synfire.cli import runs
-from synfire.cli.output import AsJson, print_json, say, table
+from synfire.cli.output import AsJson, counted, print_json, say, table
 from synfire.cli.runs import Run
 
 
 def ps(as_json: AsJson = False) -> None:
     """List the deployments that run on this machine under this SYNFIRE_HOME, and their processes.
+
+    A model's status is served, degraded (an unlike device runs some of it), waiting (its calls wait for a worker that is being started) or stopped (its calls are refused until there is room again). What is not as it should be is told below, with the reason.
 
     At a gateway's url this gateway alone answers, at the deployment's all do. A worker's url answers for each operator that lives there: URL/v2/models/MODEL.OPERATOR/infer.
 
@@ -29,34 +32,49 @@ def ps(as_json: AsJson = False) -> None:
     if not found:
         say("no deployment is running; start one with: synfire serve MODEL")
         return
-    rows: list[tuple[object, ...]] = [
-        (
-            run.id, run.url, run.pid, model.name, len({stage["worker"] for stage in model.plan["stages"]}),
-            len(model.plan["stages"]), model.priority,
-        )
-        for run in found
-        for model in run.models
-    ]  # fmt: skip
-    say(table("", ("id", "url", "-pid", "model", "-workers", "-stages", "-priority"), rows))
+    say(table("", MODELS, [row for run in found for row in _models(run)]))
+    for line in (line for run in found for line in _shortfalls(run)):
+        say(line)
     say("")
+    say(_processes(found))
+
+
+MODELS = ("id", "url", "-pid", "model", "status", "-workers", "-stages", "-priority")
+PROCESSES = ("id", "process", "-pid", "state", "url", "host", "stages")
+
+
+def _models(run: Run) -> Iterator[tuple[object, ...]]:
+    for model in run.models:
+        stages, status = model.plan["stages"], model.condition.status
+        workers = 0 if status == "stopped" else len({stage["worker"] for stage in stages})
+        yield run.id, run.url, run.pid, model.name, status, workers, len(stages), model.priority
+
+
+def _shortfalls(run: Run) -> Iterator[str]:
+    """What is not as it should be, in words."""
+    for model in run.models:
+        if model.condition.reason:
+            yield f"{run.id}: {model.name}: {model.condition.reason}"
+    if run.spares < run.spares_wanted:
+        yield f"{run.id}: {run.spares} of {counted(run.spares_wanted, 'spare')} ready to take over"
+
+
+def _processes(found: Sequence[Run]) -> Table:
+    """Controllers, gateways and workers; the emulated hosts that workers are on have a column where there are any."""
     rows = [row for run in found for row in (*_roles(run), *_workers(run))]
-    say(table("", ("id", "process", "-pid", "state", "url", "stages"), rows))
+    shown = [n for n, name in enumerate(PROCESSES) if name != "host" or any(row[n] for row in rows)]
+    return table("", [PROCESSES[n] for n in shown], [[row[n] for n in shown] for row in rows])
 
 
 def _roles(run: Run) -> Iterator[tuple[object, ...]]:
     for role in run.roles:
-        yield run.id, role.name, role.pid, _state(role.alive), role.url, ""
+        yield run.id, role.name, role.pid, _state(role.alive), role.url, "", ""
 
 
 def _workers(run: Run) -> Iterator[tuple[object, ...]]:
     for worker in run.workers:
-        hosted = [
-            f"{model.name}.{stage['name']}"
-            for model in run.models
-            for stage in model.plan["stages"]
-            if stage["worker"] == worker.name
-        ]
-        yield run.id, worker.name, worker.pid, _state(worker.alive), worker.url, ", ".join(hosted)
+        hosted = [f"{model.name}.{stage}" for model in run.models for stage in model.stages_on(worker.name)]
+        yield run.id, worker.name, worker.pid, _state(worker.alive), worker.url, worker.host, ", ".join(hosted)
 
 
 def _state(alive: bool) -> str:

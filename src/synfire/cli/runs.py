@@ -15,6 +15,7 @@ from synfire.base.errors import TemporaryError, UnknownName, UserError
 from synfire.base.processes import born
 from synfire.deploy.folders import sweep
 from synfire.store.files import write_atomically
+from synfire.wire.condition import Condition
 
 
 class RunWorker(msgspec.Struct, frozen=True):
@@ -52,18 +53,29 @@ class RunRole(msgspec.Struct, frozen=True):
 
 
 class RunModel(msgspec.Struct, frozen=True):
-    """A served model, its plan as plain data, and its priority: when there is no room for all, the lowest go first."""
+    """A served model, its plan as plain data, and its priority: when there is no room for all, the lowest go first.
+
+    `condition` is how it is served: as planned, or degraded, waiting or stopped, and why.
+    """
 
     name: str
     source: str
     plan: dict[str, Any]
     priority: int = 0
+    condition: Condition = Condition()
+
+    def stages_on(self, worker: str) -> list[str]:
+        """The names of its stages on a worker; a model that is stopped has none anywhere."""
+        if self.condition.status == "stopped":
+            return []
+        return [stage["name"] for stage in self.plan["stages"] if stage["worker"] == worker]
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
     """A deployment that is, or was, running. `born` tells its process from a later one with the same number.
 
     `deployment` is what its processes know each other by; `pid` is its supervisor's, which started the `roles` and the workers.
+    `spares` are ready to take over, of `spares_wanted`.
     """
 
     id: str
@@ -76,6 +88,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     models: tuple[RunModel, ...]
     deployment: str = ""
     roles: tuple[RunRole, ...] = ()
+    spares: int = 0
+    spares_wanted: int = 0
 
     @property
     def alive(self) -> bool:
@@ -107,14 +121,15 @@ def running() -> tuple[Run, ...]:
     return tuple(found)
 
 
-def one(run_id: str | None) -> Run:
-    """The deployment of that id, or the only one there is. Raises `UnknownName`, or `UserError` when it is ambiguous."""
+def one(run_id: str | None, how: str = "--id ID") -> Run:
+    """The deployment of that id, or the only one there is. Raises `UnknownName`, or `UserError` when it is ambiguous, which
+    tells `how` a user names one."""
     runs = {run.id: run for run in running()}
     if run_id is None:
         if len(runs) == 1:
             return next(iter(runs.values()))
         raise UserError(
-            f"{len(runs)} deployments are running ({', '.join(runs)}); name one, or pass --all"
+            f"{len(runs)} deployments are running ({', '.join(runs)}); say which one is meant: {how}"
             if runs
             else "no deployment is running; start one with: synfire serve MODEL"
         )

@@ -146,7 +146,7 @@ def _reasons(fleet: Fleet, rates: Rates, sizing: Sizing) -> list[str]:
     crews = f"by {counted(rates.crews, 'crew')}" if rates.crews else "each by a crew of its own"
     found = [
         f"a unit fails every {rates.mttf_h:g} h in service, a spare {rates.standby:g} times as often, and repairs take "
-        f"{rates.mttr_h:g} h, {crews}: {float(failed @ range(len(failed))):.2g} units are failed on average, "
+        f"{rates.mttr_h:g} h, {crews}: {_mean(float(failed @ range(len(failed))))} failed on average, "
         f"and more than {sizing.spares} at once {_share(sizing.odds.short)} of the time"
     ]
     if sizing.spares:
@@ -231,13 +231,19 @@ def _percent(short: float) -> str:
 
 
 def _share(share: float) -> str:
-    return f"{100 * share:.2g} %"
+    return f"{100 * share:.2g} %" if share >= 1e-6 else "less than 0.0001 %"
+
+
+def _mean(units: float) -> str:
+    return f"{units:.2g} units are" if units >= 1e-3 else "less than a thousandth of a unit is"
 
 
 def _a_year(short: float) -> str:
     """The share `short` of a year, as a time."""
     hours = short * YEAR_H
-    units = (("d", 24.0), ("h", 1.0), ("min", 1 / 60), ("s", 1 / 3600))
+    units = (("d", 24.0), ("h", 1.0), ("min", 1 / 60), ("s", 1 / 3600), ("ms", 1 / 3.6e6))
+    if hours < units[-1][1]:
+        return "< 1 ms" if hours else "none"
     unit, size = next((each for each in units if hours >= each[1]), units[-1])
     return f"{hours / size:.2g} {unit}" if hours / size < 99.5 else f"{hours / size:.0f} {unit}"
 

@@ -26,7 +26,7 @@ def stop(
       synfire stop 8000
       synfire stop --all --json
     """
-    chosen = runs.running() if everything else (runs.one(deployment),)
+    chosen = runs.running() if everything else (runs.one(deployment, "stop ID, or stop --all"),)
     for run in chosen:
         runs.terminate(run, timeout_s)
     if as_json:

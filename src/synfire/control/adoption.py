@@ -2,8 +2,8 @@
 
 What was written may be older than what there is, since it is written after the fact. So workers are believed about what they
 host, and what is written about what is wanted. A model of which every stage is found where it is wanted, in the newest epoch
-that anybody has seen, goes on undisturbed; any other one gets an epoch above all of these, in which it is put in order as after
-any loss.
+that anybody has seen, goes on undisturbed; any other one gets an epoch that no controller before can have given, in which it is
+put in order as after any loss.
 """
 
 from __future__ import annotations
@@ -15,6 +15,10 @@ from synfire.control import events
 from synfire.control.events import Event
 from synfire.control.state import STARTING, ModelView, State, WorkerView
 
+EPOCHS = 1_000_000
+"""How many epochs a controller has to give. What the one before has told last may be written nowhere yet, and still be under way
+to a worker: no epoch is ever given twice."""
+
 Hosted = Mapping[tuple[str, str], int]
 """The epochs of the stages, by (model, stage), that a worker holds."""
 
@@ -22,20 +26,22 @@ Hosted = Mapping[tuple[str, str], int]
 @dataclass(frozen=True)
 class Found:
     """What there is: the living `workers` with what each holds, those that are being started, and the records that are
-    written: their numbers in `kept`."""
+    written: their numbers in `kept`. There were `before` controllers before this one."""
 
     workers: Mapping[str, Hosted]
     starting: Collection[str] = ()
     kept: Collection[int] = field(default_factory=frozenset)
+    before: int = 0
 
 
 def taken_over(written: State, found: Found, now_s: float) -> tuple[State, tuple[Event, ...]]:
     """The state to begin with, and what has then to be told, in order."""
+    written = replace(written, first_epoch=found.before * EPOCHS)
     state = replace(
         written,
         workers=dict(_workers(written, found)),
         born=_born(written, found),
-        models={name: _model(each, found) for name, each in written.models.items()},
+        models={name: _model(written, each, found) for name, each in written.models.items()},
         finished=tuple(each for each in written.finished if each.id not in found.kept),
         next_id=max([written.next_id, *(number + 1 for number in found.kept)]),
     )
@@ -55,7 +61,7 @@ def _born(written: State, found: Found) -> int:
     return max([written.born, *(int(number) + 1 for _, _, number in names if number.isdecimal())])
 
 
-def _model(view: ModelView, found: Found) -> ModelView:
+def _model(written: State, view: ModelView, found: Found) -> ModelView:
     """The model as its stages are found: in order, or in an epoch that nobody has seen."""
     stages = {stage.name for stage in view.plan.stages}
     hosted = {
@@ -69,13 +75,16 @@ def _model(view: ModelView, found: Found) -> ModelView:
     whole = all(view.holds(stage) for stage in view.plan.stages if stage.worker in found.workers)
     if whole or view.failure:
         return replace(view, suspended=epoch, routed=epoch)
-    return replace(view, epoch=epoch + 1)
+    return replace(view, epoch=written.epoch_after(view))
 
 
 def _told(written: State, state: State, found: Found, now_s: float) -> Iterator[Event]:
+    living = sum(name in found.workers or view.status == STARTING for name, view in state.workers.items())
     for name in found.workers:
         if name not in state.workers:
-            yield events.WorkerReady(now_s, name, *_nature(written, name))
+            spare = living >= max(state.in_service, len(state.serving())) + state.spares  # one too many, it seems
+            yield events.WorkerReady(now_s, name, *_nature(written, name), back=spare)
+            living += not spare
     for name, view in state.workers.items():
         if name not in found.workers and view.status != STARTING:
             yield events.WorkerLost(now_s, name, "exit", now_s)
@@ -86,5 +95,5 @@ def _told(written: State, state: State, found: Found, now_s: float) -> Iterator[
 
 def _nature(written: State, worker: str) -> tuple[str, str, int | None]:
     """The kind, the host and the memory of a worker that was being started."""
-    view = written.workers.get(worker, WorkerView(worker, memory_bytes=written.memory_bytes))
-    return view.kind, view.group, view.memory_bytes
+    view = written.workers.get(worker, WorkerView(worker))
+    return view.kind, view.group, written.memory_bytes

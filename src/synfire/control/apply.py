@@ -18,11 +18,13 @@ from synfire.control.losses import (
     device_mended,
     refused,
     returned,
+    severed,
     worker_lost,
     worker_ready,
 )
 from synfire.control.moves import advanced, answered, ordered
-from synfire.control.state import ModelView, State
+from synfire.control.reach import lapsed
+from synfire.control.state import ModelView, Recovery, State
 
 
 def apply(state: State, event: Event) -> State:
@@ -34,8 +36,7 @@ def apply(state: State, event: Event) -> State:
 def _model_added(state: State, event: events.ModelAdded) -> State:
     hosted = {(stage.name, stage.worker): 0 for stage in event.plan.stages}
     state = _forgotten(state, event.plan.model).with_model(ModelView(event.plan, 0, event.priority, hosted))
-    serving = {stage.worker for model in state.models.values() for stage in model.plan.stages}
-    return replace(state, in_service=max(state.in_service, len(serving)))
+    return replace(state, in_service=max(state.in_service, len(state.serving())))
 
 
 def _model_removed(state: State, event: events.ModelRemoved) -> State:
@@ -61,7 +62,8 @@ def _epoch_seen(state: State, event: events.EpochSeen) -> State:
     model = state.models.get(event.model)
     if model is None or event.epoch <= model.epoch:
         return state
-    return state.with_model(replace(model, epoch=event.epoch + 1, told=False))
+    seen = replace(model, epoch=event.epoch, told=False)
+    return state.with_model(replace(seen, epoch=state.epoch_after(seen)))
 
 
 def _suspended(state: State, event: events.Suspended) -> State:
@@ -127,13 +129,16 @@ def _resumed(state: State, event: events.Resumed) -> State:
     if model is None or event.epoch != model.epoch:
         return state
     state = state.with_model(replace(model, routed=event.epoch))
-    counted = tuple(
-        replace(each, replayed=each.replayed + event.replayed, restored=each.restored + event.restored)
-        if event.model in each.models
-        else each
-        for each in state.recoveries
-    )
-    return concluded(_ended(replace(state, recoveries=counted), event, "replay"), event.at_s)
+    counted = tuple(_again(each, event) if event.model in each.models else each for each in state.recoveries)
+    return concluded(replace(state, recoveries=counted), event.at_s)
+
+
+def _again(recovery: Recovery, event: events.Resumed) -> Recovery:
+    """What goes on again is counted. Restoring is a step where there are sessions; it ends with replaying."""
+    restored = recovery.restored + event.restored
+    steps = ("restore", "replay") if restored else ("replay",)
+    ended_s = {**recovery.ended_s, **dict.fromkeys(steps, event.at_s)}
+    return replace(recovery, replayed=recovery.replayed + event.replayed, restored=restored, ended_s=ended_s)
 
 
 def _given_up(state: State, event: events.GivenUp) -> State:
@@ -169,8 +174,9 @@ def _ended(state: State, event: Any, step: str) -> State:
 
 _RULES: dict[type[Event], Callable[[State, Any], State]] = {
     events.WorkerReady: worker_ready,
-    events.Retry: lambda state, _: replace(state, starts=max(1, state.starts)),
+    events.Retry: lambda state, event: replace(lapsed(state, event.at_s), starts=max(1, state.starts)),
     events.WorkerLost: worker_lost,
+    events.Severed: severed,
     events.DeviceLost: device_lost,
     events.DeviceMended: device_mended,
     events.ModelAdded: _model_added,

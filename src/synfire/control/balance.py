@@ -9,6 +9,7 @@ import msgspec
 
 from synfire.control.order import Relocation
 from synfire.control.placement import with_stages
+from synfire.control.reach import suits
 from synfire.control.state import PROCESSOR, ModelView, State, WorkerView
 from synfire.plan.plan import Stage
 
@@ -43,7 +44,7 @@ def _returning(state: State, workers: Sequence[str]) -> list[Relocation]:
         for name, planned in () if model.stopped else model.substituted.items():
             stage = model.plan.stage(name)
             able = [each for each in state.workers.values() if each.name in workers or not state.load(each.name)]
-            able = [each for each in able if _may(state, model, stage, each, planned)]
+            able = [each for each in able if may_take(state, model, stage, each, planned)]
             if able:
                 target = min(able, key=lambda each: (state.load(each.name), each.name))
                 found.append(Relocation(model.name, name, stage.worker, target.name, planned))
@@ -59,7 +60,7 @@ def _best(state: State, workers: Sequence[str]) -> Relocation | None:
             (max(busy[source] - cost_s(stage), busy[target] + cost_s(stage)), _links(model, stage, target), way)
             for model, stage in state.stages_on(source)
             for target in workers
-            if target != source and _may(state, model, stage, state.workers[target])
+            if target != source and may_take(state, model, stage, state.workers[target])
             for way in (Relocation(model.name, stage.name, source, target),)
         ]
         better = [each for each in found if each[0] < GAIN * busy[source]]
@@ -79,7 +80,7 @@ def _links(model: ModelView, stage: Stage, target: str) -> int:
     return sum(homes.get(end, target) != target for end in ends)
 
 
-def _may(state: State, model: ModelView, stage: Stage, worker: WorkerView, engine: str = "") -> bool:
+def may_take(state: State, model: ModelView, stage: Stage, worker: WorkerView, engine: str = "") -> bool:
     """Whether a worker may take a stage, to run it by another engine where one is named.
 
     Workers with a device are left to the stages that need it, as long as there are others.
@@ -92,6 +93,7 @@ def _may(state: State, model: ModelView, stage: Stage, worker: WorkerView, engin
         and (worker.kind == PROCESSOR or engine == worker.kind or stage.worker == worker.name or not _spared(state))
         and stage.memory_bytes <= state.room(worker.name)
         and (model.name, stage.name) not in worker.refused
+        and suits(state, model.plan, (stage,), worker.name)
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from synfire.base.clock import Clock
@@ -47,6 +47,7 @@ class Controller:
         self._running: dict[Action, asyncio.Task[None]] = {}
         self._again: asyncio.TimerHandle | None = None
         self._in_vain = 0
+        self._listening = False
         self._told = asyncio.Event()
         self.failure: Exception | None = None
 
@@ -59,7 +60,8 @@ class Controller:
             return
         try:
             self.state = apply(self.state, event)
-            self._act()
+            if not self._listening:
+                self._act()
         except Exception as error:
             LOGGER.critical("control: the core cannot go on after %s", event, exc_info=error)
             self.failure = error
@@ -67,6 +69,17 @@ class Controller:
         finally:
             self._told.set()
             self._told = asyncio.Event()
+
+    def take_over(self, state: State, told: Iterable[Event]) -> None:
+        """Go on from where another controller was. Until `go_on`, what is told is heard, and nothing is decided."""
+        self.state, self._listening = state, True
+        for event in told:
+            self.tell(event)
+
+    def go_on(self) -> None:
+        """Decide from now on: all that is gone is known by now, and nothing is wanted of it."""
+        self._listening = False
+        self.tell(Nothing(self._clock.now_s()))
 
     async def until(self, holds: Callable[[State], bool]) -> State:
         """Wait for a state in which `holds` is true, and return it. Raises `Bug` when the core cannot go on."""

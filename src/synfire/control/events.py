@@ -17,12 +17,14 @@ class Event:
 
 @dataclass(frozen=True)
 class WorkerReady(Event):
-    """A worker can be given stages: with the device `kind`, and up to `memory_bytes` of them, or without a limit."""
+    """A worker can be given stages: with the device `kind`, and up to `memory_bytes` of them, or without a limit. It may be
+    `back` after it was taken to be lost."""
 
     name: str
     kind: str = "cpu"
     group: str = ""
     memory_bytes: int | None = None
+    back: bool = False
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,15 @@ class WorkerLost(Event):
 
     name: str
     cause: str
+    began_s: float
+
+
+@dataclass(frozen=True)
+class Severed(Event):
+    """The worker `by` cannot reach the worker `name`, though both live; it began to try at `began_s`."""
+
+    name: str
+    by: str
     began_s: float
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from synfire.control import events
+from synfire.control import events, reach
 from synfire.control.placement import rehomed, strays
 from synfire.control.state import (
     PROCESSOR,
     READY,
+    RETIRING,
     STARTING,
     STARTS,
     ModelView,
@@ -21,6 +22,18 @@ from synfire.control.state import (
 
 RETURN = "return"
 """The cause of a record about models that were stopped, and are served again."""
+
+HOST_LOST = "host lost"
+"""The cause of a loss that took the worker's whole host: nothing there can be reached, or all workers there went together."""
+
+SEVERED = "severed link"
+"""The cause of a record about stages whose workers live, and do not reach each other."""
+
+TOGETHER_S = 1.0
+"""Workers of one host go together when none of them follows the one before later than this, in seconds."""
+
+_TOLD_BY_SILENCE = ("exit", "broken link", "hang")
+"""Causes behind which the loss of a host may stand: a worker that leaves, or computes wrong, has a host."""
 
 
 def starting(state: State, worker: str, kind: str = PROCESSOR) -> State:
@@ -48,31 +61,75 @@ def adopted(state: State, action: events.Adopt) -> State:
 
 
 def worker_ready(state: State, event: events.WorkerReady) -> State:
-    view = WorkerView(event.name, event.kind, event.group, memory_bytes=event.memory_bytes)
-    return _doubted(replace(state, starts=STARTS), event.group, False).with_worker(view)
+    """One that comes back when others have its work, and the spares are complete, has to leave: nobody has asked for more."""
+    status = RETIRING if event.back and _complete(state) and event.kind == PROCESSOR else READY
+    view = WorkerView(event.name, event.kind, event.group, status=status, memory_bytes=event.memory_bytes)
+    return _doubted(replace(state, starts=STARTS), event.group, None).with_worker(view)
+
+
+def _complete(state: State) -> bool:
+    """Whether every model has its place, and as many workers run, or are being started, as there were, with all spares."""
+    placed = not any(model.failure for model in state.models.values())
+    return placed and len(state.workers) >= max(state.in_service, len(state.serving())) + state.spares
 
 
 def worker_lost(state: State, event: events.WorkerLost) -> State:
     known = state.workers.get(event.name)
     if known is None:
         return state
-    starts = state.starts - (known.status == STARTING)
+    starts = max(0, state.starts - (known.status == STARTING))  # several may fail at the same time
     workers = {name: each for name, each in state.workers.items() if name != event.name}
     models = {name: _without(each, event.name) for name, each in state.models.items()}
     without = _with_free(replace(state, workers=workers, models=models, starts=starts), known.kind, 1)
+    if event.cause in (HOST_LOST, "hang"):  # nobody reaches it: that is no way between two that live
+        without = reach.joined(without, known.group or event.name)
     if known.status != READY:  # nothing is lost; whoever waited for it goes on with the recovery that is under way
         return without
-    after = rehomed(_doubted(without, known.group, True))
-    return recorded(state, after, Recovery(0, event.cause, event.name, event.began_s, event.at_s, (), ()), event.at_s)
+    after = rehomed(_doubted(without, known.group, event.at_s))
+    recovery = Recovery(0, event.cause, event.name, event.began_s, event.at_s, (), (), group=known.group)
+    if event.cause == HOST_LOST or _with_its_host(without, known, event):
+        after, recovery = _of_host(after, known.group), _blamed(recovery)
+    return recorded(state, after, recovery, event.at_s)
 
 
-def _doubted(state: State, group: str, doubtful: bool) -> State:
+def _doubted(state: State, group: str, since_s: float | None) -> State:
     """The state in which whoever shares that host, if it is one, is taken over to last, or as anybody else again."""
     workers = {
-        name: replace(each, doubtful=doubtful) if group and each.group == group else each
+        name: replace(each, doubted_s=since_s) if group and each.group == group else each
         for name, each in state.workers.items()
     }
     return replace(state, workers=workers)
+
+
+def _with_its_host(without: State, known: WorkerView, event: events.WorkerLost) -> bool:
+    """Whether the worker is the last of several on its host that are gone in one go."""
+    alone = all(each.group != known.group for each in without.workers.values())
+    together = known.doubted_s is not None and event.at_s - known.doubted_s <= TOGETHER_S
+    return alone and together and event.cause in _TOLD_BY_SILENCE
+
+
+def _of_host(state: State, group: str) -> State:
+    """The state in which all losses there that are being made good are the host's."""
+    recoveries = tuple(
+        _blamed(each) if each.group == group and each.cause in _TOLD_BY_SILENCE else each for each in state.recoveries
+    )
+    return replace(state, recoveries=recoveries)
+
+
+def _blamed(recovery: Recovery) -> Recovery:
+    """The recovery as one of a loss that took the worker's host."""
+    return replace(recovery, cause=HOST_LOST, target=recovery.group, detail=f"{recovery.lost} was on it")
+
+
+def severed(state: State, event: events.Severed) -> State:
+    """Both workers live and keep what they have, but for stages that would send to each other."""
+    if not (state.living(event.name) and state.living(event.by)):
+        return state
+    after = rehomed(reach.severed(state, event.name, event.by, event.at_s))
+    hosts = [f"{each} on {host}" if (host := state.workers[each].group) else each for each in (event.by, event.name)]
+    detail = f"{hosts[0]} cannot reach {hosts[1]}"
+    recovery = Recovery(0, SEVERED, event.name, event.began_s, event.at_s, (), (), detail=detail)
+    return recorded(state, after, recovery, event.at_s)
 
 
 def device_lost(state: State, event: events.DeviceLost) -> State:

@@ -14,6 +14,7 @@ import msgspec
 from synfire.base.errors import TemporaryError, UnknownName
 from synfire.control import events
 from synfire.control.balance import balancing
+from synfire.control.evenness import loads, remarks
 from synfire.control.losses import recorded
 from synfire.control.order import Order, OrderKind, Relocation
 from synfire.control.placement import awaited, device_of, heir, with_stages
@@ -98,13 +99,17 @@ def _fresh(state: State, order: Order, name: str) -> list[WorkerView]:
 
 def _rebalance(state: State, order: Order, at_s: float) -> State:
     """As many workers as at first share the stages evenly; as many as can be had, where these cannot."""
-    serving = {stage.worker for model in state.models.values() for stage in model.plan.stages if not model.stopped}
+    serving = state.serving()
     surplus = max(0, len(state.idle()) - state.spares)
     if len(serving) + surplus < state.in_service and (state.coming() or state.startable(PROCESSOR)):
         return _with(state, order, needs=PROCESSOR)
     joining = [each.name for each in state.idle()][: min(surplus, max(0, state.in_service - len(serving)))]
-    moves = balancing(state, (*sorted(serving), *joining))
-    return _with(state, order, needs="", underway=moves) if moves else _ended(state, order, at_s)
+    among = (*sorted(serving), *joining)
+    moves = balancing(state, among)
+    if moves:
+        return _with(state, order, needs="", underway=moves)
+    even = _with(state, order, loads=tuple(loads(state, among).items()), remarks=tuple(remarks(state, among)))
+    return _ended(even, next(each for each in even.orders if each.id == order.id), at_s)
 
 
 _STEPS: dict[OrderKind, Callable[[State, Order, float], State]] = {
@@ -197,7 +202,8 @@ def _shifted(state: State, moves: Sequence[Relocation], fenced: bool = False) ->
             key: epoch for key, epoch in model.hosted.items() if key not in {(s, plan.stage(s).worker) for s in back}
         }
         kept = {stage: planned for stage, planned in model.substituted.items() if stage not in back}
-        state = state.with_model(replace(model, plan=plan, epoch=model.epoch + fenced, hosted=hosted, substituted=kept))
+        epoch = state.epoch_after(model) if fenced else model.epoch
+        state = state.with_model(replace(model, plan=plan, epoch=epoch, hosted=hosted, substituted=kept))
     return state
 
 

@@ -7,11 +7,13 @@ none in vain. A model that finds nothing of all that is stopped, until there is 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 
 import msgspec
 
+from synfire.control.reach import astray, place, suits
 from synfire.control.state import PROCESSOR, READY, STARTS, ModelView, State, WorkerView
 from synfire.plan import Plan
 from synfire.plan.costs import format_bytes
@@ -34,7 +36,8 @@ def rehomed(state: State, refusal: str = "") -> State:
 
 
 def strays(state: State, model: ModelView) -> tuple[Stage, ...]:
-    """The stages that need another place: all of a stopped model, else those whose worker, or its device, is gone."""
+    """The stages that need another place: all of a stopped model, else those whose worker, or its device, is gone, or does not
+    reach what they are linked with."""
     return tuple(stage for stage in model.plan.stages if model.stopped or not _at_home(state, model, stage))
 
 
@@ -67,8 +70,23 @@ def awaited(state: State, model: ModelView, stages: Sequence[Stage], kind: str) 
     wanted = {(model.name, stage.name) for stage in stages}
     if sum(bool(each.refused & wanted) for each in state.workers.values()) >= STARTS:
         return False
+    if sum(not suits(state, model.plan, stages, each.name) for each in state.idle()) >= STARTS:
+        return False
     need = max((stage.memory_bytes for stage in stages), default=0)
     return any(each.kind == kind for each in state.coming()) or state.startable(kind, need)
+
+
+def why_none_starts(state: State, kind: str, need_bytes: int = 0) -> str:
+    """Why no worker of a kind, with that much room, can be started; empty where one can."""
+    if state.startable(kind, need_bytes):
+        return ""
+    if state.devices.get(kind, 1) <= 0:
+        return f"no {kind} is free for another worker"
+    if state.most_workers is not None and len(state.workers) >= state.most_workers:
+        return f"no other worker may be started: --most-workers is {state.most_workers}"
+    if need_bytes > (state.memory_bytes or math.inf):
+        return f"no worker may hold so much: --memory is {format_bytes(state.memory_bytes or 0)}"
+    return f"no other worker can be started: {STARTS} in a row have failed to, and more are tried now and then (see the log)"
 
 
 def device_of(state: State, plan: Plan, stages: Iterable[Stage]) -> str:
@@ -83,8 +101,8 @@ def with_stages(plan: Plan, changed: Iterable[Stage]) -> Plan:
 
 
 def _at_home(state: State, model: ModelView, stage: Stage) -> bool:
-    """Whether the stage's worker is there, has the device for it, and has not refused it."""
-    if not state.living(stage.worker):
+    """Whether the stage's worker is there, reaches the others, has the device for it, and has not refused it."""
+    if not state.living(stage.worker) or astray(state, model.plan, stage):
         return False
     worker = state.workers[stage.worker]
     return state.runs(worker, model.plan.engine_of(stage)) and (model.name, stage.name) not in worker.refused
@@ -106,6 +124,7 @@ def _burden(state: State, worker: str) -> tuple[bool, int]:
 def _able(state: State, model: ModelView, stages: Sequence[Stage], unlike: bool) -> list[WorkerView]:
     wanted, need = {(model.name, stage.name) for stage in stages}, sum(stage.memory_bytes for stage in stages)
     engines = {model.plan.engine_of(stage) for stage in stages}
+    plan = state.models[model.name].plan if model.name in state.models else model.plan
     return [
         each
         for each in state.workers.values()
@@ -113,6 +132,7 @@ def _able(state: State, model: ModelView, stages: Sequence[Stage], unlike: bool)
         and not each.refused & wanted
         and (unlike or all(state.runs(each, engine) for engine in engines))
         and need <= state.room(each.name)
+        and suits(state, plan, stages, each.name)
     ]
 
 
@@ -120,7 +140,7 @@ def _placed(state: State, model: ModelView, refusal: str) -> State:
     """The model in a new epoch with every stage in a place; or waiting for one; or stopped."""
     lost = strays(state, model)
     kind = device_of(state, model.plan, lost)
-    found = _fitted(state, model, lost)
+    found = _fitted(state, model, lost) or _gathered(state, model)
     if found is None and awaited(state, model, lost, kind):
         return _waiting(state, model, kind, lost)
     if found is None and kind != PROCESSOR:
@@ -138,7 +158,7 @@ def _fitted(state: State, model: ModelView, lost: tuple[Stage, ...], unlike: boo
     What was on one worker goes to one worker where that is possible.
     """
     homeless = with_stages(model.plan, (msgspec.structs.replace(stage, worker=NOBODY) for stage in lost))
-    found = replace(model, plan=homeless, epoch=model.epoch + 1, failure="", waits="", told=False)
+    found = replace(model, plan=homeless, epoch=state.epoch_after(model), failure="", waits="", told=False)
     for home in dict.fromkeys(stage.worker for stage in lost):
         together = tuple(stage for stage in lost if stage.worker == home)
         if target := heir(state.with_model(found), model, together, unlike=unlike):
@@ -150,6 +170,24 @@ def _fitted(state: State, model: ModelView, lost: tuple[Stage, ...], unlike: boo
                 return None
             found = _taken(state, found, (stage,), target)
     return found
+
+
+def _gathered(state: State, model: ModelView) -> ModelView | None:
+    """The model in a new epoch, whole on one host, where workers do not reach each other; None when none has room for it.
+
+    Where the most of it is already comes first.
+    """
+    if not state.severed:
+        return None
+    places = [place(state, stage.worker) for stage in model.plan.stages if stage.worker in state.workers]
+    for here in sorted({place(state, each) for each in state.workers}, key=lambda each: (-places.count(each), each)):
+        there = replace(
+            state, workers={name: each for name, each in state.workers.items() if place(state, name) == here}
+        )
+        found = _fitted(there, model, strays(there, model))
+        if found is not None:
+            return found
+    return None
 
 
 def _taken(state: State, model: ModelView, stages: tuple[Stage, ...], target: str) -> ModelView:
@@ -197,15 +235,15 @@ def _waiting(state: State, model: ModelView, kind: str, lost: tuple[Stage, ...])
     """The model waits for a worker to be started, and its calls with it, unless they are refused already."""
     if model.failure:
         return state.with_model(replace(model, waits=kind))
-    reason = f"{_place_of(model, lost)} waits for a worker that is being started"
-    return state.with_model(replace(model, epoch=model.epoch + 1, failure=reason, waits=kind, told=False))
+    reason = f"{_place_of(model, lost)}, waits for a worker that is being started"
+    return state.with_model(replace(model, epoch=state.epoch_after(model), failure=reason, waits=kind, told=False))
 
 
 def _stopped(state: State, model: ModelView, reason: str) -> State:
     """The model is served no longer; one that is so already stays so, for the reason that it had."""
     if model.stopped:
         return state.with_model(replace(model, waits=""))
-    epoch = model.epoch + (not model.failure)
+    epoch = model.epoch if model.failure else state.epoch_after(model)
     return state.with_model(replace(model, epoch=epoch, failure=reason, waits=""))
 
 
@@ -223,10 +261,18 @@ def _why(state: State, model: ModelView, lost: tuple[Stage, ...], refusal: str) 
         return f"no worker hosts {where}: {refusal}"
     if not any(each.status == READY for each in state.workers.values()):
         return f"no worker is left that can host {where}, and none can be started, which is tried again and again; see the log"
-    need = format_bytes(sum(stage.memory_bytes for stage in lost))
+    need_bytes = sum(stage.memory_bytes for stage in lost)
+    need = format_bytes(need_bytes)
+    if state.severed and any(not suits(state, model.plan, lost, each) for each in state.workers):
+        ways = ", ".join(f"{one} and {other}" for one, other in sorted(state.severed))
+        return (
+            f"it is stopped because no worker that is in reach of its others has room for {where}, which needs {need}; nothing "
+            f"passes between {ways}: mend the network, and it comes back by itself"
+        )
+    others = why_none_starts(state, device_of(state, model.plan, lost), need_bytes)
     return (
-        f"it is stopped because no worker has room for {where}, which needs {need}, beside the models of its priority, "
-        f"{model.priority}, and above; it comes back by itself when there is room"
+        f"it is stopped because no worker has room for {where} and needs {need}, beside the models of its priority, "
+        f"{model.priority}, and above{f', and {others}' if others else ''}; it comes back by itself when there is room"
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
@@ -15,19 +15,17 @@ _AFTER = {
     "detect": (),
     "fence": ("detect",),
     "adopt": ("detect",),
-    "restore": ("adopt", "relink"),
+    "restore": ("fence", "adopt", "relink", "verify"),
     "relink": ("detect",),
-    "replay": ("fence", "adopt", "relink", "restore"),
+    "replay": ("fence", "adopt", "relink", "verify"),
     "verify": ("adopt",),
 }
 """Which steps must have ended before one begins. Fencing, adopting and relinking are begun in this order and go on at the same
-time; what was adopted is verified before anything is replayed: no wrong answer shall leave."""
+time; what was adopted is verified before anything is replayed: no wrong answer shall leave. Restoring and replaying are one
+order to the gateways."""
 
 KIND = "recovery"
 """The catalog's journal that holds recovery records."""
-
-
-_REMEMBERED = 1000
 
 
 class RecoveryLog:
@@ -40,16 +38,17 @@ class RecoveryLog:
         """Keep the record; the same one again changes nothing. Raises `Bug` for an id that another one has."""
         self._catalog.append(KIND, record.id, msgspec.json.encode(record).decode())
 
-    def numbers(self, deployment: str) -> frozenset[int]:
-        """The ids of a deployment's recoveries that are on record, among the newest, as its controller counts them."""
-        ids = (record.id.rpartition("-") for record in self.recent(_REMEMBERED))
-        return frozenset(int(number) for whose, _, number in ids if whose == deployment)
-
     def recent(self, count: int) -> tuple[RecoveryRecord, ...]:
         """The newest records, at most `count`, the newest last. Raises `PermanentError` for one that cannot be read."""
         if not self._catalog.path.exists():  # a look must not leave a catalog behind
             return ()
         return tuple(self._read(content) for content in self._catalog.recent(KIND, count))
+
+    def kept_of(self, deployment: str) -> tuple[RecoveryRecord, ...]:
+        """All records of one deployment, the newest last. Raises as `recent` does."""
+        if not self._catalog.path.exists():
+            return ()
+        return tuple(self._read(content) for content in self._catalog.begun(KIND, f"{deployment}-"))
 
     def _read(self, content: str) -> RecoveryRecord:
         try:
@@ -61,11 +60,19 @@ class RecoveryLog:
             ) from error
 
 
+def numbers(records: Iterable[RecoveryRecord], deployment: str) -> frozenset[int]:
+    """Which recoveries of a deployment are on record already, as its controller counts them; others count otherwise."""
+    ids = (record.id.rpartition("-") for record in records)
+    return frozenset(int(number) for whose, _, number in ids if whose == deployment)
+
+
 def record_of(recovery: Recovery, deployment: str, began_1970_s: float) -> RecoveryRecord:
     """What is kept of a finished recovery; `began_1970_s` is when it began, in seconds since 1970."""
     shift_s = began_1970_s - recovery.began_s
+    substituted = tuple(map(_substituted, recovery.substitutions))
     return RecoveryRecord(
         id=f"{deployment}-{recovery.id}",
+        deployment=deployment,
         cause=Cause(recovery.cause, recovery.target or recovery.lost, recovery.detail),
         models=tuple(
             Touched(model, epoch if recovery.spans else epoch - 1, epoch)
@@ -82,12 +89,9 @@ def record_of(recovery: Recovery, deployment: str, began_1970_s: float) -> Recov
         sessions_restored=recovery.restored,
         bytes_moved=recovery.bytes_written,
         outcome=_outcome(recovery),
-        reason="; ".join([*recovery.failures, *map(_unlike, recovery.substitutions)]),
+        reason="; ".join([*recovery.failures, *map(str, substituted)]),
         moved=tuple(Moved(each.model, each.stage, each.source, each.target) for each in recovery.moved),
-        substituted=tuple(
-            Substituted(each.model, each.stage, each.planned, each.engine, each.agreement)
-            for each in recovery.substitutions
-        ),
+        substituted=substituted,
     )
 
 
@@ -99,9 +103,8 @@ def _outcome(recovery: Recovery) -> Outcome:
     return "moved" if recovery.moved else "recovered"
 
 
-def _unlike(each: Substitution) -> str:
-    agree = "" if each.agreement is None else f", whose spikes agree to {100 * each.agreement:.4g} %"
-    return f"{each.model}.{each.stage} runs on {each.engine} in place of {each.planned}{agree}"
+def _substituted(each: Substitution) -> Substituted:
+    return Substituted(each.model, each.stage, each.planned, each.engine, each.agreement)
 
 
 def _spans(recovery: Recovery) -> Iterator[tuple[str, float, float]]:

@@ -22,7 +22,7 @@ STARTS = 3
 @dataclass(frozen=True)
 class WorkerView:
     """A worker. `kind` is its device class; workers of one `group` share a host, and so a fate: when one is lost the others are
-    `doubtful`, until one of them is there again.
+    doubtful from then on, `doubted_s`, until one of them is there again.
 
     It may hold `memory_bytes`, without a limit when that is None. One that is `leaving` is given nothing that another one
     can take. `prepared` are the stages (model, stage) whose programs it has built beforehand; `refused` those that it
@@ -35,9 +35,14 @@ class WorkerView:
     status: str = READY
     memory_bytes: int | None = None
     leaving: bool = False
-    doubtful: bool = False
+    doubted_s: float | None = None
     prepared: frozenset[tuple[str, str]] = frozenset()
     refused: frozenset[tuple[str, str]] = frozenset()
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether its host may be lost."""
+        return self.doubted_s is not None
 
 
 @dataclass(frozen=True)
@@ -117,7 +122,7 @@ class Recovery:
 
     `cause` says what happened (`exit`, `hang`, …, `return` of a stopped model, or the kind of an order), `lost` to which
     worker. `failures` says, at the end, of each model that could not be placed again why. `target` and `detail` say more of
-    the cause, where more is known. What a worker mended itself has its steps in `spans`, each with its begin and end; no model
+    the cause, where more is known; `group` is the host that `lost` was on. What a worker mended itself has its steps in `spans`, each with its begin and end; no model
     is in another epoch for it.
     """
 
@@ -137,6 +142,7 @@ class Recovery:
     substitutions: tuple[Substitution, ...] = ()
     target: str = ""
     detail: str = ""
+    group: str = ""
     spans: tuple[tuple[str, float, float], ...] = ()
     bytes_written: int = 0
 
@@ -150,7 +156,8 @@ class State:
     started may hold `memory_bytes`; at most `most_workers` run at a time. `devices` are the kinds of hardware beside
     processors, each with how many of it no worker has: an engine of that name runs on no other kind of worker, and a worker
     of that kind can be started for each of them. Spares are of `spare_kind` where that can be had. `in_service` is on how
-    many workers the plans put stages at first.
+    many workers the plans put stages at first. `severed` are hosts, or workers, that do not reach each other, of which the first
+    gives way, and since when that is known; see `synfire.control.reach`. Epochs from `first_epoch` on are this controller's.
     """
 
     workers: Mapping[str, WorkerView] = field(default_factory=dict)
@@ -164,15 +171,26 @@ class State:
     devices: Mapping[str, int] = field(default_factory=dict)
     spare_kind: str = PROCESSOR
     in_service: int = 0
+    severed: Mapping[tuple[str, str], float] = field(default_factory=dict)
     orders: tuple[Order, ...] = ()
     recoveries: tuple[Recovery, ...] = ()
     finished: tuple[Recovery, ...] = ()
     next_id: int = 1
+    first_epoch: int = 0
+
+    def epoch_after(self, model: ModelView) -> int:
+        """The model's next epoch: newer than its own, and than all that a controller before this one may have given."""
+        return max(model.epoch + 1, self.first_epoch)
 
     def stages_on(self, worker: str) -> tuple[tuple[ModelView, Stage], ...]:
         """The stages that are wanted on a worker, with their models."""
         served = (model for model in self.models.values() if not model.stopped)
         return tuple((model, stage) for model in served for stage in model.plan.stages if stage.worker == worker)
+
+    def serving(self) -> frozenset[str]:
+        """The workers on which stages are wanted."""
+        served = (model for model in self.models.values() if not model.stopped)
+        return frozenset(stage.worker for model in served for stage in model.plan.stages)
 
     def load(self, worker: str) -> int:
         """How many stages are wanted on a worker."""

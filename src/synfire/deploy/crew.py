@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping
 
 import msgspec
 
 from synfire.base.errors import SynfireError, TemporaryError
 from synfire.base.processes import born, starved
+from synfire.deploy.launch import Launch
 from synfire.deploy.process import Announcement
 from synfire.wire.links import Link
 from synfire.wire.links.watched import WatchedLink
-from synfire.wire.messages import AnyMessage, Crew, Exited, Signal, Spawn, Spawned, error_of
+from synfire.wire.messages import AnyMessage, Crew, Exited, Recorded, Signal, Spawn, Spawned, error_of
 from synfire.wire.stream import Packet
 
 
@@ -106,22 +106,15 @@ class RemoteCrew:
         self.processes: dict[str, CrewProcess] = {}
         self._link = WatchedLink(link, self._take, lost)
         self._told = asyncio.Event()
+        self._recorded: Callable[[Recorded], None] = lambda news: None
 
-    def start(
-        self,
-        name: str,
-        deployment: str,
-        address: str,
-        http: str = "",
-        settings: Mapping[str, Any] | None = None,
-        inside: Sequence[str] = (),
-        device: str = "",
-    ) -> CrewProcess:
+    def start(self, launch: Launch) -> CrewProcess:
         """Have a worker started, if it does not run already; see `synfire.deploy.process.WorkerProcess.start`."""
+        name, settings = launch.name, msgspec.json.encode(dict(launch.settings))
         process = self.processes.get(name)
         if process is None or not process.running:
             process = self.processes[name] = CrewProcess(name, self.send)
-        self.send(Spawn(name, address, http, msgspec.json.encode(dict(settings or {})), tuple(inside), device))
+        self.send(Spawn(name, launch.address, launch.http, settings, launch.inside, launch.device))
         return process
 
     async def known(self) -> Mapping[str, CrewProcess]:
@@ -132,6 +125,10 @@ class RemoteCrew:
     def send(self, message: AnyMessage) -> None:
         """Tell the supervisor; when that is gone, this process ends too."""
         self._link.tell(Packet(message))
+
+    def on_recorded(self, act: Callable[[Recorded], None]) -> None:
+        """Call `act` when the supervisor has recorded a loss that it has made good itself."""
+        self._recorded = act
 
     def close(self) -> None:
         self._link.close()
@@ -146,3 +143,5 @@ class RemoteCrew:
             self._told.set()
         elif isinstance(message, (Spawned, Exited)) and message.name in self.processes:
             self.processes[message.name].hear(message)
+        elif isinstance(message, Recorded):
+            self._recorded(message)

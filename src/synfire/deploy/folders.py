@@ -68,6 +68,11 @@ def make_folder(deployment: str) -> Path:
     return wanted.absolute()
 
 
+def remove_folder(folder: Path) -> None:
+    """Remove a deployment's folder, with whatever is left in it; one that is not there is no error."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 def folder_of(deployment: str) -> Path:
     """The folder of a deployment that runs. Raises `UnknownName` when there is none."""
     found = [folder for folder in _folders(deployment) if folder.is_dir()]

@@ -17,8 +17,9 @@ class Gateways(Protocol):
     `synfire.gateway.routes.Routes` is one in this process; `synfire.deploy.remote.RemoteGateways` are processes.
     """
 
-    def on_cut(self, act: Callable[[str], None]) -> None:
-        """Call `act` with a worker's name when a gateway has lost its connection to it, or other workers cannot reach it."""
+    def on_cut(self, act: Callable[[str, str, float], None]) -> None:
+        """Call `act` with a worker's name when a gateway has lost its connection to it. When another worker cannot reach it, also
+        with that one's name, and for how many seconds it has tried; else these are empty, and 0."""
         ...
 
     async def reach(self, worker: str, address: str, url: str = "") -> None:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import itertools
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from synfire.base.clock import SystemClock
 from synfire.base.errors import SynfireError, TemporaryError
@@ -16,6 +16,7 @@ from synfire.control.controller import Controller
 from synfire.control.moves import check
 from synfire.control.order import Order, OrderKind
 from synfire.control.state import PROCESSOR, Recovery, State
+from synfire.deploy.healed import Healed
 from synfire.deploy.hosting import Hosting, hostings, relinks
 from synfire.devices import DEVICES
 from synfire.plan import Plan
@@ -24,10 +25,6 @@ from synfire.plan.plan import stage_graph
 from synfire.wire.messages import StageLost, StageMended, Unhost
 from synfire.wire.stream import Packet
 
-if TYPE_CHECKING:
-    from synfire.deploy.local import LocalDeployment
-
-
 _COME_BACK_S = 5.0
 """When whoever calls a model that has no place should ask again: a worker takes a second or few to start."""
 
@@ -35,25 +32,29 @@ _COME_BACK_S = 5.0
 class Healing:
     """Hears of lost workers, and has others take over. Made and used in the deployment's event loop."""
 
-    def __init__(self, deployment: LocalDeployment, spares: int, keep: Callable[[Recovery], None]) -> None:
+    def __init__(self, deployment: Healed, spares: int, keep: Callable[[Recovery], None]) -> None:
         self._deployment = deployment
         self._now_s = SystemClock().now_s
         self._asked: dict[str, asyncio.Future[Order]] = {}
         self._orders = itertools.count(1)
         self.controller = Controller(self, SystemClock(), keep, self._beginning(spares))
 
-    def take_over(self, state: State) -> None:
-        """Go on from where another controller was; see `synfire.control.adoption`."""
-        self.controller.state = state
+    def take_over(self, state: State, told: Iterable[events.Event]) -> None:
+        """Go on from where another controller was (see `synfire.control.adoption`); until `go_on` nothing is decided."""
+        self.controller.take_over(state, told)
+
+    def go_on(self) -> None:
+        """Decide from now on."""
+        self.controller.go_on()
 
     def epochs_seen(self, epochs: Mapping[str, int]) -> None:
         """Somebody follows these epochs, by model."""
         for model, epoch in epochs.items():
             self.controller.tell(events.EpochSeen(self._now_s(), model, epoch))
 
-    def worker_ready(self, name: str, group: str = "") -> None:
+    def worker_ready(self, name: str, group: str = "", back: bool = False) -> None:
         memory_bytes = self._deployment.settings.memory_bytes
-        self.controller.tell(events.WorkerReady(self._now_s(), name, self.kind(name), group, memory_bytes))
+        self.controller.tell(events.WorkerReady(self._now_s(), name, self.kind(name), group, memory_bytes, back))
 
     def retry(self) -> None:
         """Try to start workers again, if that was given up, and ways between workers that were broken."""
@@ -65,9 +66,10 @@ class Healing:
         now_s = self._now_s()
         self.controller.tell(events.WorkerLost(now_s, name, cause, now_s if began_s is None else began_s))
 
-    def severed(self, name: str, by: str) -> None:
-        """A worker cannot reach another; both live."""
-        self.controller.tell(events.Severed(self._now_s(), name, by))
+    def severed(self, name: str, by: str, for_s: float) -> None:
+        """The worker `by` has not reached another for so many seconds; both live."""
+        now_s = self._now_s()
+        self.controller.tell(events.Severed(now_s, name, by, now_s - for_s))
 
     def device_lost(self, name: str, report: StageLost) -> None:
         """The worker goes on without its device; what ran there goes to another one, or to a processor."""
@@ -166,9 +168,9 @@ class Healing:
         if action.model not in self._deployment.models:  # it was removed meanwhile
             self._deployment.unhost(action.model)
             return self._nothing()
-        if not self._deployment.right(action.model, action.stage, action.worker, hosted.answer):
+        if not self._deployment.known.right(action.model, action.stage, action.worker, hosted.answer):
             return self._nothing()  # the worker is lost, and that is told
-        agreement = self._deployment.agreements.get((action.model, action.stage))
+        agreement = self._deployment.known.agreements.get((action.model, action.stage))
         return events.Adopted(
             self._now_s(), action.model, action.stage, action.worker, action.epoch, hosted.proof_s, agreement
         )
@@ -231,7 +233,7 @@ class Healing:
         return events.Dropped(self._now_s(), action.model, action.worker, stages)
 
     async def retire(self, action: events.Retire) -> events.Event:
-        await self._deployment.retire(action.worker)
+        await self._deployment.workers.retire(action.worker)
         now_s = self._now_s()
         return events.WorkerLost(now_s, action.worker, "retired", now_s)
 

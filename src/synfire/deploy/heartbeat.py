@@ -62,6 +62,17 @@ class Heartbeat:
         asyncio.get_running_loop().add_reader(link.fileno(), self._read, name)
         self._arm()
 
+    def confirm(self, name: str) -> bool:
+        """Somebody else hears nothing of the worker. Whether it has missed beats, too: then it is suspected at once."""
+        for each in list(self._pulses):
+            self._read(each)  # what has arrived while this process had other things to do
+        now_s = time.monotonic()
+        if name not in self._pulses or not self._has_missed(name, now_s) or self._starved(name):
+            return False
+        self._suspected(name, now_s)
+        self._arm()
+        return True
+
     def forget(self, name: str) -> None:
         """Expect nothing of the worker any more."""
         pulse = self._pulses.pop(name, None)
@@ -108,15 +119,17 @@ class Heartbeat:
             if now_s - pulse.suspicion.last_s < STARVED_S and self._starved(name):
                 pulse.excused_s = now_s + self._settings.interval_s
             else:
-                for each in (name, *self._as_silent(name, now_s)):
-                    self._tell(each, "hang")
+                self._suspected(name, now_s)
         self._arm()
 
-    def _as_silent(self, name: str, now_s: float) -> list[str]:
-        """Those on the worker's host that have missed beats too."""
-        missed_s = LEAST_INTERVALS * self._settings.interval_s
+    def _suspected(self, name: str, now_s: float) -> None:
+        """Tell of the worker, and of those on its host that have missed beats too."""
         there = [each for each in self._fellows(name) if each in self._pulses]
-        return [each for each in there if now_s - self._pulses[each].suspicion.last_s > missed_s]
+        for each in (name, *(each for each in there if self._has_missed(each, now_s))):
+            self._tell(each, "hang")
+
+    def _has_missed(self, name: str, now_s: float) -> bool:
+        return now_s - self._pulses[name].suspicion.last_s > LEAST_INTERVALS * self._settings.interval_s
 
     def _tell(self, name: str, why: str) -> None:
         last_s = self._pulses[name].suspicion.last_s

@@ -53,11 +53,14 @@ class Ledger(msgspec.Struct, frozen=True, kw_only=True):
     agreements: dict[tuple[str, str], float] = {}
 
 
+_DECODER = msgspec.msgpack.Decoder(Ledger)
+
+
 def read_ledger(deployment: str, catalog: Catalog | None = None) -> Ledger:
     """The deployment's ledger. Raises `UnknownName` when there is none, `PermanentError` for one that cannot be read."""
     content = (catalog or Catalog()).current(KIND, deployment)
     try:
-        return msgspec.msgpack.decode(content, type=Ledger)
+        return _DECODER.decode(content)
     except msgspec.MsgspecError as error:
         raise PermanentError(
             f"the ledger of deployment {deployment} cannot be read ({error}); it is damaged, or of another version of synfire: "

@@ -1,7 +1,8 @@
 """Hosts that this machine pretends to have: network namespaces, each with a cable to one switch in ours.
 
 A host has an interface, an address and a loopback of its own, and no way out but its cable. Cutting it is what cutting a real
-one is: packets vanish in both directions, no connection is reset, and nobody is told. Processors, memory and disks are shared
+one is: packets vanish in both directions, no connection is reset, and nobody is told. So it is where two hosts alone cannot
+reach each other: what they send there goes to a hardware address that nobody has. Processors, memory and disks are shared
 with everybody. Names derive from the deployment's id, so that what a killed deployment left can be found and removed.
 """
 
@@ -29,6 +30,8 @@ _UP = 1
 _MARK = "synfire"
 """How the alias of a switch begins; the process whose it is follows."""
 _TRIES = 256
+_NOBODY = "02:00:00:00:00:00"
+"""A hardware address that no interface has."""
 _RANGES = (("10", 8), ("169.254", 16))
 """Private, and link-local for machines whose own network takes all of the first."""
 
@@ -98,6 +101,53 @@ class Cable:
     def mend(self) -> None:
         """Let packets pass again. Raises `UserError` without the right to."""
         _ip("link", "set", self.port, "up")
+
+
+@dataclass(frozen=True)
+class Passage:
+    """What passes between two hosts, and no other: by way of the switch, along both their cables."""
+
+    deployment: str
+    ends: tuple[int, int]
+
+    @classmethod
+    def of(cls, deployment: str, one: str, other: str) -> Passage:
+        """Between the hosts of these names. Raises as `Cable.of` does, and `UserError` for one and the same."""
+        ends = Cable.of(deployment, one).number, Cable.of(deployment, other).number
+        if ends[0] == ends[1]:
+            raise UserError(f"{one} always reaches itself; name two hosts, such as host-0:host-1")
+        return cls(deployment, ends)
+
+    @property
+    def there(self) -> bool:
+        """Whether neither host has been removed."""
+        return all(Cable(self.deployment, each).there for each in self.ends)
+
+    @property
+    def whole(self) -> bool:
+        """Whether packets pass, as far as the cables let them."""
+        return self.there and not any(self._astray(*way) for way in self._ways)
+
+    def cut(self) -> None:
+        """Let no packet pass from now on. Raises `UserError` without the right to."""
+        for here, address in self._ways:
+            _ip("-n", here, "neigh", "replace", address, "lladdr", _NOBODY, "dev", "eth0", "nud", "permanent")
+
+    def mend(self) -> None:
+        """Let packets pass again. Raises `UserError` without the right to."""
+        for here, address in self._ways:
+            if self._astray(here, address):
+                _ip("-n", here, "neigh", "delete", address, "dev", "eth0")
+
+    @property
+    def _ways(self) -> tuple[tuple[str, str], ...]:
+        """From the namespace of either host to the address of the other."""
+        one, other = (_namespace(self.deployment, number) for number in self.ends)
+        return (one, _address(other)), (other, _address(one))
+
+    def _astray(self, namespace: str, address: str) -> bool:
+        """Whether what is sent there goes to nobody."""
+        return _NOBODY in _ip("-n", namespace, "neigh", "show", "to", address, "nud", "permanent")
 
 
 def lay(deployment: str, count: int, owner: int | None = None) -> tuple[Host, ...]:
@@ -252,6 +302,12 @@ def _switch(deployment: str) -> str:
 
 def _namespace(deployment: str, number: int | str) -> str:
     return f"synfire-{deployment}-{number}"
+
+
+def _address(namespace: str) -> str:
+    """The address of the host."""
+    (interface,) = json.loads(_ip("-n", namespace, "-json", "-4", "address", "show", "dev", "eth0"))
+    return str(interface["addr_info"][0]["local"])
 
 
 def _numbers(deployment: str) -> Iterator[int]:

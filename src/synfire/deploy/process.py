@@ -11,14 +11,15 @@ import socket
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, Self
+from collections.abc import Callable, Sequence
+from typing import Protocol, Self
 
 import msgspec
 
 from synfire.base.errors import PermanentError, TemporaryError
 from synfire.base.log import LOGGER
 from synfire.base.processes import starved
+from synfire.deploy.launch import Launch
 from synfire.wire.messages import Failure, error_of
 
 _TAIL_LINES = 30
@@ -130,8 +131,8 @@ class ChildProcess:
     def running(self) -> bool:
         return not self._end.done()
 
-    async def ready(self, timeout_s: float) -> Announcement:
-        """Wait until the process says that it is ready.
+    async def ready(self, timeout_s: float | None) -> Announcement:
+        """Wait until the process says that it is ready, however long that takes where `timeout_s` is None.
 
         Raises the error that it says instead, `PermanentError` with the end of its standard error when it left,
         `TemporaryError` when it took longer than `timeout_s`.
@@ -154,11 +155,15 @@ class ChildProcess:
         return await asyncio.shield(self._end)
 
     async def obituary(self) -> str:
-        """How the process ended, in words, once it has."""
-        code = await self.exited()
-        why = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"left with exit code {code}"
+        """How the process ended, with its last words, once it has."""
+        fate = await self.fate()
         tail = "".join(f"\n    {line}" for line in self._tail) or " nothing"
-        return f"{self.title} (pid {self.pid}) {why}; its last words on standard error:{tail}"
+        return f"{self.title} (pid {self.pid}) {fate}; its last words on standard error:{tail}"
+
+    async def fate(self) -> str:
+        """How the process ended, in a word or few: what it did, or what was done to it."""
+        code = await self.exited()
+        return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"left with exit code {code}"
 
     def terminate(self) -> None:
         """Ask the process to drain and leave."""
@@ -227,23 +232,9 @@ class WorkerProcess(ChildProcess):
     """A worker's process."""
 
     @classmethod
-    def start(
-        cls,
-        name: str,
-        deployment: str,
-        address: str,
-        http: str = "",
-        settings: Mapping[str, Any] | None = None,
-        inside: Sequence[str] = (),
-        device: str = "",
-    ) -> WorkerProcess:
-        """Begin it, in a running event loop. `inside` is what its command line begins with; it has only this `device`, if one is
-        named. Raises as `begin` does."""
-        arguments = [*inside, sys.executable, "-m", "synfire.worker", "--name", name, "--deployment", deployment]
-        arguments += ["--listen", address, *(["--http", http] if http else [])]
-        arguments += ["--device", device] if device else []
-        arguments += ["--settings", msgspec.json.encode(dict(settings or {})).decode()]
-        return cls.begin(name, lambda lifeline: [*arguments, "--lifeline", str(lifeline)], f"worker {name}")
+    def start(cls, launch: Launch) -> WorkerProcess:
+        """Begin it, in a running event loop. Raises as `begin` does."""
+        return cls.begin(launch.name, launch.command, f"worker {launch.name}")
 
 
 async def _line(stream: asyncio.StreamReader) -> bytes:

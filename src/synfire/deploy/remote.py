@@ -91,11 +91,11 @@ class RemoteGateways:
         self._courses: dict[str, Course] = {}
         self._standing = Standing()
         self._more = asyncio.Event()
-        self._cut: Callable[[str], None] = lambda worker: None
+        self._cut: Callable[[str, str, float], None] = lambda worker, by, for_s: None
         self._seen: Callable[[Mapping[str, int]], None] = lambda epochs: None
         self._ordered: Callable[[Visitor, AnyMessage], None] = lambda visitor, order: None
 
-    def on_cut(self, act: Callable[[str], None]) -> None:
+    def on_cut(self, act: Callable[[str, str, float], None]) -> None:
         self._cut = act
 
     def on_epochs(self, act: Callable[[Mapping[str, int]], None]) -> None:
@@ -130,7 +130,8 @@ class RemoteGateways:
             self._tell_members()
 
     async def serve(self, model: str, graph: Graph, plan: Plan, epoch: int = 0) -> None:
-        await self._steer(model, Course(plan, epoch), LOAD_S)
+        self._courses[model] = Course(plan, epoch)
+        await self._all(self._direction(model), LOAD_S, also_late=True)
 
     async def suspend(self, model: str, epoch: int) -> None:
         await self._steer(model, replace(self._courses[model], epoch=epoch, held=True))
@@ -155,8 +156,7 @@ class RemoteGateways:
         """Tell how things stand."""
         if news != self._standing:
             self._standing = news
-            for attendant in self.attending.values():
-                attendant.hear_of(news)
+            self._tell_all(news)
 
     async def _steer(self, model: str, course: Course, within_s: float = ANSWER_S) -> Again:
         self._courses[model] = course
@@ -167,10 +167,11 @@ class RemoteGateways:
         told = (course.plan, course.epoch, course.held, course.failure, course.retry_after_s)
         return Direct(model, wanted.version, wanted.digest, *told, wanted.priority)
 
-    async def _all(self, order: AnyMessage, within_s: float) -> Again:
-        """Have every gateway do it; what begins again for it."""
-        answers = {who: attendant.tell(order) for who, attendant in self.attending.items()}
-        counted = [answer for who, answer in answers.items() if self.attending[who].caught_up]
+    async def _all(self, order: AnyMessage, within_s: float, also_late: bool = False) -> Again:
+        """Have every gateway do it, and wait for those that have caught up, or `also_late` for all; what begins again for it."""
+        attending = dict(self.attending)  # telling may find out that one is gone
+        answers = {who: attendant.tell(order) for who, attendant in attending.items()}
+        counted = [answer for who, answer in answers.items() if also_late or attending[who].caught_up]
         if not counted:
             return Again()
         await asyncio.wait(counted, timeout=within_s)
@@ -191,7 +192,7 @@ class RemoteGateways:
                 LOGGER.error("gateway %s cannot do what it should: %s", who, message.text)
             attendant.answer(message)
         elif isinstance(message, Cut):
-            self._cut(message.worker)
+            self._cut(message.worker, message.by, message.for_s)
         elif isinstance(message, (Unload, Reload)):
             self._ordered(visitor, message)
 
@@ -209,9 +210,11 @@ class RemoteGateways:
         self._more.set()
 
     def _tell_members(self) -> None:
-        members = Members(tuple(self._members.values()))
-        for attendant in self.attending.values():
-            attendant.hear_of(members)
+        self._tell_all(Members(tuple(self._members.values())))
+
+    def _tell_all(self, news: Members | Standing) -> None:
+        for attendant in list(self.attending.values()):  # telling may find out that one is gone
+            attendant.hear_of(news)
 
     def _lose(self, who: str, attendant: Attendant, why: str) -> None:
         if self.attending.get(who) is attendant:

@@ -22,10 +22,12 @@ from synfire.gateway.inputs import Intake, samples
 from synfire.gateway.limits import Limits
 from synfire.gateway.neighbours import Neighbours
 from synfire.gateway.outputs import Outlet
+from synfire.gateway.protection import Protection
 from synfire.gateway.recoveries import Recoveries
 from synfire.gateway.request import Answer, Request
 from synfire.gateway.sessions import Sessions
 from synfire.gateway.statistics import Statistics
+from synfire.wire.condition import Condition
 from synfire.wire.messages import Description
 
 DEFAULT_VERSION = "1"
@@ -56,6 +58,11 @@ class Model:
     def failure(self) -> str:
         """Why calls are answered by an error; empty while they are not."""
         return str(getattr(self.route, "failure", None) or "")
+
+    @property
+    def protection(self) -> Protection | None:
+        """What is kept of sessions, so that they outlive workers; None for a route that has none."""
+        return getattr(self.route, "sessions", None)
 
 
 class Repository(Protocol):
@@ -149,6 +156,13 @@ class DataPlane:
     def versions(self, name: str) -> tuple[str, ...]:
         """The versions of a model. Raises `UnknownName`."""
         return tuple(self._models[self.model(name).name])
+
+    def condition(self, model: Model) -> Condition:
+        """How the model is served. That it is stopped its route knows first; all else the controller tells."""
+        if model.failure:
+            return Condition("stopped", model.failure)
+        told = self.recoveries.conditions.get(model.name) if self.recoveries is not None else None
+        return told or Condition()
 
     async def infer(self, request: Request) -> Answer:
         """The whole answer. Raises a `SynfireError` that says who has to act."""

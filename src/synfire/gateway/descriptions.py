@@ -158,13 +158,19 @@ def why_not_ready(plane: DataPlane, model: Model) -> str:
     )
 
 
+def shortfall(plane: DataPlane, model: Model) -> str:
+    """Why a model that takes calls is not served as planned: which stages an unlike engine runs, or what its calls wait for."""
+    condition = plane.condition(model)
+    return "" if model.failure else condition.reason
+
+
 def repository_index(plane: DataPlane, ready_only: bool) -> list[ModelIndex]:
-    """What is served, and in which state."""
+    """What is served, and in which state. A model that is READY has a reason, too, where it is not served as planned."""
     states = [(model, why_not_ready(plane, model)) for model in plane.models]
     return [
-        ModelIndex(model.name, model.version, "UNAVAILABLE" if reason else "READY", reason)
-        for model, reason in states
-        if not (reason and ready_only)
+        ModelIndex(model.name, model.version, "UNAVAILABLE" if why else "READY", why or shortfall(plane, model))
+        for model, why in states
+        if not (why and ready_only)
     ]
 
 

@@ -143,9 +143,11 @@ class Follower:
         if self._link is not None:
             self._link.tell(Packet(message))
 
-    def _worker_cut(self, worker: str) -> None:
-        self._cut.add(worker)
-        self._tell(Cut(worker))
+    def _worker_cut(self, worker: str, by: str = "", for_s: float = 0.0) -> None:
+        """The connection to the worker is broken; or another worker cannot reach it, which that one's next call tells again."""
+        if not by:
+            self._cut.add(worker)
+        self._tell(Cut(worker, by, for_s))
 
     def _connect(self, members: Iterable[Member]) -> None:
         """Be connected to these workers. What was cut off stays so until the controller has heard of it, and left it out."""
@@ -192,7 +194,7 @@ class Follower:
             await self._routes.fail(model, epoch, TemporaryError(order.failure, order.retry_after_s))
         elif order.held:
             await self._routes.suspend(model, epoch)
-        elif not route.open or route.epoch != epoch:
+        elif not route.open or route.epoch != epoch or route.broken:
             again = await self._routes.resume(model, plan, epoch)
         return again
 

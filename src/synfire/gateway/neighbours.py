@@ -13,10 +13,11 @@ import itertools
 import socket
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-from synfire.base.errors import SynfireError, TemporaryError
+from synfire.base.errors import DeadlineExceeded, SynfireError, TemporaryError
 from synfire.gateway.request import Answer, Request
 from synfire.ops import Array
 from synfire.wire.links import SocketLink, connect, listen, unlink
@@ -38,6 +39,9 @@ AWAY_S = 5.0
 """How long a call waits for a neighbour that is away: it takes a second or two to come back."""
 
 AGAIN_S = 0.05
+
+SOON_S = 0.001
+"""The least time that a call is handed on with."""
 
 
 class Answering(Protocol):
@@ -97,10 +101,25 @@ class Neighbours:
                 yield answer
 
     async def _ask(self, request: Request, whole: bool) -> AsyncGenerator[Answer, None]:
-        line = await self._line(self.keeper(request.session))
+        name, began_s = self.keeper(request.session), asyncio.get_running_loop().time()
+        if request.timeout_s is None:
+            line = await self._line(name)
+        else:
+            line = await self._line_within(name, request.timeout_s)
+            passed_s = asyncio.get_running_loop().time() - began_s
+            request = replace(request, timeout_s=max(request.timeout_s - passed_s, SOON_S))
         async with aclosing(line.ask(request, whole)) as answers:
             async for answer in answers:
                 yield answer
+
+    async def _line_within(self, name: str, timeout_s: float) -> Line:
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await self._line(name)
+        except TimeoutError:
+            raise DeadlineExceeded(
+                f"{name}, which keeps the session, was away until the call passed its deadline; allow it more time"
+            ) from None
 
     async def _line(self, name: str) -> Line:
         """The connection to a neighbour, once it is there."""

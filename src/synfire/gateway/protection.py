@@ -10,6 +10,7 @@ from synfire.base.errors import Overloaded, TemporaryError
 from synfire.gateway.call import Call
 from synfire.ops import Array
 from synfire.wire.messages import Checkpoint
+from synfire.wire.stream import array_bytes
 
 EVERY_CALLS = 8
 """A checkpoint is asked for with every so manieth call of a session: it bounds what is computed again after a loss."""
@@ -61,17 +62,28 @@ class Track:
 
 
 class Protection:
-    """The sessions of one route. `stages` are the names of its plan's stages."""
+    """The sessions of one route. `stages` are the names of its plan's stages.
+
+    `checkpoints` counts those that came whole, and `checkpoint_bytes` all states that came, also those that were of no use.
+    """
 
     def __init__(self, stages: Iterable[str], idle_s: float = 600.0) -> None:
         self._stages = frozenset(stages)
         self._idle_s = idle_s
         self._tracks: dict[str, Track] = {}
         self._tokens = itertools.count(1)
+        self.checkpoints = 0
         self.checkpoint_bytes = 0
 
     def __len__(self) -> int:
         return len(self._tracks)
+
+    @property
+    def held_bytes(self) -> int:
+        """What is held of all sessions: their newest states, and the inputs of the calls since."""
+        held = [state for track in self._tracks.values() for state in track.states.values()]
+        held += [call.inputs for track in self._tracks.values() for call in track.calls]
+        return sum(array_bytes(arrays.values()) for arrays in held)
 
     def begin(self, call: Call, batch: int, now_s: float) -> Track | None:
         """The track of the call's session, which has `batch` samples; None for a session that is not known, and so cannot be brought back.
@@ -132,7 +144,7 @@ class Protection:
         track = self._tracks.get(message.session)
         if track is None or message.token not in track.asked:
             return
-        self.checkpoint_bytes += sum(array.nbytes for array in arrays.values())
+        self.checkpoint_bytes += array_bytes(arrays.values())
         track.asked[message.token][1][message.stage] = arrays
         track.makers[message.stage] = message.maker
         self._settle(track, now_s)
@@ -143,6 +155,7 @@ class Protection:
             if states.keys() >= self._stages and after <= track.seen:
                 del track.calls[: len(track.calls) - (track.seen - after)]
                 track.states, track.kept_s = states, now_s
+                self.checkpoints += 1
                 for older in [each for each in track.asked if each <= token]:
                     del track.asked[older]
                 return

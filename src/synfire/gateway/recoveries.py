@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
+from synfire.wire.condition import Condition
 from synfire.wire.messages import Standing
 from synfire.wire.recovery import RecoveryRecord
 
@@ -21,7 +22,12 @@ class Recoveries(Protocol):
 
     @property
     def counts(self) -> Mapping[tuple[str, str], int]:
-        """How many recoveries there were since the start, by cause and outcome."""
+        """How many recoveries of the deployment are on record, by cause and outcome."""
+        ...
+
+    @property
+    def conditions(self) -> Mapping[str, Condition]:
+        """How each model is served, by name."""
         ...
 
     def recent(self, count: int) -> Sequence[RecoveryRecord]:
@@ -35,12 +41,14 @@ class ToldRecoveries:
     def __init__(self, read: Callable[[int], Sequence[RecoveryRecord]]) -> None:
         self.spares = self.spares_wanted = 0
         self.counts: Mapping[tuple[str, str], int] = {}
+        self.conditions: Mapping[str, Condition] = {}
         self._read = read
 
     def hear(self, news: Standing) -> None:
         """The controller tells how things stand."""
         self.spares, self.spares_wanted = news.spares, news.spares_wanted
         self.counts = {(cause, outcome): count for cause, outcome, count in news.recoveries}
+        self.conditions = news.conditions
 
     def recent(self, count: int) -> Sequence[RecoveryRecord]:
         return self._read(count)

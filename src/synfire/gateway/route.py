@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from synfire.base.clock import Clock, SystemClock
-from synfire.base.errors import DeadlineExceeded, Interrupted, SynfireError
+from synfire.base.errors import DeadlineExceeded, Interrupted, OutOfReach, SynfireError
 from synfire.gateway.call import Call, Part
 from synfire.gateway.frames import Frames, Span
 from synfire.gateway.inputs import samples
@@ -117,10 +117,10 @@ class WorkerRoute:
         self.replays = 0
         self.restored = 0
         self.fenced = 0
-        self.on_unreachable: Callable[[str], None] = lambda address: None
+        self.on_unreachable: Callable[[OutOfReach], None] = lambda report: None
         self._interrupted = 0
         self._held = 0
-        self._inboxes: dict[Inbox, None] = {}
+        self._inboxes: dict[Inbox, str] = {}
         self._flat = flatten(graph)
         self._way = Way.along(self._flat, plan, peers, epoch)
         self.sessions = Protection(stage.name for stage in plan.stages)
@@ -153,17 +153,27 @@ class WorkerRoute:
         return not self._suspended and self._failure is None
 
     @property
+    def broken(self) -> bool:
+        """Whether a connection that calls need is gone: they wait for `resume`, also where the worker is there again."""
+        return self._way.broken
+
+    @property
     def failure(self) -> SynfireError | None:
         """Why calls are answered by an error, while they are."""
         final = self._way.closing and not self.protected
         return self._failure or (self._way.loss() if final else None)
 
     def suspend(self) -> None:
-        """Interrupt the calls that are under way, and hold them and new ones until `resume` or `fail`."""
+        """Interrupt the calls that are under way, and hold them and new ones until `resume` or `fail`.
+
+        The workers need not wait for them, which one that is to leave would do, for as long as a caller takes to read.
+        """
         self._suspended = True
         self._held = len(self._inboxes) + self._interrupted
-        for inbox in self._inboxes:
+        for inbox, request in self._inboxes.items():
             inbox.fail(Interrupted(f"the operators of model {self.plan.model!r} are being moved; try again"))
+            for peer in self._way.peers.values():
+                peer.release(request)
 
     def resume(self, plan: Plan, peers: Mapping[str, Peer], epoch: int) -> Again:
         """Send calls along another way. Those count that were interrupted by `suspend`, or before, and are replayed on it."""
@@ -205,7 +215,7 @@ class WorkerRoute:
                         yield part
                 return
             except Interrupted as error:
-                if error.unreachable:
+                if error.unreachable is not None:
                     self.on_unreachable(error.unreachable)
                 if track is not None:
                     track.lost()
@@ -296,7 +306,7 @@ class WorkerRoute:
         try:
             for peer in way.peers.values():
                 peer.register(request, inbox)
-            self._inboxes[inbox] = None
+            self._inboxes[inbox] = request
             yield inbox
         except BaseException:
             self._abandon(way, request, call)

@@ -43,12 +43,13 @@ class Routes:
         self._protected = protected
         self._clock = clock
         self._ids = itertools.count(1)
-        self._told: Callable[[str], None] = lambda worker: None
+        self._told: Callable[[str, str, float], None] = lambda worker, by, for_s: None
         self._addresses: dict[str, str] = {}
         self._blame = Blame(clock or SystemClock(), self._unreachable)
 
-    def on_cut(self, act: Callable[[str], None]) -> None:
-        """Call `act` with a worker's name when the connection to it breaks, or other workers cannot reach it."""
+    def on_cut(self, act: Callable[[str, str, float], None]) -> None:
+        """Call `act` with a worker's name when the connection to it breaks. When another worker cannot reach it, also with that
+        one's name, and for how many seconds it has tried; else these are empty, and 0."""
         self._told = act
 
     async def reach(self, worker: str, address: str, url: str = "") -> None:
@@ -115,18 +116,18 @@ class Routes:
         if self.peers.get(worker) is peer:
             del self.peers[worker], self._urls[worker], self._addresses[worker]
             if not peer.draining:
-                self._told(worker)
+                self._told(worker, "", 0.0)
 
-    def _unreachable(self, address: str) -> None:
-        """Other workers cannot reach the one at this address, whatever the gateway can."""
+    def _unreachable(self, address: str, by: str, for_s: float) -> None:
+        """A worker cannot reach the one at this address, whatever the gateway can."""
         for worker in [name for name, place in self._addresses.items() if place == address]:
-            self._told(worker)
+            self._told(worker, by, for_s)
 
     def _tell_missing(self, plan: Plan) -> None:
         """What was lost before anybody listened shall be told, too."""
         for worker in plan.workers:
             if worker not in self.peers:
-                asyncio.get_running_loop().call_soon(self._told, worker)
+                asyncio.get_running_loop().call_soon(self._told, worker, "", 0.0)
 
     def _checkpoint(self, message: Checkpoint, state: Mapping[str, Array]) -> None:
         route = self.by_model.get(message.model)

@@ -46,14 +46,13 @@ class Rates:
     """How many units are repaired at the same time, R. `None`: every failed unit has a crew of its own."""
 
     def __post_init__(self) -> None:
-        for name in ("mttf_h", "mttr_h"):
-            hours = getattr(self, name)
+        for what, hours in (("failure", self.mttf_h), ("repair", self.mttr_h)):
             if not (math.isfinite(hours) and hours > 0):
-                raise UserError(f"{name} is {hours:g}; give a mean time in hours above 0")
+                raise UserError(f"a mean time to {what} of {hours:g} h cannot be; give a number of hours above 0")
         if not 0 <= self.standby <= 1:
-            raise UserError(f"standby is {self.standby:g}; a spare fails 0 to 1 times as often as a unit in service")
+            raise UserError(f"on standby a spare fails 0 to 1 times as often as in service, not {self.standby:g} times")
         if self.crews is not None and self.crews < 1:
-            raise UserError(f"crews is {self.crews}; without a crew nothing is ever repaired: give 1 or more")
+            raise UserError(f"with {self.crews} crews nothing is ever repaired; give 1 or more")
 
 
 @dataclass(frozen=True)

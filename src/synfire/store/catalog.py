@@ -111,6 +111,12 @@ class Catalog:
             newest = "SELECT content FROM journal WHERE kind = ? ORDER BY number DESC LIMIT ?"
             return [content for (content,) in connection.execute(newest, (kind, count))][::-1]
 
+    def begun(self, kind: str, prefix: str) -> list[str]:
+        """All entries of the journal of this kind whose ids begin with `prefix`, the newest last."""
+        with self._connection() as connection:
+            alike = "SELECT content FROM journal WHERE kind = ? AND substr(id, 1, ?) = ? ORDER BY number"
+            return [content for (content,) in connection.execute(alike, (kind, len(prefix), prefix))]
+
     def keep(self, kind: str, entry_id: str, content: bytes) -> None:
         """Keep what is so now, in place of what was kept under this kind and id before."""
         with self._connection() as connection:

@@ -24,6 +24,10 @@ class Cause(msgspec.Struct, frozen=True):
     target: str
     detail: str = ""
 
+    def __str__(self) -> str:
+        """What happened to whom, in words."""
+        return f"{self.kind}{': ' if self.kind.endswith(('lost', 'dead')) else ' of '}{self.target}"
+
 
 class Touched(msgspec.Struct, frozen=True):
     """A model that the failure hit, and the epoch of its route before and after."""
@@ -68,17 +72,24 @@ class Substituted(msgspec.Struct, frozen=True):
     engine: str
     agreement: float | None = None
 
+    def __str__(self) -> str:
+        """What runs where in place of what, and how far the two agree, in words."""
+        agree = "" if self.agreement is None else f", whose spikes agree to {100 * self.agreement:.4g} %"
+        return f"{self.model}.{self.stage} runs on {self.engine} in place of {self.planned}{agree}"
+
 
 class RecoveryRecord(msgspec.Struct, frozen=True, kw_only=True):
     """A failure and what was done about it.
 
-    `id` is given once in a catalog's life, also over restarts. `worker` is who was lost; `spare` who took over, empty
-    where nobody did. Steps that were not needed are absent; the others stand in the order of `STEPS` and may overlap.
+    `id` is given once in a catalog's life, also over restarts. `worker` is who was lost, or the gateway or controller that
+    was; `spare` the worker that took over, empty where none did. Steps that were not needed are absent; the others stand in the order of `STEPS` and may overlap.
     `moved` and `substituted` say which stages went where as planned, and which are run by an unlike engine. `reason` says in
     words why a recovery is `degraded` or `failed`. Raises `Bug` for a record that contradicts itself.
     """
 
     id: str
+    deployment: str = ""
+    """Whose recovery it is, as `synfire ps` names it; empty in records of older versions."""
     cause: Cause
     models: tuple[Touched, ...]
     worker: str
@@ -86,7 +97,8 @@ class RecoveryRecord(msgspec.Struct, frozen=True, kw_only=True):
     steps: tuple[Step, ...]
     requests_replayed: int = 0
     sessions_restored: int = 0
-    """Sessions that had to be brought back; each is before its next call, so that takes no step here."""
+    """Sessions that go on from their checkpoints. The step `restore` is the time in which the gateways see to that; the state
+    itself is sent with each session's next call, after the recovery, and `synfire_sessions_restored_total` counts those."""
     bytes_moved: int = 0
     outcome: Outcome
     reason: str = ""

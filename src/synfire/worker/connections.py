@@ -7,12 +7,15 @@ it led to a gateway, everything that was asked by it.
 from __future__ import annotations
 
 import logging
+import math
+import time
 from collections.abc import Callable, Iterable
 
-from synfire.base.errors import Interrupted, SynfireError, TemporaryError, UnknownName, UserError
+from synfire.base.errors import Interrupted, OutOfReach, SynfireError, TemporaryError, UnknownName, UserError
 from synfire.base.log import LOGGER
 from synfire.plan.plan import GATEWAY
-from synfire.wire.links import Link
+from synfire.wire.links import Link, SocketLink
+from synfire.wire.links.silence import LOOK_S, SILENT_S
 from synfire.wire.messages import AnyMessage, Draining, Failure, Frame, Hello, Impair, check_hello, error_words
 from synfire.wire.stream import Packet
 from synfire.worker.core import Core
@@ -22,8 +25,9 @@ from synfire.worker.peers import READ, WRITE, Peer, Watch
 
 
 class Connections:
-    """Who is connected to a worker. `standing` gives what every gateway is told when it connects. `hello` is how it greets; `connect` opens a link to an address; `take` is given what is
-    received, after the greeting."""
+    """Who is connected to a worker. `standing` gives what every gateway is told when it connects. `hello` is how it greets;
+    `connect` opens a link to an address; `take` is given what is received, after the greeting. `look_at_s` is when `look`
+    is to be called, since something was sent to another host."""
 
     def __init__(
         self,
@@ -45,6 +49,7 @@ class Connections:
         self._outgoing: dict[str, Peer] = {}
         self._origins: dict[str, Peer] = {}
         self._impairments = Impairments()
+        self.look_at_s = math.inf
 
     @property
     def full(self) -> bool:
@@ -73,16 +78,18 @@ class Connections:
 
     def send(self, peer: Peer, packet: Packet, outgoing: Outgoing | None = None) -> None:
         """Send a packet; when it does not get through, the request that it belongs to fails."""
+        began_s = time.perf_counter()
         try:
             sent = peer.link.send(packet)
         except TemporaryError as error:
             self._lost(peer, error)
-            self._fail_sent(outgoing, _interruption(error, peer.address))
+            self._fail_sent(outgoing, self._interruption(error, peer.address))
         except UserError as error:
             self._fail_sent(outgoing, error)
         else:
             if outgoing is not None and outgoing.tally is not None:
                 outgoing.tally.encoded_bytes += sent
+                outgoing.tally.send_s += time.perf_counter() - began_s
             self._watch.refresh(peer)
 
     def tell(self, message: AnyMessage) -> None:
@@ -111,6 +118,20 @@ class Connections:
             else:
                 self._lost(peer, dropped(impair.peer))
 
+    def look(self, now_s: float) -> None:
+        """Break connections to workers whose hosts have not acknowledged for too long what was sent to them."""
+        if now_s < self.look_at_s:
+            return
+        self.look_at_s = math.inf
+        for peer in list(self._outgoing.values()):
+            silent_s = peer.link.silent_s(now_s) if isinstance(peer.link, SocketLink) else None
+            if silent_s is None:
+                continue
+            if silent_s >= SILENT_S:
+                self._lost(peer, _silent(peer, silent_s), silent_s)
+            else:
+                self.look_at_s = now_s + LOOK_S
+
     def hand_over(self, peer: Peer) -> Link:
         """Give the peer's link to somebody else, who closes it."""
         self._watch.remove(peer)
@@ -134,13 +155,15 @@ class Connections:
         try:
             peer = self._outgoing.get(outgoing.address) or self._reach(outgoing.address)
         except SynfireError as error:
-            lost = _interruption(error, outgoing.address)
+            lost = self._interruption(error, outgoing.address)
             self._core.lost_address(outgoing.address, lost)
             self._fail_sent(outgoing, lost)
             return
         if isinstance(outgoing.packet.message, Frame):
             peer.crosses(outgoing.packet.message.request, outgoing.origin)
         self.send(peer, outgoing.packet, outgoing)
+        if peer.distant:
+            self.look_at_s = min(self.look_at_s, time.monotonic() + LOOK_S)
 
     def _fail_sent(self, outgoing: Outgoing | None, error: SynfireError) -> None:
         """The frame did not get through, so its request cannot be answered."""
@@ -203,7 +226,7 @@ class Connections:
         self.awaiting_drain.add(peer)
         self.send(peer, Packet(Draining(self._core.who)))
 
-    def _lost(self, peer: Peer, error: SynfireError) -> None:
+    def _lost(self, peer: Peer, error: SynfireError, silent_s: float = 0.0) -> None:
         if not peer.watched:
             return
         level = logging.WARNING if isinstance(error, UserError) else logging.INFO
@@ -212,7 +235,7 @@ class Connections:
         peer.link.close()
         self._incoming.discard(peer)
         self.awaiting_drain.discard(peer)
-        lost = _interruption(error, peer.address)
+        lost = self._interruption(error, peer.address, silent_s)
         if peer.address:
             self._outgoing.pop(peer.address, None)
             self._core.lost_address(peer.address, lost)
@@ -223,7 +246,15 @@ class Connections:
             self._core.lost_origin(peer.who)
         self._core.lost_senders(peer.senders, lost)
 
+    def _interruption(self, error: SynfireError, address: str, for_s: float = 0.0) -> SynfireError:
+        """The loss of a peer, as requests are told of it that had still to go there."""
+        if not isinstance(error, TemporaryError):
+            return error
+        return Interrupted(str(error), unreachable=OutOfReach(address, self._core.who, for_s) if address else None)
 
-def _interruption(error: SynfireError, address: str = "") -> SynfireError:
-    """The loss of a peer, as requests are told of it that had still to go there."""
-    return Interrupted(str(error), unreachable=address) if isinstance(error, TemporaryError) else error
+
+def _silent(peer: Peer, silent_s: float) -> TemporaryError:
+    return TemporaryError(
+        f"the link to {peer.link.peer} is broken: nothing has been acknowledged there for {silent_s:.2f} s; try again when the "
+        "network is mended"
+    )

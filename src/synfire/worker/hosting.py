@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from synfire.base.errors import Interrupted, PermanentError, TemporaryError, UnknownName
+from synfire.plan.plan import GATEWAY
 from synfire.wire.messages import Frame, LinkCount, Relink, StageCount
-from synfire.worker.stage import Stage
+from synfire.worker.stage import LinkTally, Stage
 
 
 class Stages(dict[tuple[str, str], Stage]):
@@ -88,7 +89,7 @@ class Stages(dict[tuple[str, str], Stage]):
 
 def _count(stage: Stage) -> StageCount:
     tally = stage.tally
-    links = tuple(LinkCount(name, t.frames, t.encoded_bytes, t.array_bytes) for name, t in stage.links.items())
+    links = tuple(_sent(receiver, link) for receiver, link in stage.links.items())
     return StageCount(
         *stage.key,
         tally.jobs,
@@ -99,4 +100,9 @@ def _count(stage: Stage) -> StageCount:
         stage.parameter_bytes,
         links,
         stage.host.epoch,
+        _sent(GATEWAY, stage.checkpoints),
     )
+
+
+def _sent(receiver: str, tally: LinkTally) -> LinkCount:
+    return LinkCount(receiver, tally.frames, tally.encoded_bytes, tally.array_bytes, tally.send_s)

@@ -36,10 +36,8 @@ def frames_of(visit: Visit, block: Block, outputs: Mapping[str, Array]) -> Itera
         frame = _frame(visit, departure.receiver, block, timed)
         packet = Packet(frame, {source: outputs[source] for source in sources})
         tally = stage.links.setdefault(departure.receiver, LinkTally())
-        tally.frames += 1
-        tally.array_bytes += array_bytes(packet.arrays.values())
         local = departure.receiver != GATEWAY and not departure.address
-        yield Outgoing(packet, visit.request.origin, departure.address, tally, local)
+        yield _counted(packet, visit.request.origin, departure.address, tally, local)
 
 
 def checkpoints_of(visit: Visit) -> Iterator[Outgoing]:
@@ -47,7 +45,13 @@ def checkpoints_of(visit: Visit) -> Iterator[Outgoing]:
     first, state = visit.first, visit.state
     if first.token and first.session and state is not None:
         message = Checkpoint(first.model, visit.stage.host.stage, first.session, first.token, maker=visit.stage.maker)
-        yield Outgoing(Packet(message, state), first.origin)
+        yield _counted(Packet(message, state), first.origin, "", visit.stage.checkpoints)
+
+
+def _counted(packet: Packet, origin: str, address: str, tally: LinkTally, local: bool = False) -> Outgoing:
+    tally.frames += 1
+    tally.array_bytes += array_bytes(packet.arrays.values())
+    return Outgoing(packet, origin, address, tally, local)
 
 
 def _frame(visit: Visit, receiver: str, block: Block, timed: bool) -> Frame:

@@ -29,6 +29,11 @@ class Peer:
     crossed: OrderedDict[str, str] = field(default_factory=OrderedDict)
     watched: int = 0
 
+    @property
+    def distant(self) -> bool:
+        """Whether this worker opened it to one on another host."""
+        return self.address.startswith("tcp:")
+
     def crosses(self, request: str, origin: str) -> None:
         """A frame of the request leaves along it."""
         self.crossed[request] = origin

@@ -18,11 +18,12 @@ from synfire.wire.stream import array_bytes
 
 @dataclass
 class LinkTally:
-    """What went along one link out of a stage."""
+    """What went along one link out of a stage, and the time that the worker's thread took to encode and send it."""
 
     frames: int = 0
     encoded_bytes: int = 0
     array_bytes: int = 0
+    send_s: float = 0.0
 
 
 @dataclass
@@ -208,6 +209,7 @@ class Stage:
         self.ready: dict[Visit, None] = {}
         self.tally = Tally()
         self.links: dict[str, LinkTally] = {each.receiver: LinkTally() for each in host.departures}
+        self.checkpoints = LinkTally()
         self._check()
 
     @property

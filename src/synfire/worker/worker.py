@@ -190,6 +190,7 @@ class Worker:
         job = None if self._full() else self.core.next_job(now_s)
         if job is not None:
             self._compute(job)
+        self.connections.look(time.monotonic())
         self.flush()
         if now_s >= self._expire_at_s:
             self._expire_at_s = now_s + _EXPIRE_EVERY_S
@@ -200,7 +201,8 @@ class Worker:
         if self._posted or (self.core.has_work and self.core.wake_s == math.inf and not self._full()):
             return 0.0
         now_s = time.monotonic()
-        return max(0.0, min(self.core.wake_s, self._expire_at_s, self._drain_until_s) - now_s)
+        due_s = min(self.core.wake_s, self._expire_at_s, self._drain_until_s, self.connections.look_at_s)
+        return max(0.0, due_s - now_s)
 
     def _full(self) -> bool:
         return self.connections.full or self._services.full

@@ -64,6 +64,7 @@ def models(draw):
     return preset, graph
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(models())
 def test_a_graph_written_and_read_again_gives_the_same_bits(tmp_path_factory, model):

@@ -41,7 +41,7 @@ class Partition(UnderLoad):
 
         def undo() -> None:
             _toggle(ground, host)
-            ground.within_patience(ground.deployment.until_all_back, "complete again")
+            ground.within_patience(ground.deployment.workers.until_all_back, "complete again")
 
         return Struck(lost, undo)
 

@@ -34,7 +34,10 @@ class ChipFault(Fault):
                 raise error_of(answer)
             tell(Act.now(f"{answer.did} (emulated)", f"{name}/{answer.stage}", scene.worker(name).pid))
             return
-        raise UserError("no worker of this deployment runs a stage on an emulated chip; serve with --device darwin3")
+        raise UserError(
+            "no worker of this deployment runs a stage on an emulated chip; serve with --device darwin3, or, where the chips are "
+            "dead already, start the deployment again"
+        )
 
 
 class CoreDead(ChipFault):

@@ -68,6 +68,10 @@ class Scene:
         return living[name]
 
 
+TYPED = {"for_s": "--for", "share": "--share", "delay_s": "--delay", "seed": "--seed", "stuck": "--stuck"}
+"""How `Options` are called where users type them."""
+
+
 @dataclass(frozen=True)
 class Options:
     """How a fault is injected; `None` leaves it to the kind. Raises `UserError` for what cannot be."""
@@ -142,5 +146,5 @@ def inject(kind: str, target: str, scene: Scene, options: Options, tell: Tell) -
     vain = [name for name in options.given if name not in fault.takes]
     if vain:
         able = [name for name in FAULTS if vain[0] in FAULTS[name].takes]
-        raise UserError(f"{vain[0]} has no effect on {kind}, so leave it out; it is for {', '.join(able)}")
+        raise UserError(f"{TYPED[vain[0]]} has no effect on {kind}, so leave it out; it is for {', '.join(able)}")
     fault.inject(target, scene, options, tell)

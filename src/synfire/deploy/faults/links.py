@@ -1,4 +1,4 @@
-"""Faults of links: a host cut off from all others, a connection dropped, packets delayed."""
+"""Faults of links: a host cut off from all others or from one, a connection dropped, packets delayed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from synfire.base.errors import UserError
 from synfire.deploy.faults.door import ask
 from synfire.deploy.faults.fault import FAULTS, Act, Fault, Options, Scene, Tell
-from synfire.deploy.network import Cable
+from synfire.deploy.network import Cable, Passage
 from synfire.plan.plan import GATEWAY
 from synfire.wire.messages import Impair, Impaired, error_of
 
@@ -17,27 +17,30 @@ DELAY_S, DELAYED_S = 0.05, 10.0
 
 class LinkPartition(Fault):
     name = "link-partition"
-    about = "cuts an emulated host's cable, for --for seconds or until it is done again, which mends it"
-    emulates = (
-        "a network partition, as it is: packets vanish in both directions, no connection is reset, and nothing but the silence "
-        "of its workers tells of it. They live on, and are fenced. It takes a deployment with --hosts, and root"
+    about = (
+        "cuts an emulated host's cable, or keeps two hosts from reaching each other, for --for seconds or until it is done "
+        "again, which mends it"
     )
-    target = "an emulated host's name, as `ps` shows it"
+    emulates = (
+        "a network partition, as it is: packets vanish in both directions, no connection is reset, and nothing but silence "
+        "tells of it. The workers live on, and are fenced. It takes a deployment with --hosts, and root"
+    )
+    target = "an emulated host's name, as `ps` shows it; or HOST:HOST, between which alone nothing passes any more"
     takes = ("for_s",)
 
     def inject(self, target: str, scene: Scene, options: Options, tell: Tell) -> None:
-        cable = Cable.of(scene.deployment, target)
+        way = _way(scene.deployment, target)
         if options.for_s is None:
-            _cut(cable, target, tell) if cable.whole else _mend(cable, target, tell)
+            _cut(way, target, tell) if way.whole else _mend(way, target, tell)
             return
-        if not cable.whole:
+        if not way.whole:
             raise UserError(f"{target} is cut off already; mend it first: synfire fault {self.name} {target}")
         try:
-            _cut(cable, target, tell)
+            _cut(way, target, tell)
             time.sleep(options.for_s)
         finally:
-            if cable.there:  # else the deployment has ended meanwhile
-                _mend(cable, target, tell)
+            if way.there:  # else the deployment has ended meanwhile
+                _mend(way, target, tell)
 
 
 class LinkDrop(Fault):
@@ -89,11 +92,17 @@ def _impair(target: str, scene: Scene, for_s: float, delay_s: float, tell: Tell,
     tell(Act.now(what, target, process.pid))
 
 
-def _cut(cable: Cable, target: str, tell: Tell) -> None:
-    cable.cut()
-    tell(Act.now(f"cut off: {cable.port} is down", target))
+def _way(deployment: str, target: str) -> Cable | Passage:
+    """What is to be cut, or mended."""
+    one, between, other = target.partition(":")
+    return Passage.of(deployment, one, other) if between else Cable.of(deployment, one)
 
 
-def _mend(cable: Cable, target: str, tell: Tell) -> None:
-    cable.mend()
-    tell(Act.now(f"joined again: {cable.port} is up", target))
+def _cut(way: Cable | Passage, target: str, tell: Tell) -> None:
+    way.cut()
+    tell(Act.now("cut off: nothing passes any more", target))
+
+
+def _mend(way: Cable | Passage, target: str, tell: Tell) -> None:
+    way.mend()
+    tell(Act.now("joined again", target))

@@ -16,20 +16,19 @@ from synfire.base.errors import SynfireError, UnknownName, UserError
 from synfire.base.log import LOGGER
 from synfire.control.adoption import Found, Hosted, taken_over
 from synfire.control.order import OrderKind
-from synfire.control.record import RecoveryLog
 from synfire.control.state import State
 from synfire.deploy.crew import CrewProcess, RemoteCrew
 from synfire.deploy.door import NAME, Door
 from synfire.deploy.ledger import Bookkeeper, Ledger, Wanted, read_ledger
-from synfire.deploy.local import LocalDeployment, Partners, RunningWorker
+from synfire.deploy.local import LocalDeployment
 from synfire.deploy.remote import Course, RemoteGateways
 from synfire.deploy.roles.lifeline import Told, live
-from synfire.gateway.peer import WorkerPeer
+from synfire.deploy.running import Partners, RunningWorker
 from synfire.graph import Graph
 from synfire.store import MirroredStore
 from synfire.wire.graphs import unpack_graph
 from synfire.wire.links import SocketLink
-from synfire.wire.messages import AnyMessage, Done, Load, Move, Reload, Standing, Unload, error_words
+from synfire.wire.messages import AnyMessage, Done, Load, Move, Recorded, Reload, Standing, Unload, error_words
 
 ATTEND_S = 0.3
 """How long gateways are waited for, which call upon a new controller every 50 ms: what they hold is to be counted."""
@@ -39,9 +38,10 @@ ANSWER_S = 3.0
 
 
 class ControllerTold(Told, frozen=True, kw_only=True):
-    """What a controller is told: beside the rest, how many gateways there are."""
+    """What a controller is told: beside the rest, how many gateways there are, and how many controllers there were before."""
 
     gateways: int
+    before: int = 0
 
 
 async def control(told: ControllerTold) -> None:
@@ -49,7 +49,7 @@ async def control(told: ControllerTold) -> None:
     ended = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
     crew = RemoteCrew(SocketLink(socket.socket(fileno=told.lifeline), "the supervisor"), lambda _: ended.set())
-    controlling = Control(read_ledger(told.deployment), Path(told.folder), crew, told.gateways)
+    controlling = Control(read_ledger(told.deployment), Path(told.folder), crew, told.gateways, told.before)
     ending = asyncio.create_task(ended.wait(), name="the end")
     living = asyncio.create_task(controlling.run(), name="control")
     try:
@@ -58,8 +58,9 @@ async def control(told: ControllerTold) -> None:
             living.result()
     except SynfireError as error:
         LOGGER.error("the controller cannot go on: %s", error)
-        crew.send(Done(*error_words(error)))
-        await ending
+        if controlling.first:  # else the supervisor begins another one
+            crew.send(Done(*error_words(error)))
+            await ending
     finally:
         living.cancel()
         await asyncio.gather(living, return_exceptions=True)
@@ -69,13 +70,14 @@ async def control(told: ControllerTold) -> None:
 class Control:
     """What keeps a deployment true, between the supervisor's workers and the gateways. `run` is its life."""
 
-    def __init__(self, ledger: Ledger, folder: Path, crew: RemoteCrew, gateways: int) -> None:
+    def __init__(self, ledger: Ledger, folder: Path, crew: RemoteCrew, gateways: int, before: int = 0) -> None:
         self.wanted: dict[str, Wanted] = {each.name: each for each in ledger.models}
         self._unloaded: dict[str, Wanted] = {each.name: each for each in ledger.unloaded}
         self._begun = asyncio.Event()
         self._ledger = ledger
         self._crew = crew
         self._count = gateways
+        self._before = before
         self._store = MirroredStore(folder / "blobs")
         self._gateways = RemoteGateways(self.wanted)
         self._deployment = LocalDeployment(
@@ -89,16 +91,23 @@ class Control:
         self._door = Door(f"unix:{folder / NAME}", ledger.deployment, self._gateways.attend, self._obey)
         self._gateways.on_epochs(self._deployment.healing.epochs_seen)
         self._gateways.on_order(self._door.order)
+        crew.on_recorded(self._count_too)
+
+    @property
+    def first(self) -> bool:
+        """Whether there was no controller before this one."""
+        return self._ledger.state is None
 
     async def run(self) -> None:
         """Begin, or take over, and go on until cancelled. Raises `Bug` when the core cannot go on."""
         writing = asyncio.create_task(self._books.run(), name="ledger")
         try:
+            kept = await asyncio.to_thread(self._deployment.recoveries.recall)
             if self._ledger.state is None:
                 self._door.open()
                 await self._deployment.begin()
             else:
-                await self._take_over(self._ledger.state)
+                await self._take_over(self._ledger.state, kept)
             await self._books.write()  # before anybody may count on what runs
             self._begun.set()
             await self._tell_always()
@@ -132,6 +141,7 @@ class Control:
             recoveries.spares_wanted,
             tuple((*key, count) for key, count in recoveries.counts.items()),
             state.warm,
+            dict(recoveries.conditions),
         )
 
     def _present(self) -> Ledger:
@@ -142,30 +152,32 @@ class Control:
             state=self._state,
             hosts=self._deployment.hosts.laid,
             homes=dict(self._deployment.hosts.homes),
-            answers=dict(self._deployment.answers),
-            agreements=dict(self._deployment.agreements),
+            answers=dict(self._deployment.known.answers),
+            agreements=dict(self._deployment.known.agreements),
         )
 
-    async def _take_over(self, written: State) -> None:
-        """Go on with what runs. Nothing that is in order is disturbed."""
+    def _count_too(self, news: Recorded) -> None:
+        self._deployment.recoveries.count(news.id, news.cause, news.outcome)
+        self._gateways.stand(self._standing(self._state))
+
+    async def _take_over(self, written: State, kept: frozenset[int]) -> None:
+        """Go on with what runs; recoveries with the ids `kept` are on record. Nothing that is in order is disturbed."""
         deployment, healing = self._deployment, self._deployment.healing
-        deployment.answers |= self._ledger.answers
-        deployment.agreements |= self._ledger.agreements
+        deployment.known.answers |= self._ledger.answers
+        deployment.known.agreements |= self._ledger.agreements
         deployment.hosts.take_over(self._ledger.hosts, self._ledger.homes)
         processes = await self._crew.known()
         running = {name: process for name, process in processes.items() if process.is_ready}
         there = await self._reached(running)
-        kept = await asyncio.to_thread(RecoveryLog().numbers, deployment.id)
-        found = Found({name: held for name, (_, held) in there.items()}, set(processes) - set(running), kept)
-        state, told = taken_over(written, found, SystemClock().now_s())
-        healing.take_over(state)
+        holding = {name: held for name, (_, held) in there.items()}
+        found = Found(holding, set(processes) - set(running), kept, self._before)
+        healing.take_over(*taken_over(written, found, SystemClock().now_s()))
         for name, (worker, _) in there.items():
             await self._gateways.reach(name, worker.address, worker.http)
-            deployment.take_on(name, worker, anew=False)
-        await self._welcome(state)
-        for event in told:
-            healing.controller.tell(event)
-        for name in set(self.wanted) - set(state.models):
+            deployment.workers.take_on(name, worker, anew=False)
+        await self._welcome(self._state)
+        healing.go_on()
+        for name in set(self.wanted) - set(self._state.models):
             await deployment.add(name, *deployment.models[name])
         deployment.prove_now_and_then()
 
@@ -189,7 +201,7 @@ class Control:
         deployment = self._deployment
         try:
             async with asyncio.timeout(ANSWER_S):
-                peer = await WorkerPeer.reach(name, address, deployment.id, deployment.who)
+                peer = await deployment.workers.reach(name, address)
                 stages = (await peer.describe()).stages
         except (SynfireError, TimeoutError) as error:
             LOGGER.warning("worker %s is not taken over: %s", name, error or f"no answer within {ANSWER_S} s")

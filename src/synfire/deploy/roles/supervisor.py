@@ -4,22 +4,29 @@ die, and ends them all. It decides nothing, and knows no model."""
 from __future__ import annotations
 
 import asyncio
+import itertools
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import msgspec
 
 from synfire.base.errors import PermanentError, SynfireError, TemporaryError
 from synfire.base.log import LOGGER
+from synfire.control.record import RecoveryLog
+from synfire.control.state import Recovery
 from synfire.deploy.door import NAME
+from synfire.deploy.launch import Launch
 from synfire.deploy.process import Announcement, ChildProcess, WorkerProcess
+from synfire.deploy.recoveries import dated, tell
 from synfire.deploy.roles.controller import ControllerTold
 from synfire.deploy.roles.gateway import GatewayTold
 from synfire.deploy.roles.lifeline import Told
 from synfire.deploy.roles.ports import Ports
+from synfire.deploy.roles.role import Role
 from synfire.deploy.serving import Listening
 from synfire.deploy.settings import Settings
 from synfire.gateway.server import Addresses
@@ -30,6 +37,7 @@ from synfire.wire.messages import (
     Crew,
     Done,
     Exited,
+    Recorded,
     Signal,
     Spawn,
     Spawned,
@@ -37,6 +45,7 @@ from synfire.wire.messages import (
     error_of,
     error_words,
 )
+from synfire.wire.recovery import RecoveryRecord
 from synfire.wire.stream import Packet
 
 CONTROLLER = "controller"
@@ -47,20 +56,8 @@ DRAIN_S = 70.0
 LEAVE_S = 5.0
 """How long a controller may take to leave."""
 
-PAUSES_S = (0.0, 0.1, 0.5, 2.0, 5.0)
-"""How long to wait before a process is started again that died: the more often it died young, the longer."""
-
-YOUNG_S = 10.0
-
-
-@dataclass(eq=False)
-class Role:
-    """The controller, or a gateway: its process, also the next one. `begin` starts it."""
-
-    name: str
-    begin: Callable[[], ChildProcess]
-    process: ChildProcess
-    keeping: asyncio.Task[None] | None = None
+AGAIN_S = 1.0
+"""When a record that could not be written, on a full disk for instance, is tried again."""
 
 
 class Supervisor:
@@ -86,6 +83,10 @@ class Supervisor:
         self._warm: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._changed: Callable[[], object] = lambda: None
         self._stopping = asyncio.Event()
+        self._stands = asyncio.Event()
+        self._numbers = itertools.count(1)
+        self._controllers = itertools.count()
+        self._writing: set[asyncio.Task[None]] = set()
 
     @property
     def urls(self) -> dict[str, str]:
@@ -107,9 +108,10 @@ class Supervisor:
         self._ports = Ports(self._listening, self._count)
         for name, device in first.items():
             self._spawn(Spawn(name, f"unix:{self._folder / name}.sock", self._settings.http, device=device))
-        self._begin_role(CONTROLLER, self._begin_controller)
+        self._begin_role(CONTROLLER, self._begin_controller, lambda _: self._stands.wait())
         for number in range(self._count):
-            self._begin_role(f"gateway-{number}", lambda n=number: self._begin_gateway(n))  # type: ignore[misc]
+            begin = partial(self._begin_gateway, number)
+            self._begin_role(f"gateway-{number}", begin, lambda process: process.ready(None))
         gateways = [role.process for name, role in self.roles.items() if name != CONTROLLER]
         await self._warm
         await asyncio.gather(*(each.ready(self._settings.ready_s) for each in gateways))
@@ -121,6 +123,7 @@ class Supervisor:
         controller = [role for name, role in self.roles.items() if name == CONTROLLER]
         await self._end([role for name, role in self.roles.items() if name != CONTROLLER], DRAIN_S)
         await self._end(controller, LEAVE_S)
+        await asyncio.gather(*self._writing)
         if self._link is not None:
             self._link.close()
         workers = list(self.workers.values())
@@ -140,40 +143,68 @@ class Supervisor:
         await asyncio.gather(*(role.process.end(grace_s) for role in roles))
         await asyncio.gather(*(role.keeping for role in roles if role.keeping is not None))
 
-    def _begin_role(self, name: str, begin: Callable[[], ChildProcess]) -> None:
-        role = self.roles[name] = Role(name, begin, begin())
+    def _begin_role(
+        self, name: str, begin: Callable[[], ChildProcess], serves: Callable[[ChildProcess], Awaitable[object]]
+    ) -> None:
+        role = self.roles[name] = Role(name, begin, serves, self._record)
         role.keeping = asyncio.create_task(self._keep(role), name=f"keep {name}")
 
     async def _keep(self, role: Role) -> None:
         """Bring the process back whenever it dies, until the end."""
-        young = 0
         while True:
-            began_s = asyncio.get_running_loop().time()
             code = await role.process.exited()
             if self._stopping.is_set():
-                return
-            words = await role.process.obituary()
+                break
             if not self._warm.done() and code >= 0:
-                self._warm.set_exception(PermanentError(words))
+                self._warm.set_exception(PermanentError(await role.process.obituary()))
                 return
-            LOGGER.warning("%s; it is started again", words)
-            young = min(young + 1, len(PAUSES_S) - 1) if asyncio.get_running_loop().time() - began_s < YOUNG_S else 0
-            await asyncio.sleep(PAUSES_S[young])
+            await asyncio.sleep(await role.lose())
             if self._stopping.is_set():
-                return
-            role.process = role.begin()
+                break
+            role.begin_again()
             self._changed()
+        role.give_up()
+
+    def _record(self, outage: Recovery) -> None:
+        """A controller or a gateway has died, and another one serves, or never will."""
+        number = next(self._numbers)
+        record = dated(replace(outage, id=number), self.deployment)
+        record = msgspec.structs.replace(record, id=f"{self.deployment}-{outage.lost}-{number}")
+        tell(record)
+        writing = asyncio.create_task(self._write(record), name=f"record {record.id}")
+        self._writing.add(writing)
+        writing.add_done_callback(self._writing.discard)
+
+    async def _write(self, record: RecoveryRecord) -> None:
+        """Write it down as soon as that can be, and have the controller count it."""
+        while True:
+            try:
+                await asyncio.to_thread(RecoveryLog().append, record)
+                break
+            except SynfireError as error:
+                LOGGER.error("the record of %s cannot be written: %s", record.cause, error)
+                if self._stopping.is_set():
+                    return
+                await asyncio.sleep(AGAIN_S)
+        self._tell(Recorded(record.id, record.cause.kind, record.outcome))
 
     def _begin_controller(self) -> ChildProcess:
+        before = next(self._controllers)
+
         def command(lifeline: int) -> list[str]:
             told = ControllerTold(
-                deployment=self.deployment, folder=str(self._folder), lifeline=lifeline, gateways=self._count
+                deployment=self.deployment,
+                folder=str(self._folder),
+                lifeline=lifeline,
+                gateways=self._count,
+                before=before,
             )
             return _command(CONTROLLER, told)
 
         process = ChildProcess.begin(CONTROLLER, command, echoes=True)
         if self._link is not None:
             self._link.close()
+        self._stands.clear()
         self._link = WatchedLink(
             SocketLink(process.lifeline.dup(), CONTROLLER), self._take, lambda error: LOGGER.info("%s", error)
         )
@@ -209,11 +240,14 @@ class Supervisor:
             self.workers[message.name].signal(signal.Signals(message.number))
         elif isinstance(message, Standing):
             self.standing = message
+            self._stands.set()
             if message.warm and not self._warm.done():
                 self._warm.set_result(None)
             self._changed()
         elif isinstance(message, Done) and not self._warm.done():
             self._warm.set_exception(error_of(message))
+        elif isinstance(message, Done):  # it could not take over, perhaps on a full disk; the next one tries again
+            self.roles[CONTROLLER].process.terminate()
 
     def _tell(self, message: AnyMessage) -> None:
         if self._link is not None:
@@ -226,15 +260,7 @@ class Supervisor:
                 self._tell(_spawned(worker))
             return
         try:
-            worker = WorkerProcess.start(
-                wanted.name,
-                self.deployment,
-                wanted.address,
-                wanted.http,
-                msgspec.json.decode(wanted.settings),
-                wanted.inside,
-                wanted.device,
-            )
+            worker = WorkerProcess.start(_launch(wanted, self.deployment))
         except TemporaryError as error:
             self._tell(Spawned(wanted.name, 0, (), "", *error_words(error)))
             return
@@ -260,6 +286,11 @@ class Supervisor:
             del self._watching[worker.name]
             self._tell(Exited(worker.name, code, words))
             self._changed()
+
+
+def _launch(wanted: Spawn, deployment: str) -> Launch:
+    settings = msgspec.json.decode(wanted.settings)
+    return Launch(wanted.name, deployment, wanted.address, wanted.http, settings, wanted.inside, wanted.device)
 
 
 def _spawned(worker: WorkerProcess) -> Spawned:

@@ -52,6 +52,7 @@ class _Scrape(Collector):
         yield _latency(models)
         for kind, name, text, value in _OF_MODEL:
             yield _family(kind, name, text, _MODEL, [([m.name, m.version], value(m)) for m in models])
+        yield _degraded(self._plane)
         if self._plane.recoveries is not None:
             yield from _of_recoveries(self._plane.recoveries)
         for name, text, value in _OF_WORKER:
@@ -66,6 +67,7 @@ class _Scrape(Collector):
 
 
 _OF_MODEL: tuple[tuple[Any, str, str, Any], ...] = (
+    (GaugeMetricFamily, "synfire_model_ready", "Whether a model's calls are accepted.", lambda m: float(m.ready)),
     (CounterMetricFamily, "synfire_samples", "Samples answered.", lambda m: m.statistics.samples),
     (CounterMetricFamily, "synfire_queue_seconds", "Time that calls waited.", lambda m: m.statistics.queue.total_s),
     (CounterMetricFamily, "synfire_compute_seconds", "Time within the route.", lambda m: m.statistics.compute.total_s),
@@ -84,6 +86,24 @@ _OF_MODEL: tuple[tuple[Any, str, str, Any], ...] = (
         "Sessions brought back from a checkpoint.",
         lambda m: getattr(m.route, "restored", 0),
     ),
+    (
+        CounterMetricFamily,
+        "synfire_checkpoints",
+        "Checkpoints of sessions that came whole.",
+        lambda m: m.protection.checkpoints if m.protection else 0,
+    ),
+    (
+        CounterMetricFamily,
+        "synfire_checkpoint_bytes",
+        "Bytes of the states that came for checkpoints.",
+        lambda m: m.protection.checkpoint_bytes if m.protection else 0,
+    ),
+    (
+        GaugeMetricFamily,
+        "synfire_protection_held_bytes",
+        "Bytes held of open sessions: their newest states, and the inputs of their calls since.",
+        lambda m: m.protection.held_bytes if m.protection else 0,
+    ),
 )
 
 _OF_WORKER: tuple[tuple[str, str, Any], ...] = (
@@ -98,6 +118,21 @@ _OF_STAGE: tuple[tuple[str, str, Any], ...] = (
     ("synfire_stage_steps", "Time steps in those jobs.", lambda stage: stage.steps),
     ("synfire_stage_busy_seconds", "Time that a stage computed.", lambda stage: stage.busy_s),
     ("synfire_stage_failures", "Jobs that failed.", lambda stage: stage.failures),
+    (
+        "synfire_stage_checkpoints",
+        "States of sessions that a stage sent to gateways.",
+        lambda stage: stage.checkpoints.frames,
+    ),
+    (
+        "synfire_stage_checkpoint_bytes",
+        "Bytes of those states as encoded.",
+        lambda stage: stage.checkpoints.encoded_bytes,
+    ),
+    (
+        "synfire_stage_checkpoint_seconds",
+        "Time that a worker's thread took to encode and send those states.",
+        lambda stage: stage.checkpoints.send_s,
+    ),
 )
 
 _OF_LINK: tuple[tuple[str, str, Any], ...] = (
@@ -108,16 +143,31 @@ _OF_LINK: tuple[tuple[str, str, Any], ...] = (
         lambda link: link.encoded_bytes,
     ),
     ("synfire_link_array_bytes", "Bytes of those frames as arrays.", lambda link: link.array_bytes),
+    (
+        "synfire_link_send_seconds",
+        "Time that the worker's thread took to encode and send them; 0 inside a worker.",
+        lambda link: link.send_s,
+    ),
 )
 
 
 def _of_recoveries(recoveries: Recoveries) -> Iterator[Metric]:
     counts = [([*labels], float(count)) for labels, count in recoveries.counts.items()]
     yield _family(
-        CounterMetricFamily, "synfire_recoveries", "Recoveries since the start.", ["cause", "outcome"], counts
+        CounterMetricFamily,
+        "synfire_recoveries",
+        "Recoveries of the deployment on record.",
+        ["cause", "outcome"],
+        counts,
     )
     yield GaugeMetricFamily("synfire_spares", "Spares that are ready.", float(recoveries.spares))
     yield GaugeMetricFamily("synfire_spares_wanted", "Spares that there should be.", float(recoveries.spares_wanted))
+
+
+def _degraded(plane: DataPlane) -> Metric:
+    rows = [([m.name, m.version], float(len(plane.condition(m).substituted))) for m in plane.models]
+    text = "Stages that an unlike engine runs, because no worker has their device."
+    return _family(GaugeMetricFamily, "synfire_model_substituted_stages", text, _MODEL, rows)
 
 
 def _calls(models: tuple[Model, ...]) -> Metric:

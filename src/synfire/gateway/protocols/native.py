@@ -13,7 +13,9 @@ from synfire.gateway.http import Endpoint, HttpRequest, HttpResponse, json_respo
 from synfire.graph import Graph, flatten
 from synfire.ops import Operator, Signal
 from synfire.plan import Plan
+from synfire.wire.condition import Condition, Status
 from synfire.wire.messages import Description, StageCount
+from synfire.wire.recovery import Substituted
 
 
 class SignalInfo(msgspec.Struct):
@@ -70,6 +72,14 @@ class LinkInfo(msgspec.Struct):
     array_bytes: int
 
 
+class CheckpointInfo(msgspec.Struct):
+    """What a stage has sent to gateways of its sessions' states: how often, encoded bytes, seconds of the worker's thread."""
+
+    count: int
+    bytes: int
+    seconds: float
+
+
 class StageInfo(msgspec.Struct):
     """A stage and what it did so far."""
 
@@ -82,6 +92,7 @@ class StageInfo(msgspec.Struct):
     failures: int
     parameter_bytes: int
     links: list[LinkInfo]
+    checkpoints: CheckpointInfo
 
 
 class WorkerInfo(msgspec.Struct):
@@ -101,10 +112,20 @@ class WorkerInfo(msgspec.Struct):
     stages: list[StageInfo] | None = None
 
 
+class ProtectionInfo(msgspec.Struct):
+    """What it costs this gateway that no worker's loss costs a session: `checkpoints` that came whole so far, `bytes` of all
+    states that came, and `held_bytes` of open sessions now, their states and the inputs of their calls since."""
+
+    checkpoints: int = 0
+    bytes: int = 0
+    held_bytes: int = 0
+
+
 class ModelInfo(msgspec.Struct):
     """A model and what it does. When there is no room for all, those of the lowest `priority` are stopped first.
 
-    `failure` says why calls are answered by an error, where they are.
+    `status` says how it is served, and `reason` why not as planned: which stages an unlike engine runs, which are
+    `substituted`, or why its calls wait or are refused. `failure` is the error that calls are answered by, where they are.
     """
 
     model: str
@@ -119,6 +140,10 @@ class ModelInfo(msgspec.Struct):
     ready: bool
     priority: int
     failure: str
+    status: Status
+    reason: str
+    substituted: tuple[Substituted, ...]
+    protection: ProtectionInfo
 
 
 class Native:
@@ -136,7 +161,7 @@ class Native:
         yield Endpoint("GET", "/api/workers", self.workers, "Workers and their stages", None, list[WorkerInfo])
 
     async def models(self, request: HttpRequest) -> HttpResponse:
-        return json_response([_model_info(model) for model in self._plane.models])
+        return json_response([_model_info(model, self._plane.condition(model)) for model in self._plane.models])
 
     async def graphs(self, request: HttpRequest) -> HttpResponse:
         return json_response([_summary(model) for model in self._plane.models])
@@ -154,7 +179,7 @@ class Native:
         return json_response(_workers(self._plane.models, await self._plane.workers()))
 
 
-def _model_info(model: Model) -> ModelInfo:
+def _model_info(model: Model, condition: Condition) -> ModelInfo:
     plan = model.route.plan
     return ModelInfo(
         model.name,
@@ -169,7 +194,17 @@ def _model_info(model: Model) -> ModelInfo:
         model.ready,
         model.priority,
         model.failure,
+        condition.status,
+        condition.reason,
+        condition.substituted,
+        _protection(model),
     )
+
+
+def _protection(model: Model) -> ProtectionInfo:
+    """A route without workers keeps nothing."""
+    kept = model.protection
+    return ProtectionInfo(kept.checkpoints, kept.checkpoint_bytes, kept.held_bytes) if kept else ProtectionInfo()
 
 
 def _summary(model: Model) -> GraphSummary:
@@ -232,6 +267,7 @@ def _stage(count: StageCount) -> StageInfo:
         count.failures,
         count.parameter_bytes,
         links,
+        CheckpointInfo(count.checkpoints.frames, count.checkpoints.encoded_bytes, count.checkpoints.send_s),
     )
 
 

@@ -57,9 +57,12 @@ class Live(msgspec.Struct):
 
 
 class Ready(msgspec.Struct, omit_defaults=True):
+    """`error` says why not; `degraded` what is not served as planned, of what takes calls all the same."""
+
     ready: bool
     name: str = ""
     error: str = ""
+    degraded: str = ""
 
 
 class ModelList(msgspec.Struct):
@@ -164,7 +167,9 @@ class OipRest:
 
     async def model_ready(self, request: HttpRequest) -> HttpResponse:
         model = self._model(request)
-        return _readiness(descriptions.why_not_ready(self._plane, model), model.name)
+        return _readiness(
+            descriptions.why_not_ready(self._plane, model), descriptions.shortfall(self._plane, model), model.name
+        )
 
     async def stats(self, request: HttpRequest) -> HttpResponse:
         return json_response(StatisticsList(descriptions.statistics((self._model(request),))))
@@ -180,7 +185,10 @@ class OipRest:
 
     async def ready(self, request: HttpRequest) -> HttpResponse:
         reasons = [descriptions.why_not_ready(self._plane, model) for model in self._plane.models]
-        return _readiness("" if self._plane.ready else next(filter(None, reasons), "the gateway is shutting down"))
+        short = "; ".join(filter(None, (descriptions.shortfall(self._plane, model) for model in self._plane.models)))
+        return _readiness(
+            "" if self._plane.ready else next(filter(None, reasons), "the gateway is shutting down"), short
+        )
 
     async def models(self, request: HttpRequest) -> HttpResponse:
         return json_response(ModelList(list(dict.fromkeys(model.name for model in self._plane.models))))
@@ -229,8 +237,8 @@ class OipRest:
         return self._plane.model(request.path["model"], request.path.get("version", ""))
 
 
-def _readiness(error: str, name: str = "") -> HttpResponse:
-    return json_response(Ready(not error, name, error), ready_status(not error))
+def _readiness(error: str, degraded: str, name: str = "") -> HttpResponse:
+    return json_response(Ready(not error, name, error, degraded), ready_status(not error))
 
 
 def read_infer(request: HttpRequest) -> tuple[InferRequest, Any]:

@@ -11,6 +11,7 @@ from collections import deque
 from synfire.base.errors import TemporaryError, UserError
 from synfire.wire.links.held import HeldBack
 from synfire.wire.links.link import Limits
+from synfire.wire.links.silence import Acknowledgement, Silence
 from synfire.wire.stream import Buffer, Packet, Reader, array_bytes, pack
 
 _CHUNK_BYTES = 1 << 16  # larger reads would map fresh memory each time
@@ -31,6 +32,7 @@ class SocketLink:
         self._socket.setblocking(False)
         if connection.family != socket.AF_UNIX:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._silence = Silence() if connection.family != socket.AF_UNIX else None
         self._reader = Reader(self._limits.max_frame_bytes)
         self._waiting: deque[memoryview] = deque()
         self._waiting_bytes = 0
@@ -98,6 +100,17 @@ class SocketLink:
             if len(data) < _CHUNK_BYTES:
                 break
         return packets
+
+    def silent_s(self, now_s: float) -> float | None:
+        """For how long what was sent has waited without a sign of the peer's host, in seconds; None when nothing waits.
+
+        Be it asked every `LOOK_S`. It is 0 as long as that host acknowledges, whatever the process there does.
+        """
+        if self._silence is None:
+            return None
+        found = Acknowledgement.of(self._socket)
+        silent_s = self._silence.look(now_s, found)
+        return silent_s if found.waits or self._waiting else None
 
     def close(self) -> None:
         with contextlib.suppress(OSError):

@@ -1,0 +1,50 @@
+"""What `synfire serve` takes beside its models: where it listens, and what it does when something is lost."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from synfire.deploy.network import MOST_HOSTS
+
+HostOption = Annotated[str, typer.Option("--host", help="Address to listen on; 0.0.0.0 for all.")]
+PortOption = Annotated[int, typer.Option("--port", min=0, max=65535, help="HTTP port; 0 finds a free one.")]
+GrpcPortOption = Annotated[
+    int, typer.Option("--grpc-port", min=-1, max=65535, help="gRPC port; 0 finds a free one, -1 leaves gRPC out.")
+]
+GatewaysOption = Annotated[
+    int, typer.Option("--gateways", min=1, max=16, help="How many processes answer callers, all at the same ports.")
+]
+SparesOption = Annotated[
+    int, typer.Option("--spares", min=0, max=64, help="Warm workers kept ready to take over from lost ones.")
+]
+MostWorkersOption = Annotated[
+    int | None,
+    typer.Option("--most-workers", min=1, help="How many workers may run at a time, spares included. Default: any."),
+]
+PriorityOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--priority",
+        metavar="MODEL=N",
+        help="When workers are lost and there is no room for all, models with the lowest N are stopped first. Default: 0.",
+    ),
+]
+HostsOption = Annotated[
+    int,
+    typer.Option(
+        "--hosts",
+        min=0,
+        max=MOST_HOSTS,
+        help="Put workers on so many emulated hosts: network namespaces, for `fault link-partition`. Takes root.",
+    ),
+]
+ServiceOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--service",
+        metavar="MODEL.STAGE=URL",
+        help="A stage, as `plan` names it, that the model at URL computes: any Open Inference Protocol server's.",
+    ),
+]

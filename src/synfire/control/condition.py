@@ -1,0 +1,26 @@
+"""How a model is served, as far as users are concerned. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from synfire.control.state import ModelView
+from synfire.wire.condition import Condition
+from synfire.wire.recovery import Substituted
+
+Agreements = Mapping[tuple[str, str], float]
+"""By model and stage: the share of spikes in which the planned engine and the one that takes over agree."""
+
+
+def condition(model: ModelView, agreements: Agreements) -> Condition:
+    """How the model is served. Being moved within milliseconds is no condition: its calls wait, and nobody has to act."""
+    substituted = tuple(
+        Substituted(model.name, stage, planned, model.plan.engine_of(model.plan.stage(stage)), agreement)
+        for stage, planned in model.substituted.items()
+        for agreement in (agreements.get((model.name, stage)),)
+    )
+    if model.failure:
+        return Condition("stopped" if model.stopped else "waiting", model.failure, substituted)
+    if substituted:
+        return Condition("degraded", "; ".join(map(str, substituted)), substituted)
+    return Condition()

@@ -1,0 +1,82 @@
+"""Whether workers compute right: the known answers of stages, asked for again now and then."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import Counter
+from collections.abc import Callable
+from typing import NoReturn
+
+from synfire.base.errors import TemporaryError, UnknownName
+from synfire.base.log import LOGGER
+from synfire.deploy.workers import Workers
+from synfire.plan import Plan
+
+MOST_MISSED = 2
+"""How many known-answer tests of a stage may be put off, one after the other, because its worker has calls."""
+
+
+class KnownAnswers:
+    """What stages answer to their tests, by model, stage and engine; and in `agreements`, by model and stage, how far the spikes
+    of a stage's device agree with the processor's. `plans` says where all stages are wanted."""
+
+    def __init__(self, workers: Workers, plans: Callable[[], list[Plan]]) -> None:
+        self.answers: dict[tuple[str, str, str], str] = {}
+        self.agreements: dict[tuple[str, str], float] = {}
+        self._workers = workers
+        self._plans = plans
+        self._missed: Counter[tuple[str, str]] = Counter()
+
+    def learn(self, model: str, stage: str, engine: str, answer: str, agreement: float | None) -> None:
+        """A stage was hosted for the first time, and this is what it answers."""
+        self.answers[model, stage, engine] = answer
+        if agreement is not None:
+            self.agreements[model, stage] = agreement
+
+    def forget(self, model: str) -> None:
+        """The model is served no longer."""
+        self.answers = {key: answer for key, answer in self.answers.items() if key[0] != model}
+        self.agreements = {key: share for key, share in self.agreements.items() if key[0] != model}
+
+    def right(self, model: str, stage: str, worker: str, answer: str) -> bool:
+        """Whether `answer` is the known one of the stage on the engine that runs it, if there is any.
+
+        A worker that answers wrong is lost from here on.
+        """
+        engine = next((each.engine_of(each.stage(stage)) for each in self._plans() if each.model == model), "")
+        if not answer or answer == self.answers.setdefault((model, stage, engine), answer):
+            return True
+        LOGGER.error("worker %s computes stage %s.%s wrong: its memory is corrupted", worker, model, stage)
+        self._workers.lose(worker, "corruption")
+        return False
+
+    async def prove(self) -> None:
+        """Do the known-answer tests of all stages once, each while its worker has no call.
+
+        A stage whose worker had calls `MOST_MISSED` times running is tested all the same, between two jobs.
+        """
+        for plan in self._plans():
+            for stage in plan.stages:
+                with contextlib.suppress(TemporaryError, UnknownName):  # the worker is gone, or the stage has moved
+                    await self._prove(plan.model, stage.name, stage.worker)
+
+    async def now_and_then(self, every_s: float, act: Callable[[], None]) -> NoReturn:
+        """Do them every so many seconds, and `act` then, until cancelled; whatever fails, the next ones come."""
+        while True:
+            await asyncio.sleep(every_s)
+            try:
+                await self.prove()
+                act()
+            except Exception as error:
+                LOGGER.error("known-answer tests have failed themselves, and are done again", exc_info=error)
+
+    async def _prove(self, model: str, stage: str, name: str) -> None:
+        worker = self._workers.get(name)
+        if worker is None:
+            return
+        if self._missed[model, stage] < MOST_MISSED and (await worker.peer.describe()).requests:
+            self._missed[model, stage] += 1
+            return
+        self._missed.pop((model, stage), None)
+        self.right(model, stage, name, await worker.peer.prove(model, stage))

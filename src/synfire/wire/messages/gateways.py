@@ -1,0 +1,117 @@
+"""Between the controller and its gateways, and from gateway to gateway."""
+
+from __future__ import annotations
+
+import msgspec
+
+from synfire.plan.plan import Plan
+from synfire.wire.codec import Tensor
+from synfire.wire.condition import Condition
+from synfire.wire.messages.message import Message
+
+
+class Attend(Message, frozen=True):
+    """A gateway tells the controller that it is there: the epoch that the calls of each model follow at it, by model."""
+
+    epochs: dict[str, int]
+
+
+class Member(msgspec.Struct, frozen=True, array_like=True):
+    """A worker: where it takes packets, and where it answers HTTP, if it does."""
+
+    name: str
+    address: str
+    url: str = ""
+
+
+class Members(Message, frozen=True):
+    """The controller tells gateways which workers there are: be connected to these, and to no other."""
+
+    workers: tuple[Member, ...]
+
+
+class Direct(Message, frozen=True):
+    """The controller tells a gateway how the calls of a model go now: along `plan` in `epoch`. Answered by `Done`.
+
+    Calls are `held` while stages move, and answered by the temporary error `failure` where that is set. The model's flat graph is the
+    blob `digest` of the deployment's store. Told again it changes nothing.
+    """
+
+    model: str
+    version: str
+    digest: str
+    plan: Plan
+    epoch: int
+    held: bool = False
+    failure: str = ""
+    retry_after_s: float = 1.0
+    priority: int = 0
+
+
+class Withdraw(Message, frozen=True):
+    """Serve the model no longer. Answered by `Done`."""
+
+    model: str
+
+
+class Whole(Message, frozen=True):
+    """The controller has told everything: the gateway serves these models, and no other. Answered by `Done`."""
+
+    models: tuple[str, ...]
+
+
+class Cut(Message, frozen=True):
+    """A gateway has lost its connection to a worker; or the worker `by`, where one is named, cannot reach it, which has tried for
+    `for_s` seconds."""
+
+    worker: str
+    by: str = ""
+    for_s: float = 0.0
+
+
+class Standing(Message, frozen=True):
+    """The controller's news: the plans that calls follow, the workers' emulated hosts, ready spares, and recoveries by cause
+    and outcome. `conditions` says of each model how it is served; `warm` whether all is calm, and every spare prepared."""
+
+    plans: tuple[Plan, ...] = ()
+    sources: dict[str, str] = msgspec.field(default_factory=dict)
+    hosts: dict[str, str] = msgspec.field(default_factory=dict)
+    spares: int = 0
+    spares_wanted: int = 0
+    recoveries: tuple[tuple[str, str, int], ...] = ()
+    warm: bool = False
+    conditions: dict[str, Condition] = msgspec.field(default_factory=dict)
+
+
+class Ask(Message, frozen=True):
+    """A gateway hands a request on to the one that keeps its session; the arrays travel as a frame's do. Answered by one `Given`
+    where it is to be answered `whole`, else by several, or by a `Failure` of the request `number`."""
+
+    number: int
+    model: str
+    whole: bool
+    version: str = ""
+    outputs: tuple[str, ...] = ()
+    id: str = ""
+    session: str = ""
+    start: bool = False
+    end: bool = False
+    timeout_s: float | None = None
+    part_steps: int = 0
+    tensors: tuple[Tensor, ...] = ()
+
+
+class Given(Message, frozen=True):
+    """The answer to an `Ask`, or a part of it; the arrays travel as a frame's do."""
+
+    number: int
+    model: str
+    version: str
+    id: str
+    first_step: int = 0
+    steps: int = 0
+    last: bool = True
+    tensors: tuple[Tensor, ...] = ()
+
+
+GatewayMessage = Attend | Members | Direct | Withdraw | Whole | Cut | Standing | Ask | Given

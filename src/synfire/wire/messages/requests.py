@@ -1,0 +1,107 @@
+"""A request on its way from stage to stage, and the state that a session keeps between its requests."""
+
+from __future__ import annotations
+
+from synfire.base.errors import OutOfReach
+from synfire.wire.codec import Tensor
+from synfire.wire.messages.message import Message
+
+
+class Frame(Message, frozen=True):
+    """Some time steps of one request on the way from stage `sender` to stage `receiver` of `model`.
+
+    `number` counts the frames of this request on this link from 0, without a gap. Frame 0 also carries the signals on
+    the request clock. `steps` is 0 where no signal on the step clock travels along the link. `origin` is the gateway
+    that waits for the answer. With `alone`, the receiver's outputs return to the origin instead of going on. `pace` is
+    how many steps a frame of this request holds, for stages that make its time steps; 0 leaves it to the plan. With a
+    `token` every stage sends the origin a `Checkpoint` of that token when it is through with the request.
+    """
+
+    model: str
+    sender: str
+    receiver: str
+    request: str
+    origin: str
+    number: int
+    first_step: int = 0
+    steps: int = 0
+    last: bool = True
+    session: str = ""
+    start: bool = False
+    end: bool = False
+    epoch: int = 0
+    alone: bool = False
+    tensors: tuple[Tensor, ...] = ()
+    pace: int = 0
+    token: int = 0
+
+
+class Failure(Message, frozen=True):
+    """The request is answered by an error, and its state at the reporting worker is gone.
+
+    `unreachable` is the worker that the reporting one could not reach, if that is why.
+    """
+
+    request: str
+    kind: str
+    text: str
+    retry_after_s: float = 1.0
+    unreachable: OutOfReach | None = None
+
+
+class Cancel(Message, frozen=True):
+    """Nobody waits for the request any more: forget it, and refuse what still arrives for it."""
+
+    request: str
+
+
+class Advance(Message, frozen=True):
+    """The origin has taken every output of the request before frame `number`: stages may run on from there."""
+
+    request: str
+    number: int
+
+
+class Checkpoint(Message, frozen=True):
+    """The session's state at a stage, after the request whose frames had the `token`; its arrays travel as a frame's do.
+
+    `maker` is the stage's engine with its content digest: nobody else may go on from it.
+    """
+
+    model: str
+    stage: str
+    session: str
+    token: int
+    tensors: tuple[Tensor, ...] = ()
+    maker: str = ""
+
+
+class Restore(Message, frozen=True):
+    """Go on with the session at a stage from the state that travels beside the message. Answered by `Restored`.
+
+    `maker` is the checkpoint's.
+    """
+
+    model: str
+    stage: str
+    session: str
+    batch: int
+    tensors: tuple[Tensor, ...] = ()
+    maker: str = ""
+
+
+class Restored(Message, frozen=True):
+    """The answer to `Restore`; `kind` and `text` say why not, if so."""
+
+    kind: str = ""
+    text: str = ""
+
+
+class Forget(Message, frozen=True):
+    """Drop the session's state at every stage of the model."""
+
+    model: str
+    session: str
+
+
+RequestMessage = Frame | Failure | Cancel | Advance | Checkpoint | Restore | Restored | Forget

@@ -1,0 +1,84 @@
+"""What a worker does about others that it does not reach."""
+
+from __future__ import annotations
+
+import math
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from synfire.base.errors import OutOfReach
+from synfire.wire.links import SocketLink
+from synfire.wire.links.silence import LOOK_S, SILENT_S
+from synfire.wire.messages import PROTOCOL, Failure, Frame, Hello
+from synfire.wire.stream import Packet
+from synfire.worker.connections import Connections
+from synfire.worker.core import Core
+from synfire.worker.outgoing import Outgoing
+from synfire.worker.peers import Watch
+from synfire.worker.settings import Settings
+
+FRAME = Frame("m", "a", "b", "r1", "gateway-0", 0, 0, 1, True)
+
+
+class Scene:
+    """A worker's connections to one other, whose host acknowledges nothing for `silent_s`; None for all that was sent."""
+
+    def __init__(self, address: str) -> None:
+        near, self.far = socket.socketpair()
+        self.silent_s: float | None = None
+        self.link = SocketLink(near, "the worker at that address")
+        self.link.silent_s = lambda now_s: self.silent_s
+        self.core = Core("w0", Settings())
+        hello = Hello(PROTOCOL, "d", "w0")
+        self.connections = Connections(hello, self.core, Watch(), lambda _: self.link, lambda peer, packet: None)
+        self.address = address
+        self.connections.send_out(Outgoing(Packet(FRAME), "gateway-0", address))
+
+    def told(self) -> list[Failure]:
+        """What the gateway is told of requests."""
+        return [each.packet.message for each in self.core.outbox if isinstance(each.packet.message, Failure)]
+
+
+@pytest.fixture
+def scene() -> Iterator[Scene]:
+    scene = Scene("tcp://10.0.0.2:4000")
+    yield scene
+    scene.connections.close()
+    scene.far.close()
+
+
+def test_requests_that_have_gone_to_a_silent_host_are_told_with_who_did_not_reach_whom(scene: Scene) -> None:
+    scene.silent_s = SILENT_S
+    scene.connections.look(scene.connections.look_at_s)
+    (failure,) = scene.told()
+    assert (failure.request, failure.kind) == ("r1", "Interrupted")
+    assert failure.unreachable == OutOfReach(scene.address, "w0", SILENT_S)
+    assert "nothing has been acknowledged there for 0.25 s" in failure.text
+    assert scene.connections.look_at_s == math.inf
+    assert scene.far.recv(1 << 16)  # what was sent before
+    assert scene.far.recv(1 << 16) == b""  # it is closed
+
+
+def test_as_long_as_something_waits_to_be_acknowledged_it_is_looked_at_again(scene: Scene) -> None:
+    scene.silent_s = SILENT_S / 2
+    at_s = scene.connections.look_at_s
+    scene.connections.look(at_s)
+    assert scene.connections.look_at_s == at_s + LOOK_S
+    scene.silent_s = None
+    scene.connections.look(at_s + LOOK_S)
+    assert (scene.connections.look_at_s, scene.told()) == (math.inf, [])
+
+
+def test_nobody_looks_before_it_is_time(scene: Scene) -> None:
+    scene.silent_s = SILENT_S
+    scene.connections.look(scene.connections.look_at_s - LOOK_S / 2)
+    assert scene.told() == []
+
+
+def test_workers_on_this_host_are_not_looked_after() -> None:
+    scene = Scene("unix:/run/w1.sock")
+    assert scene.connections.look_at_s == math.inf
+    scene.connections.close()
+    scene.far.close()
