@@ -98,7 +98,11 @@ def _folder() -> Iterator[tuple[Path, bool]]:
 def _fail(run: Soak, violation: Violation, folder: Path, again: str, as_json: bool) -> NoReturn:
     """Say what did not hold, what had happened until then, and how to let it come `again`; then exit with 1."""
     seed = run.schedule.seed
-    story = [*run.ledger.lines(), f"{run.ledger.now_s:8.2f} s  DOES NOT HOLD: {violation}"]
+    story = [
+        *run.ledger.lines(),
+        *(f"{count:10d}  {found}" for found, count in sorted(run.ledger.classes.items())),
+        f"{run.ledger.now_s:8.2f} s  DOES NOT HOLD: {violation}",
+    ]
     (folder / _STORY).write_text("\n".join([again, *story, ""]))
     if as_json:
         print_json({"error": str(violation), "seed": seed, "again": again, "logs": str(folder), "story": story})

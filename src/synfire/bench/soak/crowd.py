@@ -7,7 +7,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Mapping
 
-from synfire.bench.soak.callers import Caller, Tell
+from synfire.bench.soak.callers import Caller, Doors, Tell
 from synfire.bench.soak.questions import Repertoire
 from synfire.bench.soak.schedule import Load
 
@@ -18,13 +18,13 @@ class Crowd:
     def __init__(
         self,
         group: asyncio.TaskGroup,
-        url: Callable[[], str],
+        doors: Callable[[], Doors],
         repertoires: Mapping[str, Repertoire],
         seed: int,
         tell: Tell,
     ) -> None:
         self._group = group
-        self._url = url
+        self._doors = doors
         self._repertoires = repertoires
         self._seed = seed
         self._tell = tell
@@ -57,7 +57,7 @@ class Crowd:
     def _invite(self, kind: str, pause_s: float) -> None:
         self._numbers[kind] += 1
         rng = random.Random(f"{self._seed}-{kind}-{self._numbers[kind]}")
-        caller = Caller(kind, self._url, self._repertoires, rng, self._tell)
+        caller = Caller(kind, self._doors, self._repertoires, rng, self._tell)
         task = self._group.create_task(caller.run(pause_s))
         self._calling[task] = caller
         task.add_done_callback(self._calling.pop)

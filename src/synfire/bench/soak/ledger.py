@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
 
-from synfire.bench.soak.judgement import Exchange, Excuse, judged
+from synfire.bench.soak.claims import Claim, check_claims
+from synfire.bench.soak.judgement import PROVISIONAL, Exchange, Excuse, judged
+from synfire.wire.recovery import RecoveryRecord
 
 
 class Ledger:
@@ -20,6 +24,7 @@ class Ledger:
         self.strokes: Counter[str] = Counter()
         self.story: list[tuple[float, str]] = []
         self.excuses: list[Excuse] = []
+        self.claims: list[Claim] = []
         self.began_s = time.monotonic()
 
     def start(self) -> None:
@@ -36,8 +41,17 @@ class Ledger:
         self.requests[exchange.kind] += exchange.outcome != "unreached"
         found = judged(exchange, self.excuses)
         self.classes[found] += 1
+        if found in PROVISIONAL:
+            self.claims.append(Claim(exchange, found))
         if found == "right":
             self.waits_s[exchange.kind].append(exchange.ended_s - exchange.sent_s)
+        if exchange.outcome in ("right", "wrong"):
+            self._spend(exchange)
+
+    def settle(self, records: Sequence[RecoveryRecord]) -> None:
+        """What was let pass for the time being must be on record. Raises `Violation` for what is not."""
+        check_claims(self.claims, self.excuses, records, time.time() - time.monotonic())
+        self.claims.clear()
 
     def tell(self, text: str) -> None:
         """Something happened."""
@@ -49,19 +63,33 @@ class Ledger:
 
     @contextmanager
     def excusing(self, kind: str, model: str = "") -> Iterator[None]:
-        """In the block a gateway may end by a stroke of this kind; or, where one is named, a model is not served."""
-        excuse = Excuse(kind, time.monotonic(), model=model)
-        self.excuses.append(excuse)
+        """In the block a stroke of this kind has an effect; where one is named, on a model."""
+        excuse = self.excuse(kind, model)
         yield
-        self.excuses[self.excuses.index(excuse)] = excuse.ended(time.monotonic())
+        self.revise(excuse, until_s=time.monotonic())
+
+    def excuse(self, kind: str, model: str = "") -> Excuse:
+        """From now on a stroke of this kind has an effect."""
+        self.excuses.append(Excuse(kind, time.monotonic(), model=model))
+        return self.excuses[-1]
+
+    def revise(self, excuse: Excuse, **known: Any) -> None:
+        """More is known of an effect now."""
+        self.excuses[self.excuses.index(excuse)] = replace(excuse, **known)
 
     @property
     def excused(self) -> bool:
         """Whether a gateway may end now."""
         now_s = time.monotonic()
-        return any(each.from_s <= now_s <= each.until_s for each in self.excuses if not each.model)
+        return any(each.breaks and each.from_s <= now_s <= each.until_s for each in self.excuses)
 
     @property
     def gateways_ended(self) -> bool:
         """Whether a gateway may have ended at any time."""
-        return any(not each.model for each in self.excuses)
+        return any(each.breaks for each in self.excuses)
+
+    def _spend(self, exchange: Exchange) -> None:
+        """Whatever was to hit what runs next on the way of the exchange has done so when that has been answered."""
+        for each in self.excuses:
+            if each.armed_s is not None and each.armed_s <= exchange.sent_s and each.model == exchange.model:
+                self.revise(each, until_s=min(each.until_s, exchange.ended_s), armed_s=None)

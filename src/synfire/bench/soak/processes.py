@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -46,6 +47,17 @@ def unburied(pids: set[int]) -> list[int]:
             if state == "Z" and int(parent) in pids:
                 found.append(pid)
     return found
+
+
+def kill(process: Seen) -> bool:
+    """End it at once, unless it has ended already, and its number may be another's."""
+    if born(process.pid) != process.born:
+        return False
+    try:
+        os.kill(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def role_of(words: list[str]) -> str:

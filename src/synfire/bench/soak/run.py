@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -12,20 +10,20 @@ from contextlib import suppress
 import httpx
 
 from synfire.base.errors import TemporaryError
-from synfire.base.processes import born
+from synfire.bench.soak.callers import Doors
 from synfire.bench.soak.crowd import Crowd
 from synfire.bench.soak.judgement import Violation
 from synfire.bench.soak.ledger import Ledger
 from synfire.bench.soak.log import Log
 from synfire.bench.soak.memory import Memory
-from synfire.bench.soak.processes import Seen, unburied
+from synfire.bench.soak.processes import Seen, kill, unburied
 from synfire.bench.soak.questions import Repertoire
 from synfire.bench.soak.recoveries import check_records
 from synfire.bench.soak.rest import Rest
 from synfire.bench.soak.schedule import Load, Pause, Schedule
 from synfire.bench.soak.served import Served
 from synfire.bench.soak.striking import Striking
-from synfire.bench.soak.strokes import Stroke
+from synfire.bench.soak.strokes import SHORTAGE, Stroke
 from synfire.wire.recovery import RecoveryRecord
 
 CALM_WITHIN_S = 45.0
@@ -78,8 +76,8 @@ class Soak:
             await self._clear()
 
     async def _start(self) -> Mapping[str, Repertoire]:
-        names = self.schedule.arrangement.models
-        repertoires = {name: await asyncio.to_thread(Repertoire.of, name) for name in names}
+        names, device = self.schedule.arrangement.models, self.schedule.arrangement.device
+        repertoires = {name: await asyncio.to_thread(Repertoire.of, name, device) for name in names}
         await self._served.start()
         self.ledger.start()
         self.ledger.tell(f"{self.schedule.arrangement} (at {self._served.url})")
@@ -87,7 +85,9 @@ class Soak:
 
     async def _follow(self, group: asyncio.TaskGroup, repertoires: Mapping[str, Repertoire]) -> None:
         """The schedule's acts; its clock stands still while the deployment comes to rest."""
-        crowd = Crowd(group, lambda: self._served.url, repertoires, self.schedule.seed, self.ledger.note)
+        crowd = Crowd(
+            group, lambda: Doors(self._served.url, self._served.grpc), repertoires, self.schedule.seed, self.ledger.note
+        )
         for act in self.schedule.acts:
             await asyncio.sleep(act.at_s + self._rested_s - self.ledger.now_s)
             if isinstance(act, Load):
@@ -115,6 +115,7 @@ class Soak:
             if time.monotonic() > until_s:
                 raise Violation(f"nobody has called for {CALM_WITHIN_S:.0f} s, and still {unrest}")
             await asyncio.sleep(POLL_S)
+        self.ledger.settle(await self._served.records() if self.ledger.claims else ())
         self.memory.rest(self.ledger.now_s, self._census())
         self.ledger.tell(f"rest, after {self.ledger.now_s - began_s:.1f} s")
         self._rested_s += self.ledger.now_s - began_s
@@ -183,7 +184,12 @@ class Soak:
             raise Violation(f"the deployment has left behind: {_listed(left)}")
         self._log.read()
         self.records = await self._served.records()
-        check_records(self.records, self._striking.kills)
+        self.ledger.settle(self.records)
+        shift_s = time.time() - time.monotonic()
+        shortages = [
+            (each.from_s + shift_s, each.until_s + shift_s) for each in self.ledger.excuses if each.kind == SHORTAGE
+        ]
+        check_records(self.records, self._striking.kills, shortages, dict(self.schedule.arrangement.priorities))
 
     async def _clear(self) -> None:
         """Leave no process behind, whatever went wrong."""
@@ -191,9 +197,7 @@ class Soak:
         with suppress(Violation):
             await self._until_ended()
         for each in self._census():
-            if born(each.pid) == each.born:
-                with suppress(ProcessLookupError):
-                    os.kill(each.pid, signal.SIGKILL)
+            kill(each)
 
     def _census(self) -> list[Seen]:
         """The processes of the deployment, without the verbs that the soak itself runs now."""

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from synfire.bench.soak.strokes import KNOWN, Stroke
+from synfire.bench.soak.arrangement import Arrangement, able, random_arrangement
+from synfire.bench.soak.strokes import KNOWN, Kind, Stroke
 
-CALLERS = {"plain": 4, "stream": 2, "session": 3, "batch": 2, "json": 1, "hasty": 1, "leaving": 2, "faulty": 1}
+CALLERS = {
+    "plain": 4,
+    "stream": 2,
+    "session": 3,
+    "batch": 2,
+    "json": 1,
+    "hasty": 1,
+    "leaving": 2,
+    "faulty": 1,
+    "grpc": 2,
+    "grpc_stream": 1,
+}
 """The kinds of callers, and the most of each at a time."""
-
-GATEWAYS = (1, 2)
-HOSTS = (0, 0, 2, 3)
-"""How many gateways there may be, and emulated hosts, where there can be some."""
 
 LOAD_S = (3.0, 12.0)
 """How long a load lasts: short enough that a minute sees many, long enough for thousands of requests."""
@@ -31,40 +39,14 @@ EARLY = 0.5
 """The controller and the gateways are killed in this share of the time, the first: what lives in the rest of it grows old enough
 to show whether it grows."""
 
+LATE = 0.7
+"""What takes something away for good comes after this share of the time."""
+
 REST_S = 60.0
 """The time between two rests, in which nobody calls and nothing fails: what is held then is held for nobody."""
 
 CALM_S = 4.0
 """For so long before a rest nothing fails."""
-
-
-@dataclass(frozen=True)
-class Arrangement:
-    """How the models are served: `synfire serve` with these options."""
-
-    models: tuple[str, ...]
-    workers: int
-    spares: int
-    gateways: int = 1
-    granularity: str = "auto"
-    apart: bool = False
-    hosts: int = 0
-
-    @property
-    def arguments(self) -> tuple[str, ...]:
-        """What follows `synfire serve`."""
-        numbers = {"workers": self.workers, "spares": self.spares, "gateways": self.gateways, "hosts": self.hosts}
-        options = [word for name, number in numbers.items() for word in (f"--{name}", str(number))]
-        return (*self.models, *options, "--granularity", self.granularity, *(["--apart"] if self.apart else []))
-
-    @property
-    def crew(self) -> Mapping[str, tuple[int, int]]:
-        """How many processes of each role there are at rest. Where spares run out a worker takes over, and one fewer is left."""
-        workers = (1 + self.spares, self.workers + self.spares)
-        return {"serve": (1, 1), "controller": (1, 1), "gateway": (self.gateways,) * 2, "worker": workers}
-
-    def __str__(self) -> str:
-        return f"synfire serve {' '.join(self.arguments)}"
 
 
 @dataclass(frozen=True)
@@ -112,14 +94,13 @@ class Schedule:
 def random_schedule(seed: int, seconds: float, models: Sequence[str], kinds: Sequence[str]) -> Schedule:
     """The schedule of a seed. What is drawn for loads does not depend on which `kinds` of strokes there are.
 
-    Kinds that hit emulated hosts come where there are some, which is so in a part of the schedules that have such kinds.
+    Kinds that need emulated hosts, or chips, or too little room, come where these are, which is so in a part of the schedules that
+    have such kinds.
     """
-    on_hosts = {kind for kind in kinds if KNOWN[kind].aim == "host"}
-    arrangement = _arrangement(random.Random(f"{seed}-arrangement"), models, bool(on_hosts))
-    able = sorted(set(kinds) - (set() if arrangement.hosts else on_hosts))
+    arrangement = random_arrangement(seed, models, kinds)
     pauses = tuple(_pauses(seconds))
     loads = _loads(random.Random(f"{seed}-loads"), seconds)
-    strokes = _strokes(random.Random(f"{seed}-strokes"), seconds, able, pauses)
+    strokes = _strokes(random.Random(f"{seed}-strokes"), seconds, able(arrangement, kinds), pauses)
     acts: list[Act] = [*pauses, *loads, *strokes]
     acts.sort(key=lambda act: act.at_s)
     return Schedule(seed, seconds, arrangement, tuple(acts))
@@ -131,18 +112,6 @@ def _pauses(seconds: float) -> Iterator[Pause]:
     count = round((seconds - WARM_S) / REST_S)
     yield from (Pause(WARM_S + (seconds - WARM_S) * number / count) for number in range(1, count))
     yield Pause(seconds)
-
-
-def _arrangement(rng: random.Random, models: Sequence[str], hosts: bool) -> Arrangement:
-    return Arrangement(
-        tuple(models),
-        workers=rng.randint(2, 3),
-        spares=rng.randint(1, 2),
-        gateways=rng.choice(GATEWAYS),
-        granularity=rng.choice(("operator", "block", "auto")),
-        apart=rng.random() < 0.3,
-        hosts=rng.choice(HOSTS) if hosts else 0,
-    )
 
 
 def _loads(rng: random.Random, seconds: float) -> Iterator[Load]:
@@ -161,14 +130,19 @@ def _strokes(rng: random.Random, seconds: float, kinds: Sequence[str], pauses: S
     deck: list[str] = []
     at_s = WARM_S
     while (at_s := at_s + rng.expovariate(1 / STROKE_S)) < seconds:
-        able = [kind for kind in kinds if at_s < seconds * EARLY or not KNOWN[kind].early]
-        deck = [kind for kind in deck if kind in able]
+        now = [kind for kind in kinds if _comes(KNOWN[kind], at_s / seconds)]
+        deck = [kind for kind in deck if kind in now]
         if not deck:
-            deck = [kind for kind in able for _ in range(KNOWN[kind].weight)]
+            deck = [kind for kind in now for _ in range(KNOWN[kind].weight)]
             rng.shuffle(deck)
         if not deck:
-            return
+            continue
         stroke = KNOWN[deck[-1]].draw(rng, at_s)
         if all(stroke.at_s > each.at_s or stroke.until_s < each.at_s - CALM_S for each in pauses):
             deck.pop()
             yield stroke
+
+
+def _comes(kind: Kind, share: float) -> bool:
+    """Whether a kind comes at all when this share of the time is over."""
+    return share >= LATE if kind.late else share < EARLY or not kind.early

@@ -19,8 +19,8 @@ import msgspec
 from synfire.base import paths
 from synfire.base.errors import PermanentError, TemporaryError
 from synfire.base.keys import VARIABLE
+from synfire.bench.soak.arrangement import Arrangement
 from synfire.bench.soak.judgement import Violation
-from synfire.bench.soak.schedule import Arrangement
 from synfire.bench.soak.strokes import Aim, Sight
 from synfire.bench.soak.traces import Traces
 from synfire.plan.plan import GATEWAY
@@ -117,6 +117,18 @@ class Served:
     def url(self) -> str:
         """Where the gateways answer."""
         return self._ready.url if self._ready is not None else ""
+
+    @property
+    def grpc(self) -> str:
+        """Where they answer gRPC, `host:port`."""
+        return self._ready.grpc if self._ready is not None else ""
+
+    @property
+    def pid(self) -> int | None:
+        """The number of the process; None when it has ended."""
+        if self._process is None or self._process.returncode is not None:
+            return None
+        return self._process.pid
 
     async def start(self) -> None:
         """Start it and wait until it is ready. Raises what it says when it does not start: `TemporaryError` or `PermanentError`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import nullcontext
+from dataclasses import replace
 
 import httpx
 import msgspec
@@ -12,16 +13,24 @@ import msgspec
 from synfire.base.errors import SynfireError
 from synfire.bench.soak.judgement import Violation
 from synfire.bench.soak.ledger import Ledger
+from synfire.bench.soak.processes import Seen, census, kill
 from synfire.bench.soak.recoveries import Kill
 from synfire.bench.soak.reloading import load, unload
 from synfire.bench.soak.served import Done, Served
-from synfire.bench.soak.strokes import KNOWN, RELOAD, SERVE_KILL, Kind, Stroke
+from synfire.bench.soak.strokes import KNOWN, MEMBRANE_BIT, RELOAD, SERVE_KILL, SHORTAGE, Kind, Stroke
 from synfire.deploy.faults import Act
 
 BACK_WITHIN_S = 120.0
 """How long until calls are accepted again when a gateway was killed, on a busy machine."""
 
 POLL_S = 0.1
+
+NEWBORN_S = 0.05
+"""How often it is looked for newborn workers to kill: they take ten times as long to be ready."""
+
+FOUND_WITHIN_S = 45.0
+"""How long a corrupted bit may make answers wrong: a test is due every 10 s, and is put off twice at the most where there are calls;
+and the controller, which asks for it, may be killed meanwhile."""
 
 _GONE = (
     "has ended already",
@@ -32,7 +41,14 @@ _GONE = (
 )
 """What `synfire fault` says where the one that it should hit went meanwhile."""
 
-
+_CHIP_GONE = (
+    "no worker of this deployment runs a stage on an emulated chip",
+    "the chip is dead, and nothing more can break on it",
+    "did not answer within",
+    "cannot be reached",
+    "the peer closed it",
+)
+"""The same of chips: they are all dead, or the worker that was drawn has just gone, or is stopped, or cut off."""
 _TEMPORARY = 3
 """The exit code for what may be tried again."""
 
@@ -56,12 +72,17 @@ class Striking:
             self._ledger.tell(f"{stroke}: nobody is there to be hit")
         elif kind.name == RELOAD:
             await self._reload(stroke, target)
+        elif kind.name == SHORTAGE:
+            await self._shortage(kind, stroke, target)
+        elif kind.corrupts:
+            await self._corrupt(kind, stroke)
         else:
             await self._hit(kind, stroke, target)
 
     async def _hit(self, kind: Kind, stroke: Stroke, target: str) -> None:
         with self._ledger.excusing(kind.name) if kind.breaks else nullcontext():
-            holders, starts = await self._holders() if kind.lethal else set(), self._served.starts
+            starts = self._served.starts
+            holders = await self._holders() if kind.lethal and kind.aim != "chip" else set()
             await self._do(kind, stroke, target, holders)
             if kind.undone:
                 await asyncio.sleep(stroke.for_s or 0.0)
@@ -82,26 +103,62 @@ class Striking:
         self._ledger.strokes[RELOAD] += 1
         self._ledger.tell(f"… {model} is served again")
 
-    async def _do(self, kind: Kind, stroke: Stroke, target: str, holders: set[str]) -> None:
+    async def _shortage(self, kind: Kind, stroke: Stroke, target: str) -> None:
+        """Kill workers, and for a while all that are started in their place, until models are stopped; wait until all are back."""
+        with self._ledger.excusing(SHORTAGE):
+            serve, spared = self._served.pid, {each.pid for each in self._workers()}
+            await self._do(kind, replace(stroke, for_s=None), target, set())
+            until_s, killed = time.monotonic() + (stroke.for_s or 0.0), 0
+            while time.monotonic() < until_s and self._served.pid == serve:  # one that is started anew gets its workers
+                for each in self._workers():
+                    killed += each.pid not in spared and kill(each)
+                await asyncio.sleep(NEWBORN_S)
+            self._ledger.tell(f"… {killed} workers were killed as they were started")
+            await self._back(kind, self._served.starts)
+
+    def _workers(self) -> list[Seen]:
+        return [each for each in census(self._served.traces.home) if each.role == "worker"]
+
+    async def _corrupt(self, kind: Kind, stroke: Stroke) -> None:
+        """Corrupt a bit: answers may be wrong until that is found; or, where only what runs next can be hit, until that is over."""
+        excuse = self._ledger.excuse(kind.name)
+        acts = await self._do(kind, stroke, "", set())
+        now_s = time.monotonic()
+        if not acts:
+            return self._ledger.revise(excuse, until_s=now_s)
+        worker, _, stage = acts[0].target.partition("/")
+        self._ledger.revise(
+            excuse,
+            until_s=now_s + FOUND_WITHIN_S,
+            worker=worker,
+            model=stage.partition(".")[0],
+            armed_s=now_s if kind.name == MEMBRANE_BIT else None,
+        )
+        return None
+
+    async def _do(self, kind: Kind, stroke: Stroke, target: str, holders: set[str]) -> list[Act]:
+        """Have it done, and tell of it; what was done to whom."""
         self._ledger.tell(f"{stroke} {target}".rstrip())
         if kind.name == SERVE_KILL:
             self._ledger.strokes[kind.name] += 1
-            return self._served.kill()
+            self._served.kill()
+            return []
         done = await self._served.command(*kind.command(stroke, target), lasts_s=stroke.for_s or 0.0)
         if done.code:
-            return self._missed(kind, done)
+            self._missed(kind, done)
+            return []
         self._ledger.strokes[kind.name] += 1
-        self._ledger.tell(f"… {_moved(done) if kind.move else self._acted(done, holders)}")
-        return None
-
-    def _acted(self, done: Done, holders: set[str]) -> str:
-        acts = msgspec.convert(done.said["acts"], list[Act])
+        acts = [] if kind.move else msgspec.convert(done.said["acts"], list[Act])
+        self._ledger.tell(f"… {_moved(done) if kind.move else _acted(acts)}")
         self.kills += [Kill(act.target, act.at_s) for act in acts if act.did == "SIGKILL" and act.target in holders]
-        return "; ".join(f"{act.target}{f' (process {act.pid})' if act.pid else ''}: {act.did}" for act in acts)
+        if kind.lethal and kind.aim == "chip":
+            self.kills += [Kill(act.target.partition("/")[0], act.at_s) for act in acts]
+        return acts
 
     def _missed(self, kind: Kind, done: Done) -> None:
         """A stroke may come too late for its target, and a planned move may be put off. Raises `Violation` for any other error."""
-        if not any(words in str(done) for words in _GONE) and not (kind.move and done.code == _TEMPORARY):
+        gone = (*_GONE, *_CHIP_GONE) if kind.aim == "chip" else _GONE
+        if not any(words in str(done) for words in gone) and not (kind.move and done.code == _TEMPORARY):
             raise Violation(str(done))
         self._ledger.tell(f"… {done}")
 
@@ -120,6 +177,11 @@ class Striking:
                 raise Violation(f"after {kind.name} no call is accepted for {BACK_WITHIN_S:.0f} s")
             await asyncio.sleep(POLL_S)
         self._ledger.tell(f"… the gateway is back at {self._served.url}")
+
+
+def _acted(acts: list[Act]) -> str:
+    """What a fault has done."""
+    return "; ".join(f"{act.target}{f' (process {act.pid})' if act.pid else ''}: {act.did}" for act in acts)
 
 
 def _moved(done: Done) -> str:

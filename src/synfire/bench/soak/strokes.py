@@ -10,15 +10,25 @@ from typing import Literal
 from synfire.deploy.faults import FAULTS
 from synfire.plan.plan import GATEWAY
 
-Aim = Literal["", "worker", "workers", "link", "gateway", "host", "blob", "model"]
-"""Whom a kind hits: nobody by name, a worker, several, the link from a worker to another, a gateway, an emulated host, a blob, a
-model."""
+Aim = Literal["", "worker", "workers", "most", "link", "gateway", "host", "blob", "model", "chip"]
+"""Whom a kind hits: nobody by name, a worker, several, all but one or two, the link from a worker to another, a gateway, an emulated
+host, a blob, a model, an emulated chip. What of a chip is hit, and of which, `synfire fault` draws by its seed."""
+
+Need = Literal["", "hosts", "chips", "scarcity"]
+"""What a deployment must have for a kind: nothing, emulated hosts, emulated chips, or too little room for all when workers go."""
 
 MOVED_WITHIN_S = 120.0
 """How long a planned move may take on a busy machine, with faults that come in between."""
 
 RELOAD = "reload"
 """A model is unloaded, and loaded again after a while; by the controller's door, as there is no verb for it."""
+
+SHORTAGE = "shortage"
+"""Workers are killed, and for a while whatever is started in their place is killed too, as by the kernel when memory runs out: a
+soak does that, no verb."""
+
+MEMBRANE_BIT = "membrane-bit"
+"""A chip's fault that only what runs next can be hit by."""
 
 SERVE_KILL = "serve-kill"
 """SIGKILL to `synfire serve` itself, of which everything else is a child: a soak does that, no verb."""
@@ -77,7 +87,8 @@ class Kind:
     It lasts for a time out of `for_s`; one that is `lasting` goes on for good in every second case. One that is `undone` is
     done a second time after that, which takes it back. What `breaks` gateways is an excuse for broken connections, and
     for the sessions that lived in them. What is `lethal` to workers leaves a record of a recovery. What is `early` comes
-    in the first part of a soak only.
+    in the first part of a soak only, what is `late` in the last: there is no more of what it takes away. What `corrupts` a
+    chip makes answers wrong, for a time. `fault` is what `synfire fault` calls it, with `options`, where that is another name.
     """
 
     name: str
@@ -90,7 +101,12 @@ class Kind:
     breaks: bool = False
     lethal: bool = False
     early: bool = False
+    late: bool = False
+    corrupts: bool = False
     move: bool = False
+    needs: Need = ""
+    fault: str = ""
+    options: tuple[str, ...] = ()
 
     def draw(self, rng: random.Random, at_s: float) -> Stroke:
         """One of this kind."""
@@ -105,13 +121,16 @@ class Kind:
 
     def target(self, stroke: Stroke, sight: Sight) -> str | None:
         """Whom the stroke hits; None where nobody is there who could be."""
-        if not self.aim:
+        if self.aim in ("", "chip"):
             return ""
         there = sight.of(self.aim)
         if not there:
             return None
         if self.aim == "workers":
             count = 1 + stroke.target // 7 % len(there)
+            return ",".join(random.Random(stroke.target).sample(list(there), count))
+        if self.aim == "most":
+            count = max(1, len(there) - 1 - stroke.target // 7 % 2)
             return ",".join(random.Random(stroke.target).sample(list(there), count))
         return there[stroke.target % len(there)]
 
@@ -122,7 +141,8 @@ class Kind:
         lasts = stroke.for_s is not None and not self.undone
         options = ["--for", f"{stroke.for_s:.3f}"] if lasts else []
         options += ["--share", f"{stroke.share:.3f}"] if stroke.share is not None else []
-        return ("fault", self.name, *([target] if target else []), *options)
+        options += ["--seed", str(stroke.target)] if self.aim == "chip" else []
+        return ("fault", self.fault or self.name, *([target] if target else []), *self.options, *options)
 
 
 KNOWN = {
@@ -134,7 +154,7 @@ KNOWN = {
         Kind("host-lost", "workers", lethal=True),
         Kind("link-drop", "link", for_s=(0.05, 1.5)),
         Kind("link-delay", "link", for_s=(0.5, 4.0)),
-        Kind("link-partition", "host", weight=2, for_s=(0.1, 4.0)),
+        Kind("link-partition", "host", weight=2, for_s=(0.1, 4.0), needs="hosts"),
         Kind("controller-kill", weight=2, early=True),
         Kind("gateway-kill", "gateway", breaks=True, early=True),
         Kind(SERVE_KILL, breaks=True, early=True),
@@ -144,6 +164,13 @@ KNOWN = {
         Kind("upgrade", move=True),
         Kind("blob-corrupt", "blob", for_s=(0.5, 3.0), undone=True),
         Kind("disk-full", for_s=(0.5, 3.0)),
+        Kind("core-dead", "chip", weight=3, lethal=True, needs="chips"),
+        Kind("mesh-link-dead", "chip", weight=2, lethal=True, needs="chips"),
+        Kind("chip-dead", "chip", weight=2, late=True, lethal=True, needs="chips"),
+        Kind("bit-flip", "chip", weight=2, corrupts=True, needs="chips", fault="weight-bit"),
+        Kind("bit-stuck", "chip", weight=2, corrupts=True, needs="chips", fault="weight-bit", options=("--stuck",)),
+        Kind(MEMBRANE_BIT, "chip", corrupts=True, needs="chips"),
+        Kind(SHORTAGE, "most", weight=4, for_s=(2.0, 6.0), needs="scarcity", fault="host-lost"),
     )
 }
 """The kinds that a soak knows what to expect of, by name."""
@@ -155,5 +182,5 @@ def possible(own_disk: bool) -> tuple[str, ...]:
     return tuple(
         name
         for name, kind in KNOWN.items()
-        if (kind.move or name in (SERVE_KILL, RELOAD, *FAULTS)) and name not in lacking
+        if (kind.move or name in (SERVE_KILL, RELOAD) or (kind.fault or name) in FAULTS) and name not in lacking
     )

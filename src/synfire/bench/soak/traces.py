@@ -13,8 +13,8 @@ from synfire.bench.soak.processes import Seen, census
 COMMON = (Path("/dev/shm"), Path("/run/netns"), Path("/sys/class/net"))
 """Where shared memory, network namespaces and network interfaces are, ours among others."""
 
-KEPT = ("blobs", "catalog.sqlite")
-"""What stays under SYNFIRE_HOME when nothing runs: the store and its catalog."""
+KEPT = ("blobs", "catalog.sqlite", "darwin3-images")
+"""What stays under SYNFIRE_HOME when nothing runs: the store, its catalog, and the images that were compiled for chips."""
 
 _CLAIM = ".claim"
 
