@@ -36,7 +36,7 @@ def cramped(kinds, seeds=1500):
     return next((done.violation for done in runs if done.violation), "")
 
 
-@pytest.mark.parametrize("kinds", [ORDERS, (*FAULTS, *ORDERS)])
+@pytest.mark.parametrize("kinds", [pytest.param(ORDERS, marks=pytest.mark.slow), (*FAULTS, *ORDERS)])
 def test_planned_moves_alone_let_no_call_fail(kinds):
     told = [run(random_schedule(seed, kinds)) for seed in range(5000, 5060)]
     assert not [each.violation for each in told if each.violation]

@@ -12,8 +12,8 @@ from synfire.testing.simulation import Asked, Fault, Schedule, random_schedule, 
 from synfire.testing.simulation.__main__ import main
 from synfire.testing.simulation.schedules import KINDS, smaller
 
-CHUNK = 100
-CHUNKS = 20
+CHUNK = 50
+CHUNKS = 40
 
 
 def story(failed):

@@ -3,7 +3,8 @@
     python -m synfire.testing.simulation --seed 7      tells the story of one seed
 
 Real are the data plane, the routes, the gateway's connections, the deployment with its controller, and the workers with
-their cores; simulated are the event loop, the links, the processes and the clock. A seed gives one `Schedule`, and that one
+their cores; in two of five seeds the supervisor, the controller and the gateways, too, as processes that are killed (`served`).
+Simulated are the event loop, the links, the processes and the clock. A seed gives one `Schedule`, and that one
 run exactly. What must hold (`verdict`) is checked throughout, and the first thing that does not hold ends the run.
 """
 

@@ -109,6 +109,26 @@ def upgrade(scene: Simulation, fault: Fault) -> None:
     scene.operating.append(asyncio.ensure_future(scene.order("upgrade")))
 
 
+def kill_controller(scene: Simulation, fault: Fault) -> None:
+    """The controller's process ends."""
+    end_process(scene, "controller", "controller died")
+
+
+def kill_gateway(scene: Simulation, fault: Fault) -> None:
+    """A gateway's process ends."""
+    end_process(scene, f"gateway-{fault.target % max(scene.schedule.gateways, 1)}", "gateway died")
+
+
+def end_process(scene: Simulation, name: str, exit: str) -> None:
+    """A process ends, if it is there."""
+    child = scene.served.machine.children.get(name) if scene.served else None
+    if child is not None and not child.life.over:
+        scene.tell("fault", f"kills {name}")
+        scene.killed(name)
+        child.die(-9)
+        scene.occasion(exit)
+
+
 ON_WORKERS: dict[str, WorkerFault] = {
     "kill": kill,
     "kill several": kill_several,
@@ -121,6 +141,8 @@ ON_WORKERS: dict[str, WorkerFault] = {
 
 ON_DEPLOYMENTS: dict[str, Callable[[Simulation, Fault], None]] = {
     "no start": no_start,
+    "kill controller": kill_controller,
+    "kill gateway": kill_gateway,
     "drain": drain,
     "rebalance": rebalance,
     "upgrade": upgrade,

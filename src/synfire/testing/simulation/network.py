@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
 from synfire.base.errors import TemporaryError
-from synfire.testing.simulation.loop import VirtualLoop
+from synfire.deploy.launch import Launch
+from synfire.testing.simulation.loop import Life, VirtualLoop
 from synfire.testing.simulation.worker import SimulatedProcess, SimulatedWorker
 from synfire.wire.links import Limits
 from synfire.wire.stream import Packet, Reader, pack
@@ -48,6 +48,7 @@ class Network:
         self.processes: list[SimulatedProcess] = []
         self.failing_starts = 0
         self.heartbeats: SimulatedHeartbeat | None = None
+        self.listeners: dict[str, SimulatedListener] = {}
         self._rng = np.random.default_rng(seed)
 
     @property
@@ -70,18 +71,31 @@ class Network:
     def between(self, low: float, high: float) -> float:
         return float(self._rng.uniform(low, high))
 
-    def connect(
-        self, address: str, peer: str, limits: Limits | None = None, owner: str = GATEWAY_NAME
-    ) -> SimulatedLink:
-        """A link to the worker at `address`; see `synfire.wire.links.connect`."""
-        worker = self.workers.get(address)
-        if worker is None or not worker.alive:
+    def connect(self, address: str, peer: str, limits: Limits | None = None, owner: str = "") -> SimulatedLink:
+        """A link to whoever listens at `address`; see `synfire.wire.links.connect`."""
+        life, worker, listener = Life.here(), self.workers.get(address), self.listeners.get(address)
+        owner = owner or (life.name if life is not None else GATEWAY_NAME)
+        if worker is not None and worker.alive:
+            near, far = self.pair(owner, worker.name)
+            self.loop.outside(worker.accept, far)
+        elif listener is not None and listener.open:
+            near, far = self.pair(owner, listener.owner)
+            listener.call(far)
+        else:
             raise TemporaryError(f"cannot reach {peer} at {address}: nobody listens; try again when it is back")
-        near, far = SimulatedLink(self, owner, worker.name), SimulatedLink(self, worker.name, owner)
+        return near
+
+    def pair(self, one: str, other: str) -> tuple[SimulatedLink, SimulatedLink]:
+        """Both ends of a new connection."""
+        near, far = SimulatedLink(self, one, other), SimulatedLink(self, other, one)
         near.far, far.far = far, near
         self.ends |= {near.fileno(): near, far.fileno(): far}
-        worker.accept(far)
-        return near
+        return near, far
+
+    def listen(self, address: str) -> tuple[SimulatedListener, str]:
+        """Listen there, as the process that runs; see `synfire.wire.links.listen`."""
+        self.listeners[address] = listener = SimulatedListener(self)
+        return listener, address
 
     def break_link(self, one: str, other: str) -> bool:
         """Break the connections between two workers that live, for both; whether there were any."""
@@ -99,22 +113,24 @@ class Network:
         return replace(read, raw=bytes(read.raw))
 
     def cut_off(self, worker: str) -> None:
-        """The gateway loses its connection to a worker, which hears nothing of that."""
-        for end in [each for each in self.ends.values() if (each.owner, each.holder) == (GATEWAY_NAME, worker)]:
+        """Whoever is no worker loses its connection to a worker, which hears nothing of that."""
+        names = {each.name for each in self.workers.values()}
+        for end in [each for each in self.ends.values() if each.holder == worker and each.owner not in names]:
             end.cut(self._rng.random())
 
     def lose_ends(self, owner: str) -> None:
-        """The holder of these ends is dead: the others hear of it."""
-        for end in [each for each in self.ends.values() if each.owner == owner]:
-            del self.ends[end.fileno()]
-            if end.far is not None and end.far.fileno() in self.ends:
-                end.far.cut(1.0 if self._rng.random() < 0.5 else self._rng.random())
+        """The holder of these ends is dead: the others hear of it, also those whom it was cut off from."""
+        for end in list(self.ends.values()):
+            if end.owner == owner:
+                del self.ends[end.fileno()]
+            elif end.holder == owner:
+                end.cut(1.0 if self._rng.random() < 0.5 else self._rng.random())
 
     def hang(self, worker: SimulatedWorker, duration_s: float) -> None:
         """The worker's process stands still; it goes on after `duration_s`, unless it is taken to be dead before."""
         worker.paused = True
         now_s = self.loop.time()
-        self.loop.call_later(duration_s, worker.go_on)
+        self.loop.later(duration_s, worker.go_on)
         self.suspect(worker, "hang", SUSPECTED_S + self.about(NOTICE_S), now_s)
 
     def accuse(self, worker: SimulatedWorker) -> None:
@@ -123,25 +139,19 @@ class Network:
             self.heartbeats.accuse(worker, "hang", self.loop.time())
 
     def suspect(self, worker: SimulatedWorker, why: str, after_s: float, last_s: float) -> None:
-        """Have the heartbeats checked some time later."""
-        if self.heartbeats is not None:
-            self.loop.call_later(after_s, self.heartbeats.check, worker, why, last_s)
+        """Have the heartbeats checked some time later, by whoever follows them then."""
+        self.loop.later(after_s, self._check, worker, why, last_s)
 
-    def start(
-        self,
-        name: str,
-        deployment: str,
-        address: str,
-        http: str = "",
-        settings: Mapping[str, Any] | None = None,
-        inside: Sequence[str] = (),
-        device: str = "",
-    ) -> SimulatedProcess:
+    def _check(self, worker: SimulatedWorker, why: str, last_s: float) -> None:
+        if self.heartbeats is not None:
+            self.heartbeats.check(worker, why, last_s)
+
+    def start(self, launch: Launch) -> SimulatedProcess:
         """Start a worker; see `synfire.deploy.process.WorkerProcess.start`."""
-        worker = SimulatedWorker(self, name, deployment, address, Settings.of(settings or {}))
+        worker = SimulatedWorker(self, launch.name, launch.deployment, launch.address, Settings.of(launch.settings))
         fails = self.failing_starts > 0
         self.failing_starts -= fails
-        process = SimulatedProcess(self, worker, address, fails)
+        process = SimulatedProcess(self, worker, launch.address, fails)
         self.processes.append(process)
         return process
 
@@ -153,6 +163,7 @@ class SimulatedHeartbeat:
         self._network = network
         self._suspect = suspect
         self._followed: dict[str, SimulatedWorker] = {}
+        self._life = Life.here()
         network.heartbeats = self
 
     def follow(self, name: str, address: str, deployment: str, who: str, limits: Limits | None = None) -> None:
@@ -161,10 +172,16 @@ class SimulatedHeartbeat:
         if worker is None or not worker.alive:
             raise TemporaryError(f"cannot reach worker {name} at {address}; try again when it is back")
         self._followed[name] = worker
+        if worker.paused:
+            self._network.suspect(worker, "hang", SUSPECTED_S, self._network.loop.time())
 
     def forget(self, name: str) -> None:
         """Expect nothing of the worker any more."""
         self._followed.pop(name, None)
+
+    def confirm(self, name: str) -> bool:
+        """Whether the worker is silent; nobody is who is not told of anyway."""
+        return False
 
     def close(self) -> None:
         """Forget all."""
@@ -177,9 +194,50 @@ class SimulatedHeartbeat:
 
     def accuse(self, worker: SimulatedWorker, why: str, last_s: float) -> None:
         """The worker is taken to be dead, rightly or not."""
-        if self._followed.get(worker.name) is worker:
-            del self._followed[worker.name]
+        if self._followed.get(worker.name) is not worker:
+            return
+        del self._followed[worker.name]
+        if self._life is None:
             self._suspect(worker.name, why, last_s)
+        elif not self._life.over:
+            self._life.run(self._suspect, worker.name, why, last_s)
+
+
+class SimulatedListener:
+    """A socket that listens. It belongs to the process that has opened it, and is closed with it."""
+
+    def __init__(self, network: Network) -> None:
+        life = Life.here()
+        self.owner = life.name if life is not None else GATEWAY_NAME
+        self._life = life
+        self._network = network
+        self._number = next(network.numbers)
+        self._calling: deque[SimulatedLink] = deque()
+        self._closed = False
+
+    @property
+    def open(self) -> bool:
+        return not self._closed and not (self._life is not None and self._life.over)
+
+    def fileno(self) -> int:
+        return self._number
+
+    def call(self, link: SimulatedLink) -> None:
+        """Somebody connects."""
+        self._calling.append(link)
+        self._network.loop.readable(self._number)
+
+    def accept(self) -> tuple[SimulatedLink, str]:
+        """The next one who has connected. Raises `BlockingIOError` when there is none."""
+        if not self._calling:
+            raise BlockingIOError
+        return self._calling.popleft(), ""
+
+    def close(self) -> None:
+        """Take nobody any more; who waits finds that nobody is there."""
+        self._closed = True
+        while self._calling:
+            self._calling.popleft().close()
 
 
 class SimulatedLink:
@@ -254,7 +312,7 @@ class SimulatedLink:
         mean_s = LINK_S if packet is not None else NOTICE_S
         self._latest_s = max(self._latest_s, network.loop.time() + network.about(mean_s))
         self._coming.append(packet)
-        network.loop.call_at(self._latest_s, self._arrive)
+        network.loop.later(self._latest_s - network.loop.time(), self._arrive)
 
     def _arrive(self) -> None:
         if self._closed or self._ended or not self._coming:

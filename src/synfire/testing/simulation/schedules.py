@@ -23,11 +23,20 @@ FAULTS = ("kill", "kill several", "cut", "hang", "cut off", "accuse", "leave", "
 ORDERS = ("drain", "rebalance", "upgrade")
 """Planned moves."""
 
-KINDS = (*FAULTS, *ORDERS, "remove", "add")
+SERVED = 0.4
+"""The share of schedules in which controller and gateways are processes."""
+
+ROLES = ("kill controller", "kill gateway")
+"""What may go wrong beside where controller and gateways are processes."""
+
+KINDS = (*FAULTS, *ORDERS, "remove", "add", *ROLES)
 """What may go wrong, or be asked for, meanwhile."""
 
 ACTIONS = ("Adopt", "Relink", "Prepare", "Resume", "Start", "Suspend", "Drop", "Retire")
 """Actions of the controller during which a fault may strike."""
+
+EXITS = ("controller died", "controller began", "gateway died")
+"""After what else a fault may strike, where these are processes."""
 
 
 @dataclass(frozen=True)
@@ -82,8 +91,10 @@ class Schedule:
     """One simulation. `placed` gives each model's workers, stage by stage, and its time steps a frame.
 
     A worker holds at most `memory` stages, and at most `most` workers run at a time; 0 for no limit. `priorities` are those
-    of the models, in the order of `placed`. It is `warm` when spares have built every stage before anybody calls. A `shuffled` loop has no order among what is
-    ready at one time. Packets that are `encoded` travel as bytes.
+    of the models, in the order of `placed`. It is `warm` when spares have built every stage before anybody calls. A `shuffled`
+    loop has no order among what is ready at one time. Packets that are `encoded` travel as bytes.
+
+    With `gateways`, so many of them and the controller are processes that may be killed; else all is one process.
     """
 
     seed: int
@@ -97,11 +108,13 @@ class Schedule:
     memory: int = 0
     most: int = 0
     priorities: tuple[int, ...] = ()
+    gateways: int = 0
 
     def __str__(self) -> str:
         models = [f"{name} on {', '.join(workers)} ({steps} steps a frame)" for name, workers, steps in self.placed]
         head = f"{'; '.join(models)}; {self.spares} spares{'' if self.warm else ', cold'}"
         head += f"; {self.memory} stages a worker" * bool(self.memory) + f"; {self.most} workers" * bool(self.most)
+        head += f"; a controller and {self.gateways} gateways" * bool(self.gateways)
         head += f"; priorities {', '.join(map(str, self.priorities))}" * any(self.priorities)
         return "\n".join([head, *map(str, self.requests), *map(str, self.faults)])
 
@@ -121,8 +134,9 @@ class Schedule:
 
 
 def random_schedule(seed: int, kinds: tuple[str, ...] = KINDS) -> Schedule:
-    """The schedule of a seed: up to two models, three workers, two spares, seven requests and four faults; in every third room
-    is short."""
+    """The schedule of a seed: up to two models, three workers, two spares, seven requests and four faults of these kinds; in
+    every third room is short. In two of five the controller and up to two gateways are processes that are killed, too, if these
+    are among the kinds."""
     rng = np.random.default_rng(seed)
     workers = int(rng.integers(1, 4))
     names = [str(name) for name in rng.permutation(list(SHAPES))[: int(rng.integers(1, 3))]]
@@ -132,7 +146,8 @@ def random_schedule(seed: int, kinds: tuple[str, ...] = KINDS) -> Schedule:
     requests = [_asked(rng, f"r{i}", names) for i in range(int(rng.integers(1, 6)))]
     if rng.random() < 0.4:
         requests += _session(rng, names)
-    faults = tuple(_fault(rng, kinds) for _ in range(int(rng.integers(1, 5))))
+    common = tuple(kind for kind in kinds if kind not in ROLES)
+    faults = tuple(_fault(rng, common) for _ in range(int(rng.integers(1, 5))))
     schedule = Schedule(
         seed,
         placed,
@@ -143,7 +158,17 @@ def random_schedule(seed: int, kinds: tuple[str, ...] = KINDS) -> Schedule:
         bool(rng.random() < 0.5),
         bool(rng.random() < 0.1),
     )
-    return _cramped(rng, schedule) if rng.random() < 0.35 else schedule
+    schedule = _cramped(rng, schedule) if rng.random() < 0.35 else schedule
+    return _served(rng, schedule) if set(ROLES) <= set(kinds) and rng.random() < SERVED else schedule
+
+
+def _served(rng: np.random.Generator, schedule: Schedule) -> Schedule:
+    """The schedule with a controller and gateways that are processes, of which some are killed."""
+    faults = [_fault(rng, ROLES) for _ in range(int(rng.integers(1, 4)))]
+    if rng.random() < 0.5:  # something more while the controller is away, or takes over
+        kind = str(rng.choice(["kill", "kill", "hang", "leave", "kill several", "kill controller", "kill gateway"]))
+        faults += [replace(_fault(rng, (kind,)), at=int(rng.integers(0, 2)), on=str(rng.choice(EXITS)))]
+    return replace(schedule, faults=(*schedule.faults, *faults), gateways=int(rng.integers(1, 3)))
 
 
 def _cramped(rng: np.random.Generator, schedule: Schedule) -> Schedule:
@@ -175,6 +200,8 @@ def smaller(schedule: Schedule) -> Iterator[Schedule]:
         for place, each in enumerate(these):
             for less in _less(each):
                 yield _changed(schedule, what, (*these[:place], less, *these[place + 1 :]))
+    if schedule.gateways > 1:
+        yield replace(schedule, gateways=1)
     for setting in ("shuffled", "encoded", "memory", "most"):
         if getattr(schedule, setting):
             yield _changed(schedule, setting, 0)
@@ -265,4 +292,6 @@ _WEIGHTS = {
     "upgrade": 0.4,
     "remove": 0.5,
     "add": 0.5,
+    "kill controller": 1.0,
+    "kill gateway": 0.6,
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from synfire.control import events
 from synfire.control.state import READY, RETIRING, ModelView, State
 from synfire.gateway.request import Answer, Request
 from synfire.ops import Clock
-from synfire.testing.simulation.loop import VirtualLoop
+from synfire.testing.simulation.loop import Life, VirtualLoop
 from synfire.testing.simulation.models import answers_of, graph_of, inputs_of
 from synfire.testing.simulation.schedules import PATIENT_S, Asked
 from synfire.wire.messages import Frame, Host
@@ -21,7 +21,8 @@ from synfire.wire.stream import Packet, array_bytes
 
 if TYPE_CHECKING:
     from synfire.gateway.peer import WorkerPeer
-    from synfire.testing.simulation.deployment import SimulatedDeployment
+    from synfire.gateway.routes import Routes
+    from synfire.testing.simulation.arrangement import Arrangement
     from synfire.testing.simulation.network import Network, SimulatedLink
     from synfire.testing.simulation.worker import SimulatedWorker
 
@@ -44,6 +45,18 @@ class Facts:
         self._refusals: dict[str, str] = {}
         self._ended_s: dict[tuple[str, str], float] = {}
         self._wrong = ""
+        self._deaths_s: dict[str, list[float]] = {}
+        self.wanted: dict[str, bool] = {}
+        """Whether a model is to be served; what is being changed, or was not said to be done, is not here."""
+        self.keeper: Callable[[str], str] = lambda session: ""
+
+    def killed(self, process: str, now_s: float) -> None:
+        """The controller or a gateway is killed."""
+        self._deaths_s.setdefault(process, []).append(now_s)
+
+    def died(self, process: str, since_s: float) -> bool:
+        """Whether it was killed since then."""
+        return any(each >= since_s for each in self._deaths_s.get(process, ()))
 
     def removed(self, model: str) -> None:
         """A model is served no longer."""
@@ -66,8 +79,10 @@ class Facts:
         over = (reason for (name, reason), s in self._ended_s.items() if name == model and s >= now_s - _PROMPT_S)
         return any(reason and reason in text for reason in (standing, *over))
 
-    def heard(self, before: State, after: State) -> None:
+    def heard(self, event: events.Event, before: State, after: State, now_s: float) -> None:
         """The controller has heard something: nobody is stopped for less than himself, no upgrade leaves models unprotected."""
+        if isinstance(event, events.Resumed) and event.model in self._refusals:  # also by a controller that takes over
+            self._ended_s[event.model, self._refusals.pop(event.model)] = now_s
         for name, model in after.models.items():
             if model.stopped and name in before.models and not before.models[name].stopped:
                 self._wrong = self._wrong or _stopped_wrongly(after, model)
@@ -88,6 +103,9 @@ class Facts:
         ready = sum(each.status == READY for each in state.workers.values())
         if ready > state.in_service + state.spares:
             wrong = wrong or f"{ready} workers run, where {state.in_service} and {state.spares} spares are wanted"
+        for name, served in self.wanted.items():
+            if served != (name in state.models):
+                wrong = wrong or f"{name} is said to be {'served' if served else 'removed'}, and is not"
         vacant = state.most_workers is None or len(state.workers) < state.most_workers
         if stopped and vacant and not no_starts:
             wrong = wrong or f"{stopped[0].name} is still stopped ({stopped[0].failure}), and a worker could be started"
@@ -111,9 +129,11 @@ class Facts:
 
 
 class Answering:
-    """One call and what came back so far. `begun` are the earlier calls of its session, all answered."""
+    """One call and what came back so far. `begun` are the earlier calls of its session, all answered, which began at `since_s`."""
 
-    def __init__(self, asked: Asked, begun: tuple[Asked, ...], facts: Facts, loop: VirtualLoop, ends: bool) -> None:
+    def __init__(
+        self, asked: Asked, begun: tuple[Asked, ...], facts: Facts, loop: VirtualLoop, ends: bool, since_s: float = 0.0
+    ) -> None:
         self.asked = asked
         self.streamed = asked.part_steps > 0
         self._begun = begun
@@ -122,6 +142,7 @@ class Answering:
         self._ends = ends
         self._wanted = answers_of(tuple((c.model, c.inputs, c.batch, c.steps) for c in (*begun, asked)))[-1]
         self._deadline_s = loop.time() + (asked.timeout_s or PATIENT_S)
+        self._since_s = since_s
         self._removals = facts.removals(asked.model)
         self._steps = self._parts = 0
         self._done = False
@@ -182,11 +203,19 @@ class Answering:
         if isinstance(error, DeadlineExceeded):
             late_s = now_s - self._deadline_s
             return asked.timeout_s is not None and -1e-9 <= late_s <= _PROMPT_S
-        if self._facts.removals(asked.model) > self._removals or isinstance(error, UnknownName):
+        gone = asked.model not in self._facts.wanted or self._facts.removals(asked.model) > self._removals
+        if gone or isinstance(error, UnknownName):
             return self._facts.removals(asked.model) > 0
-        if type(error) is TemporaryError:
-            return self._facts.refused(asked.model, str(error), now_s)
-        return False
+        if type(error) is TemporaryError and self._facts.refused(asked.model, str(error), now_s):
+            return True
+        return self._session_lost(error)
+
+    def _session_lost(self, error: SynfireError) -> bool:
+        """Whether the gateway that kept the session has died since that began, and the error says what to do."""
+        keeper = self._facts.keeper(self.asked.session)
+        return (
+            bool(self.asked.session) and self._facts.died(keeper, self._since_s - _PROMPT_S) and "begin" in str(error)
+        )
 
     def _check_bits(self, part: Answer, where: str) -> None:
         signals = graph_of(self.asked.model).output_signals()
@@ -251,16 +280,17 @@ def check_worker(worker: SimulatedWorker, memory: int = 0) -> None:
                 raise Violation(f"{worker.name} holds more frames of {live.id} than the window allows")
 
 
-def at_rest(deployment: SimulatedDeployment) -> bool:
-    """Whether the controller has nothing left to do."""
-    controller = deployment.controller
+def at_rest(arranged: Arrangement) -> bool:
+    """Whether everybody is there, and the controller has nothing left to do."""
+    controller = arranged.controller
     state = controller.state
-    return state.calm and not controller._running and not state.recoveries and not state.orders
+    idle = state.calm and not controller._running and not state.recoveries and not state.orders
+    return idle and not arranged.unrest()
 
 
-def unrest(deployment: SimulatedDeployment) -> str:
+def unrest(arranged: Arrangement) -> str:
     """Why it is not at rest, in words."""
-    controller = deployment.controller
+    controller = arranged.controller
     models = [
         f"{each.name} is wanted in epoch {each.epoch} and routed in {each.routed}{f' ({each.failure})' if each.failure else ''}"
         for each in controller.state.models.values()
@@ -268,30 +298,48 @@ def unrest(deployment: SimulatedDeployment) -> str:
     ]
     recoveries = [f"recovery {each.id} of {', '.join(each.models)} has no end" for each in controller.state.recoveries]
     orders = [f"order {each.id} to {each.kind} has no end" for each in controller.state.orders]
-    return "; ".join([*models, *recoveries, *orders, *(f"{action} is under way" for action in controller._running)])
+    running = (f"{action} is under way" for action in controller._running)
+    return "; ".join(filter(None, [arranged.unrest(), *models, *recoveries, *orders, *running]))
 
 
-def check_calm(deployment: SimulatedDeployment, network: Network) -> None:
-    """Nothing is asked and nothing fails any more: nobody holds anything of any request."""
-    if not at_rest(deployment):
-        raise Violation(f"the controller is not at rest: {unrest(deployment)}")
+def check_calm(arranged: Arrangement, network: Network, orphans: bool) -> None:
+    """Nothing is asked and nothing fails any more: nobody holds anything of any request.
+
+    There may be `orphans`, sessions whose gateway has died: workers keep them until they have been idle for long.
+    """
+    if not at_rest(arranged):
+        raise Violation(f"the deployment is not at rest: {unrest(arranged)}")
     for worker in network.workers.values():
         if worker.alive:
-            _check_empty(worker)
-    _check_hosted(deployment, network)
-    for name, route in deployment.routes.items():
-        if route._inboxes or route._interrupted:
-            raise Violation(f"the route of {name} holds calls, though nobody calls")
-    peers = [*deployment.gateway.peers.items(), *((name, each.peer) for name, each in deployment.workers.items())]
+            _check_empty(worker, orphans)
+    _check_hosted(arranged, network)
+    peers = [(name, each.peer) for name, each in arranged.workers.items()]
+    for who, routes, _ in arranged.gateways:
+        _check_routes(who, routes, arranged.controller.state)
+        peers += routes.peers.items()
     for name, peer in peers:
         waiting = [*peer._inboxes, *peer._answers, *_asked(peer)]
         if waiting and peer.lost is None:
             raise Violation(f"somebody waits for {name}, and nothing will come: {waiting}")
 
 
-def _check_hosted(deployment: SimulatedDeployment, network: Network) -> None:
-    """Every stage is where its model's plan says, in the epoch of the route, and nowhere else."""
-    models = [each for each in deployment.controller.state.models.values() if not each.stopped]
+def _check_routes(who: str, routes: Routes, state: State) -> None:
+    """The gateway holds no call, knows the workers that are counted on, and sends every model's calls where they belong."""
+    for name, route in routes.by_model.items():
+        if route._inboxes or route._interrupted:
+            raise Violation(f"the route of {name} in {who} holds calls, though nobody calls")
+    models = {each.name: each.epoch for each in state.models.values() if not each.stopped}
+    routed = {name: route.epoch for name, route in routes.by_model.items()}
+    if models.items() - routed.items() or routed.keys() - state.models.keys():
+        raise Violation(f"the models are in the epochs {models}, the routes of {who} in {routed}")
+    ready = {each.name for each in state.workers.values() if each.status == READY}
+    if set(routes.peers) != ready:
+        raise Violation(f"{who} is connected to {sorted(routes.peers)}, and {sorted(ready)} are there")
+
+
+def _check_hosted(arranged: Arrangement, network: Network) -> None:
+    """Every stage is where its model's plan says, in the epoch of the model, and nowhere else."""
+    models = [each for each in arranged.controller.state.models.values() if not each.stopped]
     wanted = {(each.name, stage.name, stage.worker, each.epoch) for each in models for stage in each.plan.stages}
     found = {
         (*key, worker.name, stage.host.epoch)
@@ -303,14 +351,9 @@ def _check_hosted(deployment: SimulatedDeployment, network: Network) -> None:
         raise Violation(
             f"of the stages {sorted(wanted - found)} are missing and {sorted(found - wanted)} are left over"
         )
-    routed = {(name, route.epoch) for name, route in deployment.routes.items()}
-    if {(each.name, each.epoch) for each in models} - routed:
-        raise Violation(
-            f"the models are in the epochs {[(each.name, each.epoch) for each in models]}, the routes in {routed}"
-        )
 
 
-def _check_empty(worker: SimulatedWorker) -> None:
+def _check_empty(worker: SimulatedWorker, orphans: bool) -> None:
     core = worker.core
     held = sum(
         array_bytes(arrays.values())
@@ -323,17 +366,20 @@ def _check_empty(worker: SimulatedWorker) -> None:
         raise Violation(f"{worker.name} still holds the requests {sorted(core.requests)}")
     if core.buffered_bytes or held or core.outbox:
         raise Violation(f"{worker.name} still buffers {core.buffered_bytes} bytes")
-    if core.sessions:
+    if core.sessions and not orphans:
         raise Violation(f"{worker.name} still keeps {core.sessions} sessions")
     if any(stage.ready for stage in core.stages.values()):
         raise Violation(f"{worker.name} still has work, though nobody asks")
 
 
-def check_stopped(loop: VirtualLoop, network: Network) -> None:
-    """The deployment has stopped: no process and no task is left."""
+def check_stopped(loop: VirtualLoop, network: Network, lives: Sequence[Life]) -> None:
+    """The deployment has stopped: no process is left, and no task but of those that were killed."""
     if network.living:
         raise Violation(f"the workers {network.living} outlive their deployment")
-    left = [task for task in asyncio.all_tasks(loop) if not task.done()]
+    if outliving := [life.name for life in lives if not life.over]:
+        raise Violation(f"the processes {outliving} outlive their deployment")
+    relics = {task for life in lives for task in life.relics}
+    left = [task for task in asyncio.all_tasks(loop) if not task.done() and task not in relics]
     if left:
         raise Violation(f"the tasks {sorted(task.get_name() for task in left)} are left")
 

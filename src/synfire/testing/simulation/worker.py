@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from typing import TYPE_CHECKING, Any
@@ -36,7 +37,8 @@ class SimulatedProcess:
 
     def __init__(self, network: Network, worker: SimulatedWorker, address: str, fails: bool) -> None:
         self.name = worker.name
-        self.pid = 0
+        self.pid = next(network.numbers)
+        self.announcement: Announcement | None = None
         self.reprieve_s = 0.0
         self.worker = worker
         worker.process = self
@@ -64,7 +66,8 @@ class SimulatedProcess:
         self.worker.alive = True
         self._network.workers[self._address] = self.worker
         self._network.tell(self.name, "is ready")
-        return Announcement(self.name, self.pid, [self._address])
+        self.announcement = Announcement(self.name, self.pid, [self._address])
+        return self.announcement
 
     async def exited(self) -> int:
         return await asyncio.shield(self._noticed)
@@ -75,12 +78,16 @@ class SimulatedProcess:
 
     def terminate(self) -> None:
         if self.running:
-            self._network.loop.call_later(self._network.notice_s(), self._terminated)
+            self._network.loop.later(self._network.notice_s(), self._terminated)
 
     def kill(self) -> None:
         """End it, a little later: until then it may still do harm."""
         if self.running:
-            self._network.loop.call_later(self._network.notice_s() + self.reprieve_s, self.die, -9)
+            self._network.loop.later(self._network.notice_s() + self.reprieve_s, self.die, -9)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal: one to leave, or one that ends it."""
+        {signal.SIGTERM: self.terminate, signal.SIGKILL: self.kill}[number]()
 
     async def end(self, grace_s: float) -> int:
         try:
@@ -100,7 +107,7 @@ class SimulatedProcess:
             self._network.tell(self.name, "is dead" if code else "has left")
             self._network.lose_ends(self.name)
             self._network.suspect(self.worker, "broken link", self._network.notice_s(), self._network.loop.time())
-        self._network.loop.call_later(self._network.notice_s(), self._notice)
+        self._network.loop.later(self._network.notice_s(), self._notice)
 
     def _terminated(self) -> None:
         if self.worker.alive:
@@ -136,7 +143,7 @@ class SimulatedWorker(Worker):
     def terminate(self) -> None:
         """SIGTERM."""
         self.post(self.drain)
-        self._network.loop.call_later(self.settings.drain_s + 0.001, self.wake)
+        self._network.loop.later(self.settings.drain_s + 0.001, self.wake)
 
     def go_on(self) -> None:
         """SIGCONT."""
@@ -151,7 +158,7 @@ class SimulatedWorker(Worker):
         """Have a turn soon."""
         if not self._scheduled and not self._computing:
             self._scheduled = True
-            self._network.loop.call_later(self._network.about(TURN_S), self._turn)
+            self._network.loop.later(self._network.about(TURN_S), self._turn)
 
     def _turn(self) -> None:
         self._scheduled = False
@@ -173,13 +180,13 @@ class SimulatedWorker(Worker):
     def _compute(self, job: Job) -> None:
         self._computing = True
         outcomes, _ = job.run()
-        self._network.loop.call_later(self._network.about(JOB_S), self._computed, job, outcomes)
+        self._network.loop.later(self._network.about(JOB_S), self._computed, job, outcomes)
 
     def _computed(self, job: Job, outcomes: list[Outcome]) -> None:
         if not self.alive:
             return
         if self.paused:
-            self._network.loop.call_later(0.01, self._computed, job, outcomes)
+            self._network.loop.later(0.01, self._computed, job, outcomes)
             return
         self._computing = False
         self.core.finish(job, outcomes, 0.0, self._network.loop.time())
@@ -238,7 +245,7 @@ class _VirtualThread(Executor):
         future: Future[Any] = Future()
         loop = self._network.loop
         self._free_s = max(self._free_s, loop.time()) + self._network.about(BUILD_S)
-        loop.call_at(self._free_s, _work, future, fn, args, named)
+        loop.later(self._free_s - loop.time(), _work, future, fn, args, named)
         return future
 
 
