@@ -234,13 +234,15 @@ class Workers(Mapping[str, RunningWorker]):
     def _lose(self, name: str, worker: RunningWorker, cause: str, began_s: float | None = None) -> None:
         """The worker is taken to be dead, and made so where it can be: a process that still runs could otherwise answer late.
 
-        On another host nobody can be killed. There the worker is fenced, and taken on anew when it is back.
+        On another host that cannot be reached nobody can be killed. There the worker is fenced, and taken on anew when it is
+        back.
         """
         if not self._part(name, worker):
             return
         cause = "exit" if worker.process.ended else cause
-        cause = cause if self.hosts.reachable(name) else HOST_LOST
-        if self.hosts.of(name):
+        reachable = self.hosts.reachable(name)
+        cause = cause if reachable else HOST_LOST
+        if not reachable:
             self._away[worker] = asyncio.create_task(self._await_back(name, worker), name=f"await {name}")
         else:
             worker.process.kill()
