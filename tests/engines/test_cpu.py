@@ -36,7 +36,7 @@ def spikes(rng: np.random.Generator, shape: tuple[int, ...], density: float) -> 
     return (rng.random(shape) < density).astype(np.uint8)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(data=st.data())
 def test_convolution_gives_the_reference_bits_for_any_geometry(data: st.DataObject) -> None:
     draw = data.draw
@@ -170,7 +170,7 @@ def test_warming_leaves_no_trace_in_later_answers() -> None:
     assert all(before[name].tobytes() == after[name].tobytes() for name in before)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(data=st.data())
 def test_pooling_gives_the_reference_bits_for_any_geometry(data: st.DataObject) -> None:
     draw = data.draw

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from synfire.engines import ENGINES
+from synfire.engines.cpu import tape
 from synfire.engines.known_answer import known_answer
 from synfire.graph import Graph, Synapse, flatten
 from synfire.graph.passes import simplify
@@ -41,7 +42,8 @@ def test_a_high_bit_that_flips_in_a_weight_that_is_used_is_told(bit, place):
     weight = np.random.default_rng(0).normal(size=(8, 64)).astype(np.float32)
     program = ENGINES["cpu"]().build(model(weight))
     sound = known_answer(program)
-    held = program._nodes["l"].step.weight  # the engine's own copy, as a fault in memory would find it
+    synapse = next(line for line in program.parts[0].chain.lines if tape.WEIGHT in line.arrays)
+    held = synapse.arrays[tape.WEIGHT][0, 0]  # the engine's own copy, as a fault in memory would find it
     row = held[place].view(np.uint32)
     row[3] ^= np.uint32(1 << bit)
     stimulated = np.random.default_rng(0).random((4, 1, 64), np.float32)[:, 0, place] < 0.25

@@ -1,134 +1,111 @@
-"""Steps of neurons: all time steps of a layer in one kernel call."""
+"""How neurons become lines: behind the synapse that feeds them alone, by themselves, or in a loop with one."""
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Sequence
 
 import numpy as np
 
-from synfire.engines.cpu import neuron_kernels as kernels
-from synfire.engines.cpu.step import LAST, Step, constant, dense, kernel_for
-from synfire.ops import Array, Operator, Signal, State
+from synfire.engines.cpu import tape
+from synfire.engines.cpu.lines import receive
+from synfire.engines.cpu.reach import Axis, reach
+from synfire.engines.cpu.tape import FLOATS, SPIKES
+from synfire.engines.cpu.writing import LAST, Line, Memory, Refusal, Value, Writer, lines_for
+from synfire.ops import Array, Operator, Signal
 from synfire.ops.alif import ALIF
 from synfire.ops.if_neuron import IF
 from synfire.ops.lif import LIF
+from synfire.ops.linear import Linear
 from synfire.ops.membrane import HARD
 from synfire.ops.parametric_lif import ParametricLIF
 
 
-class NeuronStep(Step):
-    """A layer of neurons in any layout; parameters are scalars or one per neuron."""
-
-    def __init__(self, operator: Operator, inputs: Sequence[Signal], output: Signal, layouts: Sequence[str]) -> None:
-        super().__init__(operator, inputs, output, layouts)
-        self.layout = layouts[0]
-
-    def per_neuron(self, *values: Array | float) -> tuple[Array, ...]:
-        """Parameters in this step's layout: all as `(1,)` if every one is a number, else all as `(neuron,)`."""
-        arrays = [np.asarray(value, np.float32) for value in values]
-        if all(array.size == 1 for array in arrays):
-            return tuple(array.reshape(1) for array in arrays)
-        return self.spread(*arrays)
-
-    def spread(self, *values: Array | float) -> tuple[Array, ...]:
-        """Parameters as `(neuron,)` in this step's layout."""
-        shape = self.inputs[0].shape
-        return tuple(self._lay(np.broadcast_to(np.asarray(each, np.float32), shape)).reshape(-1) for each in values)
-
-    def initial_state(self, batch: int) -> State:
-        fresh = self.operator.initial_state(batch, *self.inputs)
-        return {name: np.stack([self._lay(row) for row in array]) for name, array in fresh.items()}
-
-    def _lay(self, sample: Array) -> Array:
-        last = self.layout == LAST and sample.ndim >= 2
-        return np.ascontiguousarray(np.moveaxis(sample, 0, -1) if last else sample)
-
-    def run(self, state: State, inputs: Sequence[Array], steps: int) -> tuple[State, Array]:
-        (x,) = inputs
-        batch, shape = x.shape[1], x.shape[2:]
-        after = {name: array.reshape(batch, -1).copy() for name, array in state.items()}
-        out = np.empty((steps, batch, int(np.prod(shape))), np.uint8)
-        block = dense(x[:1] if constant(x) else x).astype(np.float32, copy=False)
-        self.fire(block.reshape(-1, batch, out.shape[2]), after, out)
-        return {name: array.reshape(batch, *shape) for name, array in after.items()}, out.reshape(steps, batch, *shape)
-
-    @abstractmethod
-    def fire(self, x: Array, state: State, out: Array) -> None:
-        """Fill `out` `(steps, batch, neuron)` and advance `state` for the input `(steps or 1, batch, neuron)`."""
+@lines_for(IF, LIF, ParametricLIF, ALIF)
+def neurons(writer: Writer, operator: Operator, inputs: Sequence[Value], output: Signal) -> Value:
+    """A layer of neurons, fused with its synapse where nobody else reads the current between them."""
+    (x,) = inputs
+    target = writer.value(output, x.layout, SPIKES, False, 1)
+    line = writer.synapse_of(x)
+    if line is None or (isinstance(operator, ALIF) and line.numbers[tape.ROWS] > 1):
+        line = writer.line(tape.NEURON, target, x, ROWS=1, ROW=output.size, PITCH=output.size, SIZE=output.size)
+        writer.room(output.size)
+    line.ports[tape.TARGET] = target
+    _describe(line, operator, target, inputs[0].signal)
+    return target
 
 
-class LoopStep(NeuronStep):
-    """A layer that can also be run together with the linear synapse by which its spikes return."""
-
-    @abstractmethod
-    def fire_loop(self, x: Array, fed_back: Array, weight: Array, bias: Array, state: State, out: Array) -> None:
-        """As `fire`, with `fed_back` `(batch, neuron)` added to the first step's input, and advanced."""
-
-
-class IntegratorStep(NeuronStep):
-    """What LIF, IF and their like share: one membrane, a threshold and a reset."""
-
-    def __init__(
-        self, operator: IF | LIF | ParametricLIF, inputs: Sequence[Signal], output: Signal, layouts: Sequence[str]
-    ) -> None:
-        super().__init__(operator, inputs, output, layouts)
-        threshold, v_reset, *self._charging = self.per_neuron(operator.threshold, operator.v_reset, *self.rates())
-        self._firing = (threshold, v_reset, operator.reset == HARD, operator.strict)
-
-    def rates(self) -> tuple[Array | float, ...]:
-        """The parameters of the charge."""
-        return ()
+def loop(writer: Writer, operator: Operator, synapse: Linear, x: Value, output: Signal) -> Value:
+    """Add → neurons → Linear and back, one step later."""
+    if x.format != FLOATS:
+        raise Refusal
+    size = output.size
+    target = writer.value(output, x.layout, SPIKES, False, 1)
+    line = writer.line(tape.LOOP, target, x)
+    receive(
+        writer, line, reach(synapse.weight[:, :, None, None], synapse.bias, Axis(1, 1, 1), Axis(1, 1, 1)), (1, 1, size)
+    )
+    line.numbers[tape.FORMAT] = SPIKES
+    _describe(line, operator, target, x.signal)
+    line.memories.append(Memory(tape.OTHER, np.zeros(size, np.float32)))
+    return target
 
 
-@kernel_for(IF)
-class IFStep(IntegratorStep):
-    def fire(self, x: Array, state: State, out: Array) -> None:
-        kernels.integrate_and_fire(x, state["v"], *self._firing, out)
+def _describe(line: Line, operator: Operator, target: Value, given: Signal) -> None:
+    """Parameters and states of the layer."""
+    line.numbers[tape.TARGET_FORMAT] = SPIKES
+    fresh = {name: _moved(array[0], target) for name, array in operator.initial_state(1, given).items()}
+    if isinstance(operator, ALIF):
+        parameters = {
+            tape.RATE: operator.alpha, tape.THRESHOLD: operator.rho, tape.BASE: operator.b0, tape.SLOPE: operator.beta,
+        }  # fmt: skip
+        line.arrays |= {place: _each(value, target) for place, value in parameters.items()}
+        line.numbers |= {tape.FORM: tape.ADAPTIVE, tape.HARD: int(operator.strict)}
+        names = {tape.STATE: "u", tape.STATE_2: "b", tape.STATE_3: "s"}
+        line.memories += [Memory(place, fresh[name]) for place, name in names.items()]
+        return
+    assert isinstance(operator, (IF, LIF, ParametricLIF))
+    form, rate = _charging(operator)
+    threshold = np.asarray(operator.threshold, np.float32)
+    parameters = {
+        tape.THRESHOLD: threshold, tape.FIRES_AT: _fires_at(threshold, operator.strict), tape.RESTS_AT: operator.v_reset,
+        tape.RATE: rate,
+    }  # fmt: skip
+    each = any(np.size(value) > 1 for value in parameters.values())
+    line.arrays |= {
+        place: _each(value, target) if each else np.asarray(value, np.float32).reshape(1)
+        for place, value in parameters.items()
+    }
+    line.numbers |= {tape.FORM: form, tape.HARD: int(operator.reset == HARD), tape.EACH: int(each)}
+    line.memories.append(Memory(tape.STATE, fresh["v"]))
 
 
-@kernel_for(LIF)
-class LIFStep(IntegratorStep, LoopStep):
-    operator: LIF
-
-    def rates(self) -> tuple[Array | float, ...]:
-        return (self.operator.tau,)
-
-    def fire(self, x: Array, state: State, out: Array) -> None:
-        kernels.lif(x, state["v"], *self._firing, *self._charging, self.operator.decay_input, out)
-
-    def fire_loop(self, x: Array, fed_back: Array, weight: Array, bias: Array, state: State, out: Array) -> None:
-        kernels.lif_loop(
-            x, fed_back, weight, bias, state["v"], *self._firing, *self._charging, self.operator.decay_input, out
-        )
-
-
-@kernel_for(ParametricLIF)
-class ParametricLIFStep(IntegratorStep, LoopStep):
-    operator: ParametricLIF
-
-    def rates(self) -> tuple[Array | float, ...]:
-        return (self.operator.inv_tau,)
-
-    def fire(self, x: Array, state: State, out: Array) -> None:
-        kernels.parametric_lif(x, state["v"], *self._firing, *self._charging, self.operator.decay_input, out)
-
-    def fire_loop(self, x: Array, fed_back: Array, weight: Array, bias: Array, state: State, out: Array) -> None:
-        kernels.parametric_lif_loop(
-            x, fed_back, weight, bias, state["v"], *self._firing, *self._charging, self.operator.decay_input, out
-        )
+def _charging(operator: IF | LIF | ParametricLIF) -> tuple[int, Array]:
+    """The form of the charge, and its rate."""
+    one = np.float32(1)
+    if isinstance(operator, IF):
+        return tape.IF, np.asarray(one)
+    if isinstance(operator, ParametricLIF):
+        return tape.DECAY if operator.decay_input else tape.LEAK, np.asarray(operator.inv_tau, np.float32)
+    tau = np.asarray(operator.tau, np.float32)
+    if not operator.decay_input and operator.reset != HARD:
+        return tape.KEEP, np.asarray(one - one / tau)
+    power_of_two = bool(np.all(np.frexp(tau)[0] == 0.5))
+    form = (tape.DECAY_DIVIDE, tape.DECAY) if operator.decay_input else (tape.LEAK_DIVIDE, tape.LEAK)
+    return form[power_of_two], np.asarray(one / tau) if power_of_two else tau
 
 
-@kernel_for(ALIF)
-class ALIFStep(LoopStep):
-    def __init__(self, operator: ALIF, inputs: Sequence[Signal], output: Signal, layouts: Sequence[str]) -> None:
-        super().__init__(operator, inputs, output, layouts)
-        self._parameters = self.spread(operator.alpha, operator.rho, operator.b0, operator.beta)
-        self._strict = operator.strict
+def _fires_at(threshold: Array, strict: bool) -> Array:
+    """The lowest membrane that fires: the threshold, or the next float32 above it; not a number where there is none."""
+    above = np.nextafter(threshold, np.float32(np.inf))
+    return np.where(np.isposinf(threshold), np.float32(np.nan), above) if strict else threshold
 
-    def fire(self, x: Array, state: State, out: Array) -> None:
-        kernels.alif(x, state["u"], state["b"], state["s"], *self._parameters, self._strict, out)
 
-    def fire_loop(self, x: Array, fed_back: Array, weight: Array, bias: Array, state: State, out: Array) -> None:
-        memory = state["u"], state["b"], state["s"]
-        kernels.alif_loop(x, fed_back, weight, bias, *memory, *self._parameters, self._strict, out)
+def _each(value: Array | float, target: Value) -> Array:
+    """A parameter as one number a neuron, in the layer's layout."""
+    return _moved(np.broadcast_to(np.asarray(value, np.float32), target.signal.shape), target).reshape(-1)
+
+
+def _moved(sample: Array, target: Value) -> Array:
+    """A sample, channels first, in the layer's layout."""
+    last = target.layout == LAST and sample.ndim >= 2
+    return np.ascontiguousarray(np.moveaxis(sample, 0, -1) if last else sample)

@@ -1,62 +1,70 @@
-"""The parts of a program in running order: single operators, cycles, and loops that have a kernel of their own."""
+"""The parts of a program in running order: chains of operators, single operators, and cycles."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
-from synfire.engines.cpu.neurons import LoopStep
-from synfire.engines.cpu.step import FIRST, ElementwiseStep, Step, dense, relayout
-from synfire.engines.cpu.synapses import LinearStep
+from synfire.engines.cpu.chain import Chain
+from synfire.engines.cpu.step import Step
 from synfire.engines.reference import delay_key
-from synfire.graph import Graph, Synapse
-from synfire.ops import Array, Kind, Signal, State
-from synfire.ops.add import Add
+from synfire.graph import Synapse
+from synfire.ops import Array, Signal, State
 
 
 @dataclass(frozen=True)
 class Arrival:
-    """One synapse as an operator's step finds it: where the block is, and what has to be done to it."""
+    """One synapse as what it ends at finds it: where the block is."""
 
     synapse: Synapse
     signal: Signal
-    have: str
-    want: str
 
     @property
     def key(self) -> str:
         return delay_key(self.synapse.source, self.synapse.target, self.synapse.port)
 
     def block(self, state: State, values: Mapping[str, Array], steps: int) -> Array:
-        """The values that arrive in a block of `steps`, in the layout wanted."""
+        """The values that arrive in a block of `steps`; a cycle keeps what was delayed ahead of it under the key."""
         source, delay = self.synapse.source, self.synapse.delay_steps
         if not delay:
-            return (
-                values[source]
-                if self.have == self.want
-                else relayout(values[source], self.signal, self.have, self.want)
-            )
+            return values[source]
+        if self.key in values:
+            return values[self.key]
         block = np.moveaxis(state[self.key], 1, 0)[:steps]
-        if steps > delay:
-            block = np.concatenate([block, relayout(values[source][: steps - delay], self.signal, self.have, FIRST)])
-        return relayout(block, self.signal, FIRST, self.want)
+        return np.concatenate([block, values[source][: steps - delay]]) if steps > delay else block
 
     def remember(self, state: State, values: Mapping[str, Array]) -> None:
         """Put a block's values on their way along a delayed synapse."""
-        block = np.moveaxis(relayout(values[self.synapse.source], self.signal, self.have, FIRST), 0, 1)
+        block = np.moveaxis(values[self.synapse.source], 0, 1)
         state[self.key] = np.concatenate([state[self.key], block], axis=1)[:, -self.synapse.delay_steps :]
+
+
+class Part(Protocol):
+    """What runs a block of steps: it reads and writes `values` `(steps, batch, ...)` by operator, and replaces states."""
+
+    @property
+    def arrivals(self) -> Sequence[Arrival]: ...
+
+    def initial_state(self, batch: int) -> State: ...
+
+    def run(self, state: State, values: dict[str, Array], steps: int) -> None: ...
 
 
 @dataclass(frozen=True)
 class Node:
-    """One operator in running order: its step, its arrivals by port, and its state's names in step and program."""
+    """One operator by itself: its step, its arrivals by port, and its state's names in step and program."""
 
     name: str
     step: Step
     arrivals: tuple[Arrival, ...]
     keys: tuple[tuple[str, str], ...]
+
+    def initial_state(self, batch: int) -> State:
+        fresh = self.step.initial_state(batch)
+        return {key: fresh[own] for own, key in self.keys}
 
     def run(self, state: State, values: dict[str, Array], steps: int) -> None:
         arriving = [each.block(state, values, steps) for each in self.arrivals]
@@ -66,73 +74,57 @@ class Node:
 
 
 @dataclass(frozen=True)
-class Cycle:
-    """Operators that feed each other: run together, one time step at a time."""
+class Link:
+    """A chain in its place: what arrives at its operators from others, in the order of its inputs."""
 
-    nodes: tuple[Node, ...]
-    delayed: tuple[Arrival, ...]
+    chain: Chain
+    arrivals: tuple[Arrival, ...]
+
+    def initial_state(self, batch: int) -> State:
+        return {self.chain.key: self.chain.initial_state(batch)} if self.chain.remembers else {}
 
     def run(self, state: State, values: dict[str, Array], steps: int) -> None:
-        members = {node.name for node in self.nodes}
-        outside = {a.synapse.source for node in self.nodes for a in node.arrivals} - members
-        emitted: dict[str, list[Array]] = {node.name: [] for node in self.nodes}
-        for t in range(steps):
-            now = {source: values[source][t : t + 1] for source in outside}
-            for node in self.nodes:
-                node.run(state, now, 1)
-                emitted[node.name].append(now[node.name])
-            for arrival in self.delayed:
-                arrival.remember(state, now)
-        for name, blocks in emitted.items():
-            values[name] = np.concatenate(blocks)
+        arriving = [each.block(state, values, steps) for each in self.arrivals]
+        before = state[self.chain.key] if self.chain.remembers else self.chain.initial_state(arriving[0].shape[1])
+        after, found = self.chain.run(before, arriving, steps)
+        values |= found
+        if self.chain.remembers:
+            state[self.chain.key] = after
 
 
 @dataclass(frozen=True)
-class Loop:
-    """The commonest cycle in one kernel: Add → neurons → Linear, whose output returns to the Add one step later."""
+class Cycle:
+    """Operators that feed each other: run together, one time step at a time."""
 
-    add: Node
-    neurons: Node
-    linear: Node
+    members: tuple[str, ...]
+    parts: tuple[Part, ...]
 
-    @classmethod
-    def of(cls, graph: Graph, cycle: Cycle) -> Loop | None:
-        """The cycle as a loop, if it is one and nothing outside reads what the kernel keeps to itself."""
-        by_step = {type(node.step): node for node in cycle.nodes}
-        neurons = [node for node in cycle.nodes if isinstance(node.step, LoopStep)]
-        add, linear = by_step.get(ElementwiseStep), by_step.get(LinearStep)
-        if len(cycle.nodes) != 3 or add is None or linear is None or len(neurons) != 1:
-            return None
-        loop = cls(add, neurons[0], linear)
-        within = [
-            Synapse(linear.name, add.name, 1, 1),
-            Synapse(add.name, loop.neurons.name),
-            Synapse(loop.neurons.name, linear.name),
-        ]
-        private = (*graph.leaving(linear.name), *graph.leaving(add.name))
-        read = {linear.name, add.name} & set(graph.outputs.values())
-        entering = add.arrivals[0].synapse
-        alike = len(add.arrivals) == 2 and entering.source not in {node.name for node in cycle.nodes}
-        fits = isinstance(graph.operator(add.name), Add) and alike and not entering.delay_steps and not read
-        flat = len(linear.step.output.shape) == 1 and linear.step.inputs[0].kind is Kind.SPIKE
-        same = add.arrivals[0].signal.shape == linear.step.output.shape
-        return (
-            loop if fits and flat and same and set(private) == set(within[:2]) and within[2] in _into(linear) else None
-        )
+    @property
+    def arrivals(self) -> tuple[Arrival, ...]:
+        return tuple(each for part in self.parts for each in part.arrivals)
+
+    @property
+    def inside(self) -> tuple[Arrival, ...]:
+        """The delayed synapses by which the operators feed each other."""
+        return tuple(each for each in self.arrivals if each.synapse.source in self.members and each.synapse.delay_steps)
+
+    def initial_state(self, batch: int) -> State:
+        return {key: array for part in self.parts for key, array in part.initial_state(batch).items()}
 
     def run(self, state: State, values: dict[str, Array], steps: int) -> None:
-        arrival, key = self.add.arrivals[0], self.add.arrivals[1].key
-        x = np.ascontiguousarray(dense(arrival.block(state, values, steps)), np.float32)
-        own = {name: state[at].copy() for name, at in self.neurons.keys}
-        fed_back = state[key][:, 0].copy()
-        out = np.empty(x.shape, np.uint8)
-        neurons, linear = self.neurons.step, self.linear.step
-        assert isinstance(neurons, LoopStep)
-        assert isinstance(linear, LinearStep)
-        neurons.fire_loop(x, fed_back, linear.weight, linear.bias, own, out)
-        state |= {at: own[name] for name, at in self.neurons.keys} | {key: fed_back[:, None]}
-        values[self.neurons.name] = out
-
-
-def _into(node: Node) -> tuple[Synapse, ...]:
-    return tuple(arrival.synapse for arrival in node.arrivals)
+        outside = [each for each in self.arrivals if each.synapse.source not in self.members]
+        ahead = {
+            each.key if each.synapse.delay_steps else each.synapse.source: each.block(state, values, steps)
+            for each in outside
+        }
+        emitted: dict[str, list[Array]] = {name: [] for name in self.members}
+        for t in range(steps):
+            now = {source: block[t : t + 1] for source, block in ahead.items()}
+            for part in self.parts:
+                part.run(state, now, 1)
+            for arrival in self.inside:
+                arrival.remember(state, now)
+            for name, blocks in emitted.items():
+                blocks.append(now[name])
+        for name, blocks in emitted.items():
+            values[name] = np.concatenate(blocks)

@@ -1,7 +1,8 @@
-"""Which kernel runs an operator: a table from operator class to a builder, one entry each.
+"""Operators that no chain holds run by themselves: a table from operator class to the class that runs it, one entry each.
 
 An operator without an entry runs its reference step, over all time steps at once when it has no state. So every
-operator works here on the day it is written, and gets faster on the day that it gets an entry.
+operator works here on the day it is written, and gets faster on the day that it gets an entry, or lines of its own
+(`synfire.engines.cpu.lines`).
 """
 
 from __future__ import annotations
@@ -14,22 +15,15 @@ import numpy as np
 
 from synfire.ops import Array, Operator, Signal, State, Stateless
 
-FIRST, LAST = "channels first", "channels last"
-"""Where the channel axis of a value with spatial axes is kept. Signals are channels first, kernels like it last."""
-
 
 class Step(ABC):
     """One operator, built: runs whole blocks of time steps.
 
-    `layouts` are the layouts in which it wants its inputs, `layout` that of its output. Arrays are `(steps, batch, ...)`;
-    a value that stays the same may come as a view with stride 0 along the steps.
+    Arrays are `(steps, batch, ...)`; a value that stays the same may come as a view with stride 0 along the steps.
     """
 
-    layout = FIRST
-
-    def __init__(self, operator: Operator, inputs: Sequence[Signal], output: Signal, layouts: Sequence[str]) -> None:
+    def __init__(self, operator: Operator, inputs: Sequence[Signal], output: Signal) -> None:
         self.operator, self.inputs, self.output = operator, tuple(inputs), output
-        self.layouts: tuple[str, ...] = tuple(layouts)
 
     def initial_state(self, batch: int) -> State:
         return self.operator.initial_state(batch, *self.inputs)
@@ -53,12 +47,12 @@ def kernel_for(kind: type[Operator]) -> Callable[[B], B]:
     return add
 
 
-def lower(operator: Operator, inputs: Sequence[Signal], output: Signal, layouts: Sequence[str]) -> Step:
-    """The step of an operator whose inputs are at hand in `layouts`."""
+def lower(operator: Operator, inputs: Sequence[Signal], output: Signal) -> Step:
+    """The step of an operator."""
     chosen = STEPS.get(type(operator))
     if chosen is None:
         chosen = StatelessStep if isinstance(operator, Stateless) else ReferenceStep
-    return chosen(operator, inputs, output, layouts)
+    return chosen(operator, inputs, output)
 
 
 def constant(array: Array) -> bool:
@@ -66,21 +60,8 @@ def constant(array: Array) -> bool:
     return bool(array.shape[0] > 1 and array.strides[0] == 0)
 
 
-def relayout(array: Array, signal: Signal, have: str, want: str) -> Array:
-    """The same block with its channel axis moved; only signals of two dimensions or more know a difference."""
-    if have == want or len(signal.shape) < 2:
-        return array
-    moved = np.moveaxis(array, 2, -1) if want == LAST else np.moveaxis(array, -1, 2)
-    if constant(array):
-        return np.broadcast_to(np.ascontiguousarray(moved[:1]), moved.shape)
-    return np.ascontiguousarray(moved)
-
-
 class ReferenceStep(Step):
     """The operator's own reference step, one time step after the other."""
-
-    def __init__(self, operator: Operator, inputs: Sequence[Signal], output: Signal, layouts: Sequence[str]) -> None:
-        super().__init__(operator, inputs, output, [FIRST] * len(inputs))
 
     def run(self, state: State, inputs: Sequence[Array], steps: int) -> tuple[State, Array]:
         emitted: list[Array] = []
@@ -93,9 +74,6 @@ class ReferenceStep(Step):
 class StatelessStep(Step):
     """An operator without memory: time is folded into the batch, and a value that stays the same is computed once."""
 
-    def __init__(self, operator: Operator, inputs: Sequence[Signal], output: Signal, layouts: Sequence[str]) -> None:
-        super().__init__(operator, inputs, output, [FIRST] * len(inputs))
-
     def run(self, state: State, inputs: Sequence[Array], steps: int) -> tuple[State, Array]:
         still = all(constant(each) for each in inputs)
         folded = [(each[:1] if still else each) for each in inputs]
@@ -106,18 +84,3 @@ class StatelessStep(Step):
     def apply(self, *inputs: Array) -> Array:
         """The output for `(steps · batch, ...)`."""
         return self.operator.step({}, *inputs)[1]
-
-
-class ElementwiseStep(StatelessStep):
-    """Works on any layout, as long as all inputs share it."""
-
-    def __init__(self, operator: Operator, inputs: Sequence[Signal], output: Signal, layouts: Sequence[str]) -> None:
-        super().__init__(operator, inputs, output, layouts)
-        same = len({signal.shape for signal in inputs}) == 1
-        self.layout = LAST if LAST in layouts and same else FIRST
-        self.layouts = (self.layout,) * len(inputs)
-
-
-def dense(array: Array) -> Array:
-    """Counts as float32; spikes and values as they are, in one piece."""
-    return np.ascontiguousarray(array if array.dtype in (np.uint8, np.float32) else array.astype(np.float32))

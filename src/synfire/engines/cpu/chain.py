@@ -1,0 +1,176 @@
+"""Operators that run together, in one call of the compiled program."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from synfire.base.errors import UserError
+from synfire.engines.cpu import tape
+from synfire.engines.cpu.lending import Lender
+from synfire.engines.cpu.player import play
+from synfire.engines.cpu.reach import aligned
+from synfire.engines.cpu.vectors import SLACK
+from synfire.engines.cpu.writing import Line, Value, Writer
+from synfire.ops import Array, Signal
+
+CACHED_BYTES = 1 << 19
+"""What the values of one group of samples may take, so that they stay in a processor's second cache beside the weights."""
+
+_BLOCKS = 8
+"""For how many kinds of blocks the scratch memory is kept."""
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A chain's tape for blocks of a certain size: all addresses that do not change, and the memory behind them."""
+
+    lines: Array
+    group: int
+    memory: Array
+
+
+class Chain:
+    """Lines, and the chain's inputs and outputs in the order in which loads and stores name them."""
+
+    def __init__(
+        self, writer: Writer, key: str, inputs: Sequence[Signal], outputs: Sequence[tuple[str, Signal]]
+    ) -> None:
+        self.key, self.lines, self.inputs, self.outputs = key, tuple(writer.lines), tuple(inputs), tuple(outputs)
+        self._room = (writer.current_floats, writer.active)
+        kinds = [line.numbers[tape.KIND] for line in self.lines]
+        self._loads = [k for k, kind in enumerate(kinds) if kind == tape.LOAD]
+        self._stores = [k for k, kind in enumerate(kinds) if kind == tape.STORE]
+        self._output_bytes = [signal.size * signal.kind.dtype.itemsize for _, signal in self.outputs]
+        self._memories = [(k, each) for k, line in enumerate(self.lines) for each in line.memories]
+        places = [(k, each.place) for k, each in self._memories]
+        self._rows, self._columns = np.array(places, np.int64).reshape(-1, 2).T
+        ends = np.cumsum([0, *(each.words for _, each in self._memories)])
+        self._words, self._offsets = int(ends[-1]), 4 * ends[:-1]
+        self._states, self._lent = Lender(), Lender()
+        self._lives = self._lifetimes()
+        self._bind = lru_cache(_BLOCKS)(self._bound)
+
+    @property
+    def remembers(self) -> bool:
+        """Whether its operators have a state."""
+        return self._words > 0
+
+    def initial_state(self, batch: int) -> Array:
+        """`(batch, word)`: all that its operators remember, in one piece; what is in it is known to the chain alone."""
+        fresh = np.zeros((batch, self._words), np.uint32)
+        octets = fresh.view(np.uint8)
+        for at, (_, memory) in zip(self._offsets.tolist(), self._memories, strict=True):
+            octets[:, at : at + memory.fresh.nbytes] = np.frombuffer(memory.fresh.tobytes(), np.uint8)
+        return fresh
+
+    def run(self, state: Array, inputs: Sequence[Array], steps: int) -> tuple[Array, dict[str, Array]]:
+        """Advance by a block: `inputs` are `(steps, batch, ...)`; the state afterwards, and the outputs."""
+        batch = inputs[0].shape[1]
+        bound = self._bind(steps, 1 << max(batch - 1, 0).bit_length())
+        pairs = zip(inputs, self.inputs, strict=True)
+        lines, given = bound.lines, [_fitting(array, signal, (steps, batch)) for array, signal in pairs]
+        for k, array in zip(self._loads, given, strict=True):
+            lines[k, tape.SOURCE] = _address(array)
+            lines[k, tape.SOURCE_STEP], lines[k, tape.SOURCE_SAMPLE] = array.strides[:2]
+        found, at = {}, 0
+        lent, address = self._lent.lend(sum(self._output_bytes) * steps * batch + 8 * len(self._stores))
+        for k, size, (name, signal) in zip(self._stores, self._output_bytes, self.outputs, strict=True):
+            found[name] = np.ndarray((steps, batch, *signal.shape), signal.kind.dtype, lent, at)
+            lines[k, tape.TARGET : tape.TARGET + 3] = address + at, size, size * batch
+            at += -(-size * steps * batch // 8) * 8
+        before, state_bytes = np.ascontiguousarray(state, np.uint32), 4 * self._words
+        if before.shape != (batch, self._words):
+            raise UserError(
+                f"the state of {self.key} is {before.shape}, not {(batch, self._words)}; it is another engine's or batch's"
+            )
+        after, address = self._states.lend(batch * state_bytes)
+        lines[self._rows, self._columns] = self._offsets + address
+        play(lines, batch, bound.group, _address(before), address, state_bytes)
+        return np.ndarray((batch, self._words), np.uint32, after), found
+
+    def _lifetimes(self) -> dict[int, tuple[int, int]]:
+        """The first and the last line at which each value is needed."""
+        lives: dict[int, tuple[int, int]] = {}
+        for k, line in enumerate(self.lines):
+            for value in self._inner(line).values():
+                lives[value.place] = (lives.get(value.place, (k, k))[0], k)
+        return lives
+
+    def _bound(self, steps: int, batch: int) -> Bound:
+        """The tape for blocks of `steps` of up to `batch` samples: what few of them need lies close together."""
+        values = {each.place: each for line in self.lines for each in self._inner(line).values()}
+        frames = {place: 1 if value.still else steps for place, value in values.items()}
+        _, sample_bytes = _packed(
+            {place: frames[place] * each.frame_bytes for place, each in values.items()}, self._lives
+        )
+        group = min(batch, max(1, CACHED_BYTES // max(sample_bytes, 1)))
+        sizes = {place: group * frames[place] * value.frame_bytes for place, value in values.items()}
+        at, taken = _packed(sizes, self._lives)
+        floats, active = self._room
+        shared = {tape.CURRENT: 4 * floats, tape.SUMMED: 4 * floats, tape.OFFSETS: 8 * active, tape.FACTORS: 4 * active}
+        always = dict.fromkeys(shared, (0, len(self.lines)))
+        scratch, total = _packed(shared, always, taken)
+        memory = aligned((total,), np.uint8)
+        base = _address(memory)
+        scratch = {column: base + offset for column, offset in scratch.items()}
+        lines = np.zeros((len(self.lines), tape.PLACES_OF_A_LINE), np.int64)
+        for row, line in zip(lines, self.lines, strict=True):
+            self._fill(row, line, scratch, steps)
+            for column, value in self._inner(line).items():
+                step = 0 if value.still else value.frame_bytes
+                row[column : column + 3] = base + at[value.place], frames[value.place] * value.frame_bytes, step
+        return Bound(lines, group, memory)
+
+    @staticmethod
+    def _fill(row: Array, line: Line, scratch: Mapping[int, int], steps: int) -> None:
+        for column, number in {**scratch, **line.numbers}.items():
+            row[column] = number
+        for column, array in line.arrays.items():
+            row[column] = _address(array)
+        still = line.ports[tape.TARGET].still and line.numbers[tape.KIND] != tape.STORE
+        row[tape.STEPS] = 1 if still else steps
+
+    @staticmethod
+    def _inner(line: Line) -> dict[int, Value]:
+        """The line's values that lie in scratch memory."""
+        outside = {tape.STORE: tape.TARGET}.get(line.numbers[tape.KIND])
+        return {column: value for column, value in line.ports.items() if column != outside}
+
+
+def _packed(
+    sizes: Mapping[int, int], lives: Mapping[int, tuple[int, int]], start: int = 0
+) -> tuple[dict[int, int], int]:
+    """Where pieces of memory lie that live from one line to another, and where they end: what does not live together may share.
+
+    Each begins at a multiple of 64 bytes, and has slack behind it.
+    """
+    placed: dict[int, int] = {}
+    ends: dict[int, int] = {}
+    for key in sorted(sizes, key=lambda key: lives[key]):
+        first, last = lives[key]
+        beside = sorted((placed[k], ends[k]) for k in placed if lives[k][0] <= last and first <= lives[k][1])
+        at, size = start, -(-(sizes[key] + SLACK) // 64) * 64
+        for begin, end in beside:
+            if at + size <= begin:
+                break
+            at = max(at, end)
+        placed[key], ends[key] = at, at + size
+    return placed, max(ends.values(), default=start)
+
+
+def _fitting(array: Array, signal: Signal, around: tuple[int, int]) -> Array:
+    """The block in its signal's dtype, with each sample's numbers of one step in one piece. Raises `UserError`."""
+    if array.shape[2:] != signal.shape or array.shape[1] != around[1] or array.shape[0] < around[0]:
+        raise UserError(f"{array.shape} arrived for {signal} over (steps, batch) {around}; give (steps, batch, *shape)")
+    if array.dtype != signal.kind.dtype:
+        array = array.astype(signal.kind.dtype)
+    whole = array.flags.c_contiguous or (array.size and array[0, 0].flags.c_contiguous)
+    return array if whole else np.ascontiguousarray(array)
+
+
+def _address(array: Array) -> int:
+    return int(array.ctypes.data)

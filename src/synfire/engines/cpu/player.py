@@ -1,0 +1,214 @@
+"""The compiled program: plays a tape, line by line, for one group of samples after the other.
+
+A line is played for all samples of the group and all time steps of the block before the next one begins, so its weights
+stay at hand; and a group is as small as its values fit into the processor's cache. Nothing is allocated here.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from synfire.engines.cpu.neuron_kernels import fire, fire_adaptive
+from synfire.engines.cpu.shape_kernels import add, attend, both, part, pool, total, turn, widen
+from synfire.engines.cpu.synapse_kernels import receive_row, start_row
+from synfire.engines.cpu.tape import (
+    ADAPTIVE,
+    ADD,
+    AND,
+    ATTEND,
+    BEGUN,
+    CHANNELS,
+    CURRENT,
+    DONE,
+    FLOATS,
+    FORM,
+    FORMAT,
+    HEIGHT,
+    KIND,
+    LOAD,
+    LOOP,
+    NEURON,
+    OTHER,
+    OTHER_SAMPLE,
+    OTHER_STEP,
+    PITCH,
+    POOL,
+    RATE,
+    READ,
+    ROW,
+    ROWS,
+    SIZE,
+    SLICE,
+    SOURCE,
+    SOURCE_SAMPLE,
+    SOURCE_STEP,
+    STATE,
+    STATE_2,
+    STATE_3,
+    STEPS,
+    STORE,
+    SUM,
+    SUMMED,
+    SYNAPSE,
+    TARGET,
+    TARGET_SAMPLE,
+    TARGET_STEP,
+    THIRD,
+    THIRD_SAMPLE,
+    THIRD_STEP,
+    TURN,
+    WIDTH,
+    kernel,
+)
+from synfire.engines.cpu.vectors import floats, octets, words
+
+
+@kernel
+def _copy(source, out, size):  # type: ignore[no-untyped-def]
+    given, taken = octets(source, size), octets(out, size)
+    for k in range(size):
+        taken[k] = given[k]
+
+
+@kernel
+def _synapse(op, state_bytes, first, samples):  # type: ignore[no-untyped-def]
+    """A synapse, and the neurons behind it if there are any.
+
+    A row of the current is begun when the first input reaches it and used up when the last one has, for one step, or for
+    all steps where the input stays the same. So currents never leave the processor's nearest cache.
+    """
+    begun, done, current = words(op[BEGUN], op[HEIGHT]), words(op[DONE], op[HEIGHT]), op[CURRENT]
+    height, rows, pitch = op[HEIGHT], op[ROWS], 4 * op[PITCH]
+    row_bytes = op[WIDTH] * op[CHANNELS] * (4 if op[FORMAT] == FLOATS else 1)
+    still = op[SOURCE_STEP] == 0
+    for s in range(samples):
+        for frame in range(1 if still else op[STEPS]):
+            source = op[SOURCE] + s * op[SOURCE_SAMPLE] + frame * op[SOURCE_STEP]
+            target = op[TARGET] + s * op[TARGET_SAMPLE] + frame * op[TARGET_STEP]
+            ready = fired = 0
+            for y in range(height):
+                while ready < (rows if y == height - 1 else begun[y]):
+                    start_row(op, current + ready * pitch)
+                    ready += 1
+                receive_row(op, source + y * row_bytes, y, current)
+                while fired < done[y]:
+                    for t in range(op[STEPS] if still else 1):
+                        _emit(op, state_bytes, current + fired * pitch, first + s, fired, target + t * op[TARGET_STEP])
+                    fired += 1
+
+
+@kernel
+def _emit(op, state_bytes, current, sample, y, target):  # type: ignore[no-untyped-def]
+    """A row of the current becomes spikes, or is the value itself."""
+    row = op[ROW]
+    if op[FORM] < 0:
+        _copy(current, target + 4 * y * row, 4 * row)
+    elif op[FORM] == ADAPTIVE:
+        shift = sample * state_bytes
+        fire_adaptive(op, current, op[STATE] + shift, op[STATE_2] + shift, op[STATE_3] + shift, target, row)
+    else:
+        membrane = op[STATE] + sample * state_bytes + 4 * y * row
+        fire(op, current, membrane, target + y * row, y * row, row)
+
+
+@kernel
+def _neurons(op, state_bytes, first, samples):  # type: ignore[no-untyped-def]
+    """Neurons by themselves; spikes and counts that arrive become a current first."""
+    for s in range(samples):
+        for t in range(op[STEPS]):
+            source = op[SOURCE] + s * op[SOURCE_SAMPLE] + t * op[SOURCE_STEP]
+            target = op[TARGET] + s * op[TARGET_SAMPLE] + t * op[TARGET_STEP]
+            if op[FORMAT] != FLOATS:
+                widen(op, source, op[CURRENT])
+                source = op[CURRENT]
+            _emit(op, state_bytes, source, first + s, 0, target)
+
+
+@kernel
+def _loop(op, state_bytes, first, samples):  # type: ignore[no-untyped-def]
+    """Neurons whose spikes return through a linear synapse one step later: `OTHER` is what returns next."""
+    size = op[ROW]
+    current = floats(op[CURRENT], size)
+    for s in range(samples):
+        returning = op[OTHER] + (first + s) * state_bytes
+        back = floats(returning, size)
+        for t in range(op[STEPS]):
+            x = floats(op[SOURCE] + s * op[SOURCE_SAMPLE] + t * op[SOURCE_STEP], size)
+            target = op[TARGET] + s * op[TARGET_SAMPLE] + t * op[TARGET_STEP]
+            for m in range(size):
+                current[m] = x[m] + back[m]
+            _emit(op, state_bytes, op[CURRENT], first + s, 0, target)
+            start_row(op, op[SUMMED])
+            receive_row(op, target, 0, op[SUMMED])
+            _copy(op[SUMMED], returning, 4 * size)
+
+
+@kernel
+def _read(op, state_bytes, first, samples):  # type: ignore[no-untyped-def]
+    """The mean over the steps so far, straight to where the caller wants it."""
+    size = op[SIZE]
+    for s in range(samples):
+        sums = floats(op[STATE] + (first + s) * state_bytes, size)
+        steps = words(op[STATE_2] + (first + s) * state_bytes, 1)
+        for t in range(op[STEPS]):
+            source = op[SOURCE] + s * op[SOURCE_SAMPLE] + t * op[SOURCE_STEP]
+            widen(op, source, op[CURRENT])
+            x = floats(op[CURRENT], size)
+            mean = floats(op[TARGET] + s * op[TARGET_SAMPLE] + t * op[TARGET_STEP], size)
+            steps[0] += 1
+            seen = np.float32(steps[0])
+            for m in range(size):
+                sums[m] += x[m]
+                mean[m] = sums[m] / seen
+
+
+@kernel
+def _frames(op, first, samples):  # type: ignore[no-untyped-def]
+    """A kernel without memory, for each frame by itself."""
+    kind = op[KIND]
+    from_ = first if kind == LOAD else 0
+    onto = first if kind == STORE else 0
+    for s in range(samples):
+        for t in range(op[STEPS]):
+            source = op[SOURCE] + (from_ + s) * op[SOURCE_SAMPLE] + t * op[SOURCE_STEP]
+            other = op[OTHER] + s * op[OTHER_SAMPLE] + t * op[OTHER_STEP]
+            target = op[TARGET] + (onto + s) * op[TARGET_SAMPLE] + t * op[TARGET_STEP]
+            if kind in (LOAD, STORE, TURN):
+                turn(op, source, target)
+            elif kind == POOL:
+                pool(op, source, target)
+            elif kind == ADD:
+                add(op, source, other, target)
+            elif kind == AND:
+                both(op, source, other, target)
+            elif kind == SLICE:
+                part(op, source, target)
+            elif kind == SUM:
+                total(op, source, target)
+            elif kind == ATTEND:
+                third = op[THIRD] + s * op[THIRD_SAMPLE] + t * op[THIRD_STEP]
+                attend(op, source, other, third, op[CURRENT], floats(op[RATE], 1)[0], target)
+
+
+@kernel
+def play(tape, batch, group, before, after, state_bytes):  # type: ignore[no-untyped-def]
+    """Play all lines of the tape for `batch` samples, `group` of them at a time.
+
+    Samples start from the states at `before`, and leave them at `after`, `state_bytes` for each.
+    """
+    for first in range(0, batch, group):
+        samples = min(group, batch - first)
+        _copy(before + first * state_bytes, after + first * state_bytes, samples * state_bytes)
+        for line in range(tape.shape[0]):
+            op = tape[line]
+            kind = op[KIND]
+            if kind == SYNAPSE:
+                _synapse(op, state_bytes, first, samples)
+            elif kind == NEURON:
+                _neurons(op, state_bytes, first, samples)
+            elif kind == LOOP:
+                _loop(op, state_bytes, first, samples)
+            elif kind == READ:
+                _read(op, state_bytes, first, samples)
+            else:
+                _frames(op, first, samples)

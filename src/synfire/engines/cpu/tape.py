@@ -1,0 +1,54 @@
+"""The tape: one line of whole numbers an operator, which the compiled program reads.
+
+A line says which kernel runs, where it reads and writes, and what it needs to know. `SOURCE`, `OTHER`, `THIRD` and `TARGET`
+each take three places: an address, and the bytes from one sample and from one time step to the next (0 for a value
+that stays the same). Other places hold sizes, choices, and addresses of weights, tables and scratch memory.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from synfire.base.compiled import compiled_together
+
+_SOURCES = ("*kernels.py", "player.py", "tape.py", "vectors.py")
+kernel = compiled_together(*(file for each in _SOURCES for file in Path(__file__).parent.glob(each)))
+"""Decorator: compile this part of the program that plays tapes."""
+
+LOAD, STORE, SYNAPSE, NEURON, LOOP, POOL, ADD, AND, TURN, SLICE, SUM, ATTEND, READ = range(13)
+"""The kernels."""
+
+SPIKES, COUNTS, FLOATS, WHOLE = range(4)
+"""Formats: bytes of 0 or 1, bytes up to 255, float32, int32 (outside of the program only)."""
+
+IF, DECAY_DIVIDE, DECAY, LEAK_DIVIDE, LEAK, KEEP, ADAPTIVE = range(7)
+"""How a membrane is charged: see `synfire.engines.cpu.neuron_kernels`."""
+
+MAXIMUM, TOTAL, MEAN = range(3)
+"""What becomes of a window."""
+
+PLACES_OF_A_LINE = 51
+
+(
+    KIND,
+    STEPS,  # time steps of the target: those of the block, or 1
+    SOURCE, SOURCE_SAMPLE, SOURCE_STEP,
+    OTHER, OTHER_SAMPLE, OTHER_STEP,
+    THIRD, THIRD_SAMPLE, THIRD_STEP,
+    TARGET, TARGET_SAMPLE, TARGET_STEP,
+    FORMAT, OTHER_FORMAT, TARGET_FORMAT,
+    HEIGHT, WIDTH, CHANNELS,  # of the source, channels last
+    ROWS, ROW,  # of the target: rows, numbers in a row
+    START, PITCH,  # of the current: a row without any input, numbers from row to row
+    SIZE,  # numbers of a frame
+    BEGUN, DONE,  # rows of the current that are begun with, and done after, each row of the input
+    CURRENT, SUMMED,  # where it is summed, and where what returns of a loop is
+    WEIGHT, ACROSS,  # bytes from one input channel's weights to the next
+    LINE_INDEX, LINES, RUN_INDEX, RUNS,  # where inputs go; see `synfire.engines.cpu.reach`
+    OFFSETS, FACTORS,  # the active inputs of a row
+    FORM, HARD, EACH, FIRES_AT, THRESHOLD, RESTS_AT, RATE,  # EACH: whether parameters are one per neuron
+    BASE, SLOPE,  # of an adaptive threshold
+    STATE, STATE_2, STATE_3,  # addresses of what the first sample's neurons remember
+    REDUCE, DIVISORS,
+) = range(PLACES_OF_A_LINE)  # fmt: skip
+"""The places of a line."""

@@ -1,0 +1,265 @@
+"""Vector code that plain numba cannot say: sums of weight rows, windows, masks of what is not zero; and views of addresses.
+
+Written as LLVM vector code, because the compiled loop of plain numba re-reads the accumulator and checks for aliasing
+at each row. Addition and multiplication stay apart (no fused multiply-add): each rounds once, as in the reference step.
+Addresses are int64. Whatever reads or writes whole vectors may touch up to `SLACK` bytes behind what it was told of.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import numba
+import numpy as np
+from llvmlite import ir
+from numba.core import cgutils
+from numba.core.extending import intrinsic
+
+from synfire.base.compiled import inlined
+from synfire.engines.cpu.tape import kernel
+
+LANES = 16
+"""Numbers per vector register."""
+
+SLACK = 64
+"""Bytes to keep behind every piece of memory that the kernels work on."""
+
+_WORD, _FLOAT, _BYTE = ir.IntType(64), ir.FloatType(), ir.IntType(8)
+_FLOATS, _BYTES = ir.VectorType(_FLOAT, LANES), ir.VectorType(_BYTE, LANES)
+
+
+def _intrinsic(codegen: Any, result: Any) -> Any:
+    """`codegen(builder, *arguments)` as a function of whole numbers."""
+
+    def typing(typingctx: Any, *arguments: Any) -> Any:
+        def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            made = codegen(builder, *args)
+            return context.get_dummy_value() if made is None else made
+
+        return result(*[numba.int64] * len(arguments)), emit
+
+    typing.__signature__ = inspect.signature(codegen)  # type: ignore[attr-defined]  # numba binds arguments by it
+    return intrinsic(typing)
+
+
+def _load(builder: Any, address: Any, kind: Any) -> Any:
+    return builder.load(builder.inttoptr(address, kind.as_pointer()), align=1)
+
+
+def _store(builder: Any, value: Any, address: Any) -> None:
+    builder.store(value, builder.inttoptr(address, value.type.as_pointer()), align=1)
+
+
+def _spread(builder: Any, value: Any) -> Any:
+    """The number in every lane."""
+    kind = ir.VectorType(value.type, LANES)
+    lane = builder.insert_element(ir.Constant(kind, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
+    mask = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
+    return builder.shuffle_vector(lane, ir.Constant(kind, ir.Undefined), mask)
+
+
+def _sum_rows(vectors: int, lines: int, scaled: bool) -> Any:
+    """(out, weight, offsets, values, number, down, along): see `sum_rows`; for `lines` at once, of 16·`vectors` numbers each."""
+
+    def codegen(
+        builder: Any, out: Any, weight: Any, offsets: Any, values: Any, number: Any, down: Any, along: Any
+    ) -> None:
+        def places(first: Any, apart: Any) -> list[Any]:
+            starts = [builder.add(first, builder.mul(_WORD(n), apart)) for n in range(lines)]
+            return [builder.add(start, _WORD(k * 4 * LANES)) for start in starts for k in range(vectors)]
+
+        totals = [cgutils.alloca_once(builder, _FLOATS) for _ in range(lines * vectors)]
+        for place, total in zip(places(out, down), totals, strict=True):
+            builder.store(_load(builder, place, _FLOATS), total)
+        with cgutils.for_range(builder, number) as loop:
+            row = builder.add(weight, _load(builder, builder.add(offsets, builder.shl(loop.index, _WORD(3))), _WORD))
+            if scaled:
+                x = _spread(builder, _load(builder, builder.add(values, builder.shl(loop.index, _WORD(2))), _FLOAT))
+            for place, total in zip(places(row, along), totals, strict=True):
+                added = _load(builder, place, _FLOATS)
+                added = builder.fmul(x, added) if scaled else added
+                builder.store(builder.fadd(builder.load(total), added), total)
+        for place, total in zip(places(out, down), totals, strict=True):
+            _store(builder, builder.load(total), place)
+
+    return _intrinsic(codegen, numba.void)
+
+
+def _nonzero(builder: Any, address: Any) -> Any:
+    kind = ir.VectorType(_BYTE, 64)
+    found = builder.icmp_unsigned("!=", _load(builder, address, kind), ir.Constant(kind, [0] * 64))
+    return builder.bitcast(found, _WORD)
+
+
+def _nonzero_floats(builder: Any, address: Any) -> Any:
+    found = builder.fcmp_unordered("!=", _load(builder, address, _FLOATS), ir.Constant(_FLOATS, [0.0] * LANES))
+    return builder.zext(builder.bitcast(found, ir.IntType(16)), _WORD)
+
+
+nonzero_bytes = _intrinsic(_nonzero, numba.uint64)
+"""(address): bit k says that the k-th of 64 bytes is not 0."""
+
+nonzero_floats = _intrinsic(_nonzero_floats, numba.uint64)
+"""(address): bit k says that the k-th of 16 float32 is not 0 (or is not a number)."""
+
+
+def _window(floats: bool, add: bool, mean: bool) -> Any:
+    """(source, rows, row_step, columns, column_step, out, divisor): 16 channels of one window, in ascending place.
+
+    Bytes or float32; the maximum or the sum; a mean is a sum as float32, divided by `divisor`. Steps are in bytes.
+    """
+
+    def codegen(
+        b: Any, source: Any, rows: Any, row_step: Any, columns: Any, column_step: Any, out: Any, divisor: Any
+    ) -> None:
+        kind = _FLOATS if floats else _BYTES
+        total = cgutils.alloca_once(b, kind)
+        zero = ir.Constant(kind, [0.0 if floats else 0] * LANES)
+        b.store(zero if add else _load(b, source, kind), total)
+        with (
+            cgutils.for_range(b, rows) as outer,
+            cgutils.for_range(b, columns) as inner,
+        ):
+            at = b.add(source, b.add(b.mul(outer.index, row_step), b.mul(inner.index, column_step)))
+            here, before = _load(b, at, kind), b.load(total)
+            if add:
+                b.store(b.fadd(before, here) if floats else b.add(before, here), total)
+            else:
+                over = b.fcmp_ordered(">", here, before) if floats else b.icmp_unsigned(">", here, before)
+                b.store(b.select(over, here, before), total)
+        found = b.load(total)
+        if mean:
+            found = found if floats else b.uitofp(found, _FLOATS)
+            found = b.fdiv(found, _spread(b, b.sitofp(divisor, _FLOAT)))
+        elif floats and not add:
+            found = b.fadd(found, zero)  # of two zeros the positive one
+        _store(b, found, out)
+
+    return _intrinsic(codegen, numba.void)
+
+
+most_bytes, most_floats = _window(False, False, False), _window(True, False, False)
+sum_bytes, sum_floats = _window(False, True, False), _window(True, True, False)
+mean_bytes, mean_floats = _window(False, True, True), _window(True, True, True)
+
+
+def _as_pointer(builder: Any, address: Any) -> Any:
+    return builder.inttoptr(address, cgutils.voidptr_t)
+
+
+_pointer = _intrinsic(_as_pointer, numba.types.voidptr)
+
+
+@inlined
+def floats(address, size):  # type: ignore[no-untyped-def]
+    """The `size` float32 at `address`."""
+    return numba.carray(_pointer(address), (size,), np.float32)
+
+
+@inlined
+def octets(address, size):  # type: ignore[no-untyped-def]
+    """The `size` uint8 at `address`."""
+    return numba.carray(_pointer(address), (size,), np.uint8)
+
+
+@inlined
+def integers(address, size):  # type: ignore[no-untyped-def]
+    """The `size` int32 at `address`."""
+    return numba.carray(_pointer(address), (size,), np.int32)
+
+
+@inlined
+def words(address, size):  # type: ignore[no-untyped-def]
+    """The `size` int64 at `address`."""
+    return numba.carray(_pointer(address), (size,), np.int64)
+
+
+_rows_1, _rows_2, _rows_3, _rows_4 = (_sum_rows(k, 1, False) for k in (1, 2, 3, 4))
+_rows_5, _rows_6, _rows_7, _rows_8 = (_sum_rows(k, 1, False) for k in (5, 6, 7, 8))
+_rows_2_3, _rows_3_3, _rows_4_3, _rows_6_3, _rows_8_3 = (_sum_rows(k, 3, False) for k in (2, 3, 4, 6, 8))
+_scaled_1, _scaled_2, _scaled_3, _scaled_4 = (_sum_rows(k, 1, True) for k in (1, 2, 3, 4))
+_scaled_5, _scaled_6, _scaled_7, _scaled_8 = (_sum_rows(k, 1, True) for k in (5, 6, 7, 8))
+_scaled_2_3, _scaled_3_3, _scaled_4_3, _scaled_6_3, _scaled_8_3 = (_sum_rows(k, 3, True) for k in (2, 3, 4, 6, 8))
+
+
+@kernel
+def sum_rows(out, weight, offsets, values, number, vectors, lines, down, along):  # type: ignore[no-untyped-def]
+    """out[o] += Σ_j (weight + offsets[j])[o] for the first 16·`vectors` float32 o, j ascending; `offsets` int64, in bytes.
+
+    The same for `lines` of them, `down` bytes apart in the output and `along` in the weight: three at a time where that
+    pays, so that a loop over few inputs ends once and not three times.
+    """
+    while vectors > 0:
+        now = min(vectors, 8)
+        left, to, of = lines, out, weight
+        while left >= 3 and now in (2, 3, 4, 6, 8):
+            if now == 6:
+                _rows_6_3(to, of, offsets, values, number, down, along)
+            elif now == 3:
+                _rows_3_3(to, of, offsets, values, number, down, along)
+            elif now == 8:
+                _rows_8_3(to, of, offsets, values, number, down, along)
+            elif now == 4:
+                _rows_4_3(to, of, offsets, values, number, down, along)
+            else:
+                _rows_2_3(to, of, offsets, values, number, down, along)
+            left, to, of = left - 3, to + 3 * down, of + 3 * along
+        while left > 0:
+            if now == 8:
+                _rows_8(to, of, offsets, values, number, down, along)
+            elif now == 6:
+                _rows_6(to, of, offsets, values, number, down, along)
+            elif now == 4:
+                _rows_4(to, of, offsets, values, number, down, along)
+            elif now == 3:
+                _rows_3(to, of, offsets, values, number, down, along)
+            elif now == 2:
+                _rows_2(to, of, offsets, values, number, down, along)
+            elif now == 1:
+                _rows_1(to, of, offsets, values, number, down, along)
+            elif now == 5:
+                _rows_5(to, of, offsets, values, number, down, along)
+            else:
+                _rows_7(to, of, offsets, values, number, down, along)
+            left, to, of = left - 1, to + down, of + along
+        out, weight, vectors = out + 512, weight + 512, vectors - 8
+
+
+@kernel
+def sum_scaled_rows(out, weight, offsets, values, number, vectors, lines, down, along):  # type: ignore[no-untyped-def]
+    """`sum_rows`, each row multiplied by its `values[j]`, float32."""
+    while vectors > 0:
+        now = min(vectors, 8)
+        left, to, of = lines, out, weight
+        while left >= 3 and now in (2, 3, 4, 6, 8):
+            if now == 6:
+                _scaled_6_3(to, of, offsets, values, number, down, along)
+            elif now == 3:
+                _scaled_3_3(to, of, offsets, values, number, down, along)
+            elif now == 8:
+                _scaled_8_3(to, of, offsets, values, number, down, along)
+            elif now == 4:
+                _scaled_4_3(to, of, offsets, values, number, down, along)
+            else:
+                _scaled_2_3(to, of, offsets, values, number, down, along)
+            left, to, of = left - 3, to + 3 * down, of + 3 * along
+        while left > 0:
+            if now == 8:
+                _scaled_8(to, of, offsets, values, number, down, along)
+            elif now == 6:
+                _scaled_6(to, of, offsets, values, number, down, along)
+            elif now == 4:
+                _scaled_4(to, of, offsets, values, number, down, along)
+            elif now == 3:
+                _scaled_3(to, of, offsets, values, number, down, along)
+            elif now == 2:
+                _scaled_2(to, of, offsets, values, number, down, along)
+            elif now == 1:
+                _scaled_1(to, of, offsets, values, number, down, along)
+            elif now == 5:
+                _scaled_5(to, of, offsets, values, number, down, along)
+            else:
+                _scaled_7(to, of, offsets, values, number, down, along)
+            left, to, of = left - 1, to + down, of + along
+        out, weight, vectors = out + 512, weight + 512, vectors - 8

@@ -1,0 +1,139 @@
+"""What the compiled engine rests on: zeros that may be skipped, memory that is shared, and memory that is lent."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from synfire.base.errors import UserError
+from synfire.engines.cpu import CpuEngine
+from synfire.engines.cpu.lending import Lender
+from synfire.engines.cpu.reach import Axis
+from synfire.graph import Graph, Synapse, flatten
+from synfire.graph.passes import simplify
+from synfire.ops import Kind, Signal
+from synfire.ops.add import Add
+from synfire.ops.conv2d import Conv2d
+from synfire.ops.lif import LIF
+from synfire.ops.linear import Linear
+from synfire.testing.engines import check_engine, run_in_blocks
+from synfire.zoo import load, sample
+
+
+def awkward(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Numbers of which some are 0, −0, too small to be normal, or each other's opposite."""
+    numbers = rng.choice([0.0, -0.0, 1e-42, -1e-42, 0.5, -0.5, 1 / 3, -1 / 3, 2.0**-126], size=shape)
+    return np.where(rng.random(shape) < 0.5, numbers, rng.normal(size=shape)).astype(np.float32)
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    percent=st.sampled_from([0, 1, 4, 10, 20, 50, 90, 99, 100]),
+    values=st.booleans(),
+    channels=st.sampled_from([3, 8, 24, 64, 65]),
+    outputs=st.sampled_from([7, 16, 24, 32, 50]),
+)
+def test_skipping_a_zero_gives_the_bits_of_adding_its_product_at_any_density(
+    seed: int, percent: int, values: bool, channels: int, outputs: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    kind, shape = (Kind.VALUE if values else Kind.SPIKE), (2, 2, channels, 5, 6)
+    x = (rng.random(shape) * 100 < percent).astype(kind.dtype)
+    if values:
+        x = np.where(x > 0, awkward(rng, shape), awkward(rng, shape) * np.float32(0))
+    operators = {
+        "conv": Conv2d(awkward(rng, (outputs, channels, 3, 3)), awkward(rng, (outputs,)) + 0, padding=(1, 1, 1, 1)),
+        "linear": Linear(awkward(rng, (5, 6)), awkward(rng, (5,)) + 0),
+    }
+    synapses = (Synapse("x", "conv"), Synapse("x", "linear"))
+    graph = Graph(operators, synapses, {"x": Signal(shape[2:], kind)}, {"c": "conv", "l": "linear"})
+    check_engine(CpuEngine(), graph, {"x": x}, steps=2)
+
+
+@pytest.mark.parametrize("model", ["svgg-digits", "sresnet-digits", "stransformer-digits", "srnn-digits"])
+def test_watching_every_operator_changes_no_bit(model: str) -> None:
+    graph = simplify(flatten(load(model)))
+    everything = Graph(graph.operators, graph.synapses, graph.inputs, {name: name for name in graph.order()})
+    inputs, steps = sample(graph, 3), graph.steps or 6
+    alone = run_in_blocks(CpuEngine().build(graph), inputs, [steps])[1]
+    watched = run_in_blocks(CpuEngine().build(everything), inputs, [steps])[1]
+    for name, source in graph.outputs.items():
+        assert alone[name].tobytes() == watched[source].tobytes()
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    inputs=st.integers(1, 12), kernel=st.integers(1, 5), stride=st.integers(1, 4), before=st.integers(0, 4),
+    after=st.integers(0, 4), dilation=st.integers(1, 3),
+)  # fmt: skip
+def test_each_input_reaches_the_outputs_that_read_it(
+    inputs: int, kernel: int, stride: int, before: int, after: int, dilation: int
+) -> None:
+    outputs = (inputs + before + after - dilation * (kernel - 1) - 1) // stride + 1
+    axis = Axis(inputs, max(outputs, 0), kernel, stride, before, dilation)
+    read = {
+        (o * stride + tap * dilation - before, o, tap)
+        for o in range(outputs)
+        for tap in range(kernel)
+        if 0 <= o * stride + tap * dilation - before < inputs
+    }
+    reached = {(at, output, tap) for at in range(inputs) for output, tap in axis.inside(at)}
+    in_runs = {
+        (at, run.start + k, run.taps[run.skipped + k])
+        for at in range(inputs)
+        for run in axis.runs(at)
+        for k in range(run.length)
+    }
+    assert reached == read == in_runs
+
+
+def test_states_of_one_block_outlive_the_next_ones() -> None:
+    graph = Graph({"n": LIF()}, (Synapse("x", "n"),), {"x": Signal((40,))}, {"y": "n"})
+    program, x = CpuEngine().build(graph), np.full((2, 3, 40), 0.7, np.float32)
+    first, outputs = program.run(program.initial_state(3), {"x": x}, 2)
+    kept = {name: array.copy() for name, array in {**first, **outputs}.items()}
+    state = first
+    for _ in range(6):
+        state, _ = program.run(state, {"x": x}, 2)
+    assert all(array.tobytes() == {**first, **outputs}[name].tobytes() for name, array in kept.items())
+
+
+def test_a_piece_comes_back_when_the_last_array_in_it_is_gone() -> None:
+    lender = Lender()
+    first, address = lender.lend(256)
+    part = first[64:128]
+    del first
+    other, elsewhere = lender.lend(256)
+    assert elsewhere != address
+    del part
+    assert lender.lend(256)[1] == address
+    del other
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 5), (1, 3, 4), (2, 3)])
+def test_an_input_of_another_shape_is_refused(shape: tuple[int, ...]) -> None:
+    graph = Graph({"n": LIF()}, (Synapse("x", "n"),), {"x": Signal((4,))}, {"y": "n"})
+    program = CpuEngine().build(graph)
+    with pytest.raises(UserError, match=r"give \(steps, batch, \*shape\)"):
+        program.run(program.initial_state(3), {"x": np.zeros(shape, np.float32)}, 2)
+
+
+def test_a_delay_from_outside_a_cycle_arrives_in_time() -> None:
+    rng = np.random.default_rng(4)
+    operators = {
+        "join": Add(),
+        "conv": Conv2d(rng.normal(size=(3, 3, 3, 3)), rng.normal(size=3), padding=(1, 1, 1, 1)),
+        "lif": LIF(threshold=0.5),
+    }
+    synapses = (
+        Synapse("x", "join", 0, 2),
+        Synapse("lif", "join", 1, 1),
+        Synapse("join", "conv"),
+        Synapse("conv", "lif"),
+    )
+    graph = Graph(operators, synapses, {"x": Signal((3, 4, 5), Kind.SPIKE)}, {"s": "lif"})
+    x = (rng.random((6, 2, 3, 4, 5)) < 0.3).astype(np.uint8)
+    check_engine(CpuEngine(), graph, {"x": x}, steps=6)
