@@ -153,7 +153,7 @@ def _by_a_gateway(exchange: Exchange, excuse: Excuse, during: bool) -> str:
         return f"unreached during {excuse.kind}"
     if exchange.kind == "session" and during and exchange.status == 503 and _says(exchange, _KEEPER_LOST):
         return f"session refused by another gateway during {excuse.kind}"
-    if excuse.kind == SERVE_KILL and during and exchange.status == 503 and _says(exchange, _ENDING):
+    if excuse.kind == SERVE_KILL and during and exchange.status in _REFUSED and _says(exchange, _ENDING):
         return f"refused by a gateway that {excuse.kind} ends"
     return ""
 
@@ -167,4 +167,7 @@ _KEEPER_LOST = ("which kept the session, was lost", "which keeps the session, is
 _UNSERVED = ("there is no model named", "is being unloaded")
 _STOPPED = ("cannot be served: ",)
 _DEVICE_CHANGED = ("has moved to another device", "moved to another device, which computes otherwise")
+_REFUSED = (503, 200)
+"""The status of a refusal: of a stream that had begun the status is there already, and its last event says why it ends."""
+
 _ENDING = ("the gateway is shutting down", "its supervisor is gone")
