@@ -151,7 +151,7 @@ def _by_a_gateway(exchange: Exchange, excuse: Excuse, during: bool) -> str:
         return f"broken by {excuse.kind}"
     if exchange.outcome == "unreached" and during:
         return f"unreached during {excuse.kind}"
-    if exchange.kind == "session" and during and exchange.status == 503 and _says(exchange, _KEEPER_LOST):
+    if during and exchange.status == 503 and _says(exchange, _KEEPER_LOST):  # also a faulty call that names a session
         return f"session refused by another gateway during {excuse.kind}"
     if excuse.kind == SERVE_KILL and during and exchange.status in _REFUSED and _says(exchange, _ENDING):
         return f"refused by a gateway that {excuse.kind} ends"
