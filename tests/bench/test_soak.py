@@ -180,7 +180,8 @@ def test_a_gateway_whose_serve_was_killed_may_say_that_it_is_shutting_down() -> 
 
 def test_a_session_may_be_refused_by_another_gateway_than_the_one_that_was_killed() -> None:
     seen = exchange("refused", status=503, text="gateway-1, which kept the session, was lost; begin it again")
-    assert judged(replace(seen, kind="session"), [KILLED]).startswith("session refused by another gateway")
+    for kind in ("session", "faulty"):
+        assert judged(replace(seen, kind=kind), [KILLED]).startswith("session refused by another gateway")
     for other in (seen, replace(seen, kind="session", sent_s=11.1, ended_s=11.2)):
         with pytest.raises(Violation):
             judged(other, [KILLED])

@@ -151,7 +151,7 @@ def _by_a_gateway(exchange: Exchange, excuse: Excuse, during: bool) -> str:
         return f"broken by {excuse.kind}"
     if exchange.outcome == "unreached" and during:
         return f"unreached during {excuse.kind}"
-    if during and exchange.status == 503 and _says(exchange, _KEEPER_LOST):  # also a faulty call that names a session
+    if exchange.kind in _WITH_SESSIONS and during and exchange.status == 503 and _says(exchange, _KEEPER_LOST):
         return f"session refused by another gateway during {excuse.kind}"
     if excuse.kind == SERVE_KILL and during and exchange.status in _REFUSED and _says(exchange, _ENDING):
         return f"refused by a gateway that {excuse.kind} ends"
@@ -161,6 +161,9 @@ def _by_a_gateway(exchange: Exchange, excuse: Excuse, during: bool) -> str:
 def _says(exchange: Exchange, words: Iterable[str]) -> bool:
     return any(each in exchange.text for each in words)
 
+
+_WITH_SESSIONS = ("session", "faulty")
+"""The kinds of calls that may name a session."""
 
 _SESSION_LOST = ("is not open", "lost its state")
 _KEEPER_LOST = ("which kept the session, was lost", "which keeps the session, is away")
