@@ -156,9 +156,9 @@ class Striking:
         return acts
 
     def _missed(self, kind: Kind, done: Done) -> None:
-        """A stroke may come too late for its target, and a planned move may be put off. Raises `Violation` for any other error."""
+        """A stroke may come too late for its target, or just when another one hits that. Raises `Violation` for any other error."""
         gone = (*_GONE, *_CHIP_GONE) if kind.aim == "chip" else _GONE
-        if not any(words in str(done) for words in gone) and not (kind.move and done.code == _TEMPORARY):
+        if done.code != _TEMPORARY and not any(words in str(done) for words in gone):
             raise Violation(str(done))
         self._ledger.tell(f"… {done}")
 

@@ -16,7 +16,7 @@ from synfire.devices.darwin3.limits import ChipLimits
 from synfire.devices.darwin3.mesh import Link, require_link
 from synfire.devices.darwin3.neurons import SECTION, Register, State
 from synfire.devices.darwin3.run import Run
-from synfire.devices.darwin3.tables import Wiring, require_emulated, wire
+from synfire.devices.darwin3.tables import LIVE, Wiring, require_emulated, wire
 from synfire.devices.darwin3.words import Coordinate, CoreImage, Memory, Words, pack_values, unpack_values
 from synfire.ops import Array
 
@@ -110,7 +110,7 @@ class Chip:
             raise UserError(f"a batch has at least one sample, not {batch}")
         self._require_alive()
         self._run = None
-        self._run = Run(self._wired(), batch, self._cores)
+        self._run = Run(self._wired(), batch)
         self._state_writes.clear()
 
     def step(self, events: Events | None = None) -> Events:
@@ -132,7 +132,7 @@ class Chip:
         self._require_alive(core)
         if self._run is None or section == State.THRESHOLD or core not in self._wired().cores:
             return self._core(core).state(State(section))[None]
-        return self._running().state(core)[:, _LIVE[State(section)]].copy()
+        return self._running().state(core)[:, LIVE.index(State(section))].copy()
 
     def save(self) -> dict[Coordinate, Array]:
         """All that a run remembers between two steps, by core: `(batch, 4, neurons)` int16 of membrane, current, residue, spike."""
@@ -263,7 +263,7 @@ class Chip:
         if self._wiring is None:
             self._wiring = wire(self.limits, self._cores, self._condition.dead_cores, self._condition.dead_links)
             if self._run is not None:
-                self._run = self._run.rewired(self._wiring, self._cores)
+                self._run = self._run.rewired(self._wiring)
                 for core, address, words in self._state_writes:
                     self._set_state(self._run, core, address, words)
             self._state_writes.clear()
@@ -287,7 +287,7 @@ class Chip:
         if core not in run.wiring.cores:
             return
         state, values = run.state(core), unpack_values(words)
-        for section, row in _LIVE.items():
+        for row, section in enumerate(LIVE):
             first = max(address, section * SECTION)
             last = min(address + len(words), section * SECTION + state.shape[2])
             if first < last:
@@ -305,10 +305,6 @@ class Chip:
         _require_range("an x of the mesh", x, self.limits.width or 0)
         _require_range("a y of the mesh", y, self.limits.height or 0)
         return np.stack([sample, wiring.grid[x, y], dendrite, index], axis=1)
-
-
-_LIVE = {State.MEMBRANE: 0, State.CURRENT: 1, State.RESIDUE: 2}
-"""Where a run keeps each section; thresholds are the same in all samples and stay words."""
 
 
 def _memory(name: Memory | str) -> Memory:

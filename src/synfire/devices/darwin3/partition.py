@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -49,10 +50,16 @@ class Piece:
         return f"{self.population}#{self.number}"
 
     def elements(self) -> Array:
-        """The population's element, in C order, that each neuron is: `(neurons,)`."""
-        width = self.layout.width
-        y, x, c = np.meshgrid(np.arange(self.rows), np.arange(width), np.arange(self.channels), indexing="ij")
-        return (((self.first_channel + c) * self.layout.height + self.first_row + y) * width + x).ravel()
+        """The population's element, in C order, that each neuron is: `(neurons,)`, not to be written."""
+        return _elements(self.layout, self.first_channel, self.channels, self.first_row, self.rows)
+
+
+@lru_cache(maxsize=1024)  # of every core in use, for every block that runs
+def _elements(layout: Layout, first_channel: int, channels: int, first_row: int, rows: int) -> Array:
+    y, x, c = np.meshgrid(np.arange(rows), np.arange(layout.width), np.arange(channels), indexing="ij")
+    elements = (((first_channel + c) * layout.height + first_row + y) * layout.width + x).ravel()
+    elements.flags.writeable = False
+    return elements
 
 
 def partition(

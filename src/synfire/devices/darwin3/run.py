@@ -7,32 +7,25 @@ from collections.abc import Mapping
 import numpy as np
 
 from synfire.devices.darwin3 import kernels
-from synfire.devices.darwin3.core import Core
-from synfire.devices.darwin3.neurons import State
 from synfire.devices.darwin3.tables import Tally, Wiring, tally
 from synfire.devices.darwin3.words import Coordinate
 from synfire.ops import Array
-
-_SECTIONS = State.MEMBRANE, State.CURRENT, State.RESIDUE
 
 
 class Run:
     """Membrane, current and residue of every neuron, and the neurons that fired last, in each of `batch` samples."""
 
-    def __init__(self, wiring: Wiring, batch: int, cores: Mapping[Coordinate, Core]) -> None:
+    def __init__(self, wiring: Wiring, batch: int) -> None:
         self.wiring = wiring
         self.batch = batch
         self.steps = 0
         self.tally: Tally = tally(batch, wiring)
         neurons = len(wiring.tables.core_of)
-        self._state = np.zeros((3, batch, neurons), np.int16)
+        self._state = np.repeat(wiring.begun[:, None], batch, axis=1)
         self._sums = np.zeros(batch * neurons, np.int32)
         self._spikes = np.zeros(neurons + -neurons % 8, np.uint8)
         self._fired = np.zeros((batch, neurons), np.int32)
         self._count = np.zeros(batch, np.int64)
-        for core in wiring.cores:
-            for row, section in enumerate(_SECTIONS):
-                self.state(core)[:, row] = cores[core].state(section)
 
     def step(self, given: Array) -> Array:
         """Deliver, update, count; `(event, 4)` of what left: sample, route, dendrite, index.
@@ -73,12 +66,12 @@ class Run:
             self._count[b] = len(numbers)
             self._fired[b, : len(numbers)] = numbers
 
-    def rewired(self, wiring: Wiring, cores: Mapping[Coordinate, Core]) -> Run:
+    def rewired(self, wiring: Wiring) -> Run:
         """The run on other tables: cores that are still there, with as many neurons, go on; others start from their words.
 
         Counters of traffic begin anew where the links in use have changed; the rest goes on.
         """
-        after = Run(wiring, self.batch, cores)
+        after = Run(wiring, self.batch)
         sizes = dict(zip(self.wiring.cores, self.wiring.tables.neurons, strict=True))
         now = dict(zip(wiring.cores, wiring.tables.neurons, strict=True))
         after.resume({core: self.saved(core) for core in sizes if now.get(core) == sizes[core]})

@@ -14,10 +14,14 @@ from synfire.base.errors import UserError
 from synfire.devices.darwin3.core import Core, Decoded
 from synfire.devices.darwin3.limits import ChipLimits
 from synfire.devices.darwin3.mesh import Link
+from synfire.devices.darwin3.neurons import State
 from synfire.devices.darwin3.routes import DATA_PORT, LOST, SINK, Routes
 from synfire.devices.darwin3.words import Coordinate, Words, read_dendrite_heads
 from synfire.devices.darwin3.words import Kind as DendriteKind
 from synfire.ops import Array
+
+LIVE = State.MEMBRANE, State.CURRENT, State.RESIDUE
+"""The sections of a neuron's state that change as it runs."""
 
 CYCLES_PER_HOP = 2
 """Clock cycles that a link needs for one spike, which is two flits (assumed)."""
@@ -76,7 +80,8 @@ class Tally(NamedTuple):
 class Wiring(NamedTuple):
     """The tables of a chip, with the names of their numbers: core c is at `cores[c]`, route r ends at `ends[r]`.
 
-    `grid[x, y]` is the number of the core there, or LOST.
+    `grid[x, y]` is the number of the core there, or LOST. `begun` `(3, neuron)` are the membranes, currents and residues that the
+    state words say.
     """
 
     tables: Tables
@@ -84,6 +89,7 @@ class Wiring(NamedTuple):
     grid: Array
     ends: Array
     links: tuple[Link, ...]
+    begun: Array
 
 
 def tally(batch: int, wiring: Wiring) -> Tally:
@@ -134,7 +140,8 @@ def wire(limits: ChipLimits, cores: Mapping[Coordinate, Core], dead: Iterable[Co
         route_links=np.array([link for each in routes.links for link in each], np.int64),
     )
     ends = np.array(routes.ends, np.int64).reshape(-1, 2)
-    return Wiring(tables, live, _grid(limits, live), ends, tuple(routes.numbers))
+    begun = np.stack([_join([cores[at].state(section) for at in live], np.int16) for section in LIVE])
+    return Wiring(tables, live, _grid(limits, live), ends, tuple(routes.numbers), begun)
 
 
 def require_emulated(limits: ChipLimits) -> ChipLimits:
