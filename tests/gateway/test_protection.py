@@ -87,7 +87,7 @@ def test_time_asks_for_a_checkpoint_too():
 def test_session_without_checkpoints_is_refused_before_memory_runs_out():
     protection = Protection(STAGES)
     played(protection, MOST_CALLS)
-    with pytest.raises(Overloaded, match="has had no checkpoint for 32 calls"):
+    with pytest.raises(Overloaded, match=f"has had no checkpoint for {MOST_CALLS} calls"):
         protection.begin(call(99), 1, 0.0)
 
 

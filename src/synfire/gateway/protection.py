@@ -12,7 +12,7 @@ from synfire.ops import Array
 from synfire.wire.messages import Checkpoint
 from synfire.wire.stream import array_bytes
 
-EVERY_CALLS = 8
+EVERY_CALLS = 16
 """A checkpoint is asked for with every so manieth call of a session: it bounds what is computed again after a loss."""
 
 EVERY_S = 1.0
