@@ -298,13 +298,14 @@ class Chip:
     def _given(self, events: Events | None, wiring: Wiring, batch: int) -> Array:
         if events is None or not len(events):
             return np.zeros((0, 4), np.int64)
-        sample, x, y, dendrite, index = (np.asarray(each, np.int64) for each in events.columns())
-        _require_range("a sample of this run", sample, batch)
-        _require_range("a dendrite", dendrite, self.limits.dendrites_per_core or 0)
-        _require_range("an index", index, SECTION)
-        _require_range("an x of the mesh", x, self.limits.width or 0)
-        _require_range("a y of the mesh", y, self.limits.height or 0)
-        return np.stack([sample, wiring.grid[x, y], dendrite, index], axis=1)
+        columns = np.array(events.columns(), np.int64)
+        limits = (batch, *wiring.grid.shape, self.limits.dendrites_per_core or 0, SECTION)
+        if columns.min() < 0 or (columns.max(axis=1) >= limits).any():
+            _refuse(columns, limits)
+        given = np.empty((columns.shape[1], 4), np.int64)
+        given[:, 0], given[:, 1] = columns[0], wiring.grid[columns[1], columns[2]]
+        given[:, 2:] = columns[3:].T
+        return given
 
 
 def _memory(name: Memory | str) -> Memory:
@@ -313,7 +314,9 @@ def _memory(name: Memory | str) -> Memory:
     return Memory(name)
 
 
-def _require_range(noun: str, values: Array, limit: int) -> None:
-    if int(values.min()) < 0 or int(values.max()) >= limit:
-        wrong = values[(values < 0) | (values >= limit)].flat[0]
-        raise UserError(f"an event names {wrong} as {noun}, which is 0 to {limit - 1}; check how events were made")
+def _refuse(columns: Array, limits: tuple[int, ...]) -> None:
+    """Raise `UserError` for events of which a column does not fit its limit."""
+    nouns = "a sample of this run", "an x of the mesh", "a y of the mesh", "a dendrite", "an index"
+    for noun, values, limit in zip(nouns, columns, limits, strict=True):
+        for wrong in values[(values < 0) | (values >= limit)][:1]:
+            raise UserError(f"an event names {wrong} as {noun}, which is 0 to {limit - 1}; check how events were made")

@@ -51,6 +51,8 @@ class Events:
 
 def _filled(values: Array | int, size: int) -> Array:
     """`size` integers: those given, or one of them again and again."""
+    if isinstance(values, int):
+        return np.full(size, values, np.int64)
     given = np.asarray(values, np.int64).reshape(-1)
     if len(given) not in (1, size):
         raise UserError(

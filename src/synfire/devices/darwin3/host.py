@@ -18,6 +18,7 @@ from synfire.devices.darwin3.image import Slot
 from synfire.devices.darwin3.ir import CLOCK, Output
 from synfire.devices.darwin3.known import left
 from synfire.devices.darwin3.linkable import Linkable
+from synfire.devices.darwin3.words import Coordinate
 from synfire.devices.mending import DeviceFault
 from synfire.ops import Array, State
 
@@ -97,6 +98,15 @@ def _feed(source: str, target: str, slot: Slot) -> Feed:
     return Feed(source, target, slot, dendrites, np.maximum(slot.index(), 0))
 
 
+def _spikes(counts: Array) -> tuple[Array, Array]:
+    """(sample, element) of each spike in counts `(batch, element)`; a count of n is n spikes."""
+    at = np.flatnonzero(counts)
+    times = counts.reshape(-1)[at].astype(np.int64)
+    if (times != 1).any():
+        at = np.repeat(at, times)
+    return at // counts.shape[1], at % counts.shape[1]
+
+
 class _Block:
     """Some time steps of some requests under way."""
 
@@ -105,6 +115,7 @@ class _Block:
         self.chip, self.state, self.steps = chip, state, steps
         self.batch = len(state[SEEN])
         self.depths = delays(compiled)
+        self.ticks: dict[Feed, list[Events]] = {}  # the clock's, which are the same in every step of the block
         self.membranes: dict[str, Array] = {}
         self.readings: dict[str, list[Array]] = {
             each.terms[0][0]: [] for each in self.network.outputs.values() if each.membrane
@@ -118,26 +129,35 @@ class _Block:
 
     def enter(self, now: int) -> None:
         """Write the membranes of the layers whose first step this is; a fresh chip has those of a fresh request."""
+        entering: dict[Coordinate, Array] = {}
         for name, latency in self.network.latency.items():
-            membranes = self.state[f"{name}/v"]
-            if latency == now and membranes.any():
+            if latency == now and (membranes := self.state[f"{name}/v"]).any():
                 for number, core in self._cores(name):
                     own = membranes[:, self._image(name).image.piece(number).elements()]
-                    none = np.zeros((self.batch, 3, own.shape[1]), np.int16)
-                    self.chip.resume({core: np.concatenate([own[:, None], none], axis=1)})
+                    entering[core] = np.zeros((self.batch, 4, own.shape[1]), np.int16)
+                    entering[core][:, 0] = own
+        if entering:
+            self.chip.resume(entering)
 
-    def events(self, feed: Feed, now: int) -> Iterator[Events]:
+    def events(self, feed: Feed, now: int) -> list[Events]:
         """What goes into a slot at chip step `now`; a count of n is n events."""
         step = now - self.network.latency[feed.target]
         if not 0 <= step < self.steps:
+            return []
+        step -= feed.slot.delay_steps
+        if feed.source != CLOCK or step < 0:
+            return list(self._events(feed, self._source(feed, step)))
+        if feed not in self.ticks:
+            self.ticks[feed] = list(self._events(feed, np.ones((self.batch, feed.slot.size), np.bool_)))
+        return self.ticks[feed]
+
+    def _events(self, feed: Feed, counts: Array) -> Iterator[Events]:
+        sample, element = _spikes(counts)
+        if not len(sample):
             return
-        counts = self._source(feed, step - feed.slot.delay_steps)
-        sample, element = np.nonzero(counts)
-        times = counts[sample, element].astype(np.int64)
-        sample, element = np.repeat(sample, times), np.repeat(element, times)
         for number, at in self._cores(feed.target):
             core, dendrites = self.linked.inlet(at, feed.dendrites[number][element])
-            heard = dendrites >= 0
+            heard = np.flatnonzero(dendrites >= 0)
             yield Events.at(core, dendrites[heard], sample[heard], feed.index[element[heard]])
 
     def leave(self, now: int, events: Events) -> None:

@@ -25,6 +25,26 @@ MOST_RELAYS = 64
 
 
 @compiled
+def advance(
+    t: Tables, tally: Tally, given: Array, state: Array, sums: Array, spikes: Array, fired: Array, count: Array
+) -> Array:
+    """One time step: deliver, update, count; what left, `(event, 4)` sample, route, dendrite, index.
+
+    One call into compiled code, as taking the tables apart costs more than a small batch's step.
+    """
+    direct, relayed = enter(t, given, tally.route_events, tally.lost)
+    begun = starts(t, fired, count, relayed, False)
+    arrived = walk(t, begun, False, tally.route_events, tally.lost)
+    accumulate(t, sums, direct, tally.operations, tally.lost)
+    accumulate(t, sums, arrived, tally.operations, tally.lost)
+    update(t, tally.spikes, state, sums, spikes, fired, count)
+    begun = starts(t, fired, count, relayed, True)
+    left = walk(t, begun, True, tally.route_events, tally.lost)
+    settle(t, tally)
+    return left
+
+
+@compiled
 def enter(t: Tables, given: Array, route_events: Array, lost: Array) -> tuple[Array, Array]:
     """Events from outside, `(event, 4)` sample, core (−1: none there), dendrite, index: those that come to a dendrite, as `walk`
     returns arrivals, and those that a relay sends on, as `starts` takes them.

@@ -32,16 +32,9 @@ class Run:
 
         `given` is `(event, 4)`: sample, core (−1: none there), dendrite, index.
         """
-        tables, counted = self.wiring.tables, self.tally
-        direct, relayed = kernels.enter(tables, given, counted.route_events, counted.lost)
-        begun = kernels.starts(tables, self._fired, self._count, relayed, False)
-        arrived = kernels.walk(tables, begun, False, counted.route_events, counted.lost)
-        for arrivals in (direct, arrived):
-            kernels.accumulate(tables, self._sums, arrivals, counted.operations, counted.lost)
-        kernels.update(tables, counted.spikes, self._state, self._sums, self._spikes, self._fired, self._count)
-        begun = kernels.starts(tables, self._fired, self._count, relayed, True)
-        left: Array = kernels.walk(tables, begun, True, counted.route_events, counted.lost)
-        kernels.settle(tables, counted)
+        left: Array = kernels.advance(
+            self.wiring.tables, self.tally, given, self._state, self._sums, self._spikes, self._fired, self._count
+        )
         self.steps += 1
         return left
 
