@@ -18,6 +18,7 @@ from synfire.deploy.local import LocalDeployment, Settings
 from synfire.engines import ENGINES
 from synfire.gateway.call import Call
 from synfire.gateway.peer import WorkerPeer
+from synfire.gateway.protection import EVERY_CALLS
 from synfire.graph import flatten
 from synfire.graph.passes import simplify
 from synfire.plan.plan import stage_graph
@@ -202,8 +203,9 @@ def test_without_another_chip_the_processor_takes_over_and_the_record_says_how_f
 @pytest.mark.slow
 @pytest.mark.parametrize("spares", [0, 1])
 def test_a_session_goes_on_bit_by_bit_on_another_chip_and_is_told_where_there_is_none(spares):
-    whole = currents(6, 36, 16)
-    calls = [{"x": whole["x"][3 * i : 3 * i + 3]} for i in range(12)]
+    late = EVERY_CALLS + 2  # after a checkpoint
+    whole = currents(6, 3 * (late + 2), 16)
+    calls = [{"x": whole["x"][3 * i : 3 * i + 3]} for i in range(late + 2)]
 
     async def main():
         async with deploy(spares) as deployment:
@@ -212,16 +214,16 @@ def test_a_session_goes_on_bit_by_bit_on_another_chip_and_is_told_where_there_is
             for i, inputs in enumerate(calls):
                 if i == 3:
                     await break_(deployment, "core-dead", seed=5)
-                if i == 10:
+                if i == late:
                     await break_(deployment, "chip-dead")
-                call = Call(str(i), "stream", inputs, "session", start=i == 0, end=i == 11)
-                if i >= 10 and not spares:
+                call = Call(str(i), "stream", inputs, "session", start=i == 0, end=i == late + 1)
+                if i >= late and not spares:
                     with pytest.raises(TemporaryError, match=r"session .* cannot go on"):
                         await collect(route, call)
                     break
                 got.append((await collect(route, call))["y"])
             assert np.concatenate(got).tobytes() == sound({"x": whole["x"][: 3 * len(got)]})
-            assert len(got) == (12 if spares else 10)
+            assert len(got) == (late + 2 if spares else late)
 
     asyncio.run(main())
 
