@@ -125,7 +125,8 @@ def test_killed_worker_is_made_good(run: Callable, bundle: Path) -> None:
         assert run(*asked).json == before  # the port's queue holds the call until the next gateway is there
         assert process.poll() is None
     first, *roles = run("events", "--json").json["events"]
-    assert (first["worker"], first["cause"]["kind"], first["outcome"]) == ("worker-0", "exit", "recovered")
+    assert (first["worker"], first["outcome"]) == ("worker-0", "recovered")
+    assert first["cause"]["kind"] in ("exit", "broken link")  # whichever is heard of first
     assert {each["cause"]["kind"] for each in roles} <= {"controller lost", "gateway lost"}
 
 
