@@ -82,7 +82,7 @@ def _told(written: State, state: State, found: Found, now_s: float) -> Iterator[
     living = sum(name in found.workers or view.status == STARTING for name, view in state.workers.items())
     for name in found.workers:
         if name not in state.workers:
-            spare = living >= max(state.in_service, len(state.serving())) + state.spares  # one too many, it seems
+            spare = living >= state.complement  # one too many, it seems
             yield events.WorkerReady(now_s, name, *_nature(written, name), back=spare)
             living += not spare
     for name, view in state.workers.items():

@@ -68,9 +68,8 @@ def worker_ready(state: State, event: events.WorkerReady) -> State:
 
 
 def _complete(state: State) -> bool:
-    """Whether every model has its place, and as many workers run, or are being started, as there were, with all spares."""
-    placed = not any(model.failure for model in state.models.values())
-    return placed and len(state.workers) >= max(state.in_service, len(state.serving())) + state.spares
+    """Whether every model has its place, and all workers run that there are to be, or are being started."""
+    return not any(model.failure for model in state.models.values()) and len(state.workers) >= state.complement
 
 
 def worker_lost(state: State, event: events.WorkerLost) -> State:

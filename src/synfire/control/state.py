@@ -122,8 +122,8 @@ class Recovery:
 
     `cause` says what happened (`exit`, `hang`, …, `return` of a stopped model, or the kind of an order), `lost` to which
     worker. `failures` says, at the end, of each model that could not be placed again why. `target` and `detail` say more of
-    the cause, where more is known; `group` is the host that `lost` was on. What a worker mended itself has its steps in `spans`, each with its begin and end; no model
-    is in another epoch for it.
+    the cause, where more is known; `group` is the host that `lost` was on. What a worker mended itself has its steps in
+    `spans`, each with its begin and end; no model is in another epoch for it.
     """
 
     id: int
@@ -191,6 +191,11 @@ class State:
         """The workers on which stages are wanted."""
         served = (model for model in self.models.values() if not model.stopped)
         return frozenset(stage.worker for model in served for stage in model.plan.stages)
+
+    @property
+    def complement(self) -> int:
+        """How many workers there are to be: as many as at first, or as serve now where these are more, and the spares."""
+        return max(self.in_service, len(self.serving())) + self.spares
 
     def load(self, worker: str) -> int:
         """How many stages are wanted on a worker."""

@@ -222,8 +222,8 @@ class Workers(Mapping[str, RunningWorker]):
 
     def silent(self, *names: str) -> bool:
         """These do not hear of each other. Whether nobody hears of one of them: then it is lost from here on, and that is told."""
-        silent = [each for each in names if self._heartbeat.confirm(each)]
-        return bool(silent)
+        confirmed = [self._heartbeat.confirm(each) for each in names]  # of all: each that is silent is to be lost
+        return any(confirmed)
 
     def _starves(self, name: str) -> bool:
         return self.hosts.reachable(name) and self._running[name].process.starved

@@ -42,7 +42,7 @@ ALL = "1000000"
 _PR_SET_PDEATHSIG = 1
 """From <sys/prctl.h>: the signal that comes when the parent ends."""
 
-_TEMPORARY = 3
+TEMPORARY = 3
 """The exit code for what may be tried again."""
 
 _PORT = ("--port", "0", "--grpc-port", "0", "--json")
@@ -152,7 +152,7 @@ class Served:
         try:
             self._ready = msgspec.json.decode(line, type=Ready)
         except msgspec.DecodeError as error:
-            kind = TemporaryError if await self.ended() == _TEMPORARY else PermanentError
+            kind = TemporaryError if await self.ended() == TEMPORARY else PermanentError
             said = line.decode(errors="replace") or self.tail()
             raise kind(f"the deployment did not start: {said}") from error
         self.traces.listening(self._ready.url, self._ready.grpc)

@@ -16,7 +16,7 @@ from synfire.bench.soak.ledger import Ledger
 from synfire.bench.soak.processes import Seen, census, kill
 from synfire.bench.soak.recoveries import Kill
 from synfire.bench.soak.reloading import load, unload
-from synfire.bench.soak.served import Done, Served
+from synfire.bench.soak.served import TEMPORARY, Done, Served
 from synfire.bench.soak.strokes import KNOWN, MEMBRANE_BIT, RELOAD, SERVE_KILL, SHORTAGE, Kind, Stroke
 from synfire.deploy.faults import Act
 
@@ -49,8 +49,6 @@ _CHIP_GONE = (
     "the peer closed it",
 )
 """The same of chips: they are all dead, or the worker that was drawn has just gone, or is stopped, or cut off."""
-_TEMPORARY = 3
-"""The exit code for what may be tried again."""
 
 
 class Striking:
@@ -158,7 +156,7 @@ class Striking:
     def _missed(self, kind: Kind, done: Done) -> None:
         """A stroke may come too late for its target, or just when another one hits that. Raises `Violation` for any other error."""
         gone = (*_GONE, *_CHIP_GONE) if kind.aim == "chip" else _GONE
-        if done.code != _TEMPORARY and not any(words in str(done) for words in gone):
+        if done.code != TEMPORARY and not any(words in str(done) for words in gone):
             raise Violation(str(done))
         self._ledger.tell(f"… {done}")
 
