@@ -101,6 +101,7 @@ def test_frameworks_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> Non
         BENCHMARKS["frameworks"].measure(Settings(quick=True), print)
 
 
+@pytest.mark.slow
 def test_gateway_measures_every_concurrency() -> None:
     found = BENCHMARKS["gateway"].measure(Settings(quick=True), print)
     assert [row["concurrency"] for row in found.rows] == [1, 16, 64]

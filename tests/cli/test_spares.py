@@ -42,6 +42,7 @@ def test_rates_are_called_assumptions_and_bracketed(run: Callable) -> None:
     assert [each["spares"] for each in found["brackets"]] == [2, 2, 9]
 
 
+@pytest.mark.slow
 def test_a_simulation_agrees_and_says_so(run: Callable) -> None:
     options = ("--models", "2", "--operators", "5", "--target", "99.9", "--simulate", "--seed", "7")
     assert "the formula lies within" in run("spares", *options).out

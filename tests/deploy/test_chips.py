@@ -79,6 +79,7 @@ def only_record():
     return record
 
 
+@pytest.mark.slow
 def test_a_call_in_flight_outlives_a_core_and_the_record_tells_what_was_done():
     inputs = currents(1, STEPS, 16)
 

@@ -79,6 +79,7 @@ def answered(kind, target, steps=400, spares=0, hosts=0, then=lambda deployment:
     return [record.cause.kind for record in RecoveryLog().recent(9)], seen["replays"], seen["took_s"]
 
 
+@pytest.mark.slow
 def test_call_outlives_a_dropped_link_between_workers_that_live():
     causes, replays, _ = answered("link-drop", "w0:w1")
     assert (causes, replays) == ([], 1)

@@ -442,6 +442,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.slow
 def test_killed_parent_leaves_no_orphan_and_no_socket(home):
     parent = subprocess.Popen(
         [sys.executable, "-c", ORPHAN, str(Path(__file__).parent), __file__],

@@ -129,6 +129,7 @@ def test_a_worker_that_is_not_there_cannot_be_drained():
     asyncio.run(main())
 
 
+@pytest.mark.slow
 def test_a_drain_without_room_changes_nothing():
     async def main():
         async with deploy({"stream": sized(stream(), 10)}, memory_bytes=10, most_workers=2) as deployment:

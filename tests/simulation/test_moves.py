@@ -81,6 +81,7 @@ def test_what_was_handed_over_is_not_dropped(monkeypatch):
     assert re.search("left over|no end", first_violation(("rebalance", "kill")))
 
 
+@pytest.mark.slow
 def test_the_more_important_model_is_stopped(monkeypatch):
     monkeypatch.setattr(placement, "_with_room_made", lambda state, model, lost: None)
     assert "of less important models" in cramped(("kill",))

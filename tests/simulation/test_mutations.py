@@ -124,6 +124,7 @@ def test_buffer_not_given_back(monkeypatch):
     assert "still buffers" in first_violation(("kill", "cut")).violation
 
 
+@pytest.mark.slow
 def test_cancelled_request_kept(monkeypatch):
     right = WorkerRoute._abandon
     monkeypatch.setattr(
@@ -143,6 +144,7 @@ def test_session_begun_afresh_in_silence(monkeypatch):
     assert "wrong bits" in first_violation(("kill",)).violation
 
 
+@pytest.mark.slow
 def test_session_not_brought_back(monkeypatch):
     async def wrong(route, way, track, call):
         if track is not None:
@@ -152,6 +154,7 @@ def test_session_not_brought_back(monkeypatch):
     assert re.search("session|wrong bits", first_violation(("kill",), 400).violation)
 
 
+@pytest.mark.slow
 def test_deadline_that_never_passes(monkeypatch):
     monkeypatch.setattr(Deadline, "_pass", lambda deadline: None)
     monkeypatch.setattr(WorkerRoute, "_deadline", lambda route, call, inbox: None)
@@ -169,6 +172,7 @@ def test_task_left_behind(monkeypatch):
     assert "are left" in first_violation(("kill",)).violation
 
 
+@pytest.mark.slow
 def test_failing_schedule_is_shrunk_and_told(monkeypatch, capsys):
     async def wrong(route, way):
         raise Interrupted("the worker is gone; try again")

@@ -29,6 +29,7 @@ def test_what_is_promised_holds_whatever_fails(chunk):
         assert not done.violation, story(done)
 
 
+@pytest.mark.slow
 def test_a_seed_gives_one_run_exactly():
     for seed in range(25):
         one, other = run(random_schedule(seed)), run(random_schedule(seed))
