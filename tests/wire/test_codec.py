@@ -67,6 +67,33 @@ def test_bytes_survive(elements):
     assert travelled(array).tolist() == elements
 
 
+@given(
+    SEEDS, st.integers(0, 5000), st.sampled_from([0, 0.001, 0.01, 0.2, 1]), st.sampled_from(["u1", "<i4", "<f4", "<f8"])
+)
+@settings(max_examples=200)
+def test_what_a_near_peer_is_sent_survives(seed, size, density, dtype):
+    rng = np.random.default_rng(seed)
+    for top in (1, 5):
+        array = np.asarray(rng.integers(0, top, size, endpoint=True) * (rng.random(size) < density), dtype)
+        tensor, payload = encode("x", array, near=True)
+        assert decode(tensor, bytes(payload)).tobytes() == array.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("every", "far", "near"), [(10, "gaps8", "bitmap"), (100, "gaps8", "bitmap"), (1000, "gaps16", "gaps16")]
+)
+def test_a_near_peer_is_sent_a_list_only_of_what_is_almost_all_zero(every, far, near):
+    spikes = (np.arange(100_000) % every == 0).astype(np.uint8)
+    assert encode("x", spikes)[0].encoding == far
+    assert encode("x", spikes, near=True)[0].encoding == near
+
+
+def test_a_near_peer_is_sent_floats_as_they_are():
+    array = np.eye(64, dtype=np.float32)
+    assert encode("x", array)[0].encoding == "sparse8"
+    assert encode("x", array, near=True)[0].encoding == "dense"
+
+
 def test_strides_do_not_matter():
     array = np.arange(24, dtype=np.float32).reshape(2, 3, 4)[:, ::2, ::-1]
     assert travelled(array).tolist() == array.tolist()

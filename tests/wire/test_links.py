@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import select
 import socket
 import threading
 from dataclasses import dataclass, field
@@ -61,6 +62,18 @@ def test_unix_link_conforms(tmp_path):
 
     check_stream_link(make)
     check_size_limit(make, SMALL.max_frame_bytes)
+
+
+def test_what_is_sent_later_wakes_the_peer_once(tmp_path):
+    pair = sockets(f"unix:{tmp_path}/s")
+    for number in range(3):
+        pair.near.send(Packet(Frame("m", "a", "b", "r", "gw", number)), later=True)
+    assert pair.near.pending
+    assert not select.select([pair.far], [], [], 0)[0]
+    pair.near.flush()
+    assert not pair.near.pending
+    assert [each.message.number for each in pair.far.receive()] == [0, 1, 2]
+    pair.close()
 
 
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:0", "tcp://[::1]:0"])

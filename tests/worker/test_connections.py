@@ -6,13 +6,14 @@ import math
 import socket
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 
 from synfire.base.errors import OutOfReach
 from synfire.wire.links import SocketLink
 from synfire.wire.links.silence import LOOK_S, SILENT_S
 from synfire.wire.messages import PROTOCOL, Failure, Frame, Hello
-from synfire.wire.stream import Packet
+from synfire.wire.stream import Packet, Reader
 from synfire.worker.connections import Connections
 from synfire.worker.core import Core
 from synfire.worker.outgoing import Outgoing
@@ -82,3 +83,31 @@ def test_workers_on_this_host_are_not_looked_after() -> None:
     assert scene.connections.look_at_s == math.inf
     scene.connections.close()
     scene.far.close()
+
+
+def later(scene: Scene, *requests: str) -> None:
+    for request in requests:
+        frame = msgspec.structs.replace(FRAME, request=request)
+        scene.connections.send_out(Outgoing(Packet(frame), "gateway-0", scene.address), later=True)
+
+
+def test_what_is_sent_later_leaves_together(scene: Scene) -> None:
+    reader = Reader(1 << 20)
+    assert len(reader.feed(scene.far.recv(1 << 16))) == 2  # the greeting, and the first frame
+    later(scene, "r2", "r3")
+    scene.far.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        scene.far.recv(1 << 16)
+    scene.connections.flush()
+    packets = reader.feed(scene.far.recv(1 << 16))
+    assert [each.message.request for each in packets if isinstance(each.message, Frame)] == ["r2", "r3"]
+    assert not scene.connections.sending
+
+
+def test_requests_fail_whose_frames_were_to_be_sent_later_to_a_peer_who_is_gone(scene: Scene) -> None:
+    later(scene, "r2", "r3")
+    scene.far.close()
+    scene.connections.flush()
+    assert {(each.request, each.kind) for each in scene.told()} == {
+        (name, "Interrupted") for name in ("r1", "r2", "r3")
+    }

@@ -43,7 +43,12 @@ def check_link(make: Callable[[], LinkPair]) -> None:
 def check_stream_link(make: Callable[[], LinkPair]) -> None:
     """`check_link`, and what holds for links whose other end is a synfire process too."""
     check_link(make)
-    for check in (_fills_and_empties, _tells_of_a_lost_peer_after_what_it_sent, _refuses_to_send_to_a_lost_peer):
+    for check in (
+        _sends_later,
+        _fills_and_empties,
+        _tells_of_a_lost_peer_after_what_it_sent,
+        _refuses_to_send_to_a_lost_peer,
+    ):
         pair = make()
         try:
             check(pair)
@@ -93,6 +98,16 @@ def _carries_more_than_buffers_hold(pair: LinkPair) -> None:
 def _can_be_closed_twice(pair: LinkPair) -> None:
     pair.near.close()
     pair.near.close()
+
+
+def _sends_later(pair: LinkPair) -> None:
+    """What may wait has left after `flush`, before what is sent then."""
+    sent = [Packet(_frame(i), {"x": np.full((1, 1, 4), i, np.float32)}) for i in range(6)]
+    for packet in sent[:5]:
+        pair.near.send(packet, later=True)
+    pair.near.flush()
+    pair.near.send(sent[5])
+    _assert_same(_take(pair, len(sent)), sent)
 
 
 def _fills_and_empties(pair: LinkPair) -> None:

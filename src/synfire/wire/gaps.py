@@ -1,70 +1,169 @@
-"""Gap lists, compiled: how many zeros lie before each number that is not zero.
+"""Where the numbers of an array are that are not zero: as marks and as gap lists, compiled.
 
-A gap is one unsigned integer of 8 or 16 bits, little-endian. The highest number of its width means "that many zeros, and
-go on". All arrays are passed as their bytes, flat: so one compiled kernel serves every dtype and alignment.
+Marks are one bit a number, little-endian, in whole words of 64: what a bitmap of spikes is. A gap list says, in ascending
+order, how many zeros lie before each number that is not zero: unsigned integers of 8 or 16 bits, little-endian, the highest
+of which means "that many zeros, and go on". All arrays are passed as their bytes, flat: so one compiled kernel serves every
+dtype and alignment.
 """
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Any
 
-from synfire.base.compiled import compiled, inlined, trailing_zeros
+import numba
+import numpy as np
+from llvmlite import ir
+from numba.core.extending import intrinsic
+
+from synfire.base.compiled import compiled, inlined, load, trailing_zeros
 from synfire.ops import Array
+
+_VECTOR_BITS = 512
+
+
+def _compared(sign: str, bits: int, limit: int) -> Any:
+    """(address): bit k says whether the k-th of the numbers in the 64 bytes there is `sign` than `limit`.
+
+    LLVM vector code, since plain numba compares number by number.
+    """
+    lanes = _VECTOR_BITS // bits
+    vector = ir.VectorType(ir.IntType(bits), lanes)
+
+    def compare(context: Any, address: Any) -> Any:
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            numbers = builder.load(builder.inttoptr(args[0], vector.as_pointer()), align=1)
+            found = builder.icmp_unsigned(sign, numbers, ir.Constant(vector, [limit] * lanes))
+            mask = builder.bitcast(found, ir.IntType(lanes))
+            return mask if lanes == 64 else builder.zext(mask, ir.IntType(64))
+
+        return numba.uint64(numba.int64), codegen
+
+    return intrinsic(compare)
+
+
+_bytes_found, _bytes_beyond_one = _compared("!=", 8, 0), _compared(">", 8, 1)
+_pairs_found, _fours_found, _eights_found = (_compared("!=", bits, 0) for bits in (16, 32, 64))
+
+
+def _spread(context: Any, word: Any, address: Any) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        bits = builder.bitcast(args[0], ir.VectorType(ir.IntType(1), 64))
+        spikes = builder.zext(bits, ir.VectorType(ir.IntType(8), 64))
+        builder.store(spikes, builder.inttoptr(args[1], spikes.type.as_pointer()), align=1)
+        return context.get_dummy_value()
+
+    return numba.void(numba.uint64, numba.int64), codegen
+
+
+_spread_out: Any = intrinsic(_spread)
+"""(word, address): write the 64 bits of a word as 64 bytes."""
+
+
+def _count_ones(context: Any, word: Any) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.ctpop(args[0])
+
+    return numba.int64(numba.uint64), codegen
+
+
+_ones: Any = intrinsic(_count_ones)
 
 
 @inlined
-def _word(data: Array, at: int) -> np.uint64:
-    """The 8 bytes from `at` on, or as many as there are, as one little-endian number."""
+def _marks_at(address: int, itemsize: int) -> np.uint64:
+    """The marks of the 64 numbers that begin at `address`."""
+    if itemsize == 1:
+        return _bytes_found(address)
     word = np.uint64(0)
-    for k in range(min(8, data.size - at)):
-        word |= np.uint64(data[at + k]) << np.uint64(8 * k)
+    if itemsize == 2:
+        for k in range(2):
+            word |= _pairs_found(address + 64 * k) << np.uint64(32 * k)
+    elif itemsize == 4:
+        for k in range(4):
+            word |= _fours_found(address + 64 * k) << np.uint64(16 * k)
+    else:
+        for k in range(8):
+            word |= _eights_found(address + 64 * k) << np.uint64(8 * k)
     return word
 
 
 @inlined
-def _layout(itemsize: int) -> tuple[int, int, np.uint64]:
-    """How many numbers a word holds, log2 of a number's bits, and a mask of its bits."""
-    shift = 3 + (itemsize > 1) + (itemsize > 2) + (itemsize > 4)
-    return 8 // itemsize, shift, np.uint64(0xFFFFFFFFFFFFFFFF) >> np.uint64(64 - 8 * itemsize)
+def _last_marks(data: Array, itemsize: int, first: int) -> np.uint64:
+    """The marks of the numbers from the `first` on, of which there are fewer than 64."""
+    word = np.uint64(0)
+    for k in range(first * itemsize, data.size):
+        if data[k]:
+            word |= np.uint64(1) << np.uint64(k // itemsize - first)
+    return word
 
 
 @compiled
-def survey(data: Array, itemsize: int) -> tuple[int, int, int, bool]:
-    """Of the numbers of `itemsize` bytes in `data`: how many are not zero, the bytes of their gap list at 8 and at 16 bits,
-    and whether none has a bit set beyond the lowest of each byte, as spikes in uint8."""
-    words = data[: data.size // 8 * 8].view(np.uint64)
-    each, shift, mask = _layout(itemsize)
+def mark(data: Array, itemsize: int, marks: Array) -> tuple[int, bool]:
+    """Fill `marks`, whole words for the numbers of `itemsize` bytes in `data`; return how many are not zero, and whether all
+    bytes are 0 or 1, as spikes in uint8 are."""
+    words = marks.view(np.uint64)
+    size = data.size // itemsize
+    count = np.int64(0)
+    beyond = np.uint64(0)
+    for w in range(size // 64):
+        address = data.ctypes.data + 64 * w * itemsize
+        word = _marks_at(address, itemsize)
+        if itemsize == 1:
+            beyond |= _bytes_beyond_one(address)
+        words[w] = word
+        count += _ones(word)
+    if size % 64:
+        first = size // 64 * 64
+        word = _last_marks(data, itemsize, first)
+        for k in range(first * itemsize, data.size):
+            beyond |= np.uint64(data[k] > 1)
+        words[size // 64] = word
+        count += _ones(word)
+    return count, beyond == np.uint64(0)
+
+
+@compiled
+def unmark(marks: Array, spikes: Array) -> None:
+    """Fill `spikes`, bytes, with 1 where `marks`, which has as many bits or a few more, is set, and with 0 elsewhere."""
+    words = marks[: marks.size // 8 * 8].view(np.uint64)
+    whole = min(words.size, spikes.size // 64)
+    for w in range(whole):
+        _spread_out(words[w], spikes.ctypes.data + 64 * w)
+    for k in range(64 * whole, spikes.size):
+        spikes[k] = marks[k // 8] >> (k % 8) & 1
+
+
+@compiled
+def gap_bytes(marks: Array) -> tuple[int, int]:
+    """The length in bytes of the gap list of what is marked, at 8 and at 16 bits a gap."""
+    words = marks.view(np.uint64)
     count = more8 = more16 = before = np.int64(0)
-    every = np.uint64(0)
-    for w in range((data.size + 7) // 8):
-        word = words[w] if w < words.size else _word(data, 8 * w)
-        every |= word
+    for w in range(words.size):
+        word = words[w]
         while word:
-            place = trailing_zeros(word) >> shift
-            word &= ~(mask << np.uint64(place << shift))
-            gap = w * each + place - before
+            gap = 64 * w + trailing_zeros(word) - before
+            word &= word - np.uint64(1)
             before += gap + 1
             count += 1
-            if gap >= 255:
-                more8 += gap // 255
-                more16 += gap // 65535
-    return count, count + more8, 2 * (count + more16), every & np.uint64(0xFEFEFEFEFEFEFEFE) == np.uint64(0)
+            more8 += gap // 255
+            more16 += gap // 65535
+    return count + more8, 2 * (count + more16)
 
 
 @compiled
-def write_gaps(data: Array, itemsize: int, width: int, gaps: Array) -> None:
-    """Fill `gaps`, of the length in bytes that `survey` found for gaps of `width` bytes."""
-    words = data[: data.size // 8 * 8].view(np.uint64)
-    each, shift, mask = _layout(itemsize)
+def write_gaps(marks: Array, width: int, gaps: Array) -> int:
+    """Fill `gaps` with the gap list of what is marked, `width` bytes a gap, and return its length; −1 where it is longer."""
+    words = marks.view(np.uint64)
     more = (1 << 8 * width) - 1
     end = before = np.int64(0)
-    for w in range((data.size + 7) // 8):
-        word = words[w] if w < words.size else _word(data, 8 * w)
+    for w in range(words.size):
+        word = words[w]
         while word:
-            place = trailing_zeros(word) >> shift
-            word &= ~(mask << np.uint64(place << shift))
-            gap = w * each + place - before
+            gap = 64 * w + trailing_zeros(word) - before
+            word &= word - np.uint64(1)
             before += gap + 1
+            if end + width * (1 + gap // more) > gaps.size:
+                return -1
             while gap >= more:
                 gaps[end : end + width] = 255
                 gap -= more
@@ -73,6 +172,12 @@ def write_gaps(data: Array, itemsize: int, width: int, gaps: Array) -> None:
             if width == 2:
                 gaps[end + 1] = gap >> 8
             end += width
+    return end
+
+
+@inlined
+def _gap(gaps: Array, at: int, width: int) -> int:
+    return np.int64(gaps[at]) if width == 1 else np.int64(gaps[at]) | np.int64(gaps[at + 1]) << 8
 
 
 @compiled
@@ -85,7 +190,7 @@ def read_gaps(gaps: Array, width: int, size: int, indices: Array) -> int:
     at = count = np.int64(0)
     within = False
     for k in range(0, gaps.size, width):
-        gap = np.int64(gaps[k]) if width == 1 else np.int64(gaps[k]) | np.int64(gaps[k + 1]) << 8
+        gap = _gap(gaps, k, width)
         at += gap
         within = gap == more
         if within:
@@ -98,10 +203,35 @@ def read_gaps(gaps: Array, width: int, size: int, indices: Array) -> int:
     return -1 if within else count
 
 
+@compiled
+def place_spikes(gaps: Array, width: int, spikes: Array) -> int:
+    """Set to 1 the places of `spikes`, which is all 0, that a gap list names; return how many there are, −1 as `read_gaps`."""
+    more = (1 << 8 * width) - 1
+    at = count = np.int64(0)
+    within = False
+    for k in range(0, gaps.size, width):
+        gap = _gap(gaps, k, width)
+        at += gap
+        within = gap == more
+        if within:
+            continue
+        if at >= spikes.size:
+            return -1
+        spikes[at] = 1
+        count += 1
+        at += 1
+    return -1 if within else count
+
+
 def warm() -> None:
     """Compile or load the kernels, which the first frame would otherwise wait for."""
+    load()
+    marks, spikes = np.zeros(8, np.uint8), np.zeros(1, np.uint8)
     nothing = np.zeros(0, np.uint8)
     nothing.flags.writeable = False
-    survey(nothing, 1)
-    write_gaps(nothing, 1, 1, np.zeros(0, np.uint8))
+    mark(nothing, 1, marks)
+    gap_bytes(marks)
+    write_gaps(marks, 1, spikes)
     read_gaps(nothing, 1, 0, np.zeros(0, np.int64))
+    place_spikes(nothing, 1, spikes)
+    unmark(nothing, np.zeros(0, np.uint8))

@@ -49,6 +49,7 @@ class Connections:
         self._outgoing: dict[str, Peer] = {}
         self._origins: dict[str, Peer] = {}
         self._impairments = Impairments()
+        self._later: dict[Peer, None] = {}
         self.look_at_s = math.inf
 
     @property
@@ -67,20 +68,27 @@ class Connections:
         self._incoming.add(peer)
         self._greet(peer)
 
-    def send_out(self, outgoing: Outgoing) -> None:
-        """Send what the core has put out to the worker, or the gateway, that it is for."""
+    def send_out(self, outgoing: Outgoing, later: bool = False) -> None:
+        """Send what the core has put out to the worker, or the gateway, that it is for; with `later`, by the next `flush`."""
         if outgoing.address:
-            self._send_on(outgoing)
+            self._send_on(outgoing, later)
         elif outgoing.origin in self._origins:
-            self.send(self._origins[outgoing.origin], outgoing.packet, outgoing)
+            self.send(self._origins[outgoing.origin], outgoing.packet, outgoing, later)
         else:
             LOGGER.info("%s: nobody waits for %s any more", self._core.who, type(outgoing.packet.message).__name__)
 
-    def send(self, peer: Peer, packet: Packet, outgoing: Outgoing | None = None) -> None:
+    def flush(self) -> None:
+        """Let go what was to be sent later."""
+        while self._later:
+            peer, _ = self._later.popitem()
+            if peer.watched:
+                self._on_events(peer, WRITE)
+
+    def send(self, peer: Peer, packet: Packet, outgoing: Outgoing | None = None, later: bool = False) -> None:
         """Send a packet; when it does not get through, the request that it belongs to fails."""
         began_s = time.perf_counter()
         try:
-            sent = peer.link.send(packet)
+            sent = peer.link.send(packet, later)
         except TemporaryError as error:
             self._lost(peer, error)
             self._fail_sent(outgoing, self._interruption(error, peer.address))
@@ -90,7 +98,10 @@ class Connections:
             if outgoing is not None and outgoing.tally is not None:
                 outgoing.tally.encoded_bytes += sent
                 outgoing.tally.send_s += time.perf_counter() - began_s
-            self._watch.refresh(peer)
+            if later:
+                self._later[peer] = None
+            else:
+                self._watch.refresh(peer)
 
     def tell(self, message: AnyMessage) -> None:
         """Send a message to every gateway."""
@@ -151,7 +162,7 @@ class Connections:
     def _peers(self) -> tuple[Peer, ...]:
         return (*self._incoming, *self._outgoing.values())
 
-    def _send_on(self, outgoing: Outgoing) -> None:
+    def _send_on(self, outgoing: Outgoing, later: bool) -> None:
         try:
             peer = self._outgoing.get(outgoing.address) or self._reach(outgoing.address)
         except SynfireError as error:
@@ -161,7 +172,7 @@ class Connections:
             return
         if isinstance(outgoing.packet.message, Frame):
             peer.crosses(outgoing.packet.message.request, outgoing.origin)
-        self.send(peer, outgoing.packet, outgoing)
+        self.send(peer, outgoing.packet, outgoing, later)
         if peer.distant:
             self.look_at_s = min(self.look_at_s, time.monotonic() + LOOK_S)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,8 +16,7 @@ from synfire.ops import Array, Signal, State
 from synfire.worker.stage import Block, Stage, Visit
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What became of one visit's block: its next state and its outputs, or an error."""
 
     state: State

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from synfire.ops import Array
 from synfire.plan.plan import GATEWAY
@@ -12,8 +12,7 @@ from synfire.wire.stream import Packet, array_bytes
 from synfire.worker.stage import Block, LinkTally, Visit
 
 
-@dataclass(frozen=True)
-class Outgoing:
+class Outgoing(NamedTuple):
     """A packet to send: to a stage of this worker where it is `local`, else to the worker at `address`, or, where that is
     empty, to the gateway `origin`."""
 
@@ -44,7 +43,14 @@ def checkpoints_of(visit: Visit) -> Iterator[Outgoing]:
     """The state that the visit has left to its session, for the origin, if that asked for it."""
     first, state = visit.first, visit.state
     if first.token and first.session and state is not None:
-        message = Checkpoint(first.model, visit.stage.host.stage, first.session, first.token, maker=visit.stage.maker)
+        message = Checkpoint(
+            first.model,
+            visit.stage.host.stage,
+            first.session,
+            first.token,
+            maker=visit.stage.maker,
+            checksum=visit.checksum,
+        )
         yield _counted(Packet(message, state), first.origin, "", visit.stage.checkpoints)
 
 

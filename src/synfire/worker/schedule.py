@@ -14,7 +14,7 @@ import itertools
 import math
 
 from synfire.worker.settings import Settings
-from synfire.worker.stage import Visit
+from synfire.worker.stage import Block, Visit
 
 
 class Schedule:
@@ -33,15 +33,18 @@ class Schedule:
 
     def add(self, visit: Visit) -> None:
         """Note that a block of the visit can be computed, if so. Raises `Bug`; see `Visit.block`."""
-        if visit not in visit.stage.ready and visit.block() is not None:
-            visit.stage.ready[visit] = None
+        if visit in visit.stage.ready:
+            return
+        block = visit.block()
+        if block is not None:
+            visit.stage.ready[visit] = block
             heapq.heappush(self._heap, (visit.request.turn, -visit.stage.depth, next(self._entries), visit))
 
     def drop(self, visit: Visit) -> None:
         """The visit is over."""
         visit.stage.ready.pop(visit, None)
 
-    def take(self, now_s: float) -> list[Visit]:
+    def take(self, now_s: float) -> dict[Visit, Block]:
         """Take out visits whose blocks shall be computed together now; without any, ask again at `wake_s` or when
         something has arrived."""
         self.wake_s = math.inf
@@ -58,9 +61,7 @@ class Schedule:
                 company = self._company(visit)
         for entry in early:
             heapq.heappush(self._heap, entry)
-        for visit in company:
-            del visit.stage.ready[visit]
-        return company
+        return {visit: visit.stage.ready.pop(visit) for visit in company}
 
     def _waits_for_company(self, visit: Visit, now_s: float) -> bool:
         wait_s = self._settings.batch_wait_s
@@ -88,7 +89,6 @@ class Schedule:
 
 def _likeness(visit: Visit) -> tuple[int, bool, bool]:
     """What blocks that are computed together agree in: their length, and the names of their inputs and states."""
-    block = visit.block()
     begins = visit.number == 0
     goes_on = begins and bool(visit.first.session) and not visit.first.start
-    return (block.steps if block else -1), begins and visit.stage.untimed, goes_on
+    return visit.stage.ready[visit].steps, begins and visit.stage.untimed, goes_on

@@ -164,7 +164,7 @@ class HttpLink:
     def fileno(self) -> int:
         return self._woken.fileno()
 
-    def send(self, packet: Packet) -> int:
+    def send(self, packet: Packet, later: bool = False) -> int:
         frame = packet.message
         if not isinstance(frame, Frame):
             raise UserError(f"a foreign service takes frames, not {type(frame).__name__}; send it on another link")

@@ -20,6 +20,14 @@ class Limits:
     """How much may wait to be sent before the link calls itself full, in bytes. 64 MiB are some seconds of a Unix
     socket, so a peer that stays behind for longer is ill."""
 
+    ring_bytes: int = 1 << 23
+    """Memory that is lent to a peer on this host to read frames from, in bytes; 0 lends none. 8 MiB hold some large frames on
+    their way, and what is never written to takes no memory."""
+
+    ring_from_bytes: int = 1 << 16
+    """From this size on a packet's payload is laid into that memory, in bytes. Below it the kernel has copied a payload in the
+    time that it takes to find it a place: `synfire bench hop` finds the two even at 32 to 64 KiB."""
+
 
 class Link(Protocol):
     """Carries packets to a peer and back: in order, each once, exact to the bit, until it breaks.
@@ -45,9 +53,10 @@ class Link(Protocol):
         """What to watch; −1 for a link that needs no watching."""
         ...
 
-    def send(self, packet: Packet) -> int:
+    def send(self, packet: Packet, later: bool = False) -> int:
         """Send, or queue, one packet, and return its encoded size.
 
+        With `later` it may wait until `flush`, which the caller promises: several then leave, and wake the peer, at once.
         Raises `TemporaryError` when the link is broken, and `UserError` for a packet that is too large to travel.
         """
         ...

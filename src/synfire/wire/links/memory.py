@@ -43,7 +43,7 @@ class MemoryLink:
     def fileno(self) -> int:
         return -1
 
-    def send(self, packet: Packet) -> int:
+    def send(self, packet: Packet, later: bool = False) -> int:
         if self._far is None:
             raise TemporaryError(f"the link to {self.peer} is broken: its end in memory was closed; try again")
         self._far._arrived.append(packet)

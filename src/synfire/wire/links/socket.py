@@ -1,4 +1,9 @@
-"""A link over a connected stream socket: Unix on a host, TCP between hosts."""
+"""A link over a connected stream socket: Unix on a host, TCP between hosts.
+
+On a host the payloads of large packets travel through memory that each side lends to the other (`ring`), and only their headers
+through the socket. So the socket is what wakes the peer, keeps the order and tells of its end; and it takes a payload, too,
+for which the ring has no room.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +11,21 @@ import contextlib
 import errno
 import os
 import socket
+import sys
 from collections import deque
 
 from synfire.base.errors import TemporaryError, UserError
+from synfire.base.log import LOGGER
 from synfire.wire.links.held import HeldBack
 from synfire.wire.links.link import Limits
+from synfire.wire.links.ring import BorrowedRing, LentRing
 from synfire.wire.links.silence import Acknowledgement, Silence
-from synfire.wire.stream import Buffer, Packet, Reader, array_bytes, pack
+from synfire.wire.stream import OFFER, Buffer, Packet, Reader, array_bytes, pack, refer
 
 _CHUNK_BYTES = 1 << 16  # larger reads would map fresh memory each time
 _MAX_BUFFERS = 64
 _MAX_READS = 64  # then it is others' turn; whoever watches the socket is told again
+_DESCRIPTOR_BYTES = socket.CMSG_SPACE(4)
 
 
 class SocketLink:
@@ -32,7 +41,11 @@ class SocketLink:
         self._socket.setblocking(False)
         if connection.family != socket.AF_UNIX:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._silence = Silence() if connection.family != socket.AF_UNIX else None
+        self._near = connection.family == socket.AF_UNIX
+        self._silence = None if self._near else Silence()
+        self._lends = self._near and self._limits.ring_bytes > 0
+        self._borrows = self._near
+        self._lent: LentRing | None = None
         self._reader = Reader(self._limits.max_frame_bytes)
         self._waiting: deque[memoryview] = deque()
         self._waiting_bytes = 0
@@ -50,20 +63,16 @@ class SocketLink:
     def fileno(self) -> int:
         return self._socket.fileno()
 
-    def send(self, packet: Packet) -> int:
-        buffers, length = pack(packet)
+    def send(self, packet: Packet, later: bool = False) -> int:
+        buffers, length = pack(packet, self._near)
         if max(length, array_bytes(packet.arrays.values())) > self._limits.max_frame_bytes:
             raise UserError(
                 f"a packet of {length} bytes to {self.peer} is larger than the {self._limits.max_frame_bytes} allowed; raise "
                 "max_frame_bytes on both sides, or send fewer steps or a smaller batch at once"
             )
-        if self._held is not None:
-            if self._held.put(buffers):
-                return length
-            self._held = None
-        sent = 0 if self._waiting else self._write(buffers)
-        if sent < length:
-            self._queue(buffers, sent)
+        if self._lends and length >= self._limits.ring_from_bytes:
+            buffers = self._lay(buffers, length)
+        self._send(buffers, later)
         return length
 
     def hold_back(self, delay_s: float, for_s: float) -> None:
@@ -87,7 +96,7 @@ class SocketLink:
         packets: list[Packet] = []
         for _ in range(_MAX_READS):
             try:
-                data = self._socket.recv(_CHUNK_BYTES)
+                data = self._read()
             except (BlockingIOError, InterruptedError):
                 return packets
             except OSError as error:
@@ -118,6 +127,49 @@ class SocketLink:
         self._socket.close()
         self._waiting.clear()
         self._waiting_bytes = 0
+        self._lent = self._reader.lent = None
+
+    def _send(self, buffers: list[Buffer], later: bool) -> None:
+        if self._held is not None:
+            if self._held.put(buffers):
+                return
+            self._held = None
+        sent = 0 if later or self._waiting else self._write(buffers)
+        if sent < sum(map(len, buffers)):
+            self._queue(buffers, sent)
+
+    def _lay(self, buffers: list[Buffer], length: int) -> list[Buffer]:
+        """What is to be sent once the payload lies in the ring; the buffers as they are where it has no room."""
+        header, *payload = buffers
+        if self._lent is None:
+            self._lend()
+        place = self._lent.put(payload, length - len(header)) if self._lent is not None else None
+        return buffers if place is None else [refer(header, place)]
+
+    def _lend(self) -> None:
+        """Lend memory to the peer; not while something waits to be sent, since a descriptor goes along with bytes that leave."""
+        if self._waiting or self._held is not None:
+            return
+        try:
+            ring = LentRing(self._limits.ring_bytes)
+        except OSError as error:
+            LOGGER.warning("no memory is shared with %s, whose frames all take the socket: %s", self.peer, error)
+            self._lends = False
+            return
+        with contextlib.suppress(OSError):  # full: another time; broken: whoever sends next is told
+            socket.send_fds(self._socket, [OFFER], [ring.descriptor])
+            self._lent = ring
+        ring.close_descriptor()
+
+    def _read(self) -> bytes:
+        if not self._borrows:
+            return self._socket.recv(_CHUNK_BYTES)
+        data, beside, _, _ = self._socket.recvmsg(_CHUNK_BYTES, _DESCRIPTOR_BYTES, socket.MSG_CMSG_CLOEXEC)
+        for level, kind, descriptor in beside:
+            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+                self._reader.lent = BorrowedRing(int.from_bytes(descriptor, sys.byteorder))
+                self._borrows = False
+        return data
 
     def _write(self, buffers: list[Buffer] | list[memoryview]) -> int:
         try:

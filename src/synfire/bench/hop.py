@@ -1,0 +1,206 @@
+"""What a frame of spikes costs on its way from one worker process to another, from before it is encoded until it is decoded.
+
+Both ends are at rest when it is sent: the receiver waits in its selector, as a worker does that has nothing to compute. One way,
+on `time.monotonic`, which is the same clock in every process of a host. `python -m synfire.bench.hop` is the far end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import selectors
+import subprocess
+import sys
+import tempfile
+import time
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from synfire.base.errors import Bug, PermanentError, TemporaryError
+from synfire.bench.benchmark import BENCHMARKS, Benchmark, Progress, Report, Settings, floor, report, spread
+from synfire.ops import Array
+from synfire.wire import gaps
+from synfire.wire.links import Limits, Link, MemoryLink, SocketLink, connect, listen
+from synfire.wire.messages import Frame
+from synfire.wire.stream import Packet
+
+SIZES = (1 << 10, 1 << 14, 1 << 18)
+DENSITIES = (0.01, 0.1, 0.5)
+DEFAULT = "same host"
+"""The way between two workers of one host: a Unix socket, which large payloads bypass."""
+
+STEPS = 4
+WARM_UP = 50
+FLOOR_BYTES = 1 << 14
+ROUNDS_BYTES = 1 << 26
+"""Larger frames make fewer rounds."""
+LIMITS = {"shared memory": Limits(ring_from_bytes=1), "unix socket": Limits(ring_bytes=0)}
+"""Where they are not the default."""
+
+
+class Hop(Benchmark):
+    """A frame of `size` bytes holds 8 · `size` spikes of a density, one bit each, over 4 time steps; on a host it travels as
+    that bitmap, to another one, over TCP, as whatever is smallest. The floors take the worst of the densities."""
+
+    name = "hop"
+    about = "one frame of spikes from worker to worker, encode to decode, one way"
+    shown = ("link", "frame_bytes", "density", "encoded_bytes", "median_s", "q1_s", "q3_s", "p99_s")
+
+    def measure(self, settings: Settings, progress: Progress) -> Report:
+        sizes, rounds = (SIZES[:1], 20) if settings.quick else (SIZES, 2000)
+        rows: list[dict[str, Any]] = []
+        with _ways() as ways:
+            for size in sizes:
+                for density in DENSITIES:
+                    progress(f"{size} bytes at {density:.0%}")
+                    rows += _measure(ways, size, density, min(rounds, ROUNDS_BYTES // size), settings.seed)
+        floors = [
+            floor("hop_16k_p50_us", "<=", 60.0, 1e6 * _worst(rows, "median_s")),
+            floor("hop_16k_p99_us", "<=", 300.0, 1e6 * _worst(rows, "p99_s")),
+        ]
+        return report(self.name, settings, {"rounds": rounds, "steps": STEPS}, rows, floors)
+
+
+BENCHMARKS.add(Hop.name, Hop())
+
+
+class Way:
+    """A link to the far end, and what came back along it. In memory the far end is here."""
+
+    def __init__(self, near: Link, far: Link | None = None) -> None:
+        self.near = near
+        self._far = far
+        self._selector = selectors.DefaultSelector()
+        if far is None:
+            self._selector.register(near, selectors.EVENT_READ)
+
+    def hop(self, packet: Packet) -> tuple[float, int, int]:
+        """Send a frame and wait until it is known what came of it: seconds one way, its encoded size, and its checksum."""
+        sent_s = time.monotonic()
+        size = self.near.send(packet)
+        if self._far is not None:
+            (arrived,) = self._far.receive()
+            return time.monotonic() - sent_s, size, checksum(arrived)
+        answer = self._answer()
+        return float(answer["arrived_s"].item()) - sent_s, size, int(answer["checksum"].item())
+
+    def close(self) -> None:
+        self._selector.close()
+        self.near.close()
+
+    def _answer(self) -> Mapping[str, Array]:
+        packets: list[Packet] = []
+        while not packets:
+            self._selector.modify(self.near, selectors.EVENT_READ | (selectors.EVENT_WRITE if self.near.pending else 0))
+            for _, events in self._selector.select():
+                if events & selectors.EVENT_WRITE:
+                    self.near.flush()
+                if events & selectors.EVENT_READ:
+                    packets = self.near.receive()
+        return packets[0].arrays
+
+
+def checksum(packet: Packet) -> int:
+    """Of what a frame of the benchmark carries; of the warm-up only, since reading it all cools the caches."""
+    frame = packet.message
+    if not isinstance(frame, Frame):
+        raise Bug(f"a {type(frame).__name__} came along a link where only frames travel; please report this")
+    return zlib.crc32(np.ascontiguousarray(packet.arrays["spikes"]).data) if frame.number < WARM_UP else 0
+
+
+def _measure(ways: Mapping[str, Way], size: int, density: float, rounds: int, seed: int) -> list[dict[str, Any]]:
+    """A row per link. They take turns, and each must carry the same bits."""
+    spikes = np.asarray(np.random.default_rng(seed).random((STEPS, 1, 8 * size // STEPS)) < density, np.uint8)
+    wanted = zlib.crc32(spikes.data)
+    found: dict[str, list[float]] = {name: [] for name in ways}
+    encoded = dict.fromkeys(ways, 0)
+    for number in range(WARM_UP + rounds):
+        packet = Packet(Frame("m", "a", "b", "request", "gateway", number, 0, STEPS), {"spikes": spikes})
+        for name, way in ways.items():
+            took_s, encoded[name], got = way.hop(packet)
+            if number >= WARM_UP:
+                found[name].append(took_s)
+            elif got != wanted:
+                raise Bug(f"the {name} link changed a frame of {size} bytes; please report this")
+    return [_row(name, size, density, encoded[name], found[name]) for name in ways]
+
+
+def _row(name: str, size: int, density: float, encoded: int, found: list[float]) -> dict[str, Any]:
+    return {
+        "link": name,
+        "frame_bytes": size,
+        "density": density,
+        "encoded_bytes": encoded,
+        **spread(found),
+        "p99_s": float(np.quantile(found, 0.99)),
+    }
+
+
+def _worst(rows: list[dict[str, Any]], value: str) -> float:
+    found = [row[value] for row in rows if (row["link"], row["frame_bytes"]) == (DEFAULT, FLOOR_BYTES)]
+    return max(found, default=0.0)
+
+
+@contextlib.contextmanager
+def _ways() -> Iterator[dict[str, Way]]:
+    """Links of every kind to one process, which answers along each."""
+    gaps.warm()
+    near, far = MemoryLink.pair("near", "far")
+    ways = {"memory": Way(near, far)}
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as closing:
+        told = {name: f"unix:{Path(folder) / str(n)}" for n, name in enumerate((DEFAULT, *LIMITS))}
+        told["tcp"] = "tcp://127.0.0.1:0"
+        process = closing.enter_context(
+            subprocess.Popen([sys.executable, "-m", "synfire.bench.hop"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        )
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(msgspec.json.encode(told) + b"\n")
+        process.stdin.flush()
+        line = process.stdout.readline()
+        if not line:
+            raise PermanentError("the far end of the benchmark did not start; see what it printed")
+        for name, address in json.loads(line).items():
+            ways[name] = Way(connect(address, "the far end", LIMITS.get(name)))
+            closing.callback(ways[name].close)
+        yield ways
+
+
+def serve(addresses: Mapping[str, str]) -> None:
+    """Be the far end: answer each frame by when it had arrived, until every link is closed."""
+    gaps.warm()
+    listeners = {name: listen(address) for name, address in addresses.items()}
+    print(json.dumps({name: address for name, (_, address) in listeners.items()}), flush=True)
+    selector = selectors.DefaultSelector()
+    for name, (listener, _) in listeners.items():
+        listener.setblocking(True)
+        link = SocketLink(listener.accept()[0], "the near end", LIMITS.get(name))
+        listener.close()
+        selector.register(link, selectors.EVENT_READ, link)
+    while selector.get_map():
+        for key, _ in selector.select():
+            if not _answered(key.data):
+                selector.unregister(key.fd)
+                key.data.close()
+
+
+def _answered(link: Link) -> bool:
+    """Answer what has arrived; false when the other end is gone."""
+    try:
+        packets = link.receive()
+        arrived_s = time.monotonic()
+        for packet in packets:
+            answer = {"arrived_s": np.array([arrived_s]), "checksum": np.array([checksum(packet)])}
+            link.send(Packet(Frame("m", "b", "a", "request", "gateway", 0), answer))
+    except TemporaryError:
+        return False
+    return True
+
+
+if __name__ == "__main__":
+    serve(json.loads(sys.stdin.readline()))

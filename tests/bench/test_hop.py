@@ -1,0 +1,48 @@
+"""The hop benchmark carries the same frames along every link, between two processes."""
+
+from __future__ import annotations
+
+import pytest
+
+from synfire.base.errors import Bug
+from synfire.bench import BENCHMARKS, Settings
+from synfire.bench import hop as benchmark
+from synfire.bench.hop import DEFAULT, DENSITIES, Way
+from synfire.wire.links import MemoryLink
+from synfire.wire.messages import Cancel
+from synfire.wire.stream import Packet
+
+
+def test_every_link_carries_every_density() -> None:
+    found = BENCHMARKS["hop"].measure(Settings(quick=True), lambda what: None)
+    links = ["memory", DEFAULT, "shared memory", "unix socket", "tcp"]
+    assert [(row["link"], row["density"]) for row in found.rows] == [
+        (link, each) for each in DENSITIES for link in links
+    ]
+    assert all(0 < row["q1_s"] <= row["median_s"] <= row["q3_s"] for row in found.rows)
+    assert all(1024 <= row["encoded_bytes"] < 1300 for row in found.rows if row["link"] not in ("memory", "tcp"))
+    assert not found.floors, "a quick run states none"
+
+
+def test_the_floors_take_the_worst_density_of_16_kilobytes_on_the_default_link() -> None:
+    rows = [
+        {"link": link, "frame_bytes": size, "median_s": median}
+        for link, size, median in [
+            (DEFAULT, 1 << 14, 1.0),
+            (DEFAULT, 1 << 14, 3.0),
+            (DEFAULT, 1 << 18, 9.0),
+            ("tcp", 1 << 14, 9.0),
+        ]
+    ]
+    assert benchmark._worst(rows, "median_s") == 3.0
+
+
+def test_a_link_that_changes_bits_ends_the_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(benchmark, "checksum", lambda packet: 1)
+    with pytest.raises(Bug, match="memory link changed a frame"):
+        benchmark._measure({"memory": Way(*MemoryLink.pair("near", "far"))}, 64, 0.5, 1, 0)
+
+
+def test_only_frames_are_answered() -> None:
+    with pytest.raises(Bug, match="Cancel came"):
+        benchmark.checksum(Packet(Cancel("r")))
