@@ -43,8 +43,9 @@ def test_a_high_bit_that_flips_in_a_weight_that_is_used_is_told(bit, place):
     program = ENGINES["cpu"]().build(model(weight))
     sound = known_answer(program)
     synapse = next(line for line in program.parts[0].chain.lines if tape.WEIGHT in line.arrays)
-    held = synapse.arrays[tape.WEIGHT][0, 0]  # the engine's own copy, as a fault in memory would find it
-    row = held[place].view(np.uint32)
+    held = synapse.arrays[tape.WEIGHT]  # the engine's own copy, which a fault in memory does not ask for leave
+    held.flags.writeable = True
+    row = held[0, 0, 0][place].view(np.uint32)
     row[3] ^= np.uint32(1 << bit)
     stimulated = np.random.default_rng(0).random((4, 1, 64), np.float32)[:, 0, place] < 0.25
     if bit >= 23 and stimulated.any():

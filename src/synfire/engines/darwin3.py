@@ -102,6 +102,7 @@ class Darwin3Engine(Engine):
 
     name = device = "darwin3"
     exact = False
+    format = "int8"
 
     def __init__(
         self, limits: ChipLimits | None = None, options: Options | None = None, cache: ImageCache | None = None

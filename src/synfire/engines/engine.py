@@ -86,6 +86,20 @@ class Engine(ABC):
     """The kind of hardware that it runs on."""
     exact: ClassVar[bool] = True
     """Whether it gives the bits of the exact engines. One that does not is compared with them where it is hosted."""
+    format: ClassVar[str] = "float32"
+    """How it keeps weights."""
+    version: ClassVar[int] = 1
+    """Of the layout of its states: counts up with each change of it, so that no older checkpoint is taken for a state."""
+
+    @classmethod
+    def refusal(cls, graph: Graph) -> str:
+        """Why it is of no use for a flat, simplified graph; empty where it is. What its device refuses is asked of that."""
+        return ""
+
+    @classmethod
+    def parameter_bytes(cls, graph: Graph) -> int:
+        """What the graph's parameters take as it keeps them."""
+        return sum(graph.operator(name).parameter_bytes for name in graph)
 
     @classmethod
     def installed(cls) -> Engine:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -15,18 +16,26 @@ from synfire.base import paths
 from synfire.base.log import LOGGER
 from synfire.devices import DEVICES
 from synfire.engines.engine import Engine, Program
-from synfire.graph import Graph, flatten
-from synfire.ops import Array, Kind
+from synfire.graph import Graph, Synapse, flatten
+from synfire.ops import Array, Clock, Kind, Signal
+from synfire.ops.mean_rate import MeanRate
 from synfire.plan import Costs, atoms, stage_graph
+from synfire.plan.cut import join
 
-REPEATS = 5
+REPEATS = 7
+PAUSE_S = 0.5e-3
+"""How long a worker has slept when a frame wakes it, by and large."""
+CACHE_BYTES = 4 << 20
+"""What others write meanwhile: more than the cache that a core of today has for itself."""
+METHOD = "prefixes, cold; calls warm"
+"""Numbers that were found in another way are measured again."""
 
 
 def measured(graph: Graph, engine: Engine, sample: Mapping[str, Array]) -> Costs:
     """`measure`, remembered in `SYNFIRE_CACHE` by the graph's content, the engine and the processor."""
     flat = flatten(graph)
     device = DEVICES["cpu"].describe()
-    key = "\n".join([flat.content_digest(), *flat.operators, engine.name, device.model])
+    key = "\n".join([METHOD, flat.content_digest(), *flat.operators, engine.name, device.model])
     file = paths.cache() / "costs" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
     known = _remembered(file)
     if known is None:
@@ -36,24 +45,20 @@ def measured(graph: Graph, engine: Engine, sample: Mapping[str, Array]) -> Costs
 
 
 def measure(graph: Graph, engine: Engine, sample: Mapping[str, Array]) -> Costs:
-    """Run each operator by itself on what it sees of `sample` (one request), and the whole graph; medians of 5.
+    """What each operator adds to the program of all operators before it, on one request, and what the whole takes.
 
-    What the parts take longer than the whole is the price of entering a program, shared out evenly.
+    Operators are compiled together, so one by itself would be charged for what its neighbours save it. The whole is run
+    as a request finds it: on a core that slept, with caches that others have filled. That is shared out
+    as the growing programs tell, which run again and again.
     """
     flat = flatten(graph)
     steps = flat.steps or steps_of(flat, sample)
-    whole_s = _time(engine.build(flat), sample, steps)
     everything = Graph(flat.operators, flat.synapses, flat.inputs, {name: name for name in flat.order()})
     seen = {**sample, **_run(engine.build(everything), sample, steps)}
-    operator_s: dict[str, float] = {}
-    groups = atoms(flat)
-    for group in groups:
-        part = stage_graph(flat, group)
-        seconds = _time(engine.build(part), {name: seen[name] for name in part.inputs}, steps)
-        operator_s |= dict.fromkeys(group, seconds / len(group))
-    surplus_s = max(sum(operator_s.values()) - whole_s, 0.0)
+    call_s = min(_times(*_entry(engine), REPEATS))
+    whole_s = max(cold_s(engine.build(flat), sample, steps) - call_s, 0.0)
     return Costs(
-        operator_s=operator_s,
+        operator_s={name: share * whole_s for name, share in _shares(flat, engine, sample, steps, call_s).items()},
         density={name: _density(array) for name, array in seen.items()},
         payload={
             name: _payload(seen[name])
@@ -61,8 +66,48 @@ def measure(graph: Graph, engine: Engine, sample: Mapping[str, Array]) -> Costs:
             if signal.size < 0 or signal.kind is Kind.BYTES
         },
         steps=steps,
-        call_s=min(surplus_s / max(len(groups) - 1, 1), *operator_s.values()),
+        call_s=call_s,
     )
+
+
+def cold_s(program: Program, inputs: Mapping[str, Array], steps: int) -> float:
+    """The median time of a request that wakes a sleeping worker, after others have used the processor's caches."""
+    others = np.zeros(CACHE_BYTES, np.uint8)
+
+    def before() -> None:
+        np.add(others, 1, out=others)
+        time.sleep(PAUSE_S)
+
+    return statistics.median(_times(program, inputs, steps, 2 * REPEATS, before))
+
+
+def _shares(flat: Graph, engine: Engine, sample: Mapping[str, Array], steps: int, call_s: float) -> dict[str, float]:
+    """What part of the whole each operator is: by how much the program grows with it. Operators of a cycle share theirs.
+
+    A program that ends before a fused pair is whole may take longer than one with the pair; then the first of them takes less.
+    """
+    groups = atoms(flat)
+    growing = [join(groups[: k + 1]) for k in range(len(groups))]
+    times = [call_s, *(_prefix_s(flat, each, engine, sample, steps) for each in growing)]
+    least = list(itertools.accumulate(reversed(times), min))[::-1]
+    grown = [after - before for before, after in itertools.pairwise(least)]
+    total_s = sum(grown) or 1.0
+    return {name: own_s / total_s / len(group) for group, own_s in zip(groups, grown, strict=True) for name in group}
+
+
+def _prefix_s(
+    flat: Graph, operators: tuple[str, ...], engine: Engine, sample: Mapping[str, Array], steps: int
+) -> float:
+    """The least time of the program that ends behind these operators: what disturbs it only adds."""
+    part = stage_graph(flat, operators)
+    return min(_times(engine.build(part), {name: sample[name] for name in part.inputs}, steps, REPEATS))
+
+
+def _entry(engine: Engine) -> tuple[Program, dict[str, Array], int]:
+    """A program that has next to nothing to do, with its inputs and time steps: its time is the price of a call."""
+    value = Signal((1,), Kind.VALUE, Clock.STEP)
+    graph = Graph({"rate": MeanRate()}, (Synapse("x", "rate"),), {"x": value}, {"y": "rate"})
+    return engine.build(graph), {"x": np.zeros((1, 1, 1), np.float32)}, 1
 
 
 def steps_of(graph: Graph, inputs: Mapping[str, Array]) -> int:
@@ -74,14 +119,21 @@ def _run(program: Program, inputs: Mapping[str, Array], steps: int) -> dict[str,
     return program.run(program.initial_state(1), inputs, steps)[1]
 
 
-def _time(program: Program, inputs: Mapping[str, Array], steps: int) -> float:
-    _run(program, inputs, steps)  # compiles, loads, fills caches
+def _times(
+    program: Program,
+    inputs: Mapping[str, Array],
+    steps: int,
+    repeats: int,
+    before: Callable[[], None] = lambda: None,
+) -> list[float]:
+    """Seconds of each run after the first, which compiles, loads and fills caches; `before` each of them comes something else."""
     times = []
-    for _ in range(REPEATS):
+    for _ in range(1 + repeats):
+        before()
         start = time.perf_counter()
         _run(program, inputs, steps)
         times.append(time.perf_counter() - start)
-    return statistics.median(times)
+    return times[1:]
 
 
 def _density(array: Array) -> float:

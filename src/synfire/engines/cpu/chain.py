@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from threading import get_ident
 
 import numpy as np
 
 from synfire.base.errors import UserError
 from synfire.engines.cpu import tape
-from synfire.engines.cpu.lending import Lender
+from synfire.engines.cpu.lending import lender
 from synfire.engines.cpu.player import play
-from synfire.engines.cpu.reach import aligned
+from synfire.engines.cpu.scratch import scratch
+from synfire.engines.cpu.team import ENOUGH, Team
 from synfire.engines.cpu.vectors import SLACK
 from synfire.engines.cpu.writing import Line, Value, Writer
-from synfire.ops import Array, Signal
+from synfire.ops import Array, Signal, sharing
 
 CACHED_BYTES = 1 << 19
 """What the values of one group of samples may take, so that they stay in a processor's second cache beside the weights."""
+
+Player = Callable[[Array, int, int, int, int, int], None]
+"""Plays a tape; see `synfire.engines.cpu.player.play`."""
 
 _BLOCKS = 8
 """For how many kinds of blocks the scratch memory is kept."""
@@ -31,6 +36,15 @@ class Bound:
     lines: Array
     group: int
     memory: Array
+    own: Mapping[int, Sequence[int]]
+
+    def copies(self, threads: int) -> list[Array]:
+        """The tape for each thread but the first, with memory of its own where it sums: `own`, by column and thread."""
+        made = [self.lines.copy() for _ in range(1, threads)]
+        for column, addresses in self.own.items():
+            for lines, address in zip(made, addresses[1:], strict=True):
+                lines[:, column] = address
+        return made
 
 
 class Chain:
@@ -40,6 +54,8 @@ class Chain:
         self, writer: Writer, key: str, inputs: Sequence[Signal], outputs: Sequence[tuple[str, Signal]]
     ) -> None:
         self.key, self.lines, self.inputs, self.outputs = key, tuple(writer.lines), tuple(inputs), tuple(outputs)
+        for line in self.lines:
+            line.arrays = {place: _once(array) for place, array in line.arrays.items()}
         self._room = (writer.current_floats, writer.active)
         kinds = [line.numbers[tape.KIND] for line in self.lines]
         self._loads = [k for k, kind in enumerate(kinds) if kind == tape.LOAD]
@@ -50,9 +66,13 @@ class Chain:
         self._rows, self._columns = np.array(places, np.int64).reshape(-1, 2).T
         ends = np.cumsum([0, *(each.words for _, each in self._memories)])
         self._words, self._offsets = int(ends[-1]), 4 * ends[:-1]
-        self._states, self._lent = Lender(), Lender()
+        self._states, self._lent = lender("states", self._words), lender("outputs", *self._output_bytes)
         self._lives = self._lifetimes()
         self._bind = lru_cache(_BLOCKS)(self._bound)
+        self.player: Player = play
+        self.team: Team | None = None
+        self._operations = sum(_operations(line) for line in self.lines)
+        self._weight_bytes = sum(line.arrays[tape.WEIGHT].nbytes for line in self.lines if tape.WEIGHT in line.arrays)
 
     @property
     def remembers(self) -> bool:
@@ -70,7 +90,7 @@ class Chain:
     def run(self, state: Array, inputs: Sequence[Array], steps: int) -> tuple[Array, dict[str, Array]]:
         """Advance by a block: `inputs` are `(steps, batch, ...)`; the state afterwards, and the outputs."""
         batch = inputs[0].shape[1]
-        bound = self._bind(steps, 1 << max(batch - 1, 0).bit_length())
+        bound = self._bind(steps, 1 << max(batch - 1, 0).bit_length(), get_ident())
         pairs = zip(inputs, self.inputs, strict=True)
         lines, given = bound.lines, [_fitting(array, signal, (steps, batch)) for array, signal in pairs]
         for k, array in zip(self._loads, given, strict=True):
@@ -89,7 +109,11 @@ class Chain:
             )
         after, address = self._states.lend(batch * state_bytes)
         lines[self._rows, self._columns] = self._offsets + address
-        play(lines, batch, bound.group, _address(before), address, state_bytes)
+        rest = batch, bound.group, _address(before), address, state_bytes
+        if self.team is not None and self._operations * batch * steps >= ENOUGH:
+            self.team.play([lines, *bound.copies(self.team.threads)], *rest)
+        else:
+            self.player(lines, *rest)
         return np.ndarray((batch, self._words), np.uint32, after), found
 
     def _lifetimes(self) -> dict[int, tuple[int, int]]:
@@ -100,30 +124,32 @@ class Chain:
                 lives[value.place] = (lives.get(value.place, (k, k))[0], k)
         return lives
 
-    def _bound(self, steps: int, batch: int) -> Bound:
-        """The tape for blocks of `steps` of up to `batch` samples: what few of them need lies close together."""
+    def _bound(self, steps: int, batch: int, thread: int) -> Bound:
+        """The tape for blocks of `steps` of up to `batch` samples: what few of them need lies close together, in memory of the
+        calling thread."""
         values = {each.place: each for line in self.lines for each in self._inner(line).values()}
         frames = {place: 1 if value.still else steps for place, value in values.items()}
         _, sample_bytes = _packed(
             {place: frames[place] * each.frame_bytes for place, each in values.items()}, self._lives
         )
-        group = min(batch, max(1, CACHED_BYTES // max(sample_bytes, 1)))
+        group = min(batch, max(1, max(CACHED_BYTES, self._weight_bytes // 4) // max(sample_bytes, 1)))
         sizes = {place: group * frames[place] * value.frame_bytes for place, value in values.items()}
         at, taken = _packed(sizes, self._lives)
         floats, active = self._room
-        shared = {tape.CURRENT: 4 * floats, tape.SUMMED: 4 * floats, tape.OFFSETS: 8 * active, tape.FACTORS: 4 * active}
-        always = dict.fromkeys(shared, (0, len(self.lines)))
-        scratch, total = _packed(shared, always, taken)
-        memory = aligned((total,), np.uint8)
+        shared = {tape.CURRENT: 4 * floats, tape.SUMMED: 4 * floats, tape.ACTIVE: 4 * active, tape.FACTORS: 4 * active}
+        fixed, size = _packed(shared, dict.fromkeys(shared, (0, len(self.lines))))
+        threads = range(1 if self.team is None else self.team.threads)
+        memory = scratch(taken + len(threads) * size)
         base = _address(memory)
-        scratch = {column: base + offset for column, offset in scratch.items()}
+        own = {column: [base + taken + k * size + offset for k in threads] for column, offset in fixed.items()}
+        first = {column: addresses[0] for column, addresses in own.items()}
         lines = np.zeros((len(self.lines), tape.PLACES_OF_A_LINE), np.int64)
         for row, line in zip(lines, self.lines, strict=True):
-            self._fill(row, line, scratch, steps)
+            self._fill(row, line, first, steps)
             for column, value in self._inner(line).items():
                 step = 0 if value.still else value.frame_bytes
                 row[column : column + 3] = base + at[value.place], frames[value.place] * value.frame_bytes, step
-        return Bound(lines, group, memory)
+        return Bound(lines, group, memory, own)
 
     @staticmethod
     def _fill(row: Array, line: Line, scratch: Mapping[int, int], steps: int) -> None:
@@ -139,6 +165,13 @@ class Chain:
         """The line's values that lie in scratch memory."""
         outside = {tape.STORE: tape.TARGET}.get(line.numbers[tape.KIND])
         return {column: value for column, value in line.ports.items() if column != outside}
+
+
+def _operations(line: Line) -> int:
+    """Synaptic operations of a line for one sample and time step, if all inputs were active."""
+    if tape.WEIGHT not in line.arrays:
+        return 0
+    return int(line.arrays[tape.WEIGHT].size * line.numbers[tape.HEIGHT] * line.numbers[tape.WIDTH])
 
 
 def _packed(
@@ -170,6 +203,11 @@ def _fitting(array: Array, signal: Signal, around: tuple[int, int]) -> Array:
         array = array.astype(signal.kind.dtype)
     whole = array.flags.c_contiguous or (array.size and array[0, 0].flags.c_contiguous)
     return array if whole else np.ascontiguousarray(array)
+
+
+def _once(array: Array) -> Array:
+    """The array, or an equal one that another program reads; vector code wants some at multiples of 64 bytes."""
+    return sharing.shared(array, "" if _address(array) % 64 else "aligned")
 
 
 def _address(array: Array) -> int:

@@ -8,7 +8,8 @@ from synfire.engines.cpu.chain import Chain
 from synfire.engines.cpu.neurons import loop
 from synfire.engines.cpu.schedule import Arrival, Cycle, Link, Node, Part
 from synfire.engines.cpu.step import lower
-from synfire.engines.cpu.writing import Refusal, Value, Writer, write
+from synfire.engines.cpu.tape import TARGET
+from synfire.engines.cpu.writing import Line, Refusal, Value, Writer, write
 from synfire.graph import Graph, Synapse, strong_components
 from synfire.ops.add import Add
 from synfire.ops.alif import ALIF
@@ -20,9 +21,9 @@ from synfire.ops.parametric_lif import ParametricLIF
 class Linking:
     """A chain that grows, operator by operator, until one does not fit."""
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, narrow: bool = False) -> None:
         self._graph = graph
-        self._writer = Writer()
+        self._writer = Writer(narrow)
         self._values: dict[str, Value] = {}
         self._members: set[str] = set()
         self._arrivals: list[Arrival] = []
@@ -70,8 +71,15 @@ class Linking:
             del self._writer.lines[lines:], self._arrivals[arrivals:]
             self._given = given
             return False
+        self._sign(self._writer.lines[lines:], value, members)
         self._keep(name, value, members)
         return True
+
+    def _sign(self, written: Sequence[Line], value: Value, members: set[str]) -> None:
+        """Put operators' names to the lines written for them, or to the line that they joined."""
+        joined = [line for line in self._writer.lines if line.ports[TARGET].place == value.place]
+        for line in written or joined:
+            line.operators += sorted(members)
 
     def _all(self, synapses: Sequence[Synapse]) -> list[Value]:
         """What arrives along synapses: values of the chain, or ones that are loaded."""
@@ -103,15 +111,15 @@ class Linking:
         return name in self._graph.outputs.values() or elsewhere or looped
 
 
-def parts_of(graph: Graph) -> tuple[Part, ...]:
-    """The timed operators of a flat graph, in running order."""
-    return tuple(_parts(graph))
+def parts_of(graph: Graph, narrow: bool = False) -> tuple[Part, ...]:
+    """The timed operators of a flat graph, in running order; with `narrow`, synapses that read spikes have bytes for weights."""
+    return tuple(_parts(graph, narrow))
 
 
-def _parts(graph: Graph) -> Iterator[Part]:
+def _parts(graph: Graph, narrow: bool) -> Iterator[Part]:
     signals = graph.signals()
     order = {name: k for k, name in enumerate(name for name in graph.order() if signals[name].timed)}
-    linking = Linking(graph)
+    linking = Linking(graph, narrow)
     for members in strong_components({name: [s.source for s in graph.arriving(name)] for name in order}):
         names = sorted(members, key=order.__getitem__)
         cyclic = any(s.delay_steps and s.source in members for name in names for s in graph.arriving(name))
@@ -119,12 +127,12 @@ def _parts(graph: Graph) -> Iterator[Part]:
         if (not cyclic and linking.take(names[0])) or (ring and linking.take_loop(*ring)):
             continue
         yield from linking.done()
-        linking = Linking(graph)
+        linking = Linking(graph, narrow)
         if cyclic:
             yield Cycle(tuple(names), tuple(_alone(graph, name) for name in names))
         elif not linking.take(names[0]):
             yield node(graph, names[0])
-            linking = Linking(graph)
+            linking = Linking(graph, narrow)
     yield from linking.done()
 
 

@@ -7,11 +7,13 @@ from collections.abc import Mapping
 import numpy as np
 
 from synfire.engines.cpu.compiling import parts_of
-from synfire.engines.cpu.schedule import Cycle
+from synfire.engines.cpu.schedule import Cycle, chains_of
+from synfire.engines.cpu.team import Team
 from synfire.engines.engine import Engine, Program
 from synfire.engines.reference import held_sources
 from synfire.graph import Graph
 from synfire.ops import Array, Kind, State
+from synfire.ops.sharing import shared
 
 
 class CpuProgram(Program):
@@ -20,13 +22,15 @@ class CpuProgram(Program):
     The state is the engine's own: membranes are kept in the layout of their kernel.
     """
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, narrow: bool = False, threads: int = 1) -> None:
         super().__init__(graph)
         signals = graph.signals()
         self._once = [name for name in graph.order() if not signals[name].timed]
         self._held = held_sources(graph)
         self._fresh: dict[int, State] = {}
-        self.parts = parts_of(graph)
+        self.parts = parts_of(graph, narrow)
+        for chain in chains_of(self.parts if threads > 1 else ()):
+            chain.team = Team(threads)
         self._timed = tuple(name for name, signal in self.inputs.items() if signal.timed)
         self._given_once = tuple(name for name, signal in self.inputs.items() if not signal.timed)
         self._outputs = tuple((name, source, signals[source].timed) for name, source in graph.outputs.items())
@@ -48,9 +52,7 @@ class CpuProgram(Program):
             state[each.key] = np.zeros(shape, each.signal.kind.dtype)
         for part in self.parts:
             state |= part.initial_state(batch)
-        for array in state.values():
-            array.flags.writeable = False
-        return state
+        return {name: shared(array) for name, array in state.items()}
 
     def run(self, state: State, inputs: Mapping[str, Array], steps: int) -> tuple[State, dict[str, Array]]:
         state = dict(state)
@@ -102,9 +104,15 @@ class CpuProgram(Program):
 
 
 class CpuEngine(Engine):
-    """Exact float32: the same bits as the reference engine, at the speed of compiled kernels."""
+    """Exact float32: the same bits as the reference engine, at the speed of compiled kernels.
+
+    A program uses the `threads` that it is granted, its caller's among them, and gives the same bits with any number.
+    """
 
     name = "cpu"
 
+    def __init__(self, threads: int = 1) -> None:
+        self._threads = threads
+
     def build(self, graph: Graph) -> Program:
-        return CpuProgram(graph)
+        return CpuProgram(graph, threads=self._threads)

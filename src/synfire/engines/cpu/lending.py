@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -33,6 +34,14 @@ class Lender:
             self._free.clear()
             memory = _Memory(size)
         return np.asarray(_Loan(memory, self._free)), memory.address
+
+
+_LENDERS: WeakValueDictionary[tuple[object, ...], Lender] = WeakValueDictionary()
+
+
+def lender(*use: object) -> Lender:
+    """The one who lends for this use: programs that are alike use the same few pieces."""
+    return _LENDERS.setdefault(use, Lender())
 
 
 class _Memory:

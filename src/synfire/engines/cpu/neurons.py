@@ -18,6 +18,7 @@ from synfire.ops.lif import LIF
 from synfire.ops.linear import Linear
 from synfire.ops.membrane import HARD
 from synfire.ops.parametric_lif import ParametricLIF
+from synfire.ops.sharing import shared
 
 
 @lines_for(IF, LIF, ParametricLIF, ALIF)
@@ -26,7 +27,8 @@ def neurons(writer: Writer, operator: Operator, inputs: Sequence[Value], output:
     (x,) = inputs
     target = writer.value(output, x.layout, SPIKES, False, 1)
     line = writer.synapse_of(x)
-    if line is None or (isinstance(operator, ALIF) and line.numbers[tape.ROWS] > 1):
+    rows = 0 if line is None else line.numbers.get(tape.TILES, line.numbers[tape.ROWS])
+    if line is None or (isinstance(operator, ALIF) and rows > 1):
         line = writer.line(tape.NEURON, target, x, ROWS=1, ROW=output.size, PITCH=output.size, SIZE=output.size)
         writer.room(output.size)
     line.ports[tape.TARGET] = target
@@ -53,7 +55,7 @@ def loop(writer: Writer, operator: Operator, synapse: Linear, x: Value, output: 
 def _describe(line: Line, operator: Operator, target: Value, given: Signal) -> None:
     """Parameters and states of the layer."""
     line.numbers[tape.TARGET_FORMAT] = SPIKES
-    fresh = {name: _moved(array[0], target) for name, array in operator.initial_state(1, given).items()}
+    fresh = {name: shared(_moved(array[0], target)) for name, array in operator.initial_state(1, given).items()}
     if isinstance(operator, ALIF):
         parameters = {
             tape.RATE: operator.alpha, tape.THRESHOLD: operator.rho, tape.BASE: operator.b0, tape.SLOPE: operator.beta,

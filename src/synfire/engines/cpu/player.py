@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from synfire.engines.cpu.claims import claim, wait
+from synfire.engines.cpu.narrow_kernels import receive_narrow_row, scale_row
 from synfire.engines.cpu.neuron_kernels import fire, fire_adaptive
-from synfire.engines.cpu.shape_kernels import add, attend, both, part, pool, total, turn, widen
+from synfire.engines.cpu.shape_kernels import add, attend, both, part, pool, spread, total, turn, widen
 from synfire.engines.cpu.synapse_kernels import receive_row, start_row
 from synfire.engines.cpu.tape import (
     ADAPTIVE,
@@ -25,8 +27,10 @@ from synfire.engines.cpu.tape import (
     FORMAT,
     HEIGHT,
     KIND,
+    LIST,
     LOAD,
     LOOP,
+    NARROW,
     NEURON,
     OTHER,
     OTHER_SAMPLE,
@@ -42,6 +46,7 @@ from synfire.engines.cpu.tape import (
     SOURCE,
     SOURCE_SAMPLE,
     SOURCE_STEP,
+    SPREAD,
     STATE,
     STATE_2,
     STATE_3,
@@ -56,22 +61,18 @@ from synfire.engines.cpu.tape import (
     THIRD,
     THIRD_SAMPLE,
     THIRD_STEP,
+    TILED,
+    TILES,
     TURN,
     WIDTH,
     kernel,
 )
-from synfire.engines.cpu.vectors import floats, octets, words
+from synfire.engines.cpu.tiled_kernels import list_active, sum_tile
+from synfire.engines.cpu.vectors import copy, floats, words
 
 
 @kernel
-def _copy(source, out, size):  # type: ignore[no-untyped-def]
-    given, taken = octets(source, size), octets(out, size)
-    for k in range(size):
-        taken[k] = given[k]
-
-
-@kernel
-def _synapse(op, state_bytes, first, samples):  # type: ignore[no-untyped-def]
+def _synapse(op, state_bytes, first, start, stop):  # type: ignore[no-untyped-def]
     """A synapse, and the neurons behind it if there are any.
 
     A row of the current is begun when the first input reaches it and used up when the last one has, for one step, or for
@@ -80,8 +81,8 @@ def _synapse(op, state_bytes, first, samples):  # type: ignore[no-untyped-def]
     begun, done, current = words(op[BEGUN], op[HEIGHT]), words(op[DONE], op[HEIGHT]), op[CURRENT]
     height, rows, pitch = op[HEIGHT], op[ROWS], 4 * op[PITCH]
     row_bytes = op[WIDTH] * op[CHANNELS] * (4 if op[FORMAT] == FLOATS else 1)
-    still = op[SOURCE_STEP] == 0
-    for s in range(samples):
+    still, narrow = op[SOURCE_STEP] == 0, op[NARROW] != 0
+    for s in range(start, stop):
         for frame in range(1 if still else op[STEPS]):
             source = op[SOURCE] + s * op[SOURCE_SAMPLE] + frame * op[SOURCE_STEP]
             target = op[TARGET] + s * op[TARGET_SAMPLE] + frame * op[TARGET_STEP]
@@ -90,8 +91,13 @@ def _synapse(op, state_bytes, first, samples):  # type: ignore[no-untyped-def]
                 while ready < (rows if y == height - 1 else begun[y]):
                     start_row(op, current + ready * pitch)
                     ready += 1
-                receive_row(op, source + y * row_bytes, y, current)
+                if narrow:
+                    receive_narrow_row(op, source + y * row_bytes, y, current)
+                else:
+                    receive_row(op, source + y * row_bytes, y, current)
                 while fired < done[y]:
+                    if narrow:
+                        scale_row(op, current + fired * pitch)
                     for t in range(op[STEPS] if still else 1):
                         _emit(op, state_bytes, current + fired * pitch, first + s, fired, target + t * op[TARGET_STEP])
                     fired += 1
@@ -102,7 +108,7 @@ def _emit(op, state_bytes, current, sample, y, target):  # type: ignore[no-untyp
     """A row of the current becomes spikes, or is the value itself."""
     row = op[ROW]
     if op[FORM] < 0:
-        _copy(current, target + 4 * y * row, 4 * row)
+        copy(current, target + 4 * y * row, 4 * row)
     elif op[FORM] == ADAPTIVE:
         shift = sample * state_bytes
         fire_adaptive(op, current, op[STATE] + shift, op[STATE_2] + shift, op[STATE_3] + shift, target, row)
@@ -112,9 +118,9 @@ def _emit(op, state_bytes, current, sample, y, target):  # type: ignore[no-untyp
 
 
 @kernel
-def _neurons(op, state_bytes, first, samples):  # type: ignore[no-untyped-def]
+def _neurons(op, state_bytes, first, start, stop):  # type: ignore[no-untyped-def]
     """Neurons by themselves; spikes and counts that arrive become a current first."""
-    for s in range(samples):
+    for s in range(start, stop):
         for t in range(op[STEPS]):
             source = op[SOURCE] + s * op[SOURCE_SAMPLE] + t * op[SOURCE_STEP]
             target = op[TARGET] + s * op[TARGET_SAMPLE] + t * op[TARGET_STEP]
@@ -125,11 +131,11 @@ def _neurons(op, state_bytes, first, samples):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _loop(op, state_bytes, first, samples):  # type: ignore[no-untyped-def]
+def _loop(op, state_bytes, first, start, stop):  # type: ignore[no-untyped-def]
     """Neurons whose spikes return through a linear synapse one step later: `OTHER` is what returns next."""
     size = op[ROW]
     current = floats(op[CURRENT], size)
-    for s in range(samples):
+    for s in range(start, stop):
         returning = op[OTHER] + (first + s) * state_bytes
         back = floats(returning, size)
         for t in range(op[STEPS]):
@@ -140,14 +146,14 @@ def _loop(op, state_bytes, first, samples):  # type: ignore[no-untyped-def]
             _emit(op, state_bytes, op[CURRENT], first + s, 0, target)
             start_row(op, op[SUMMED])
             receive_row(op, target, 0, op[SUMMED])
-            _copy(op[SUMMED], returning, 4 * size)
+            copy(op[SUMMED], returning, 4 * size)
 
 
 @kernel
-def _read(op, state_bytes, first, samples):  # type: ignore[no-untyped-def]
+def _read(op, state_bytes, first, start, stop):  # type: ignore[no-untyped-def]
     """The mean over the steps so far, straight to where the caller wants it."""
     size = op[SIZE]
-    for s in range(samples):
+    for s in range(start, stop):
         sums = floats(op[STATE] + (first + s) * state_bytes, size)
         steps = words(op[STATE_2] + (first + s) * state_bytes, 1)
         for t in range(op[STEPS]):
@@ -163,20 +169,24 @@ def _read(op, state_bytes, first, samples):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _frames(op, first, samples):  # type: ignore[no-untyped-def]
+def _frames(op, first, start, stop):  # type: ignore[no-untyped-def]
     """A kernel without memory, for each frame by itself."""
     kind = op[KIND]
     from_ = first if kind == LOAD else 0
     onto = first if kind == STORE else 0
-    for s in range(samples):
+    for s in range(start, stop):
         for t in range(op[STEPS]):
             source = op[SOURCE] + (from_ + s) * op[SOURCE_SAMPLE] + t * op[SOURCE_STEP]
             other = op[OTHER] + s * op[OTHER_SAMPLE] + t * op[OTHER_STEP]
             target = op[TARGET] + (onto + s) * op[TARGET_SAMPLE] + t * op[TARGET_STEP]
             if kind in (LOAD, STORE, TURN):
                 turn(op, source, target)
+            elif kind == LIST:
+                list_active(op, source, target)
             elif kind == POOL:
                 pool(op, source, target)
+            elif kind == SPREAD:
+                spread(op, source, target)
             elif kind == ADD:
                 add(op, source, other, target)
             elif kind == AND:
@@ -191,6 +201,38 @@ def _frames(op, first, samples):  # type: ignore[no-untyped-def]
 
 
 @kernel
+def play_line(op, state_bytes, first, samples):  # type: ignore[no-untyped-def]
+    """Play a line for the `samples` samples from `first` on, and all their time steps."""
+    if op[KIND] == TILED:
+        for tile in range(op[TILES]):
+            sum_tile(op, state_bytes, first, samples, tile)
+    else:
+        _play_samples(op, state_bytes, first, 0, samples)
+
+
+@kernel
+def _play_samples(op, state_bytes, first, start, stop):  # type: ignore[no-untyped-def]
+    """Play a line for those from `start` to `stop` of the samples from `first` on."""
+    kind = op[KIND]
+    if kind == SYNAPSE:
+        _synapse(op, state_bytes, first, start, stop)
+    elif kind == NEURON:
+        _neurons(op, state_bytes, first, start, stop)
+    elif kind == LOOP:
+        _loop(op, state_bytes, first, start, stop)
+    elif kind == READ:
+        _read(op, state_bytes, first, start, stop)
+    else:
+        _frames(op, first, start, stop)
+
+
+@kernel
+def begin(first, samples, before, after, state_bytes):  # type: ignore[no-untyped-def]
+    """Give samples the states from which they start."""
+    copy(before + first * state_bytes, after + first * state_bytes, samples * state_bytes)
+
+
+@kernel
 def play(tape, batch, group, before, after, state_bytes):  # type: ignore[no-untyped-def]
     """Play all lines of the tape for `batch` samples, `group` of them at a time.
 
@@ -198,17 +240,34 @@ def play(tape, batch, group, before, after, state_bytes):  # type: ignore[no-unt
     """
     for first in range(0, batch, group):
         samples = min(group, batch - first)
-        _copy(before + first * state_bytes, after + first * state_bytes, samples * state_bytes)
+        begin(first, samples, before, after, state_bytes)
         for line in range(tape.shape[0]):
-            op = tape[line]
-            kind = op[KIND]
-            if kind == SYNAPSE:
-                _synapse(op, state_bytes, first, samples)
-            elif kind == NEURON:
-                _neurons(op, state_bytes, first, samples)
-            elif kind == LOOP:
-                _loop(op, state_bytes, first, samples)
-            elif kind == READ:
-                _read(op, state_bytes, first, samples)
-            else:
-                _frames(op, first, samples)
+            play_line(tape[line], state_bytes, first, samples)
+
+
+@kernel
+def play_together(tape, batch, group, before, after, state_bytes, claims):  # type: ignore[no-untyped-def]
+    """`play` by several threads at once, each with a copy of the tape that has places of its own to sum at.
+
+    A tiled synapse is played tile by tile, everything else sample by sample: whoever comes next takes the next piece.
+    `claims` is the address of `(group, 1 + line, taken and done)`, int64, which count from 0 and are the same for all.
+    """
+    number = 0
+    for first in range(0, batch, group):
+        samples = min(group, batch - first)
+        for line in range(-1, tape.shape[0]):
+            taken, pieces = claims + 16 * number, samples
+            if line >= 0 and tape[line, KIND] == TILED:
+                pieces = tape[line, TILES]
+            piece = claim(taken)
+            while piece < pieces:
+                if line < 0:
+                    begin(first + piece, 1, before, after, state_bytes)
+                elif tape[line, KIND] == TILED:
+                    sum_tile(tape[line], state_bytes, first, samples, piece)
+                else:
+                    _play_samples(tape[line], state_bytes, first, piece, piece + 1)
+                claim(taken + 8)
+                piece = claim(taken)
+            wait(taken + 8, pieces)
+            number += 1

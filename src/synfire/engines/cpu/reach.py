@@ -75,10 +75,11 @@ class Reach:
 
     The current is an image of `rows` rows of `row` floats, `pitch` apart; between them is room for what the last vector of a
     run writes beyond it. `start` is a row without any input.
+    All sizes and tables are those of one tile of the output channels, and the same for each.
     """
 
-    weight: Array  # (kernel row, kind of run, input channel, output run padded to vectors)
-    start: Array
+    weight: Array  # (tile, kernel row, kind of run, input channel, output run padded to vectors)
+    start: Array  # (tile, pitch)
     rows: int
     row: int
     pitch: int
@@ -90,28 +91,32 @@ class Reach:
     runs: Array  # (output's offset, weight's offset, vectors) each
 
     @property
+    def tiles(self) -> int:
+        return len(self.weight)
+
+    @property
     def across(self) -> int:
         """Bytes from one input channel's weights to the next."""
-        return int(self.weight.strides[2])
+        return int(self.weight.strides[-2])
 
 
-def reach(weight: Array, bias: Array, down: Axis, along: Axis) -> Reach:
-    """The reach of `weight` `(output, input, row, column)`."""
-    outputs = weight.shape[0]
+def reach(weight: Array, bias: Array, down: Axis, along: Axis, tile: int = 0) -> Reach:
+    """The reach of `weight` `(output, input, row, column)`, in tiles of `tile` outputs, which divides them; 0 for one."""
+    outputs = tile or weight.shape[0]
     runs = [along.runs(x) for x in range(along.inputs)]
     kinds = sorted({run.taps for each in runs for run in each}) or [(0,)]
     widths = (_vectors(run.skipped * outputs) + _vectors(run.length * outputs) for each in runs for run in each)
-    laid = _laid(weight, kinds, max(widths, default=1))
+    laid = _laid(weight, kinds, max(widths, default=1), outputs)
 
     def described(run: Run) -> tuple[int, int, int]:
-        of = kinds.index(run.taps) * laid.strides[1] + run.skipped * outputs * _FLOAT_BYTES
+        of = kinds.index(run.taps) * laid.strides[2] + run.skipped * outputs * _FLOAT_BYTES
         return run.start * outputs * _FLOAT_BYTES, of, _vectors(run.length * outputs)
 
     row = along.outputs * outputs
     pitch = row + LANES if along.inputs > 1 or along.outputs > 1 else row
-    start = np.resize(bias, pitch) + np.float32(0)
+    start = np.stack([np.resize(each, pitch) for each in bias.reshape(-1, outputs)]) + np.float32(0)
     lines = [
-        [(y * pitch * _FLOAT_BYTES, tap * laid.strides[0]) for y, tap in down.inside(at)] for at in range(down.inputs)
+        [(y * pitch * _FLOAT_BYTES, tap * laid.strides[1]) for y, tap in down.inside(at)] for at in range(down.inputs)
     ]
     reached = _table([[described(run) for run in each] for each in runs], 3)
     return Reach(laid, start, down.outputs, row, pitch, *_progress(down), *_table(lines, 2), *reached)
@@ -130,15 +135,16 @@ def _vectors(numbers: int) -> int:
     return -(-numbers // LANES)
 
 
-def _laid(weight: Array, kinds: list[tuple[int, ...]], vectors: int) -> Array:
-    """The weights by kernel row, kind of run and input, each run padded by zeros to `vectors`; −0 becomes +0."""
-    outputs, inputs, rows, _ = weight.shape
+def _laid(weight: Array, kinds: list[tuple[int, ...]], vectors: int, outputs: int) -> Array:
+    """The weights by tile of outputs, kernel row, kind of run and input, each run padded by zeros to `vectors`."""
+    _, inputs, rows, _ = weight.shape
     vectors = max(vectors, *(_vectors(len(taps) * outputs) for taps in kinds), 1)
-    laid = aligned((rows, len(kinds), inputs, vectors * LANES), np.float32)
+    tiles = weight.reshape(-1, outputs, *weight.shape[1:])
+    laid = aligned((len(tiles), rows, len(kinds), inputs, vectors * LANES), np.float32)
     laid[:] = 0
     for k, taps in enumerate(kinds):
-        columns = weight[:, :, :, list(taps)].transpose(2, 1, 3, 0)  # (row, input, tap, output)
-        laid[:, k, :, : len(taps) * outputs] = columns.reshape(rows, inputs, -1)
+        columns = tiles[..., list(taps)].transpose(0, 3, 2, 4, 1)  # (tile, row, input, tap, output)
+        laid[:, :, k, :, : len(taps) * outputs] = columns.reshape(len(tiles), rows, inputs, -1)
     return laid
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -128,3 +128,12 @@ class Cycle:
                 blocks.append(now[name])
         for name, blocks in emitted.items():
             values[name] = np.concatenate(blocks)
+
+
+def chains_of(parts: Iterable[Part]) -> Iterator[Chain]:
+    """The chains among the parts, and among those of their cycles."""
+    for part in parts:
+        if isinstance(part, Link):
+            yield part.chain
+        elif isinstance(part, Cycle):
+            yield from chains_of(part.parts)

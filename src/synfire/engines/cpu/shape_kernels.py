@@ -30,6 +30,7 @@ from synfire.engines.cpu.tape import (
 )
 from synfire.engines.cpu.vectors import (
     LANES,
+    copy,
     floats,
     integers,
     mean_bytes,
@@ -58,6 +59,11 @@ def turn(op, source, out):  # type: ignore[no-untyped-def]
         for r in range(rows):
             for c in range(columns):
                 whole_out[c * rows + r] = small[r * columns + c]
+    elif form <= COUNTS:
+        small, large_out = octets(source, size), floats(out, size)
+        for r in range(rows):
+            for c in range(columns):
+                large_out[c * rows + r] = np.float32(small[r * columns + c])
     elif form == FLOATS and to == WHOLE:
         large, whole_out = floats(source, size), integers(out, size)
         for r in range(rows):
@@ -78,10 +84,24 @@ def turn(op, source, out):  # type: ignore[no-untyped-def]
 @kernel
 def part(op, source, out):  # type: ignore[no-untyped-def]
     """`CHANNELS` bytes of each of `HEIGHT` rows of `WIDTH`, from `START` on; sizes in bytes."""
-    given, taken, size = octets(source, op[HEIGHT] * op[WIDTH]), octets(out, op[HEIGHT] * op[CHANNELS]), op[CHANNELS]
     for r in range(op[HEIGHT]):
-        for c in range(size):
-            taken[r * size + c] = given[r * op[WIDTH] + op[START] + c]
+        copy(source + r * op[WIDTH] + op[START], out + r * op[CHANNELS], op[CHANNELS])
+
+
+@kernel
+def spread(op, source, out):  # type: ignore[no-untyped-def]
+    """Each of `SIZE` numbers, `WIDTH` times."""
+    size, times = op[SIZE], op[WIDTH]
+    if op[FORMAT] == FLOATS:
+        x, y = floats(source, size), floats(out, size * times)
+        for k in range(size):
+            for m in range(times):
+                y[k * times + m] = x[k] + np.float32(0)
+    else:
+        small, small_out = octets(source, size), octets(out, size * times)
+        for k in range(size):
+            for m in range(times):
+                small_out[k * times + m] = small[k]
 
 
 @kernel

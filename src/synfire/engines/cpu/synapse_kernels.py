@@ -14,13 +14,13 @@ import numpy as np
 from synfire.base.compiled import trailing_zeros
 from synfire.engines.cpu.tape import (
     ACROSS,
+    ACTIVE,
     CHANNELS,
     FACTORS,
     FLOATS,
     FORMAT,
     LINE_INDEX,
     LINES,
-    OFFSETS,
     PITCH,
     RUN_INDEX,
     RUNS,
@@ -32,6 +32,7 @@ from synfire.engines.cpu.tape import (
 )
 from synfire.engines.cpu.vectors import (
     floats,
+    integers,
     nonzero_bytes,
     nonzero_floats,
     octets,
@@ -51,8 +52,8 @@ def start_row(op, out):  # type: ignore[no-untyped-def]
 
 @kernel
 def _active(op, source, size):  # type: ignore[no-untyped-def]
-    """List the inputs of a row that are not 0: the offsets of their weights, and what to multiply these by; how many."""
-    offsets, factors, form, across = words(op[OFFSETS], size), floats(op[FACTORS], size), op[FORMAT], op[ACROSS]
+    """List the inputs of a row that are not 0, and what to multiply their weights by; how many."""
+    active, factors, form = integers(op[ACTIVE], size), floats(op[FACTORS], size), op[FORMAT]
     small, large = octets(source, size), floats(source, size)
     count, one, together = 0, np.uint64(1), 16 if form == FLOATS else 64
     for first in range(0, size, together):
@@ -61,7 +62,7 @@ def _active(op, source, size):  # type: ignore[no-untyped-def]
             mask &= (one << np.uint64(size - first)) - one
         while mask:
             place = first + trailing_zeros(mask)
-            offsets[count] = place * across
+            active[count] = place
             if form != SPIKES:
                 factors[count] = large[place] if form == FLOATS else np.float32(small[place])
             count += 1
@@ -85,9 +86,9 @@ def receive_row(op, source, y, out):  # type: ignore[no-untyped-def]
         return
     down = lines[2 * first + 2] - lines[2 * first] if reached > 1 else 0
     along = lines[2 * first + 3] - lines[2 * first + 1] if reached > 1 else 0
-    pixel, width, channels, spikes = op[CHANNELS] * op[ACROSS], op[WIDTH], op[CHANNELS], op[FORMAT] == SPIKES
+    across, width, channels, spikes = op[ACROSS], op[WIDTH], op[CHANNELS], op[FORMAT] == SPIKES
     if spikes and width > 1 and 8 <= channels <= 64:
-        across, offsets, one = op[ACROSS], words(op[OFFSETS], channels + 4), np.uint64(1)
+        active, one = integers(op[ACTIVE], channels), np.uint64(1)
         inside = ~np.uint64(0) >> np.uint64(64 - channels)
         for x in range(width):
             mask = nonzero_bytes(source + x * channels) & inside
@@ -95,29 +96,29 @@ def receive_row(op, source, y, out):  # type: ignore[no-untyped-def]
                 continue
             number = 0
             while mask:
-                offsets[number] = trailing_zeros(mask) * across
+                active[number] = trailing_zeros(mask)
                 number += 1
                 mask &= mask - one
             for run in range(run_index[x], run_index[x + 1]):
                 onto = out + runs[3 * run] + lines[2 * first]
                 rows = op[WEIGHT] + runs[3 * run + 1] + lines[2 * first + 1]
-                sum_rows(onto, rows, op[OFFSETS], op[FACTORS], number, runs[3 * run + 2], reached, down, along)
+                sum_rows(onto, rows, op[ACTIVE], across, number, runs[3 * run + 2], reached, down, along)
         return
     count = _active(op, source, width * channels)
-    offsets, here = words(op[OFFSETS], count), 0
+    active, here = integers(op[ACTIVE], count), 0
     while here < count:
         x, number = 0, count
         if width > 1:
-            x = offsets[here] // pixel
-            end, number = (x + 1) * pixel, 1
-            while here + number < count and offsets[here + number] < end:
+            x = active[here] // channels
+            end, number = (x + 1) * channels, 1
+            while here + number < count and active[here + number] < end:
                 number += 1
-        active, factors = op[OFFSETS] + 8 * here, op[FACTORS] + 4 * here
+        entries, factors = op[ACTIVE] + 4 * here, op[FACTORS] + 4 * here
         for run in range(run_index[x], run_index[x + 1]):
-            to, of, vectors = out + runs[3 * run], op[WEIGHT] + runs[3 * run + 1] - x * pixel, runs[3 * run + 2]
-            onto, rows = to + lines[2 * first], of + lines[2 * first + 1]
+            to, of, vectors = out + runs[3 * run], op[WEIGHT] + runs[3 * run + 1], runs[3 * run + 2]
+            onto, rows = to + lines[2 * first], of + lines[2 * first + 1] - x * channels * across
             if spikes:
-                sum_rows(onto, rows, active, factors, number, vectors, reached, down, along)
+                sum_rows(onto, rows, entries, across, number, vectors, reached, down, along)
             else:
-                sum_scaled_rows(onto, rows, active, factors, number, vectors, reached, down, along)
+                sum_scaled_rows(onto, rows, entries, across, factors, number, vectors, reached, down, along)
         here += number

@@ -11,11 +11,11 @@ from pathlib import Path
 
 from synfire.base.compiled import compiled_together
 
-_SOURCES = ("*kernels.py", "player.py", "tape.py", "vectors.py")
+_SOURCES = ("*kernels.py", "claims.py", "player.py", "tape.py", "vectors.py")
 kernel = compiled_together(*(file for each in _SOURCES for file in Path(__file__).parent.glob(each)))
 """Decorator: compile this part of the program that plays tapes."""
 
-LOAD, STORE, SYNAPSE, NEURON, LOOP, POOL, ADD, AND, TURN, SLICE, SUM, ATTEND, READ = range(13)
+LOAD, STORE, SYNAPSE, NEURON, LOOP, POOL, ADD, AND, TURN, SLICE, SUM, ATTEND, READ, LIST, TILED, SPREAD = range(16)
 """The kernels."""
 
 SPIKES, COUNTS, FLOATS, WHOLE = range(4)
@@ -27,7 +27,7 @@ IF, DECAY_DIVIDE, DECAY, LEAK_DIVIDE, LEAK, KEEP, ADAPTIVE = range(7)
 MAXIMUM, TOTAL, MEAN = range(3)
 """What becomes of a window."""
 
-PLACES_OF_A_LINE = 51
+PLACES_OF_A_LINE = 60
 
 (
     KIND,
@@ -45,10 +45,13 @@ PLACES_OF_A_LINE = 51
     CURRENT, SUMMED,  # where it is summed, and where what returns of a loop is
     WEIGHT, ACROSS,  # bytes from one input channel's weights to the next
     LINE_INDEX, LINES, RUN_INDEX, RUNS,  # where inputs go; see `synfire.engines.cpu.reach`
-    OFFSETS, FACTORS,  # the active inputs of a row
+    ACTIVE, FACTORS,  # the active inputs of a row: int32, float32
+    ENTRIES, VALUES,  # of a list: where the active inputs begin in it, and what to multiply their weights by
+    TILE, TILES, TILE_BYTES, BLOCK,  # outputs of a tile, tiles, weights of one; inputs at a time: see `tiled_kernels`
     FORM, HARD, EACH, FIRES_AT, THRESHOLD, RESTS_AT, RATE,  # EACH: whether parameters are one per neuron
     BASE, SLOPE,  # of an adaptive threshold
     STATE, STATE_2, STATE_3,  # addresses of what the first sample's neurons remember
     REDUCE, DIVISORS,
+    NARROW, SCALE, BIAS,  # whether weights are bytes, and what makes float32 of their sums: see `narrow_kernels`
 ) = range(PLACES_OF_A_LINE)  # fmt: skip
 """The places of a line."""

@@ -25,11 +25,11 @@ LANES = 16
 SLACK = 64
 """Bytes to keep behind every piece of memory that the kernels work on."""
 
-_WORD, _FLOAT, _BYTE = ir.IntType(64), ir.FloatType(), ir.IntType(8)
+_WORD, _INTEGER, _FLOAT, _BYTE = ir.IntType(64), ir.IntType(32), ir.FloatType(), ir.IntType(8)
 _FLOATS, _BYTES = ir.VectorType(_FLOAT, LANES), ir.VectorType(_BYTE, LANES)
 
 
-def _intrinsic(codegen: Any, result: Any) -> Any:
+def intrinsic_of(codegen: Any, result: Any) -> Any:
     """`codegen(builder, *arguments)` as a function of whole numbers."""
 
     def typing(typingctx: Any, *arguments: Any) -> Any:
@@ -60,10 +60,10 @@ def _spread(builder: Any, value: Any) -> Any:
 
 
 def _sum_rows(vectors: int, lines: int, scaled: bool) -> Any:
-    """(out, weight, offsets, values, number, down, along): see `sum_rows`; for `lines` at once, of 16·`vectors` numbers each."""
+    """(out, weight, entries, across, values, number, down, along): see `sum_rows`; for `lines` at once, 16·`vectors` numbers each."""
 
     def codegen(
-        builder: Any, out: Any, weight: Any, offsets: Any, values: Any, number: Any, down: Any, along: Any
+        builder: Any, out: Any, weight: Any, entries: Any, across: Any, values: Any, number: Any, down: Any, along: Any
     ) -> None:
         def places(first: Any, apart: Any) -> list[Any]:
             starts = [builder.add(first, builder.mul(_WORD(n), apart)) for n in range(lines)]
@@ -73,7 +73,8 @@ def _sum_rows(vectors: int, lines: int, scaled: bool) -> Any:
         for place, total in zip(places(out, down), totals, strict=True):
             builder.store(_load(builder, place, _FLOATS), total)
         with cgutils.for_range(builder, number) as loop:
-            row = builder.add(weight, _load(builder, builder.add(offsets, builder.shl(loop.index, _WORD(3))), _WORD))
+            entry = _load(builder, builder.add(entries, builder.shl(loop.index, _WORD(2))), _INTEGER)
+            row = builder.add(weight, builder.mul(builder.zext(entry, _WORD), across))
             if scaled:
                 x = _spread(builder, _load(builder, builder.add(values, builder.shl(loop.index, _WORD(2))), _FLOAT))
             for place, total in zip(places(row, along), totals, strict=True):
@@ -83,7 +84,7 @@ def _sum_rows(vectors: int, lines: int, scaled: bool) -> Any:
         for place, total in zip(places(out, down), totals, strict=True):
             _store(builder, builder.load(total), place)
 
-    return _intrinsic(codegen, numba.void)
+    return intrinsic_of(codegen, numba.void)
 
 
 def _nonzero(builder: Any, address: Any) -> Any:
@@ -97,11 +98,32 @@ def _nonzero_floats(builder: Any, address: Any) -> Any:
     return builder.zext(builder.bitcast(found, ir.IntType(16)), _WORD)
 
 
-nonzero_bytes = _intrinsic(_nonzero, numba.uint64)
+nonzero_bytes = intrinsic_of(_nonzero, numba.uint64)
 """(address): bit k says that the k-th of 64 bytes is not 0."""
 
-nonzero_floats = _intrinsic(_nonzero_floats, numba.uint64)
+nonzero_floats = intrinsic_of(_nonzero_floats, numba.uint64)
 """(address): bit k says that the k-th of 16 float32 is not 0 (or is not a number)."""
+
+
+def _prefetch(builder: Any, address: Any) -> None:
+    pointer = ir.IntType(8).as_pointer()
+    number = ir.IntType(32)
+    kind = ir.FunctionType(ir.VoidType(), (pointer, number, number, number))
+    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
+    builder.call(function, (builder.inttoptr(address, pointer), number(0), number(2), number(1)))
+
+
+prefetch = intrinsic_of(_prefetch, numba.void)
+"""(address): ask for the 64 bytes there, to have them in the second cache when they are read."""
+
+
+def _copy(builder: Any, source: Any, out: Any, size: Any) -> None:
+    pointer = ir.IntType(8).as_pointer()
+    cgutils.raw_memcpy(builder, builder.inttoptr(out, pointer), builder.inttoptr(source, pointer), size, 1)
+
+
+copy = intrinsic_of(_copy, numba.void)
+"""(source, out, size): copy bytes."""
 
 
 def _window(floats: bool, add: bool, mean: bool) -> Any:
@@ -136,7 +158,7 @@ def _window(floats: bool, add: bool, mean: bool) -> Any:
             found = b.fadd(found, zero)  # of two zeros the positive one
         _store(b, found, out)
 
-    return _intrinsic(codegen, numba.void)
+    return intrinsic_of(codegen, numba.void)
 
 
 most_bytes, most_floats = _window(False, False, False), _window(True, False, False)
@@ -148,7 +170,7 @@ def _as_pointer(builder: Any, address: Any) -> Any:
     return builder.inttoptr(address, cgutils.voidptr_t)
 
 
-_pointer = _intrinsic(_as_pointer, numba.types.voidptr)
+_pointer = intrinsic_of(_as_pointer, numba.types.voidptr)
 
 
 @inlined
@@ -184,8 +206,8 @@ _scaled_2_3, _scaled_3_3, _scaled_4_3, _scaled_6_3, _scaled_8_3 = (_sum_rows(k, 
 
 
 @kernel
-def sum_rows(out, weight, offsets, values, number, vectors, lines, down, along):  # type: ignore[no-untyped-def]
-    """out[o] += Σ_j (weight + offsets[j])[o] for the first 16·`vectors` float32 o, j ascending; `offsets` int64, in bytes.
+def sum_rows(out, weight, entries, across, number, vectors, lines, down, along):  # type: ignore[no-untyped-def]
+    """out[o] += Σ_j (weight + across · entries[j])[o] for the first 16·`vectors` float32 o, j ascending; `entries` int32.
 
     The same for `lines` of them, `down` bytes apart in the output and `along` in the weight: three at a time where that
     pays, so that a loop over few inputs ends once and not three times.
@@ -195,71 +217,71 @@ def sum_rows(out, weight, offsets, values, number, vectors, lines, down, along):
         left, to, of = lines, out, weight
         while left >= 3 and now in (2, 3, 4, 6, 8):
             if now == 6:
-                _rows_6_3(to, of, offsets, values, number, down, along)
+                _rows_6_3(to, of, entries, across, 0, number, down, along)
             elif now == 3:
-                _rows_3_3(to, of, offsets, values, number, down, along)
+                _rows_3_3(to, of, entries, across, 0, number, down, along)
             elif now == 8:
-                _rows_8_3(to, of, offsets, values, number, down, along)
+                _rows_8_3(to, of, entries, across, 0, number, down, along)
             elif now == 4:
-                _rows_4_3(to, of, offsets, values, number, down, along)
+                _rows_4_3(to, of, entries, across, 0, number, down, along)
             else:
-                _rows_2_3(to, of, offsets, values, number, down, along)
+                _rows_2_3(to, of, entries, across, 0, number, down, along)
             left, to, of = left - 3, to + 3 * down, of + 3 * along
         while left > 0:
             if now == 8:
-                _rows_8(to, of, offsets, values, number, down, along)
+                _rows_8(to, of, entries, across, 0, number, down, along)
             elif now == 6:
-                _rows_6(to, of, offsets, values, number, down, along)
+                _rows_6(to, of, entries, across, 0, number, down, along)
             elif now == 4:
-                _rows_4(to, of, offsets, values, number, down, along)
+                _rows_4(to, of, entries, across, 0, number, down, along)
             elif now == 3:
-                _rows_3(to, of, offsets, values, number, down, along)
+                _rows_3(to, of, entries, across, 0, number, down, along)
             elif now == 2:
-                _rows_2(to, of, offsets, values, number, down, along)
+                _rows_2(to, of, entries, across, 0, number, down, along)
             elif now == 1:
-                _rows_1(to, of, offsets, values, number, down, along)
+                _rows_1(to, of, entries, across, 0, number, down, along)
             elif now == 5:
-                _rows_5(to, of, offsets, values, number, down, along)
+                _rows_5(to, of, entries, across, 0, number, down, along)
             else:
-                _rows_7(to, of, offsets, values, number, down, along)
+                _rows_7(to, of, entries, across, 0, number, down, along)
             left, to, of = left - 1, to + down, of + along
         out, weight, vectors = out + 512, weight + 512, vectors - 8
 
 
 @kernel
-def sum_scaled_rows(out, weight, offsets, values, number, vectors, lines, down, along):  # type: ignore[no-untyped-def]
+def sum_scaled_rows(out, weight, entries, across, values, number, vectors, lines, down, along):  # type: ignore[no-untyped-def]
     """`sum_rows`, each row multiplied by its `values[j]`, float32."""
     while vectors > 0:
         now = min(vectors, 8)
         left, to, of = lines, out, weight
         while left >= 3 and now in (2, 3, 4, 6, 8):
             if now == 6:
-                _scaled_6_3(to, of, offsets, values, number, down, along)
+                _scaled_6_3(to, of, entries, across, values, number, down, along)
             elif now == 3:
-                _scaled_3_3(to, of, offsets, values, number, down, along)
+                _scaled_3_3(to, of, entries, across, values, number, down, along)
             elif now == 8:
-                _scaled_8_3(to, of, offsets, values, number, down, along)
+                _scaled_8_3(to, of, entries, across, values, number, down, along)
             elif now == 4:
-                _scaled_4_3(to, of, offsets, values, number, down, along)
+                _scaled_4_3(to, of, entries, across, values, number, down, along)
             else:
-                _scaled_2_3(to, of, offsets, values, number, down, along)
+                _scaled_2_3(to, of, entries, across, values, number, down, along)
             left, to, of = left - 3, to + 3 * down, of + 3 * along
         while left > 0:
             if now == 8:
-                _scaled_8(to, of, offsets, values, number, down, along)
+                _scaled_8(to, of, entries, across, values, number, down, along)
             elif now == 6:
-                _scaled_6(to, of, offsets, values, number, down, along)
+                _scaled_6(to, of, entries, across, values, number, down, along)
             elif now == 4:
-                _scaled_4(to, of, offsets, values, number, down, along)
+                _scaled_4(to, of, entries, across, values, number, down, along)
             elif now == 3:
-                _scaled_3(to, of, offsets, values, number, down, along)
+                _scaled_3(to, of, entries, across, values, number, down, along)
             elif now == 2:
-                _scaled_2(to, of, offsets, values, number, down, along)
+                _scaled_2(to, of, entries, across, values, number, down, along)
             elif now == 1:
-                _scaled_1(to, of, offsets, values, number, down, along)
+                _scaled_1(to, of, entries, across, values, number, down, along)
             elif now == 5:
-                _scaled_5(to, of, offsets, values, number, down, along)
+                _scaled_5(to, of, entries, across, values, number, down, along)
             else:
-                _scaled_7(to, of, offsets, values, number, down, along)
+                _scaled_7(to, of, entries, across, values, number, down, along)
             left, to, of = left - 1, to + down, of + along
         out, weight, vectors = out + 512, weight + 512, vectors - 8

@@ -30,6 +30,7 @@ class Value:
     format: int
     still: bool
     most: int | None = None
+    listed: bool = False
 
     @property
     def channels(self) -> int:
@@ -51,7 +52,7 @@ class Value:
     @property
     def frame_bytes(self) -> int:
         """Bytes of one sample's value at one time step."""
-        return self.signal.size * self.item_bytes
+        return list_places(self)[2] if self.listed else self.signal.size * self.item_bytes
 
 
 @dataclass(frozen=True)
@@ -69,12 +70,16 @@ class Memory:
 
 @dataclass
 class Line:
-    """A line of the tape before addresses are known. `ports` are values by the place of their address."""
+    """A line of the tape before addresses are known. `ports` are values by the place of their address.
+
+    `operators` are the names of those that it is, or is a part of.
+    """
 
     numbers: dict[int, int]
     ports: dict[int, Value]
     arrays: dict[int, Array] = field(default_factory=dict)
     memories: list[Memory] = field(default_factory=list)
+    operators: list[str] = field(default_factory=list)
 
 
 class Refusal(Exception):
@@ -82,9 +87,13 @@ class Refusal(Exception):
 
 
 class Writer:
-    """Takes operators in running order, and writes their lines."""
+    """Takes operators in running order, and writes their lines.
 
-    def __init__(self) -> None:
+    Where it is `narrow`, synapses that read spikes get weights of one byte; see `synfire.engines.cpu.int8`.
+    """
+
+    def __init__(self, narrow: bool = False) -> None:
+        self.narrow = narrow
         self.lines: list[Line] = []
         self.places: list[Value] = []
         self.shared: set[int] = set()
@@ -123,12 +132,19 @@ class Writer:
         whole = value.signal.kind is Kind.COUNT
         rows, columns = (value.places, value.channels) if value.layout == LAST else (1, value.signal.size)
         line = self.line(tape.STORE, value, value, HEIGHT=rows, WIDTH=columns)
-        line.numbers[tape.TARGET_FORMAT] = tape.WHOLE if whole else value.format
+        line.numbers[tape.TARGET_FORMAT] = (
+            FLOATS if value.signal.kind is Kind.VALUE else tape.WHOLE if whole else value.format
+        )
 
     def laid(self, value: Value, layout: str) -> Value:
         """The value in a layout, turned round if it is not."""
         if value.layout == layout or len(value.signal.shape) < 2:
             return replace(value, layout=layout)
+        for line in self.lines:
+            turned = line.ports[tape.TARGET]
+            same = line.numbers[tape.KIND] == tape.TURN and line.ports[tape.SOURCE].place == value.place
+            if same and (turned.layout, turned.signal.shape) == (layout, value.signal.shape):
+                return replace(turned, signal=value.signal)
         target = self.value(value.signal, layout, value.format, value.still, value.most)
         channels = value.signal.shape[0]
         others = value.signal.size // max(channels, 1)
@@ -137,6 +153,19 @@ class Writer:
             self.places.pop()
             return replace(value, layout=layout)
         self.line(tape.TURN, target, value, HEIGHT=rows, WIDTH=columns)
+        return target
+
+    def listed(self, value: Value, height: int, width: int, channels: int) -> Value:
+        """A list of the value's active inputs, place by place: see `synfire.engines.cpu.tiled_kernels`."""
+        shape = {tape.HEIGHT: height, tape.WIDTH: width, tape.CHANNELS: channels}
+        for line in self.lines:
+            alike = line.numbers[tape.KIND] == tape.LIST and line.ports[tape.SOURCE].place == value.place
+            if alike and shape.items() <= line.numbers.items():
+                return line.ports[tape.TARGET]
+        target = replace(self.value(value.signal, value.layout, value.format, value.still), listed=True)
+        line = self.line(tape.LIST, target, value)
+        entries, values, _ = list_places(target)
+        line.numbers |= {**shape, tape.ENTRIES: entries, tape.VALUES: values}
         return target
 
     def alike(self, *values: Value) -> list[Value]:
@@ -149,11 +178,17 @@ class Writer:
         if value.place in self.shared:
             return None
         found = (line for line in self.lines if line.ports[tape.TARGET].place == value.place)
-        return next((line for line in found if line.numbers[tape.KIND] == tape.SYNAPSE), None)
+        return next((line for line in found if line.numbers[tape.KIND] in (tape.SYNAPSE, tape.TILED)), None)
 
     def room(self, current_floats: int, active: int = 0) -> None:
         """Ask for scratch memory that lines share: numbers of a current, active inputs of a row."""
         self.current_floats, self.active = max(self.current_floats, current_floats), max(self.active, active)
+
+
+def list_places(value: Value) -> tuple[int, int, int]:
+    """Where the entries and the values of a list begin, and where it ends, in bytes."""
+    starts, entries = (-(-4 * size // 64) * 64 for size in (value.signal.size + 1, value.signal.size))
+    return starts, starts + entries, starts + entries * (1 if value.format == SPIKES else 2)
 
 
 Emit = Callable[..., Value]
@@ -161,13 +196,18 @@ Emit = Callable[..., Value]
 
 F = TypeVar("F", bound=Callable[..., Value])
 LINES: dict[type[Operator], Emit] = {}
+TAKES_SMALL: set[type[Operator]] = set()
 
 
-def lines_for(*kinds: type[Operator]) -> Callable[[F], F]:
-    """Function decorator: it writes the lines of operators of these classes."""
+def lines_for(*kinds: type[Operator], small: bool = False) -> Callable[[F], F]:
+    """Function decorator: it writes the lines of operators of these classes.
+
+    With `small` they take, and may give, numbers that are kept as bytes because they are spikes or counts in truth.
+    """
 
     def add(emit: F) -> F:
         LINES.update(dict.fromkeys(kinds, emit))
+        TAKES_SMALL.update(kinds if small else ())
         return emit
 
     return add
@@ -178,10 +218,19 @@ def write(writer: Writer, operator: Operator, inputs: Sequence[Value], output: S
     unbounded = any(each.signal.kind is Kind.COUNT and each.most is None for each in inputs)
     if type(operator) not in LINES or (unbounded and output.kind is Kind.COUNT):
         raise Refusal
+    if any(_is_small(each) for each in inputs) and type(operator) not in TAKES_SMALL:
+        raise Refusal
     made = LINES[type(operator)](writer, operator, inputs, output)
-    if (made.format == FLOATS) != (output.kind is Kind.VALUE) and output.kind is not Kind.COUNT:
+    if made.format == FLOATS and output.kind is Kind.SPIKE:
+        raise Refusal
+    if _is_small(made) and type(operator) not in TAKES_SMALL:
         raise Refusal
     return made
+
+
+def _is_small(value: Value) -> bool:
+    """Whether it is kept as bytes though its signal is one of numbers: they are all 0 or 1, or small and whole."""
+    return value.signal.kind is Kind.VALUE and value.format != FLOATS
 
 
 def whole(value: Value, times: int = 1) -> int:

@@ -1,0 +1,173 @@
+"""The compiled kernel of synapses whose weights are bytes: whole numbers are summed, and scaled where the neurons take them.
+
+Sums of whole numbers are the same in any order, so these synapses give the same bits however they are cut and batched. They
+are kept in 16 bits for as many inputs as surely fit, then in 32, in the place of the current. A byte is a quarter of the
+memory traffic of a float32, and twice as many go into a vector register.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+from llvmlite import ir
+from numba.core import cgutils
+
+from synfire.base.compiled import trailing_zeros
+from synfire.engines.cpu.tape import (
+    ACROSS,
+    ACTIVE,
+    BIAS,
+    CHANNELS,
+    LINE_INDEX,
+    LINES,
+    ROW,
+    RUN_INDEX,
+    RUNS,
+    SCALE,
+    WEIGHT,
+    WIDTH,
+    kernel,
+)
+from synfire.engines.cpu.vectors import LANES, floats, integers, intrinsic_of, nonzero_bytes, words
+
+LARGEST = 127
+"""The largest weight; −128 is not used."""
+
+_TOGETHER = 32767 // LARGEST
+"""So many weights fit into a sum of 16 bits."""
+
+_WORD, _ENTRY = ir.IntType(64), ir.IntType(32)
+
+
+def _sum_bytes(vectors: int, lines: int) -> Any:
+    """(out, weight, entries, across, number, down, along): see `_sum`; for `lines` at once, 16·`vectors` numbers each."""
+    pieces = [(2 * LANES * k, 2 * LANES) for k in range(vectors // 2)]
+    pieces += [(LANES * (vectors - 1), LANES)] if vectors % 2 else []
+
+    def codegen(b: Any, out: Any, weight: Any, entries: Any, across: Any, number: Any, down: Any, along: Any) -> None:
+        def typed(bits: int, lanes: int) -> Any:
+            return ir.VectorType(ir.IntType(bits), lanes)
+
+        def pointer(start: Any, apart: Any, line: int, offset: int, kind: Any) -> Any:
+            at = b.add(b.add(start, b.mul(_WORD(line), apart)), _WORD(offset))
+            return b.inttoptr(at, kind.as_pointer())
+
+        every = [(line, first, lanes) for line in range(lines) for first, lanes in pieces]
+        totals = [cgutils.alloca_once_value(b, ir.Constant(typed(16, lanes), [0] * lanes)) for _, _, lanes in every]
+        with cgutils.for_range(b, number) as loop:
+            at = b.inttoptr(b.add(entries, b.shl(loop.index, _WORD(2))), _ENTRY.as_pointer())
+            row = b.add(weight, b.mul(across, b.sext(b.load(at), _WORD)))
+            for (line, first, lanes), total in zip(every, totals, strict=True):
+                read = b.load(pointer(row, along, line, first, typed(8, lanes)), align=1)
+                b.store(b.add(b.load(total), b.sext(read, typed(16, lanes))), total)
+        for (line, first, lanes), total in zip(every, totals, strict=True):
+            onto = pointer(out, down, line, 4 * first, typed(32, lanes))
+            b.store(b.add(b.load(onto, align=1), b.sext(b.load(total), typed(32, lanes))), onto, align=1)
+
+    return intrinsic_of(codegen, numba.void)
+
+
+_sum_1, _sum_2, _sum_3, _sum_4, _sum_6, _sum_8 = (_sum_bytes(k, 1) for k in (1, 2, 3, 4, 6, 8))
+_sum_1_3, _sum_2_3, _sum_3_3, _sum_4_3, _sum_6_3, _sum_8_3 = (_sum_bytes(k, 3) for k in (1, 2, 3, 4, 6, 8))
+
+
+@kernel
+def _sum(out, weight, entries, across, number, vectors, lines, down, along):  # type: ignore[no-untyped-def]
+    """out[o] += Σ_j (weight + across · entries[j])[o] for the first 16·`vectors` int32 o, of `lines`; see `sum_rows`."""
+    while vectors > 0:
+        now = vectors
+        if vectors > 4:
+            now = 8 if vectors >= 8 else 6 if vectors >= 6 else 4
+        left, to, of = lines, out, weight
+        while left > 0:
+            three = left >= 3
+            if now == 6:
+                if three:
+                    _sum_6_3(to, of, entries, across, number, down, along)
+                else:
+                    _sum_6(to, of, entries, across, number, down, along)
+            elif now == 3:
+                if three:
+                    _sum_3_3(to, of, entries, across, number, down, along)
+                else:
+                    _sum_3(to, of, entries, across, number, down, along)
+            elif now == 8:
+                if three:
+                    _sum_8_3(to, of, entries, across, number, down, along)
+                else:
+                    _sum_8(to, of, entries, across, number, down, along)
+            elif now == 4:
+                if three:
+                    _sum_4_3(to, of, entries, across, number, down, along)
+                else:
+                    _sum_4(to, of, entries, across, number, down, along)
+            elif now == 2:
+                if three:
+                    _sum_2_3(to, of, entries, across, number, down, along)
+                else:
+                    _sum_2(to, of, entries, across, number, down, along)
+            elif three:
+                _sum_1_3(to, of, entries, across, number, down, along)
+            else:
+                _sum_1(to, of, entries, across, number, down, along)
+            step = 3 if three else 1
+            left, to, of = left - step, to + step * down, of + step * along
+        out, weight, vectors = out + 4 * 16 * now, weight + 16 * now, vectors - now
+
+
+@kernel
+def receive_narrow_row(op, source, y, out):  # type: ignore[no-untyped-def]
+    """Add what row `y` of the input, spikes at `source`, gives to the current `out`, which holds int32 here.
+
+    The tables are those of `synfire.engines.cpu.reach`.
+    """
+    line_index, lines = words(op[LINE_INDEX], 0), words(op[LINES], 0)
+    run_index, runs = words(op[RUN_INDEX], 0), words(op[RUNS], 0)
+    first, reached = line_index[y], line_index[y + 1] - line_index[y]
+    if reached == 0:
+        return
+    down = lines[2 * first + 2] - lines[2 * first] if reached > 1 else 0
+    along = lines[2 * first + 3] - lines[2 * first + 1] if reached > 1 else 0
+    across, channels = op[ACROSS], op[CHANNELS]
+    active = integers(op[ACTIVE], channels)
+    for x in range(op[WIDTH]):
+        number = _list(active, source + x * channels, channels)
+        if number == 0:
+            continue
+        for run in range(run_index[x], run_index[x + 1]):
+            onto = out + runs[3 * run] + lines[2 * first]
+            rows, vectors = op[WEIGHT] + runs[3 * run + 1] + lines[2 * first + 1], runs[3 * run + 2]
+            for begin in range(0, number, _TOGETHER):
+                now = min(_TOGETHER, number - begin)
+                _sum(onto, rows, op[ACTIVE] + 4 * begin, across, now, vectors, reached, down, along)
+
+
+@kernel
+def _list(active, source, size):  # type: ignore[no-untyped-def]
+    """List which of the `size` bytes are not 0; how many."""
+    count, one = 0, np.uint64(1)
+    for first in range(0, size, 64):
+        mask = nonzero_bytes(source + first)
+        if size - first < 64:
+            mask &= (one << np.uint64(size - first)) - one
+        while mask:
+            active[count] = first + trailing_zeros(mask)
+            count += 1
+            mask &= mask - one
+    return count
+
+
+@kernel
+def scale_row(op, out):  # type: ignore[no-untyped-def]
+    """A row of the current as float32: the sum of whole numbers times its output's scale, plus its bias."""
+    size = op[ROW]
+    whole, current, scale, bias = (
+        integers(out, size),
+        floats(out, size),
+        floats(op[SCALE], size),
+        floats(op[BIAS], size),
+    )
+    for k in range(size):
+        current[k] = np.float32(whole[k]) * scale[k] + bias[k]

@@ -1,0 +1,180 @@
+"""Building a profile: compile it, and measure on real inputs how fast it is and how well it answers."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+import synfire
+from synfire.base import paths
+from synfire.devices import DEVICES
+from synfire.engines.engine import PROCESSOR
+from synfire.engines.profiles.cache import keep, recalled
+from synfire.engines.profiles.profile import Profile
+from synfire.engines.profiles.samples import FEW, Samples, samples
+from synfire.engines.profiles.whole import Part, Whole, parts_of
+from synfire.graph import Graph
+from synfire.ops import Array, Clock, Kind
+
+BATCHES = (1, 16)
+"""How many samples are computed together when speed is measured."""
+
+ENOUGH_S, REPEATS = 0.15, 5
+"""A time is the median of so many calls, and of more as long as they have not taken so many seconds."""
+
+BUDGET_S = 5.0
+"""How long a profile that is not exact is compared with the exact one. What was compared until then counts."""
+
+Tell = Callable[[str, float], None]
+"""(what is being done, the share that is done)."""
+
+
+class Likeness(msgspec.Struct, frozen=True, kw_only=True):
+    """How a profile that is not exact does beside the exact one, on the same `samples`.
+
+    `spikes` is the share of the spikes, of those that either fires, that both fire; `answers` the share of the samples that
+    both put in the same class; accuracies are on held-out data. None where a model has no such thing, or no data is here.
+    """
+
+    samples: int
+    spikes: float | None = None
+    answers: float | None = None
+    accuracy: float | None = None
+    exact_accuracy: float | None = None
+
+
+class Built(msgspec.Struct, frozen=True, kw_only=True):
+    """A profile as it was built and measured on this machine: seconds of a call by the samples in it, all time steps."""
+
+    profile: str
+    build_s: float
+    seconds: dict[int, float]
+    likeness: Likeness | None = None
+
+
+def known(profile: Profile) -> Built | None:
+    """What was measured before on this kind of processor with these engines; None where nothing was."""
+    found = recalled(_file(profile), Built)
+    return found if found is not None and found.profile == profile.id else None
+
+
+def build(graph: Graph, profile: Profile, tell: Tell = lambda what, share: None) -> Built:
+    """`known`, or build the flat, simplified graph and measure it now. Raises `UserError` for what the engine cannot run."""
+    found = known(profile)
+    if found is None:
+        found = _measured(graph, profile, tell)
+        keep(_file(profile), found)
+    return found
+
+
+def _measured(graph: Graph, profile: Profile, tell: Tell) -> Built:
+    tell("compiling", 0.0)
+    began_s = time.perf_counter()
+    parts = parts_of(graph, profile)
+    whole = Whole(graph, parts)
+    whole.warm()
+    build_s = time.perf_counter() - began_s
+    given, seconds = samples(graph, FEW if profile.exact else None), {}
+    for k, batch in enumerate(BATCHES if given.batched else BATCHES[:1]):
+        tell(f"measuring batches of {batch}", 0.1 + 0.2 * k)
+        seconds[batch] = _time(whole, graph, given, batch)
+    likeness = None if profile.exact else _likeness(graph, parts, given, tell)
+    return Built(profile=profile.id, build_s=build_s, seconds=seconds, likeness=likeness)
+
+
+def _time(whole: Whole, graph: Graph, given: Samples, batch: int) -> float:
+    """Median seconds of a call, on another part of the samples each time."""
+    times: list[float] = []
+    whole.run(given.part(graph, 0, batch), batch, given.steps)
+    while len(times) < REPEATS or sum(times) < ENOUGH_S:
+        inputs = given.part(graph, len(times) * batch % (given.count - batch + 1), batch)
+        start_s = time.perf_counter()
+        whole.run(inputs, batch, given.steps)
+        times.append(time.perf_counter() - start_s)
+    return statistics.median(times)
+
+
+def _likeness(graph: Graph, parts: list[Part], given: Samples, tell: Tell) -> Likeness:
+    """Run both over the samples, some at a time, until all are done or the budget is spent."""
+    layers = [name for name in graph.order() if _fires(graph, name)]
+    seen = Graph(
+        graph.operators, graph.synapses, graph.inputs, {**graph.outputs, **{f"layer/{each}": each for each in layers}}
+    )
+    ours, exact = Whole(seen, parts), Whole(seen, [(tuple(graph.order()), PROCESSOR)])
+    both = either = done = 0
+    classes: list[tuple[Array, Array]] = []
+    for inputs, batch in _blocks(graph, given):
+        found, right = ours.run(inputs, batch, given.steps), exact.run(inputs, batch, given.steps)
+        for each in layers:
+            one, other = found[f"layer/{each}"], right[f"layer/{each}"]
+            both += int(np.count_nonzero(one & other))
+            either += int(np.count_nonzero(one | other))
+        if _scores(graph):
+            classes.append((ours.classes(found), exact.classes(right)))
+        done += batch
+        tell("comparing with float32", 0.4 + 0.6 * done / given.count)
+    said, wanted = (np.concatenate(each) for each in zip(*classes, strict=True)) if classes else (None, None)
+    truth = None if given.labels is None else given.labels[:done]
+    return Likeness(
+        samples=done,
+        spikes=both / either if either else None,
+        answers=_share(said, wanted),
+        accuracy=_share(said, truth),
+        exact_accuracy=_share(wanted, truth),
+    )
+
+
+def _blocks(graph: Graph, given: Samples) -> Iterator[tuple[dict[str, Array], int]]:
+    """The samples, some at a time, for as long as there is time."""
+    size = BATCHES[-1] if given.batched else 1
+    began_s = time.perf_counter()
+    for start in range(0, given.count, size):
+        batch = min(size, given.count - start)
+        yield given.part(graph, start, batch), batch
+        if time.perf_counter() - began_s > BUDGET_S:
+            return
+
+
+def _share(found: Array | None, wanted: Array | None) -> float | None:
+    return None if found is None or wanted is None else float(np.mean(found == wanted))
+
+
+def _scores(graph: Graph) -> bool:
+    signals = graph.output_signals().values()
+    return any(each.clock is Clock.RUNNING and len(each.shape) == 1 and each.size > 1 for each in signals)
+
+
+def _fires(graph: Graph, name: str) -> bool:
+    """Whether it is a neuron layer: it has a state, and emits spikes."""
+    state = graph.operator(name).initial_state(1, *graph.signals_into(name))
+    return bool(state) and graph.signals()[name].kind is Kind.SPIKE
+
+
+def _file(profile: Profile) -> Path:
+    """By profile, engines and processor: what is measured on one may be wrong for another."""
+    cpu = DEVICES["cpu"].describe()
+    key = "\n".join([engines_version(), cpu.model, str(cpu.cores), *cpu.features])
+    return paths.cache() / "profiles" / f"{profile.id[:32]}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
+
+
+@functools.cache
+def engines_version() -> str:
+    """The version of whatever computes: the source files of operators, graphs, devices and engines, and the compiler.
+
+    Files are known by their size and the time of their last change, since this is asked at every start.
+    """
+    digest = hashlib.sha256(version("numba").encode())
+    root = Path(synfire.__file__).parent
+    for folder in ("ops", "graph", "devices", "engines"):
+        for file in sorted((root / folder).rglob("*.py")):
+            found = file.stat()
+            digest.update(f"{file} {found.st_size} {found.st_mtime_ns}".encode())
+    return digest.hexdigest()

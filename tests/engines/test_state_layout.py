@@ -1,0 +1,56 @@
+"""A checkpoint names the version of its engine's layout: whoever changes a layout has to count that up."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import pytest
+
+from synfire.engines import ENGINES
+from synfire.engines.known_answer import steps_of, stimulus
+from synfire.graph import flatten
+from synfire.graph.passes import simplify
+from synfire.plan.plan import stage_graph
+from synfire.zoo import load
+
+STAGES = {
+    "sresnet-digits": ("blocks.0.conv1", "blocks.0.sn1", "blocks.0.conv2", "blocks.0.sn2"),
+    "srnn-digits": ("recurrent.rc.input", "recurrent.rc.sum", "recurrent.sub_module", "recurrent.rc.feedback"),
+}
+
+LAYOUTS: dict[str, tuple[int, str]] = {
+    "cpu": (1, "b2779bd116f28d52"),
+    "cpu-int8": (1, "8a333d34eb28c4a8"),
+    "darwin3": (1, "886e01c5f188d26e"),
+    "reference": (1, "7553e94239463cea"),
+}
+"""The version of each engine, and the digest of the states of that version."""
+
+
+def digest_of_states(engine: str) -> str:
+    """Of what the engine remembers of convolutions and a loop after a stimulus, with names and shapes."""
+    digest = hashlib.sha256()
+    for model, operators in STAGES.items():
+        graph = stage_graph(simplify(flatten(load(model))), operators)
+        program, steps = ENGINES[engine].installed().build(graph), steps_of(graph)
+        inputs = stimulus(program.inputs, steps)
+        assert inputs is not None
+        for name, array in sorted(program.run(program.initial_state(1), inputs, steps)[0].items()):
+            digest.update(f"{name} {array.dtype} {array.shape}".encode() + np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()[:16]
+
+
+@pytest.mark.parametrize("engine", LAYOUTS)
+def test_states_are_laid_out_as_the_version_says(
+    engine: str, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SYNFIRE_HOME", str(tmp_path_factory.mktemp("home")))
+    found = (ENGINES[engine].version, digest_of_states(engine))
+    assert found == LAYOUTS[engine], (
+        f"the states of {engine} are laid out otherwise: count up its version, and write {found} here"
+    )
+
+
+def test_every_engine_has_a_version_that_is_watched() -> None:
+    assert set(LAYOUTS) == {name for name in ENGINES if ENGINES[name].__module__.startswith("synfire.")}

@@ -1,0 +1,42 @@
+"""A program's operators are timed where they run, and it computes the same meanwhile."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from synfire.bench.frameworks import cases
+from synfire.engines.cpu.engine import CpuProgram
+from synfire.engines.cpu.schedule import Link
+from synfire.engines.cpu.timing import REST, Stopwatch, operator_seconds
+
+
+@pytest.mark.parametrize("model", ["svgg-digits", "srnn-digits", "stransformer-digits"])
+def test_every_operator_that_does_something_is_in_one_piece(model: str) -> None:
+    case = next(iter(cases([model])))
+    found = operator_seconds(case.graph, case.inputs, case.steps, rounds=3)
+    pieces = [name for piece in found for name in piece]
+    assert len(pieces) == len(set(pieces))
+    nothing_to_do = {
+        name for name in case.graph.order() if case.graph.operator(name).kind in ("ConstantCurrent", "Reshape")
+    }
+    assert set(case.graph.order()) - set(pieces) <= nothing_to_do
+    assert REST in found
+    assert all(len(seconds) == 3 for seconds in found.values())
+    assert all(second >= 0 for piece, seconds in found.items() if piece != REST for second in seconds)
+
+
+def test_neurons_share_the_piece_of_the_synapse_before_them() -> None:
+    case = next(iter(cases(["svgg-digits"])))
+    assert ("features.3", "features.5") in operator_seconds(case.graph, case.inputs, case.steps, rounds=1)
+
+
+def test_a_timed_chain_gives_the_same_bits() -> None:
+    for case in cases(["sresnet-digits"]):
+        program = CpuProgram(case.graph)
+        plain = program.run(program.initial_state(case.batch), case.inputs, case.steps)[1]
+        watches = [Stopwatch(part.chain) for part in program.parts if isinstance(part, Link)]
+        timed = program.run(program.initial_state(case.batch), case.inputs, case.steps)[1]
+        assert watches
+        assert sum(sum(watch.take().values()) for watch in watches) > 0
+        assert all(np.array_equal(plain[name], timed[name]) for name in plain)
