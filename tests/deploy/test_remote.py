@@ -15,6 +15,7 @@ from synfire.base.errors import TemporaryError, UserError
 from synfire.deploy.door import Door, ask
 from synfire.deploy.ledger import Wanted
 from synfire.deploy.remote import Course, RemoteGateways
+from synfire.formats.bundle import store_graph
 from synfire.gateway.call import Call
 from synfire.gateway.dataplane import DataPlane
 from synfire.gateway.follower import Follower
@@ -22,7 +23,6 @@ from synfire.gateway.recoveries import ToldRecoveries
 from synfire.gateway.routes import Routes
 from synfire.store import BlobStore
 from synfire.testing.examples import digits, image, stream
-from synfire.wire.graphs import pack_graph
 from synfire.wire.links import connect
 from synfire.wire.links.watched import WatchedLink
 from synfire.wire.messages import PROTOCOL, Attend, Hello, Ping, Standing
@@ -45,7 +45,7 @@ class Scene:
         self.address = f"unix:{folder}/door.sock"
         self.store = BlobStore(folder / "blobs")
         wanted = {
-            name: Wanted(name=name, version="3", source="here", digest=self.store.put(pack_graph(graph)), plan=plan)
+            name: Wanted(name=name, version="3", source="here", digest=store_graph(graph, self.store), plan=plan)
             for name, graph, plan in (("digits", GRAPH, PLAN), ("stream", OTHER, OTHER_PLAN))
         }
         self.gateways = RemoteGateways(wanted)

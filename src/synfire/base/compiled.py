@@ -9,6 +9,8 @@ from synfire.base import paths
 os.environ.setdefault("NUMBA_CACHE_DIR", str(paths.cache() / "numba"))
 
 import hashlib
+import importlib
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,25 @@ from llvmlite import ir
 from numba.core.extending import intrinsic
 
 numba.config.reload_config()  # numba may have been imported before, by somebody who knew of no cache
+
+_SEARCHED = "scipy.linalg"
+
+
+def load() -> None:
+    """Load what numba needs before it runs its first function, but for one thing.
+
+    To know whether there is a scipy it imports most of it, which takes as long as all the rest, and 30 MB: for `numpy.cov` and
+    `numpy.corrcoef`, which nobody compiles here. So it shall find none; where scipy is loaded already, that costs nothing.
+    """
+    hidden = _SEARCHED not in sys.modules
+    if hidden:
+        sys.modules[_SEARCHED] = None  # type: ignore[assignment]
+    try:
+        importlib.import_module("numba.np.arraymath")
+    finally:
+        if hidden:
+            del sys.modules[_SEARCHED]
+
 
 compiled = numba.njit(nogil=True, cache=True, fastmath=False, error_model="numpy", boundscheck=False)
 """Decorator: compile at the first call, without reassociation, fused multiply-add or the interpreter's lock."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import os
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import version
 from typing import Annotated, Any
 
@@ -16,24 +17,8 @@ import typer
 from synfire.base import paths
 from synfire.base.errors import Bug, DeadlineExceeded, PermanentError, SynfireError, TemporaryError, UserError
 from synfire.base.log import configure_logging
-from synfire.cli.bench import bench
-from synfire.cli.demo import demo
 from synfire.cli.entry import INTERRUPTED, TERMINATED
-from synfire.cli.events import events
-from synfire.cli.fault import fault
-from synfire.cli.imports import import_model
-from synfire.cli.infer import infer
-from synfire.cli.listing import list_models
-from synfire.cli.moves import drain, rebalance, upgrade
 from synfire.cli.output import ERRORS, print_json
-from synfire.cli.plan import plan
-from synfire.cli.ps import ps
-from synfire.cli.serve import serve
-from synfire.cli.share import share
-from synfire.cli.show import show
-from synfire.cli.soak import soak
-from synfire.cli.spares import spares
-from synfire.cli.stop import stop
 
 DONE, DID_NOT_HOLD, USER_MISTAKE, TEMPORARY, OURS = range(5)
 
@@ -47,26 +32,29 @@ EXIT_CODES = {
     TERMINATED: "ended by SIGTERM, with nothing left behind; `serve`, once it serves, as at Ctrl-C",
 }
 
-VERBS: dict[str, Callable[..., None]] = {
-    "demo": demo,
-    "serve": serve,
-    "infer": infer,
-    "list": list_models,
-    "show": show,
-    "share": share,
-    "plan": plan,
-    "spares": spares,
-    "import": import_model,
-    "ps": ps,
-    "events": events,
-    "fault": fault,
-    "drain": drain,
-    "rebalance": rebalance,
-    "upgrade": upgrade,
-    "stop": stop,
-    "bench": bench,
-    "soak": soak,
+VERBS: dict[str, str] = {
+    "demo": "demo:demo",
+    "serve": "serve:serve",
+    "infer": "infer:infer",
+    "list": "listing:list_models",
+    "show": "show:show",
+    "share": "share:share",
+    "plan": "plan:plan",
+    "profiles": "profiles:profiles",
+    "build": "profiles:build",
+    "spares": "spares:spares",
+    "import": "imports:import_model",
+    "ps": "ps:ps",
+    "events": "events:events",
+    "fault": "fault:fault",
+    "drain": "moves:drain",
+    "rebalance": "moves:rebalance",
+    "upgrade": "moves:upgrade",
+    "stop": "stop:stop",
+    "bench": "bench:bench",
+    "soak": "soak:soak",
 }
+"""Where each verb's function is, as `file:name` in this folder."""
 
 _USAGE_ERROR: Any = typer.BadParameter.__mro__[1]
 """What typer raises for a wrong command line; it is not exported by name in every version."""
@@ -84,8 +72,15 @@ _CODES: tuple[tuple[type[BaseException], int], ...] = (
 _USER_ERRNOS = (errno.EACCES, errno.EPERM, errno.ENOENT, errno.EADDRINUSE, errno.EISDIR, errno.ENOTDIR, errno.EROFS)
 
 
-def build(rich: bool = True) -> typer.Typer:
-    """The application; `rich=False` gives help in plain text, as the documentation quotes it."""
+def verb(name: str) -> Callable[..., None]:
+    """A verb's function. Its file is loaded now: what all of them import takes longer than most of them run."""
+    file, _, function = VERBS[name].partition(":")
+    loaded: Callable[..., None] = getattr(importlib.import_module(f"synfire.cli.{file}"), function)
+    return loaded
+
+
+def build(rich: bool = True, verbs: Iterable[str] = VERBS) -> typer.Typer:
+    """The application, with these verbs; `rich=False` gives help in plain text, as the documentation quotes it."""
     app = typer.Typer(
         name="synfire",
         help="Serves spiking neural networks operator by operator, spike for spike.\n\n\b\nExit codes:\n"
@@ -95,8 +90,8 @@ def build(rich: bool = True) -> typer.Typer:
         no_args_is_help=True,
     )
     app.callback()(_options)
-    for name, verb in VERBS.items():
-        app.command(name)(verb)
+    for name in verbs:
+        app.command(name)(verb(name))
     return app
 
 
@@ -104,7 +99,8 @@ def run(arguments: Sequence[str]) -> int:
     """Run the command line and return one of `EXIT_CODES`; typer turns Ctrl-C into `INTERRUPTED`."""
     configure_logging()
     try:
-        code: int | None = build()(list(arguments), prog_name="synfire", standalone_mode=False)
+        verbs = [name for name in arguments[:1] if name in VERBS] or VERBS
+        code: int | None = build(verbs=verbs)(list(arguments), prog_name="synfire", standalone_mode=False)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = DONE

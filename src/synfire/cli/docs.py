@@ -14,6 +14,7 @@ from typing import Any
 import typer
 
 from synfire.cli.app import EXIT_CODES, VERBS, build
+from synfire.cli.app import verb as function_of
 
 HEAD = """# Command line
 
@@ -34,7 +35,7 @@ def reference() -> str:
 
 
 def _section(verb: str, command: Any) -> str:
-    text, _, examples = inspect.cleandoc(VERBS[verb].__doc__ or "").partition("\b\nExamples:\n")
+    text, _, examples = inspect.cleandoc(function_of(verb).__doc__ or "").partition("\b\nExamples:\n")
     arguments = [each for each in command.params if each.param_type_name == "argument"]
     usage = " ".join(["synfire", verb, *(_argument(each) for each in arguments), "[OPTIONS]"])
     rows = "".join(_rows(command))

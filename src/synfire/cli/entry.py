@@ -10,6 +10,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NoReturn
 
+from synfire.cli import early
+
 INTERRUPTED = 130
 """The shell's own exit code for Ctrl-C."""
 
@@ -26,6 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         with _terminable():
+            early.begin(given)
             from synfire.cli.app import run  # not above: loading it takes long enough for Ctrl-C to come meanwhile
 
             code = run(given)
@@ -33,6 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         code = INTERRUPTED
     except Terminated:
         code = TERMINATED
+    finally:
+        early.end()
     if code in _WORDS:
         _tell(code, "--json" in given)
     sys.exit(code)

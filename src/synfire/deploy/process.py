@@ -8,7 +8,6 @@ import os
 import select
 import signal
 import socket
-import subprocess
 import sys
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -16,6 +15,7 @@ from typing import Protocol, Self
 
 import msgspec
 
+from synfire.base.children import Child, Start, spawned
 from synfire.base.errors import PermanentError, TemporaryError
 from synfire.base.log import LOGGER
 from synfire.base.processes import starved
@@ -65,9 +65,7 @@ class ChildProcess:
     kept for the report of a crash.
     """
 
-    def __init__(
-        self, name: str, title: str, process: subprocess.Popen[bytes], lifeline: socket.socket, echoes: bool = False
-    ) -> None:
+    def __init__(self, name: str, title: str, process: Child, lifeline: socket.socket, echoes: bool = False) -> None:
         self.name = name
         self.title = title
         self.lifeline = lifeline
@@ -86,9 +84,10 @@ class ChildProcess:
         title: str = "",
         keeps: Sequence[int] = (),
         echoes: bool = False,
+        start: Start = spawned,
     ) -> Self:
         """Start the process, in a running event loop; `ready` waits for it. `command` makes its command line, given the
-        descriptor of its end of the lifeline; `keeps` are more descriptors that it gets.
+        descriptor of its end of the lifeline; `keeps` are more descriptors that it gets; `start` begins it.
 
         It has a process group of its own: Ctrl-C shall reach this process alone, which then ends it in order.
         Raises `TemporaryError` when the machine has no room for another process.
@@ -96,15 +95,7 @@ class ChildProcess:
         title = title or name
         ours, theirs = socket.socketpair()
         try:
-            process = subprocess.Popen(
-                command(theirs.fileno()),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                pass_fds=(theirs.fileno(), *keeps),
-                env={**os.environ, **_environment()},
-                process_group=0,
-            )
+            process = start(command(theirs.fileno()), (theirs.fileno(), *keeps))
         except OSError as error:
             ours.close()
             raise TemporaryError(f"{title} cannot be started: {error}; free processes or memory") from error
@@ -232,9 +223,9 @@ class WorkerProcess(ChildProcess):
     """A worker's process."""
 
     @classmethod
-    def start(cls, launch: Launch) -> WorkerProcess:
+    def start(cls, launch: Launch, start: Start = spawned) -> WorkerProcess:
         """Begin it, in a running event loop. Raises as `begin` does."""
-        return cls.begin(launch.name, launch.command, f"worker {launch.name}")
+        return cls.begin(launch.name, launch.command, f"worker {launch.name}", start=start)
 
 
 async def _line(stream: asyncio.StreamReader) -> bytes:
@@ -242,13 +233,3 @@ async def _line(stream: asyncio.StreamReader) -> bytes:
         return await stream.readline()
     except ValueError:  # longer than the reader's limit: take what is there
         return await stream.read(1 << 16)
-
-
-def _environment() -> dict[str, str]:
-    """One thread a worker: its share of the machine."""
-    return {
-        "NUMBA_NUM_THREADS": "1",
-        "OMP_NUM_THREADS": "1",
-        "OPENBLAS_NUM_THREADS": "1",
-        "MKL_NUM_THREADS": "1",
-    }

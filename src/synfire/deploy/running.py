@@ -14,6 +14,7 @@ from synfire.deploy.launch import Launch
 from synfire.deploy.process import Process
 from synfire.gateway.peer import WorkerPeer
 from synfire.plan import Plan
+from synfire.store import BlobStore
 from synfire.wire.messages import StageLost, StageMended
 
 
@@ -21,13 +22,14 @@ from synfire.wire.messages import StageLost, StageMended
 class Partners:
     """Who does what a deployment does not do itself: answer calls, start worker processes; and where their sockets are.
 
-    `owner` is the process with which the deployment ends.
+    `owner` is the process with which the deployment ends, `store` where all of them find what models consist of.
     """
 
     gateways: Gateways
     start: Callable[[Launch], Process]
     folder: Path
     owner: int
+    store: BlobStore | None = None
 
 
 @dataclass(eq=False)

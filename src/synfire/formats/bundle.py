@@ -78,17 +78,30 @@ def read_bundle(path: str | Path) -> Graph:
 
 def store_graph(graph: Graph, blobs: BlobStore) -> str:
     """Put the manifest and each tensor into `blobs`, where models share equal tensors; return the manifest's digest."""
-    manifest, _ = manifest_of(graph, _tensor_file)
+    put_tensors(graph, blobs)
+    return blobs.put(encode(manifest_of(graph, _tensor_file)[0]))
+
+
+def manifest_digest(graph: Graph) -> str:
+    """The digest that `store_graph` returns."""
+    return hashlib.sha256(encode(manifest_of(graph, _tensor_file)[0])).hexdigest()
+
+
+def put_tensors(graph: Graph, blobs: BlobStore) -> None:
+    """Put each tensor into `blobs`."""
     for array in _arrays(graph):
         blobs.put(as_stored(array).tobytes())
-    return blobs.put(encode(manifest))
 
 
 def stored_graph(digest: str, blobs: BlobStore) -> Graph:
-    """The graph whose manifest is the blob `digest`. Raises as `BlobStore.get` does."""
-    manifest = decode(blobs.get(digest), f"manifest {digest}")
-    tensors = {name: _from_blob(record, blobs) for name, record in manifest.tensors.items()}
-    return graph_of(manifest, tensors, f"manifest {digest}")
+    """The graph whose manifest is the blob `digest`; its parameters are mapped. Raises as `BlobStore.get` does."""
+    return graph_from(blobs.get(digest), blobs, f"manifest {digest}")
+
+
+def graph_from(content: bytes, blobs: BlobStore, where: str) -> Graph:
+    """The graph of an encoded manifest whose tensors are in `blobs`, from which they are mapped."""
+    manifest = decode(content, where)
+    return graph_of(manifest, {name: _from_blob(each, blobs) for name, each in manifest.tensors.items()}, where)
 
 
 class Bundle(Format):
@@ -119,7 +132,7 @@ def _arrays(graph: Graph) -> list[Array]:
 
 
 def _from_blob(record: TensorRecord, blobs: BlobStore) -> Array:
-    return np.frombuffer(blobs.get(record.sha256), np.dtype(record.dtype)).reshape(record.shape)
+    return blobs.map(record.sha256).view(np.dtype(record.dtype)).reshape(record.shape)
 
 
 def _check_folder(folder: Path) -> None:

@@ -10,12 +10,12 @@ from typing import Any
 
 from synfire.base.errors import SynfireError, TemporaryError
 from synfire.base.log import LOGGER
+from synfire.formats.bundle import stored_graph
 from synfire.gateway.dataplane import DataPlane
 from synfire.gateway.recoveries import ToldRecoveries
 from synfire.gateway.route import Again
 from synfire.gateway.routes import Routes
 from synfire.store import BlobStore
-from synfire.wire.graphs import unpack_graph
 from synfire.wire.links import connect
 from synfire.wire.links.watched import WatchedLink
 from synfire.wire.messages import (
@@ -199,8 +199,7 @@ class Follower:
         return again
 
     async def _serve(self, order: Direct) -> None:
-        content = await asyncio.to_thread(self._store.get, order.digest)
-        graph = await asyncio.to_thread(unpack_graph, content)
+        graph = await asyncio.to_thread(stored_graph, order.digest, self._store)
         await self._routes.serve(order.model, graph, order.plan, order.epoch)
         self._plane.add(order.model, self._routes.by_model[order.model], order.version, order.priority)
 

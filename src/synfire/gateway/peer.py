@@ -13,7 +13,8 @@ from synfire.base.errors import Bug, Interrupted, SynfireError, TemporaryError
 from synfire.base.log import LOGGER
 from synfire.graph import Graph
 from synfire.ops import Array
-from synfire.wire.graphs import pack_graph
+from synfire.store import BlobStore
+from synfire.wire.graphs import pack_graph, refer_graph
 from synfire.wire.links import Limits, SocketLink, connect
 from synfire.wire.links.watched import WatchedLink
 from synfire.wire.messages import (
@@ -98,12 +99,16 @@ class Peer(Protocol):
 
 
 class WorkerPeer:
-    """Sends packets to a worker and hands what it answers to the calls that wait. Made and used in one event loop."""
+    """Sends packets to a worker and hands what it answers to the calls that wait. Made and used in one event loop.
+
+    `store`, where there is one, is on a disk that the worker shares: it is given parameters by their digests then.
+    """
 
     def __init__(self, name: str, link: SocketLink, deployment: str) -> None:
         self.name = name
         self.lost: SynfireError | None = None
         self.draining = False
+        self.store: BlobStore | None = None
         self._link = WatchedLink(link, self._on_packet, self._on_broken)
         self._deployment = deployment
         self._loop = asyncio.get_running_loop()
@@ -188,14 +193,14 @@ class WorkerPeer:
     async def host(self, host: Host, graph: Graph | None) -> Hosted:
         """Have the worker build and host a stage. Raises what the worker answers in place of it."""
         answer = self._awaited(host.model, host.stage)
-        self.send(Packet(host, raw=pack_graph(graph) if graph is not None else b""))
+        self.send(Packet(host, raw=self._packed(graph) if graph is not None else b""))
         return self._said(await answer, Hosted)
 
     async def prepare(self, engine: str, graph: Graph) -> Prepared:
         """Have the worker build a stage and keep it for later. Raises what the worker answers in place of it."""
         wanted = Prepare(engine, graph.content_digest())
         answer = self._awaited(wanted.digest)
-        self.send(Packet(wanted, raw=pack_graph(graph)))
+        self.send(Packet(wanted, raw=self._packed(graph)))
         return self._said(await answer, Prepared)
 
     async def relink(self, relink: Relink) -> None:
@@ -228,6 +233,10 @@ class WorkerPeer:
         """Part from the worker; it forgets the calls that this gateway made."""
         if self.lost is None:
             self._lose(Interrupted(f"the gateway has parted from worker {self.name}; it is shutting down"))
+
+    def _packed(self, graph: Graph) -> bytes:
+        """The graph for the worker: without its parameters where they are in a store that it can map them from."""
+        return pack_graph(graph) if self.store is None else refer_graph(graph, self.store)
 
     def _awaited(self, *build: str) -> asyncio.Future[AnyMessage]:
         """The answer about a build. One of an older epoch may be under way, and answers come in the order of asking."""

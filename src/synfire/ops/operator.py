@@ -13,6 +13,7 @@ import numpy as np
 
 from synfire.base.errors import UserError
 from synfire.base.registry import Registry
+from synfire.ops.sharing import shared
 from synfire.ops.signal import Array, Clock, Kind, Signal
 
 State = dict[str, Array]
@@ -202,4 +203,4 @@ def _frozen_array(kind: str, name: str, array: Array) -> Array:
     if array.flags.writeable:
         array = array.copy()
         array.flags.writeable = False
-    return array
+    return shared(array)

@@ -4,25 +4,33 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from synfire.base import paths
 from synfire.base.errors import PermanentError, SynfireError, UnknownName, UserError
 from synfire.base.log import LOGGER
 from synfire.store.files import explained, write_atomically
+from synfire.store.mapping import mapped
 
+Content = TypeVar("Content", bytes, NDArray[np.uint8])
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 class BlobStore:
     """A folder of blobs, each in `xx/yyyy…` by its digest. Safe for several processes: a blob never changes.
 
-    `root` defaults to `SYNFIRE_HOME/blobs`.
+    `root` defaults to `SYNFIRE_HOME/blobs`. What is not `lasting` need not outlive the machine's next failure, and is written
+    without waiting for the disk.
     """
 
-    def __init__(self, root: Path | None = None) -> None:
+    def __init__(self, root: Path | None = None, lasting: bool = True) -> None:
         self.root = root or paths.home() / "blobs"
+        self._lasting = lasting
 
     def put(self, content: bytes) -> str:
         """Store `content` and return its digest; what is there already is not written again.
@@ -32,7 +40,7 @@ class BlobStore:
         digest = hashlib.sha256(content).hexdigest()
         path = self.path(digest)
         if not path.exists():
-            write_atomically(path, content)
+            write_atomically(path, content, self._lasting)
         return digest
 
     def get(self, digest: str) -> bytes:
@@ -40,13 +48,20 @@ class BlobStore:
 
         Raises `UnknownName` when it is absent, `PermanentError` when the file no longer holds what was stored.
         """
+        return self._checked(digest, Path.read_bytes)
+
+    def map(self, digest: str) -> NDArray[np.uint8]:
+        """The content as read-only memory that all who map it share, also after it is deleted; checked. Raises as `get` does."""
+        return self._checked(digest, mapped)
+
+    def _checked(self, digest: str, read: Callable[[Path], Content]) -> Content:
         path = self.path(digest)
         with explained(path, "read"):
             try:
-                content = path.read_bytes()
+                content = read(path)
             except FileNotFoundError as error:
                 raise UnknownName(f"there is no blob {digest} in {self.root}; import its model again") from error
-        if hashlib.sha256(content).hexdigest() != digest:
+        if hashlib.sha256(content if isinstance(content, bytes) else content.data).hexdigest() != digest:
             raise PermanentError(
                 f"blob {digest} is corrupted: {path} holds other bytes than were stored; delete the file and import its model again"
             )
@@ -74,9 +89,9 @@ class BlobStore:
 class MirroredStore(BlobStore):
     """Blobs in two copies, the other one under `root/mirror`: what decays in one is read from the other, and written again."""
 
-    def __init__(self, root: Path) -> None:
-        super().__init__(root)
-        self.mirror = BlobStore(root / "mirror")
+    def __init__(self, root: Path, lasting: bool = True) -> None:
+        super().__init__(root, lasting)
+        self.mirror = BlobStore(root / "mirror", lasting)
 
     def put(self, content: bytes) -> str:
         """Store `content` twice and return its digest. Raises as `BlobStore.put` does."""
@@ -89,14 +104,25 @@ class MirroredStore(BlobStore):
             return super().get(digest)
         except (PermanentError, UnknownName):
             content = self.mirror.get(digest)
-            LOGGER.warning(
-                "blob %s is damaged or gone; its other copy is whole, and takes its place", self.path(digest)
-            )
+            self._mend(digest, content)
+            return content
+
+    def map(self, digest: str) -> NDArray[np.uint8]:
+        """The content as shared memory, as long as one copy is whole. Raises as `BlobStore.get` does."""
         try:
-            write_atomically(self.path(digest), content)
+            return super().map(digest)
+        except (PermanentError, UnknownName):
+            content = self.mirror.map(digest)
+            self._mend(digest, content.tobytes())
+            return content
+
+    def _mend(self, digest: str, content: bytes) -> None:
+        """Write a copy anew. Whoever has mapped the old one keeps it."""
+        LOGGER.warning("blob %s is damaged or gone; its other copy is whole, and takes its place", self.path(digest))
+        try:
+            write_atomically(self.path(digest), content, self._lasting)
         except SynfireError as error:  # a full disk, say: the content is here all the same
             LOGGER.warning("blob %s is not mended: %s", digest, error)
-        return content
 
     def delete(self, digest: str) -> None:
         """Remove both copies."""

@@ -12,8 +12,9 @@ from pathlib import Path
 from synfire.base.errors import TemporaryError, UserError
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write `content` to `path` through a temporary file in the same folder, forced to disk, then renamed.
+def write_atomically(path: Path, content: bytes, lasting: bool = True) -> None:
+    """Write `content` to `path` through a temporary file in the same folder, then renamed; forced to disk where it is `lasting`,
+    so that it is there after a failure of the machine, too.
 
     Raises `UserError` for a folder that may not be written, `TemporaryError` for a full disk.
     """
@@ -24,13 +25,15 @@ def write_atomically(path: Path, content: bytes) -> None:
             with os.fdopen(handle, "wb") as file:
                 file.write(content)
                 file.flush()
-                os.fsync(file.fileno())
+                if lasting:
+                    os.fsync(file.fileno())
             Path(name).chmod(0o644)
             Path(name).replace(path)
         except BaseException:
             Path(name).unlink(missing_ok=True)
             raise
-        _sync_folder(path.parent)
+        if lasting:
+            _sync_folder(path.parent)
 
 
 @contextmanager

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from weakref import WeakValueDictionary
 
 from synfire.base.errors import UserError
 from synfire.base.log import LOGGER
@@ -20,6 +21,10 @@ from synfire.plan.plan import stage_graph
 from synfire.wire.graphs import unpack_graph
 from synfire.wire.messages import Host, Prepare, Prepared, error_words
 from synfire.wire.stream import Buffer
+
+_Key = tuple[str, str, tuple[str, ...]]
+Programs = MutableMapping[_Key, Program]
+"""Programs by engine, content digest, and names of signals and operators."""
 
 
 @dataclass(frozen=True)
@@ -39,15 +44,16 @@ class Built:
 class Builder:
     """One thread; builds in the order of asking.
 
-    Stages that were prepared are kept, the newest `parameter_bytes` of them, and hosted without being built again. `require`
-    raises for an engine that this worker has no device for.
+    Stages that were prepared are kept, the newest `parameter_bytes` of them, and hosted without being built again. A stage that
+    models have in common is run by one program for all of them. `require` raises for an engine that this worker has no device for.
     """
 
     def __init__(self, parameter_bytes: float = math.inf, require: Callable[[str], None] = lambda engine: None) -> None:
         self._require = require
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="builder")
         self._room = parameter_bytes
-        self._kept: OrderedDict[tuple[str, str, tuple[str, ...]], Built] = OrderedDict()
+        self._kept: OrderedDict[_Key, Built] = OrderedDict()
+        self._programs: WeakValueDictionary[_Key, Program] = WeakValueDictionary()
 
     def build(self, host: Host, graph: Graph | Buffer, done: Callable[[Future[Built]], None]) -> None:
         """Build the stage, then call `done` from the builder's thread."""
@@ -67,30 +73,33 @@ class Builder:
         )
         if not host.url:
             self._require(host.engine)
-        built = build(host, graph) if kept is None or host.url else kept
+        built = build(host, graph, self._programs) if kept is None or host.url else kept
         return compared(built, host.engine) if host.compare and not host.url else built
 
     def _prepare(self, wanted: Prepare, graph: Buffer) -> Prepared:
         try:
             self._require(wanted.engine)
-            built = program_of(wanted.engine, unpack_graph(graph), wanted.digest, "a stage to prepare")
+            built = program_of(wanted.engine, unpack_graph(graph), wanted.digest, "a stage to prepare", self._programs)
         except Exception as error:
             LOGGER.info("stage %s cannot be prepared: %s", wanted.digest[:12], error)
             return Prepared(wanted.digest, *error_words(error))
-        self._kept[wanted.engine, wanted.digest, (*built.graph.inputs, *built.graph.outputs)] = built
+        self._kept[_key(wanted.engine, wanted.digest, built.graph)] = built
         while len(self._kept) > 1 and sum(_bytes(each) for each in self._kept.values()) > self._room:
             self._kept.popitem(last=False)
         return Prepared(wanted.digest, build_s=built.build_s)
 
 
-def build(host: Host, given: Graph | Buffer) -> Built:
-    """The stage's graph and program. Raises `UserError` for a graph that is damaged or that the engine cannot run."""
+def build(host: Host, given: Graph | Buffer, programs: Programs | None = None) -> Built:
+    """The stage's graph and program, which may be one of those that there are already.
+
+    Raises `UserError` for a graph that is damaged or that the engine cannot run.
+    """
     graph = given if isinstance(given, Graph) else _graph(host, given)
     where = f"stage {host.model}.{host.stage}" + (f" of {host.bundle}" if host.bundle else "")
     if host.url:
         _verify(graph, host.digest, where)
         return Built(graph, None, 0.0)
-    return program_of(host.engine, graph, host.digest, where)
+    return program_of(host.engine, graph, host.digest, where, programs)
 
 
 def compared(built: Built, engine: str) -> Built:
@@ -101,13 +110,26 @@ def compared(built: Built, engine: str) -> Built:
     return replace(built, agreement=spike_agreement(built.graph, made, ENGINES[PROCESSOR]()))
 
 
-def program_of(engine: str, graph: Graph, digest: str, where: str) -> Built:
-    """The graph with its program, compiled and loaded. Raises `UserError` when it is not the graph of that digest."""
+def program_of(engine: str, graph: Graph, digest: str, where: str, programs: Programs | None = None) -> Built:
+    """The graph with its program, compiled and loaded. Raises `UserError` when it is not the graph of that digest.
+
+    Of `programs`, one for the same stage serves again: it holds parameters only, and nothing of any request. Not so on hardware,
+    where each has a place and faults of its own.
+    """
     began_s = time.perf_counter()
     _verify(graph, digest, where)
-    program = ENGINES[engine].installed().build(graph)
-    program.warm()
+    made, key = ENGINES[engine].installed(), _key(engine, digest, graph)
+    known = programs if programs is not None and digest and made.device == PROCESSOR else {}
+    program = known.get(key)
+    if program is None:
+        known[key] = program = made.build(graph)
+        program.warm()
     return Built(graph, program, time.perf_counter() - began_s)
+
+
+def _key(engine: str, digest: str, graph: Graph) -> _Key:
+    """What tells programs apart: the digest is the same whatever a model calls its signals and operators."""
+    return engine, digest, (*graph.inputs, *graph.order(), *graph.outputs)
 
 
 def _fits(host: Host, built: Built) -> bool:

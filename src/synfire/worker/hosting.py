@@ -5,15 +5,21 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from synfire.base.errors import Interrupted, PermanentError, TemporaryError, UnknownName
+from synfire.engines import DeviceProgram
 from synfire.plan.plan import GATEWAY
 from synfire.wire.messages import Frame, LinkCount, Relink, StageCount
 from synfire.worker.stage import LinkTally, Stage
 
 
 class Stages(dict[tuple[str, str], Stage]):
-    """A worker's stages. `who` is the worker, for the words of errors."""
+    """A worker's stages. `who` is the worker, for the words of errors.
+
+    `on_devices` are those that run on hardware which may say that it is broken: they are looked after all the time, and a
+    worker of a hundred models must not go through all of them for that.
+    """
 
     def __init__(self, who: str, parameter_bytes: int) -> None:
+        self.on_devices: tuple[tuple[Stage, DeviceProgram], ...] = ()
         self._who = who
         self._room = parameter_bytes
 
@@ -27,11 +33,14 @@ class Stages(dict[tuple[str, str], Stage]):
             )
         old = self.get(stage.key)
         self[stage.key] = stage
+        self._look_over()
         return old
 
     def remove(self, model: str, names: Collection[str] = ()) -> list[Stage]:
         """Drop those stages of the model that are named, all where none is, and give them."""
-        return [self.pop(key) for key in list(self) if key[0] == model and (not names or key[1] in names)]
+        gone = [self.pop(key) for key in list(self) if key[0] == model and (not names or key[1] in names)]
+        self._look_over()
+        return gone
 
     def relink(self, relink: Relink) -> list[Stage]:
         """Take stages into a new epoch, with new links out of them, and give them.
@@ -86,6 +95,11 @@ class Stages(dict[tuple[str, str], Stage]):
         """What every stage did so far."""
         return tuple(_count(stage) for stage in self.values())
 
+    def _look_over(self) -> None:
+        self.on_devices = tuple(
+            (stage, stage.program) for stage in self.values() if isinstance(stage.program, DeviceProgram)
+        )
+
 
 def _count(stage: Stage) -> StageCount:
     tally = stage.tally
@@ -101,6 +115,8 @@ def _count(stage: Stage) -> StageCount:
         links,
         stage.host.epoch,
         _sent(GATEWAY, stage.checkpoints),
+        tally.spikes,
+        tally.places,
     )
 
 

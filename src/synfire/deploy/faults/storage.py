@@ -15,7 +15,7 @@ from synfire.base.errors import UnknownName, UserError
 from synfire.deploy.faults.fault import FAULTS, Act, Fault, Options, Scene, Tell
 from synfire.deploy.folders import running_folders
 from synfire.plan.costs import format_bytes
-from synfire.store import BlobStore
+from synfire.store import BlobStore, write_atomically
 
 FULL_S = 10.0
 """How long the disk stays full where nothing else is said."""
@@ -39,15 +39,13 @@ class BlobCorrupt(Fault):
     def inject(self, target: str, scene: Scene, options: Options, tell: Tell) -> None:
         store, digest = _only(target)
         path = store.path(digest)
-        with path.open("r+b", buffering=0) as file:
-            place = path.stat().st_size // 2
-            file.seek(place)
-            before = file.read(1)
-            if not before:
-                raise UserError(f"blob {digest} is empty, so no byte of it can be flipped; choose another")
-            file.seek(place)
-            file.write(bytes([before[0] ^ 0xFF]))
-        tell(Act.now(f"byte {place} from {before[0]:#04x} to {before[0] ^ 0xFF:#04x} in {path}", digest))
+        content = bytearray(path.read_bytes())
+        if not content:
+            raise UserError(f"blob {digest} is empty, so no byte of it can be flipped; choose another")
+        place = len(content) // 2
+        before, content[place] = content[place], content[place] ^ 0xFF
+        write_atomically(path, bytes(content))  # a decaying disk changes nothing of what is in memory already
+        tell(Act.now(f"byte {place} from {before:#04x} to {before ^ 0xFF:#04x} in {path}", digest))
 
 
 class DiskFull(Fault):

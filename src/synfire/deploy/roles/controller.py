@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import socket
 from collections.abc import Mapping
@@ -19,14 +18,15 @@ from synfire.control.order import OrderKind
 from synfire.control.state import State
 from synfire.deploy.crew import CrewProcess, RemoteCrew
 from synfire.deploy.door import NAME, Door
+from synfire.deploy.healing import refusal
 from synfire.deploy.ledger import Bookkeeper, Ledger, Wanted, read_ledger
 from synfire.deploy.local import LocalDeployment
 from synfire.deploy.remote import Course, RemoteGateways
 from synfire.deploy.roles.lifeline import Told, live
 from synfire.deploy.running import Partners, RunningWorker
+from synfire.formats.bundle import stored_graph
 from synfire.graph import Graph
 from synfire.store import MirroredStore
-from synfire.wire.graphs import unpack_graph
 from synfire.wire.links import SocketLink
 from synfire.wire.messages import AnyMessage, Done, Load, Move, Recorded, Reload, Standing, Unload, error_words
 
@@ -38,9 +38,11 @@ ANSWER_S = 3.0
 
 
 class ControllerTold(Told, frozen=True, kw_only=True):
-    """What a controller is told: beside the rest, how many gateways there are, and how many controllers there were before."""
+    """What a controller is told: beside the rest, how many gateways there are, the process with which the deployment ends, and
+    how many controllers there were before."""
 
     gateways: int
+    owner: int
     before: int = 0
 
 
@@ -49,7 +51,7 @@ async def control(told: ControllerTold) -> None:
     ended = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
     crew = RemoteCrew(SocketLink(socket.socket(fileno=told.lifeline), "the supervisor"), lambda _: ended.set())
-    controlling = Control(read_ledger(told.deployment), Path(told.folder), crew, told.gateways, told.before)
+    controlling = Control(read_ledger(told.deployment), Path(told.folder), crew, told)
     ending = asyncio.create_task(ended.wait(), name="the end")
     living = asyncio.create_task(controlling.run(), name="control")
     try:
@@ -70,22 +72,22 @@ async def control(told: ControllerTold) -> None:
 class Control:
     """What keeps a deployment true, between the supervisor's workers and the gateways. `run` is its life."""
 
-    def __init__(self, ledger: Ledger, folder: Path, crew: RemoteCrew, gateways: int, before: int = 0) -> None:
+    def __init__(self, ledger: Ledger, folder: Path, crew: RemoteCrew, told: ControllerTold) -> None:
         self.wanted: dict[str, Wanted] = {each.name: each for each in ledger.models}
         self._unloaded: dict[str, Wanted] = {each.name: each for each in ledger.unloaded}
         self._begun = asyncio.Event()
         self._ledger = ledger
         self._crew = crew
-        self._count = gateways
-        self._before = before
-        self._store = MirroredStore(folder / "blobs")
+        self._count = told.gateways
+        self._before = told.before
+        self._store = MirroredStore(folder / "blobs", lasting=False)
         self._gateways = RemoteGateways(self.wanted)
         self._deployment = LocalDeployment(
             {name: (self._graph(each.digest), each.plan) for name, each in self.wanted.items()},
             ledger.settings,
             services={name: each.services for name, each in self.wanted.items()},
             id=ledger.deployment,
-            partners=Partners(self._gateways, crew.start, folder, os.getppid()),
+            partners=Partners(self._gateways, crew.start, folder, told.owner, self._store),
         )
         self._books = Bookkeeper(self._present)
         self._door = Door(f"unix:{folder / NAME}", ledger.deployment, self._gateways.attend, self._obey)
@@ -184,8 +186,9 @@ class Control:
     async def _welcome(self, state: State) -> None:
         """Open the door, and let gateways come that were told this, or something older, before."""
         for name, model in state.models.items():
-            failure = model.failure if model.told else ""
-            self._gateways.expect(name, Course(model.plan, model.epoch, not model.settled, failure))
+            error = refusal(name, model.failure) if model.failure and model.told else None
+            told = (str(error), error.retry_after_s) if error else ()
+            self._gateways.expect(name, Course(model.plan, model.epoch, not model.settled, *told))
         self._door.open()
         await self._gateways.caught_up(self._count, ATTEND_S)
 
@@ -271,7 +274,7 @@ class Control:
         return f"{name} is served"
 
     def _graph(self, digest: str) -> Graph:
-        return unpack_graph(self._store.get(digest))
+        return stored_graph(digest, self._store)
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ async def serve(told: GatewayTold) -> None:
     plane.recoveries = recoveries = ToldRecoveries(RecoveryLog().recent)
     if len(told.names) > 1:
         plane.neighbours = Neighbours(told.name, told.names, Path(told.folder), told.deployment, plane)
-    store = MirroredStore(Path(told.folder) / "blobs")
+    store = MirroredStore(Path(told.folder) / "blobs", lasting=False)
     follower = Follower(told.controller, told.deployment, plane, routes, store, recoveries)
     plane.repository = follower
     following = asyncio.create_task(follower.run(), name="follow the controller")

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from synfire.base.children import Start, Template, spawned
 from synfire.control.state import PROCESSOR
 from synfire.deploy import network
 from synfire.deploy.folders import claimed, make_folder
@@ -19,9 +20,9 @@ from synfire.deploy.planning import Planned
 from synfire.deploy.roles.supervisor import Supervisor
 from synfire.deploy.serving import Listening, check_names
 from synfire.deploy.settings import Settings
+from synfire.formats.bundle import store_graph
 from synfire.gateway.server import Addresses
 from synfire.store import MirroredStore
-from synfire.wire.graphs import pack_graph
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,9 @@ async def supervised(
     settings: Settings,
     services: Mapping[str, Mapping[str, str]],
     gateways: int = 1,
+    template: Template | None = None,
 ) -> AsyncIterator[Supervised]:
-    """Start everything; at the end let the gateways answer what they have accepted, and leave nothing behind.
+    """Start everything, each process from the `template` where there is one; at the end let the gateways answer what they have accepted, and leave nothing behind.
 
     Raises as `synfire.deploy.serving.serving` does.
     """
@@ -50,10 +52,11 @@ async def supervised(
     with claimed(deployment):
         folder = make_folder(deployment)
         try:
-            store = MirroredStore(folder / "blobs")
+            store = MirroredStore(folder / "blobs", lasting=False)
             models = [await asyncio.to_thread(_wanted, each, services, settings, store) for each in planned]
             write_ledger(Ledger(deployment=deployment, settings=settings, models=tuple(models)))
-            supervisor = Supervisor(deployment, folder, settings, listening, gateways)
+            begin = await loaded(template) if template is not None else spawned
+            supervisor = Supervisor(deployment, folder, settings, listening, gateways, begin)
             try:
                 addresses = await supervisor.start({} if settings.hosts else _first(planned))
                 yield Supervised(addresses, supervisor, folder)
@@ -64,6 +67,15 @@ async def supervised(
                 await asyncio.to_thread(network.remove, deployment)
             drop_ledger(deployment)
             shutil.rmtree(folder, ignore_errors=True)
+
+
+async def loaded(template: Template) -> Start:
+    """How the template begins processes, once it can."""
+    loop, heard = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(template.fileno(), heard.set)
+    await heard.wait()
+    loop.remove_reader(template.fileno())
+    return template.start
 
 
 def _first(planned: Sequence[Planned]) -> dict[str, str]:
@@ -81,7 +93,7 @@ def _wanted(
         name=name,
         version=planned.model.version,
         source=planned.model.source,
-        digest=store.put(pack_graph(planned.graph)),
+        digest=store_graph(planned.graph, store),
         plan=planned.plan,
         services=dict(services.get(name, {})),
         priority=settings.priorities.get(name, 0),

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 
+from synfire.base.children import Start, spawned
 from synfire.base.errors import PermanentError, SynfireError, TemporaryError
 from synfire.base.log import LOGGER
 from synfire.control.record import RecoveryLog
@@ -61,13 +63,19 @@ AGAIN_S = 1.0
 
 
 class Supervisor:
-    """The processes of one deployment, between `start` and `stop`. `folder` is for sockets and blobs.
+    """The processes of one deployment, between `start` and `stop`. `folder` is for sockets and blobs; `begin` begins a process.
 
     `standing` is the controller's latest news; who follows with `on_change` is told of it, and of processes that come and go.
     """
 
     def __init__(
-        self, deployment: str, folder: Path, settings: Settings, listening: Listening, gateways: int = 1
+        self,
+        deployment: str,
+        folder: Path,
+        settings: Settings,
+        listening: Listening,
+        gateways: int = 1,
+        begin: Start = spawned,
     ) -> None:
         self.deployment = deployment
         self.workers: dict[str, WorkerProcess] = {}
@@ -77,6 +85,7 @@ class Supervisor:
         self._settings = settings
         self._listening = listening
         self._count = gateways
+        self._begin = begin
         self._ports: Ports | None = None
         self._link: WatchedLink | None = None
         self._watching: dict[str, asyncio.Task[None]] = {}
@@ -197,11 +206,12 @@ class Supervisor:
                 folder=str(self._folder),
                 lifeline=lifeline,
                 gateways=self._count,
+                owner=os.getpid(),
                 before=before,
             )
             return _command(CONTROLLER, told)
 
-        process = ChildProcess.begin(CONTROLLER, command, echoes=True)
+        process = ChildProcess.begin(CONTROLLER, command, echoes=True, start=self._begin)
         if self._link is not None:
             self._link.close()
         self._stands.clear()
@@ -229,7 +239,7 @@ class Supervisor:
             )
             return _command("gateway", told)
 
-        return ChildProcess.begin(f"gateway-{number}", command, keeps=sockets, echoes=True)
+        return ChildProcess.begin(f"gateway-{number}", command, keeps=sockets, echoes=True, start=self._begin)
 
     def _take(self, packet: Packet) -> None:
         """The controller wants something, or has news."""
@@ -260,7 +270,7 @@ class Supervisor:
                 self._tell(_spawned(worker))
             return
         try:
-            worker = WorkerProcess.start(_launch(wanted, self.deployment))
+            worker = WorkerProcess.start(_launch(wanted, self.deployment), self._begin)
         except TemporaryError as error:
             self._tell(Spawned(wanted.name, 0, (), "", *error_words(error)))
             return
