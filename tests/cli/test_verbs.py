@@ -15,7 +15,7 @@ from served import tiny
 from synfire.cli.models import Accept, Reading, find_all
 from synfire.formats import write_bundle
 from synfire.graph.images import accepting_images
-from synfire.plan import Demand, memory_bytes
+from synfire.plan import Demand, Hop, memory_bytes
 from synfire.plan.costs import format_bytes
 from synfire.zoo import load, names, neighbourhood
 
@@ -97,6 +97,8 @@ def test_plan_refuses_workers_that_are_too_small(run: Callable, bundle: Path) ->
 
 
 def test_costs_are_measured_once(run: Callable, bundle: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SYNFIRE_CACHE", str(home / "cache"))
+    monkeypatch.setattr("synfire.deploy.planning.prices", Hop)
     first = run("plan", str(bundle), "--json").json
     monkeypatch.setattr("synfire.engines.measure.measure", lambda *_: pytest.fail("measured again"))
     assert run("plan", str(bundle), "--json").json == first

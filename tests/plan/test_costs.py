@@ -5,7 +5,7 @@ from planned_graphs import vgg
 
 from synfire.base.errors import UserError
 from synfire.ops import Kind, Signal
-from synfire.plan import Costs, encode, memory_bytes
+from synfire.plan import Costs, Hop, encode, memory_bytes
 from synfire.plan.costs import format_bytes, format_seconds, parse_bytes
 
 
@@ -21,8 +21,13 @@ def test_floats_are_never_packed() -> None:
 
 def test_operators_in_one_stage_pay_one_entry() -> None:
     costs = Costs(operator_s={"a": 1.0, "b": 1.0}, call_s=0.1)
-    assert costs.block_s(["a", "b"], 1) == pytest.approx(1.9)
-    assert costs.block_s(["a", "b"], 2) == pytest.approx(1.0)
+    assert costs.block_s(["a", "b"], 1) == pytest.approx(2.1)
+    assert costs.block_s(["a", "b"], 2) == pytest.approx(1.1)
+
+
+def test_no_end_of_a_hop_is_busy_for_longer_than_half_of_it() -> None:
+    hop = Hop(frame_s=1e-4, work_s=9e-5, byte_s=1e-9)
+    assert 2 * hop.busy_s(1000) == pytest.approx(hop.seconds(1000, same_worker=False))
 
 
 def test_memory_holds_parameters_once_and_state_per_request() -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from planned_graphs import graphs, recurrent, residual, vgg
 
@@ -41,9 +41,9 @@ def test_auto_does_not_cut_where_a_cut_does_not_pay() -> None:
     assert "not cut: no cut is predicted to be faster" in explain(plan)
 
 
-def test_auto_cuts_once_a_worker_where_it_pays() -> None:
+def test_auto_uses_every_worker_where_it_pays() -> None:
     plan = plan_model(Demand("m", vgg(), heavy(vgg())), rooms(3))
-    assert len(plan.stages) == len(plan.workers) == 3
+    assert len(plan.workers) == 3
     assert "not cut it would take" in explain(plan)
 
 
@@ -117,6 +117,7 @@ def test_models_share_the_memory_of_workers() -> None:
         plan_all([demand, demand, demand], rooms(2, memory_bytes=6500))
 
 
+@settings(max_examples=25)
 @given(graphs(), st.integers(1, 4), st.floats(1e-7, 1e-1))
 def test_auto_never_loses_to_model(graph: Graph, count: int, seconds: float) -> None:
     costs = heavy(graph, seconds)

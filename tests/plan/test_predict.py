@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,7 +9,7 @@ from planned_graphs import graphs, vgg
 from synfire.graph import Graph
 from synfire.plan import Costs, Hop, atoms, cut, predict
 
-FREE = Hop(frame_s=0.0, byte_s=0.0, local_s=0.0)
+FREE = Hop(frame_s=0.0, work_s=0.0, byte_s=0.0, local_s=0.0, local_byte_s=0.0, request_s=0.0, request_byte_s=0.0)
 
 
 def test_one_stage_takes_the_sum_of_its_operators() -> None:
@@ -42,15 +43,37 @@ def test_every_frame_pays_for_entering_a_program() -> None:
     assert single - whole == pytest.approx(3 * 0.25)
 
 
+def latency_s(hop: Hop, groups: tuple[tuple[str, ...], ...], workers: list[str], frame_steps: int = 1) -> float:
+    """Of operators that take no time."""
+    return predict(vgg(), groups, workers, Costs(steps=4, hop=hop), frame_steps).latency_s
+
+
+HALVES = (vgg().order()[:2], vgg().order()[2:])
+
+
 def test_hops_between_workers_are_paid_by_the_byte() -> None:
-    graph = vgg()
-    groups = (graph.order()[:2], graph.order()[2:])  # conv1's floats cross: 4 × 8 × 8 × 4 B
-    cheap, dear = (
-        predict(graph, groups, ["a", "b"], Costs(steps=1, hop=Hop(frame_s=0, byte_s=rate, local_s=0)), 1).latency_s
-        for rate in (0.0, 1.0)
-    )
-    entering, leaving = 64 * 4, 10 * 4
-    assert dear - cheap == pytest.approx(1024 + entering + leaving)
+    hop = msgspec.structs.replace(FREE, byte_s=1.0)
+    assert latency_s(hop, HALVES, ["a", "b"], 4) == pytest.approx(4 * 4 * 8 * 8 * 4)  # four steps of conv1's floats
+
+
+def test_inputs_are_paid_by_the_byte_at_the_gateway() -> None:
+    hop = msgspec.structs.replace(FREE, request_s=1.0, request_byte_s=1.0)
+    assert latency_s(hop, HALVES, ["a", "b"]) == pytest.approx(1 + 64 * 4)
+
+
+def test_a_request_pays_the_gateway_once_and_each_hop_once() -> None:
+    hop = msgspec.structs.replace(FREE, request_s=1.0, frame_s=0.25, local_s=0.01)
+    assert latency_s(hop, (vgg().order(),), ["a"], 4) == pytest.approx(1.0)
+    assert latency_s(hop, HALVES, ["a", "b"], 4) == pytest.approx(1.25)
+    assert latency_s(hop, HALVES, ["a", "a"], 4) == pytest.approx(1.01)
+
+
+def test_waiting_for_a_frame_keeps_nobody_busy() -> None:
+    waiting, working = (msgspec.structs.replace(FREE, frame_s=1.0, work_s=seconds) for seconds in (0.0, 0.5))
+    assert latency_s(waiting, HALVES, ["a", "b"]) == pytest.approx(1.0)
+    assert latency_s(working, HALVES, ["a", "b"]) == pytest.approx(1.0 + 3 * 1.0)  # it sends an answer a frame, too
+    found = predict(vgg(), HALVES, ["a", "b"], Costs(steps=4, hop=working), 1)
+    assert found.requests_s == pytest.approx(1 / (4 * 1.0))
 
 
 @given(graphs(), st.integers(1, 3), st.integers(1, 6))
@@ -61,5 +84,5 @@ def test_a_request_takes_at_least_its_slowest_stage_and_at_most_all_of_them(
     placed = [f"w{i % workers}" for i in range(len(groups))]
     costs = Costs(operator_s=dict.fromkeys(graph.order(), 1.0), steps=6, hop=FREE)
     times = [costs.block_s(group, 1) for group in groups]
-    latency_s = predict(graph, groups, placed, costs, frame_steps).latency_s
-    assert max(times) - 1e-9 <= latency_s <= sum(times) + 1e-9
+    found = predict(graph, groups, placed, costs, frame_steps)
+    assert max(times) - 1e-9 <= found.latency_s <= sum(times) + 1e-9

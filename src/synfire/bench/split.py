@@ -6,47 +6,53 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from synfire.bench.benchmark import BENCHMARKS, Benchmark, Progress, Report, Settings, floor, report, spread
-from synfire.bench.load import Job, Measured, infer_request, measure
+from synfire.bench.benchmark import BENCHMARKS, Benchmark, Floor, Progress, Report, Settings, floor, report, spread
+from synfire.bench.load import Job, infer_request, measure
 from synfire.deploy.planning import Planned, plan_models
 from synfire.deploy.serving import Background, serving_in_background
 from synfire.plan import GATEWAY
 from synfire.wire.client import batch_first
-from synfire.zoo import Model, load, names, sample
+from synfire.zoo import Model, load, sample
 
 UNCUT = ("model", 1, False)
+COLOCATED = ("operator", 1, False)
+APART = ("operator", 2, False)
 CUTS = (
     UNCUT,
+    COLOCATED,
     ("block", 2, False),
-    ("operator", 2, False),
+    APART,
     ("block", 1, True),
     ("block", 2, True),
     ("operator", 1, True),
     ("operator", 2, True),
 )
 FLOOR_MODEL = "svgg-mnist"
-MODELS = (FLOOR_MODEL, "sresnet-mnist", "scnn-mnist", "stransformer-mnist")
+MODELS = (FLOOR_MODEL, "sresnet-mnist", "scnn-mnist", "srnn-spoken", "sgnn-digits", "stransformer-mnist")
+"""One of each family."""
 CONCURRENCY = 8
+LOADED_ROUNDS = 5
+"""Throughput is measured so many times, all cuts in turns."""
 
 
 class Split(Benchmark):
     """Latency of a request alone, throughput of 8 connections, and bytes per frame between workers.
 
-    Each cut is served as it is by default, with neighbours on one worker fused, and with all its stages apart.
+    Each cut is served as it is by default, with neighbours on one worker fused, and with all its stages apart. Floors are the worst of
+    all models: operator-wise `colocated` on one worker, and forced `apart` onto two, each against uncut.
     """
 
     name = "split"
     about = "granularity model, block and operator on 1 and 2 workers, against uncut"
 
     def measure(self, settings: Settings, progress: Progress) -> Report:
-        models = ["svgg-digits"] if settings.quick else [name for name in names() if name in MODELS]
-        rounds, seconds = (5, 0.3) if settings.quick else (300, 2.0)
+        models = ["svgg-digits"] if settings.quick else list(MODELS)
+        rounds, seconds = (5, 0.3) if settings.quick else (300, 0.5)
         rows: list[dict[str, Any]] = []
         for model in models:
             progress(model)
             rows += _measure(model, rounds, seconds)
-        ratios = [row["latency_ratio"] for row in rows if _floor_row(row)]
-        floors = [floor("split_operator_latency_ratio", "<=", 1.3, max(ratios))] if ratios else []
+        floors = [] if settings.quick else _floors(rows)
         details = {"models": models, "rounds": rounds, "seconds": seconds, "concurrency": CONCURRENCY}
         return report(self.name, settings, details, rows, floors)
 
@@ -54,8 +60,23 @@ class Split(Benchmark):
 BENCHMARKS.add(Split.name, Split())
 
 
-def _floor_row(row: Mapping[str, Any]) -> bool:
-    return (row["model"], row["granularity"], row["workers"], row["apart"]) == (FLOOR_MODEL, "operator", 2, False)
+def _floors(rows: Sequence[Mapping[str, Any]]) -> list[Floor]:
+    colocated, apart = _rows(rows, COLOCATED), _rows(rows, APART)
+    return [
+        floor("colocated_latency_ratio", "<=", 1.1, max(row["latency_ratio"] for row in colocated)),
+        floor("colocated_throughput_ratio", ">=", 0.95, min(row["throughput_ratio"] for row in colocated)),
+        floor("apart_latency_ratio", "<=", 1.5, max(row["latency_ratio"] for row in apart)),
+        floor("apart_throughput_ratio", ">=", 1.0, min(row["throughput_ratio"] for row in apart)),
+        *(
+            floor("split_operator_latency_ratio", "<=", 1.3, row["latency_ratio"])
+            for row in apart
+            if row["model"] == FLOOR_MODEL
+        ),
+    ]
+
+
+def _rows(rows: Sequence[Mapping[str, Any]], cut: tuple[str, int, bool]) -> list[Mapping[str, Any]]:
+    return [row for row in rows if (row["granularity"], row["workers"], row["apart"]) == cut]
 
 
 def _measure(model: str, rounds: int, seconds: float) -> list[dict[str, Any]]:
@@ -66,9 +87,11 @@ def _measure(model: str, rounds: int, seconds: float) -> list[dict[str, Any]]:
     with serving_in_background(planned) as running:
         url = running.addresses.url
         requests = {each.model.name: infer_request(url, each.model.name, tensors) for each in planned}
-        found = measure(Job(url=url, requests=requests, rounds=rounds, seconds=seconds, concurrency=CONCURRENCY))
+        turns = measure(Job(url=url, requests=requests, rounds=rounds)).turns
+        loaded = Job(url=url, requests=requests, seconds=seconds, concurrency=CONCURRENCY)
+        rates = [measure(loaded).requests_s for _ in range(LOADED_ROUNDS if rounds > LOADED_ROUNDS else 1)]
         hops = _hops(running)
-    return [_row(model, cut, each, found, hops) for cut, each in zip(CUTS, planned, strict=True)]
+    return [_row(model, cut, each, turns, rates, hops) for cut, each in zip(CUTS, planned, strict=True)]
 
 
 def _planned(model: Model, cut: tuple[str, int, bool]) -> Planned:
@@ -82,7 +105,12 @@ def _name(cut: tuple[str, int, bool]) -> str:
 
 
 def _row(
-    model: str, cut: tuple[str, int, bool], planned: Planned, found: Measured, hops: Mapping[str, Sequence[int]]
+    model: str,
+    cut: tuple[str, int, bool],
+    planned: Planned,
+    turns: Mapping[str, Sequence[float]],
+    rates: Sequence[Mapping[str, float]],
+    hops: Mapping[str, Sequence[int]],
 ) -> dict[str, Any]:
     name, uncut = _name(cut), _name(UNCUT)
     size, frames = hops.get(name, (0, 0))
@@ -93,11 +121,11 @@ def _row(
         "apart": cut[2],
         "stages": len(planned.plan.stages),
         "frame_steps": planned.plan.frame_steps,
-        **spread(found.turns[name]),
-        "latency_ratio": statistics.median(found.turns[name]) / statistics.median(found.turns[uncut]),
+        **spread(turns[name]),
+        "latency_ratio": statistics.median(turns[name]) / statistics.median(turns[uncut]),
         "predicted_s": planned.plan.latency_s,
-        "requests_s": found.requests_s[name],
-        "throughput_ratio": found.requests_s[name] / found.requests_s[uncut],
+        "requests_s": statistics.median(each[name] for each in rates),
+        "throughput_ratio": statistics.median(each[name] / each[uncut] for each in rates),
         "hop_bytes": size / frames if frames else 0.0,
     }
 

@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
+from synfire.deploy.measurements import Measurements
+from synfire.deploy.planned import Planned
+from synfire.deploy.prices import prices
 from synfire.devices import DEVICES
 from synfire.engines.engine import ENGINES
-from synfire.engines.measure import measured
+from synfire.engines.profiles.profile import LATENCY, Profile
 from synfire.graph import Graph, flatten
 from synfire.graph.passes import simplify
-from synfire.plan import Costs, Demand, Plan, plan_all, plan_offloaded, rooms
+from synfire.plan import Demand, Hop, plan_all, plan_offloaded, rooms
 from synfire.plan.costs import parse_bytes
-from synfire.zoo import Model, sample
+from synfire.zoo import Model
+
+__all__ = ["DEVICE", "ENGINE", "Planned", "plan_models"]
 
 ENGINE = "cpu"
 DEVICE = "cpu"
-
-
-@dataclass(frozen=True)
-class Planned:
-    """A model with its flat graph, measured costs and plan."""
-
-    model: Model
-    graph: Graph
-    costs: Costs
-    plan: Plan
 
 
 def plan_models(
@@ -35,24 +29,42 @@ def plan_models(
     memory: str | None = None,
     apart: bool = False,
     device: str = DEVICE,
+    profiles: Mapping[str, Profile] | None = None,
+    hop: Hop | None = None,
 ) -> tuple[Planned, ...]:
     """Measure each model's operators on this machine (or recall it) and place all models on `workers` workers.
 
     `memory` is what a worker may hold, such as `2GiB`; `apart` keeps neighbours that share a worker from being fused.
     With a `device` other than the processor, what it takes of each model goes there, and the cut is where that demands it.
+    `profiles` say, for some models by name, what else than the usual engine, device and goal is wanted, and `hop` what else hops
+    cost than was measured on this machine.
     """
+    wanted = profiles or {}
     places = rooms(workers, parse_bytes(memory) if memory else None)
     graphs = [simplify(flatten(model.graph)) for model in models]
-    costs = [measured(graph, ENGINES[ENGINE](), sample(graph)) for graph in graphs]
+    devices = [wanted[model.name].device if model.name in wanted else device for model in models]
+    measurements = Measurements(hop or (prices() if DEVICE in devices else Hop()))
     demands = [
-        Demand(model.name, graph, cost, granularity, engine=ENGINE, apart=apart)
-        for model, graph, cost in zip(models, graphs, costs, strict=True)
+        _demand(model.name, graph, wanted.get(model.name), granularity, apart, measurements)
+        for model, graph in zip(models, graphs, strict=True)
     ]
-    if device == DEVICE:
-        plans = plan_all(demands, places)
-    else:
-        there = DEVICES[device]
-        plans = tuple(plan_offloaded(each, places, device, there.refusals(each.graph)) for each in demands)
+    here = iter(plan_all([each for each, where in zip(demands, devices, strict=True) if where == DEVICE], places))
+    plans = [
+        next(here) if where == DEVICE else plan_offloaded(each, places, where, DEVICES[where].refusals(each.graph))
+        for each, where in zip(demands, devices, strict=True)
+    ]
     return tuple(
-        Planned(model, graph, cost, plan) for model, graph, cost, plan in zip(models, graphs, costs, plans, strict=True)
+        Planned(model, each.graph, each.costs, plan) for model, each, plan in zip(models, demands, plans, strict=True)
+    )
+
+
+def _demand(
+    name: str, graph: Graph, profile: Profile | None, granularity: str, apart: bool, measurements: Measurements
+) -> Demand:
+    """What the model asks of the planner, with the costs of the compiled engine that is to run it, or of the usual one."""
+    engine = profile.engine if profile and profile.device == DEVICE else ENGINE
+    compiled = engine if issubclass(ENGINES[engine], ENGINES[ENGINE]) else ENGINE
+    costs = measurements.of(graph, compiled)
+    return Demand(
+        name, graph, costs, granularity, engine=engine, apart=apart, objective=profile.goal if profile else LATENCY
     )

@@ -12,7 +12,7 @@ from synfire.base.errors import UserError
 from synfire.control.record import RecoveryLog
 from synfire.deploy.folders import claimed
 from synfire.deploy.local import LocalDeployment, Settings
-from synfire.deploy.planning import Planned
+from synfire.deploy.planned import Planned
 from synfire.gateway.dataplane import DataPlane
 from synfire.gateway.limits import Limits
 from synfire.gateway.server import Addresses, Server

@@ -5,7 +5,7 @@ from synfire.plan.cut import atoms, cut
 from synfire.plan.offload import plan_offloaded
 from synfire.plan.place import Room, Work, place, rooms
 from synfire.plan.plan import GATEWAY, Link, Plan, Stage, stage_graph
-from synfire.plan.planner import GRANULARITIES, Demand, explain, plan_all, plan_model
+from synfire.plan.planner import GRANULARITIES, Demand, explain, plan_all, plan_cut, plan_model
 from synfire.plan.predict import Prediction, predict
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "memory_bytes",
     "place",
     "plan_all",
+    "plan_cut",
     "plan_model",
     "plan_offloaded",
     "predict",

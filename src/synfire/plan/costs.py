@@ -16,30 +16,44 @@ FRAME_HEADER_BYTES = 64
 
 
 class Hop(msgspec.Struct, frozen=True, kw_only=True):
-    """What one frame pays to get from one stage to the next.
+    """What frames and requests pay on their way, on one kind of machine.
 
-    The defaults were measured on a 2-core virtual machine with `synfire bench split`; give your own where it matters.
+    `synfire.deploy.prices` measures it; the defaults, of a 2-core virtual machine with other work beside, stand in where nobody did.
     """
 
-    frame_s: float = 400e-6
+    frame_s: float = 350e-6
     """Seconds per frame between two workers: encode, send, wake up, decode."""
+    work_s: float = 100e-6
+    """Of these, the seconds for which the sender is busy, and the receiver again; what is left is waiting."""
     byte_s: float = 1.5e-9
-    """Seconds per encoded byte between two workers: copies and the socket (about 0.7 GB/s)."""
-    local_s: float = 40e-6
-    """Seconds per frame between two stages of one worker: a queue and a wake-up, no encoding."""
+    """Seconds per encoded byte between two workers: encode, copy, decode."""
+    local_s: float = 50e-6
+    """Seconds per frame between two stages of one worker: a queue, no encoding."""
+    local_byte_s: float = 0.1e-9
+    """Seconds per byte of its arrays between such stages: memory, where fused operators use the cache."""
+    request_s: float = 800e-6
+    """Seconds per request at the gateway: HTTP, checks, the way to the first stage and back."""
+    request_byte_s: float = 3e-9
+    """Seconds per byte of a request's inputs on the way to the first stage: parse, encode, copy, decode."""
 
     def seconds(self, frame_bytes: float, same_worker: bool) -> float:
-        """The time of one frame of `frame_bytes` encoded bytes."""
-        return self.local_s if same_worker else self.frame_s + frame_bytes * self.byte_s
+        """The time of one frame of so many bytes: as encoded between workers, as arrays inside one."""
+        if same_worker:
+            return self.local_s + frame_bytes * self.local_byte_s
+        return self.frame_s + frame_bytes * self.byte_s
+
+    def busy_s(self, frame_bytes: float) -> float:
+        """For how long such a frame to another worker keeps its sender busy, and its receiver again."""
+        return min(self.work_s, self.frame_s / 2) + frame_bytes * self.byte_s / 2
 
 
 class Costs(msgspec.Struct, frozen=True, kw_only=True):
     """Measured costs of one model's operators on one kind of machine, for one request of one sample.
 
-    `operator_s` is the time of all `steps` of a request, operator by operator; an operator whose time is not known costs
-    nothing. `call_s` of each of these is the price of entering a program, paid once per stage and frame: operators that
-    are fused save it. `density` is the share of non-zero elements of each signal, `payload` the bytes of those signals
-    whose shape does not tell: files and event lists.
+    `operator_s` is what an operator adds to a program that holds its neighbours too, for all `steps` of a request; one whose
+    time is not known costs nothing. `call_s` is the price of entering a program, paid once per stage and frame.
+    `density` is the share of non-zero elements of each signal, `payload` the bytes of those signals whose shape
+    does not tell: files and event lists.
     """
 
     operator_s: dict[str, float] = {}
@@ -51,8 +65,7 @@ class Costs(msgspec.Struct, frozen=True, kw_only=True):
 
     def block_s(self, operators: Iterable[str], frames: int) -> float:
         """The time that the fused `operators` take for one of a request's `frames`."""
-        own = sum(max(self.operator_s.get(name, 0.0) - self.call_s, 0.0) for name in operators)
-        return own / frames + self.call_s
+        return sum(self.operator_s.get(name, 0.0) for name in operators) / frames + self.call_s
 
     def encoded(self, graph: Graph, source: str) -> Encoded:
         """The signal of operator or input `source` as the wire would carry it."""

@@ -31,13 +31,14 @@ class Work:
     """What is to be placed: a model's costs, how many requests it holds the state of at a time, and what surrounds it.
 
     `load_s` is what workers already do for other models. `spread` uses every worker, as somebody who asked for a cut
-    expects; without it a hop must pay for itself.
+    expects; without it a hop must pay for itself. `objective` is what cuts and frames are chosen for: `latency` or `throughput`.
     """
 
     costs: Costs
     requests: int = 1
     load_s: Mapping[str, float] = field(default_factory=dict)
     spread: bool = False
+    objective: str = "latency"
 
 
 class DoesNotFit(UserError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from synfire.base.errors import UnknownName, UserError
 from synfire.graph import Graph, flatten
@@ -12,13 +12,11 @@ from synfire.plan.costs import Costs, memory_bytes
 from synfire.plan.cut import Group, atoms, cut, join
 from synfire.plan.place import DoesNotFit, Room, Work, place
 from synfire.plan.plan import GATEWAY, Link, Plan, Stage
-from synfire.plan.predict import Prediction, edges, predict
+from synfire.plan.predict import edges
 from synfire.plan.reasons import Candidate, reasons
+from synfire.plan.search import AS_FAST, Search, framed
 
 GRANULARITIES = ("auto", "model", "block", "operator")
-
-GAIN = 0.9
-"""A cut, or a smaller frame, must bring the predicted latency below this share: predictions err by some percent."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +24,7 @@ class Demand:
     """A model that wants to be placed: `requests` are how many at a time it holds the state of.
 
     Operators that come to live on one worker are fused into one stage and pay no hop; `apart` keeps every stage of the cut.
+    `auto` looks for the least `latency` of a request alone, or for the most requests a second (`throughput`).
     """
 
     model: str
@@ -35,6 +34,7 @@ class Demand:
     requests: int = 16
     engine: str = "cpu"
     apart: bool = False
+    objective: str = "latency"
 
 
 def plan_model(demand: Demand, workers: Sequence[Room], load_s: Mapping[str, float] | None = None) -> Plan:
@@ -46,7 +46,18 @@ def plan_model(demand: Demand, workers: Sequence[Room], load_s: Mapping[str, flo
         raise UnknownName.among("granularity", demand.granularity, GRANULARITIES)
     _check_alive(demand)
     candidates = _candidates(demand, workers, load_s or {})
-    best = _choose(candidates)
+    return _planned(demand, candidates, _choose(candidates, demand.objective))
+
+
+def plan_cut(demand: Demand, groups: Sequence[Group], workers: Sequence[str]) -> Plan:
+    """The model in these stages, on a worker each, whatever they cost; only the frames are chosen. Raises as `plan_model` does."""
+    _check_alive(demand)
+    work = Work(demand.costs, demand.requests, objective=demand.objective)
+    given = framed(flatten(demand.graph), tuple(groups), tuple(workers), work, pieces=len(groups))
+    return _planned(replace(demand, granularity="given"), [given], given)
+
+
+def _planned(demand: Demand, candidates: Sequence[Candidate], best: Candidate) -> Plan:
     graph, costs = flatten(demand.graph), demand.costs
     names = stage_names(best.groups)
     stages = tuple(
@@ -98,14 +109,6 @@ def explain(plan: Plan) -> str:
     return "\n".join(plan.reasons)
 
 
-def frame_choices(steps: int) -> tuple[int, ...]:
-    """Frame sizes worth a look: the whole request, its halves, … , one step."""
-    sizes = [steps]
-    while sizes[-1] > 1:
-        sizes.append(-(-sizes[-1] // 2))
-    return tuple(sizes)
-
-
 def _check_alive(demand: Demand) -> None:
     graph = flatten(demand.graph)
     read = {s.source for s in graph.synapses} | set(graph.outputs.values())
@@ -119,10 +122,10 @@ def _check_alive(demand: Demand) -> None:
 def _candidates(demand: Demand, workers: Sequence[Room], load_s: Mapping[str, float]) -> list[Candidate]:
     """The cuts to compare: one for a named granularity; for `auto` the uncut model and the best run on 2, 3, … workers."""
     graph = flatten(demand.graph)
-    work = Work(demand.costs, demand.requests, load_s, spread=demand.granularity != "auto")
+    work = Work(demand.costs, demand.requests, load_s, demand.granularity != "auto", demand.objective)
     if work.spread:
         candidate = _candidate(graph, cut(graph, demand.granularity, demand.costs), workers, work)
-        return [candidate if demand.apart else _fused(graph, candidate, work.costs)]
+        return [candidate if demand.apart else _fused(graph, candidate, work)]
     found: list[Candidate] = []
     refused: list[DoesNotFit] = []
     for count in range(1, max(1, min(len(workers), len(atoms(graph)))) + 1):
@@ -136,23 +139,24 @@ def _candidates(demand: Demand, workers: Sequence[Room], load_s: Mapping[str, fl
 
 
 def _balanced(graph: Graph, workers: Sequence[Room], count: int, work: Work) -> list[Candidate]:
-    """The best run of one stage each on the first `count` workers; for one the uncut model, on whichever has room."""
+    """The best runs on the first `count` workers; for one the uncut model, on whichever has room.
+
+    Beside other models it is the run that balances all work.
+    """
     if count == 1:
         return [_candidate(graph, (graph.order(),), workers, work)]
-    groups = _merged(graph, atoms(graph), workers[:count], work)
-    return [_candidate(graph, groups, workers[:count], work)] if len(groups) > 1 else []
+    alone = not any(work.load_s.values())
+    fine = atoms(graph)
+    placed = place(graph, fine, workers[:count], replace(work, spread=True) if alone else work)
+    used = tuple(dict.fromkeys(placed))
+    search = Search(graph, fine, [room for name in used for room in workers if room.worker == name], work)
+    bounds = tuple(placed.index(each) for each in used[1:])
+    if not bounds:
+        return []
+    return [search.best(bounds) if alone else search.candidate(bounds)]
 
 
-def _merged(graph: Graph, fine: Sequence[Group], workers: Sequence[Room], work: Work) -> tuple[Group, ...]:
-    """The balanced contiguous cut with one stage per worker."""
-    placed = place(graph, fine, workers, work)
-    return tuple(
-        join(group for group, worker in zip(fine, placed, strict=True) if worker == each)
-        for each in dict.fromkeys(placed)
-    )
-
-
-def _fused(graph: Graph, candidate: Candidate, costs: Costs) -> Candidate:
+def _fused(graph: Graph, candidate: Candidate, work: Work) -> Candidate:
     """Neighbours on one worker become one stage."""
     runs = [
         (worker, join(group for _, group in run))
@@ -161,31 +165,19 @@ def _fused(graph: Graph, candidate: Candidate, costs: Costs) -> Candidate:
         )
     ]
     groups, placed = tuple(group for _, group in runs), tuple(worker for worker, _ in runs)
-    return _framed(graph, groups, placed, costs, pieces=len(candidate.groups))
+    return framed(graph, groups, placed, work, pieces=len(candidate.groups))
 
 
 def _candidate(graph: Graph, groups: tuple[Group, ...], workers: Sequence[Room], work: Work) -> Candidate:
-    return _framed(graph, groups, place(graph, groups, workers, work), work.costs, pieces=len(groups))
+    return framed(graph, groups, place(graph, groups, workers, work), work, pieces=len(groups))
 
 
-def _framed(graph: Graph, groups: tuple[Group, ...], placed: tuple[str, ...], costs: Costs, pieces: int) -> Candidate:
-    """The placed groups with the largest frame that is about as fast as any."""
-    tried: dict[int, Prediction] = {
-        frame_steps: predict(graph, groups, placed, costs, frame_steps) for frame_steps in frame_choices(costs.steps)
-    }
-    fastest_s = min(each.latency_s for each in tried.values())
-    frame_steps = max(size for size in tried if GAIN * tried[size].latency_s <= fastest_s)
-    return Candidate(groups, placed, frame_steps, tried, pieces)
-
-
-def _choose(candidates: Sequence[Candidate]) -> Candidate:
+def _choose(candidates: Sequence[Candidate], objective: str = "latency") -> Candidate:
     """The uncut model, where it fits, unless a cut is clearly faster."""
     uncut = candidates[0]
-    fastest = min(candidates, key=lambda each: each.prediction.latency_s)
-    if len(uncut.groups) > 1:
-        return fastest
-    worth = fastest.prediction.latency_s < GAIN * uncut.prediction.latency_s
-    return fastest if worth else uncut
+    fastest = min(candidates, key=lambda each: each.least_s(objective))
+    as_fast = uncut.prediction.seconds(objective) <= AS_FAST * fastest.least_s(objective)
+    return uncut if as_fast and len(uncut.groups) == 1 else fastest
 
 
 def stage_names(groups: Sequence[Group]) -> tuple[str, ...]:

@@ -28,6 +28,10 @@ class Candidate:
     def prediction(self) -> Prediction:
         return self.tried[self.frame_steps]
 
+    def least_s(self, objective: str) -> float:
+        """The least of `Prediction.seconds`, of all frame sizes."""
+        return min(each.seconds(objective) for each in self.tried.values())
+
 
 def reasons(
     graph: Graph, granularity: str, candidates: Sequence[Candidate], best: Candidate, costs: Costs
@@ -52,13 +56,14 @@ def _rule(granularity: str, best: Candidate) -> str:
         else ""
     )
     rules = {
+        "given": f"{stages}, as they were asked for",
         "model": "not cut: granularity model keeps all operators in one stage",
         "operator": f"{stages}: every operator was placed on its own{fused}",
         "block": f"{stages}: every block was placed on its own, cut behind neuron layers where one signal of spikes or "
         f"counts crosses; not cut elsewhere, because floats or more than one signal would cross{fused}",
-        "auto": f"{stages}: one a worker, with the least predicted latency; every further cut would only add a hop"
+        "auto": f"{stages}: cut where that is predicted to be best; every further cut would only add a hop"
         if len(best.groups) > 1
-        else "not cut: no cut is predicted to be faster by a tenth or more",
+        else "not cut: no cut is predicted to be faster by more than 3 %",
     }
     return rules[granularity]
 

@@ -1,0 +1,156 @@
+"""Whether plans come true: predicted against measured latency, and `auto` against all other cuts."""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from synfire.bench.benchmark import BENCHMARKS, Benchmark, Progress, Report, Settings, floor, report, spread
+from synfire.bench.exhaustive import WORKERS, best_of_all
+from synfire.bench.load import Job, infer_request, measure
+from synfire.deploy.planned import Planned
+from synfire.deploy.planning import plan_models
+from synfire.deploy.prices import prices
+from synfire.deploy.serving import serving_in_background
+from synfire.plan import Costs, Demand, Hop, Plan, atoms, plan_cut, plan_model, rooms
+from synfire.plan.cut import join
+from synfire.wire.client import batch_first
+from synfire.zoo import Model, load, names, sample
+
+UNCUT, AUTO = ("model", 1, False), ("auto", 2, False)
+CUTS = (UNCUT, AUTO, ("block", 2, False), ("operator", 2, False), ("operator", 1, True), ("operator", 2, True))
+"""Granularity, workers, and whether all stages are kept apart."""
+EVERY_CUT = ("scnn-digits", "sgnn-digits", "srnn-spoken")
+"""Models of which every cut in two is served, too."""
+HEAVIER = (1.0, 10.0)
+"""Operators so many times as slow, so that the search has cuts to find; one of them is as measured."""
+FEW_ATOMS = 13
+"""Models of more are searched as measured only: there are 2 to the power of that many cuts."""
+
+
+class Plans(Benchmark):
+    """Every model of the zoo is planned, served and asked in turns, and its planner is held against a search of all cuts.
+
+    What hops and operators cost is measured at the beginning, as the first `synfire serve` on a machine does. A row says by `what`
+    it is: the latency of a `served` cut, or the `search` for a better one on two workers by predicted seconds.
+    """
+
+    name = "plan"
+    about = "predicted against measured latency, and auto against the best of all cuts"
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        return tuple(names())
+
+    def measure(self, settings: Settings, progress: Progress) -> Report:
+        models = list(settings.only or (["svgg-digits"] if settings.quick else names()))
+        rounds = 5 if settings.quick else 100
+        progress("prices")
+        hop = prices(again=not settings.quick)
+        rows: list[dict[str, Any]] = []
+        for model in models:
+            progress(model)
+            rows += _served(model, hop, rounds, model in EVERY_CUT)
+            rows += _searched(model, hop, HEAVIER[:1] if settings.quick else HEAVIER)
+        details = {"models": models, "rounds": rounds, "prices": msgspec.to_builtins(hop)}
+        return report(self.name, settings, details, rows, _floors(rows))
+
+
+BENCHMARKS.add(Plans.name, Plans())
+
+
+def _floors(rows: Sequence[dict[str, Any]]) -> list[Any]:
+    """Stages that are kept apart on purpose are shown, and count for none of these: no plan makes them unasked."""
+    served = [row for row in rows if row["what"] == "served" and not row["apart"]]
+    ratios = [row["auto_ratio"] for row in rows if row["what"] == "search"]
+    measured = [
+        next(row["median_s"] for row in mine if row["auto"]) / min(row["median_s"] for row in mine)
+        for mine in ([row for row in served if row["model"] == model] for model in {row["model"] for row in served})
+    ]
+    return [
+        floor("plan_prediction_error", "<=", 0.2, max(abs(row["error"]) for row in served)),
+        floor("plan_auto_ratio", "<=", 1.05, max(ratios)),
+        floor("plan_auto_measured_ratio", "<=", 1.05, max(measured)),
+    ]
+
+
+def _served(model: str, hop: Hop, rounds: int, every_cut: bool) -> list[dict[str, Any]]:
+    """A row per cut, served under a name of its own beside all others, on the same two workers."""
+    graph = load(model)
+    cuts: dict[str, Planned] = {}
+    for granularity, workers, apart in CUTS:
+        name = f"{granularity}-{workers}{'-apart' if apart else ''}"
+        (cuts[name],) = plan_models([Model(name, graph, model)], granularity, workers, apart=apart, hop=hop)
+    auto = cuts["auto-2"]
+    cuts |= _in_two(auto) if every_cut else {}
+    tensors = batch_first(graph.inputs, sample(graph))
+    with serving_in_background(list(cuts.values())) as running:
+        url = running.addresses.url
+        job = Job(url=url, requests={name: infer_request(url, name, tensors) for name in cuts}, rounds=rounds)
+        turns = measure(job).turns
+    return [
+        {
+            "what": "served",
+            "model": model,
+            "cut": name,
+            "apart": name.endswith("-apart"),
+            "auto": name == auto.model.name,
+            "stages": len(each.plan.stages),
+            "frame_steps": each.plan.frame_steps,
+            **spread(turns[name]),
+            "predicted_s": each.plan.latency_s,
+            "error": each.plan.latency_s / statistics.median(turns[name]) - 1,
+        }
+        for name, each in cuts.items()
+    ]
+
+
+def _in_two(planned: Planned) -> dict[str, Planned]:
+    """The model cut behind each of its atoms."""
+    fine, found = atoms(planned.graph), {}
+    for at in range(1, len(fine)):
+        groups = (join(fine[:at]), join(fine[at:]))
+        name = f"behind-{at}"
+        plan = plan_cut(Demand(name, planned.graph, planned.costs), groups, WORKERS)
+        found[name] = Planned(
+            Model(name, planned.model.graph, planned.model.source), planned.graph, planned.costs, plan
+        )
+    return found
+
+
+def _searched(model: str, hop: Hop, heavier: Sequence[float]) -> list[dict[str, Any]]:
+    """A row for each objective, and for operators that are so many times as slow."""
+    (planned,) = plan_models([Model(model, load(model), "zoo")], "auto", len(WORKERS), hop=hop)
+    few = len(atoms(planned.graph)) <= FEW_ATOMS
+    return [
+        _search(planned, factor, objective)
+        for factor, objective in itertools.product(heavier if few else heavier[:1], ("latency", "throughput"))
+    ]
+
+
+def _search(planned: Planned, factor: float, objective: str) -> dict[str, Any]:
+    slower = {name: factor * seconds for name, seconds in planned.costs.operator_s.items()}
+    costs: Costs = msgspec.structs.replace(planned.costs, operator_s=slower)
+    demand = Demand(planned.model.name, planned.graph, costs, objective=objective)
+    auto = plan_model(demand, rooms(len(WORKERS)))
+    best, found_s = best_of_all(planned.graph, costs, objective), _wanted(auto, objective)
+    return {
+        "what": "search",
+        "model": planned.model.name,
+        "objective": objective,
+        "heavier": factor,
+        "auto_stages": len(auto.stages),
+        "best_stages": len(best.groups),
+        "looked_at": best.looked_at,
+        "auto_s": found_s,
+        "best_s": best.seconds,
+        "auto_ratio": found_s / best.seconds,
+    }
+
+
+def _wanted(plan: Plan, objective: str) -> float:
+    return plan.latency_s if objective == "latency" else 1 / plan.requests_s
