@@ -43,3 +43,11 @@ DeviceOption = Annotated[
         help="Where what it takes of a model goes: cpu, or darwin3 (an emulated chip, with numbers of its own).",
     ),
 ]
+ProfileOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--profile",
+        metavar="[MODEL=]PROFILE",
+        help="How to serve, as `profiles` lists it: auto, latency, throughput (all exact), a name, or the first digits of an id.",
+    ),
+]

@@ -13,14 +13,23 @@ import typer
 import uvloop
 
 from synfire.base.errors import UnknownName, UserError
-from synfire.cli import runs
+from synfire.cli import early, runs
 from synfire.cli.book import Book
 from synfire.cli.curl import curl
 from synfire.cli.entry import Terminated
 from synfire.cli.models import Accept, AcceptOption, AllowOption, DiscretisationOption, DtOption, Reading, find_all
-from synfire.cli.options import ApartOption, DeviceOption, Granularity, GranularityOption, MemoryOption, WorkersOption
+from synfire.cli.options import (
+    ApartOption,
+    DeviceOption,
+    Granularity,
+    GranularityOption,
+    MemoryOption,
+    ProfileOption,
+    WorkersOption,
+)
 from synfire.cli.output import ERRORS, AsJson, counted, print_json, say
 from synfire.cli.plan import predicted
+from synfire.cli.profiles import building, chosen_profiles
 from synfire.cli.serve_options import (
     GatewaysOption,
     GrpcPortOption,
@@ -31,8 +40,10 @@ from synfire.cli.serve_options import (
     PriorityOption,
     ServiceOption,
     SparesOption,
+    TwiceOption,
 )
 from synfire.deploy.planning import DEVICE, Planned, plan_models
+from synfire.deploy.profiles import build_planned
 from synfire.deploy.roles.serving import supervised
 from synfire.deploy.serving import Listening
 from synfire.deploy.settings import Settings
@@ -49,6 +60,7 @@ def serve(
     apart: ApartOption = False,
     memory: MemoryOption = None,
     device: DeviceOption = DEVICE,
+    profile: ProfileOption = None,
     discretisation: DiscretisationOption = None,
     dt_s: DtOption = None,
     allow: AllowOption = None,
@@ -60,6 +72,7 @@ def serve(
     most_workers: MostWorkersOption = None,
     priority: PriorityOption = None,
     hosts: HostsOption = 0,
+    twice: TwiceOption = "devices",
     gateways: GatewaysOption = 1,
     service: ServiceOption = None,
     as_json: AsJson = False,
@@ -81,11 +94,17 @@ def serve(
       synfire serve svgg-digits srnn-digits --memory 350kB --most-workers 2 --priority svgg-digits=9
       synfire serve svgg-digits --spares 1 --hosts 3
       synfire serve svgg-mnist --device darwin3
+      synfire serve svgg-digits srnn-digits --profile throughput
     """
     listening = Listening(host, port, None if grpc_port < 0 else grpc_port)
-    planned = plan_models(
-        find_all(models, Reading(discretisation, dt_s, allow, accept)), granularity, workers, memory, apart, device
-    )
+    found = find_all(models, Reading(discretisation, dt_s, allow, accept))
+    if profile and device != DEVICE:
+        raise UserError(f"--profile {profile[0]} and --device {device} both say what runs the model; leave one out")
+    profiles = chosen_profiles(found, profile, workers, memory) if profile else {}
+    planned = plan_models(found, granularity, workers, memory, apart, device, profiles)
+    if device == DEVICE:
+        with building(as_json) as tell:
+            build_planned(planned, profiles, tell)
     services = services_of(service or (), planned)
     settings = Settings(
         spares=spares,
@@ -93,6 +112,7 @@ def serve(
         most_workers=most_workers,
         priorities=priorities_of(priority or (), planned),
         hosts=hosts,
+        twice=twice,
     )
     _check_room(settings, planned)
     uvloop.run(_serve(planned, listening, services, settings, gateways, as_json))
@@ -153,8 +173,8 @@ async def _serve(
     gateways: int,
     as_json: bool,
 ) -> None:
-    with _ended_by_sigterm():
-        async with supervised(planned, listening, settings, services, gateways) as running:
+    with _ended_by_sigterm(), early.template() as template:
+        async with supervised(planned, listening, settings, services, gateways, template) as running:
             book = Book(running, settings)
             try:
                 _announce(planned, book.write(), as_json)

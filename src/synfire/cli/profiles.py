@@ -1,0 +1,190 @@
+"""`synfire profiles` and `synfire build`: the ways in which a model can be served here, and how they were measured to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import msgspec
+import typer
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from synfire.cli.models import Accept, AcceptOption, AllowOption, DiscretisationOption, DtOption, Reading, find_all
+from synfire.cli.options import MemoryOption, ModelArgument, ProfileOption, WorkersOption
+from synfire.cli.output import ERRORS, AsJson, print_json, say, table
+from synfire.deploy.profiles import Listed, Tell, build_all, choose, listed
+from synfire.devices import DEVICES
+from synfire.engines.profiles.build import BATCHES, Built, Likeness
+from synfire.engines.profiles.machine import Machine
+from synfire.engines.profiles.offers import Fit, Offer
+from synfire.engines.profiles.profile import Profile
+from synfire.plan.costs import format_bytes, format_seconds, parse_bytes
+from synfire.zoo import Model
+
+SHOWN = 12
+"""Digits of an id that are shown: enough to name a profile by."""
+
+
+def profiles(
+    model: ModelArgument,
+    workers: WorkersOption = 2,
+    memory: MemoryOption = None,
+    discretisation: DiscretisationOption = None,
+    dt_s: DtOption = None,
+    allow: AllowOption = None,
+    accept: AcceptOption = Accept.TENSOR,
+    as_json: AsJson = False,
+) -> None:
+    """List the ways in which a model can be served on this machine: engine, numbers, what it needs, and how it was measured.
+
+    Times are of one call for 1 sample and for 16, without the way to it; requests a second are what the plan is predicted to
+    allow. Exact profiles answer with the bits of the reference. Others are as good as their last columns say, measured
+    when they were built: the share of right answers on held-out data, beside that of float32; of answers that are float32's;
+    and of spikes that both fire.
+
+    \b
+    Examples:
+      synfire profiles svgg-mnist
+      synfire profiles svgg-mnist --memory 300kB --workers 4
+      synfire profiles srnn-digits --json
+    """
+    (found,) = find_all([model], Reading(discretisation, dt_s, allow, accept))
+    here = listed(found, _machine(workers, memory))
+    if as_json:
+        print_json({"model": found.name, "profiles": [_plain(here, each) for each in here.offers]})
+        return
+    _print(here)
+
+
+def build(
+    model: ModelArgument,
+    profile: ProfileOption = None,
+    every: Annotated[bool, typer.Option("--all", help="Build every profile that runs here.")] = False,
+    workers: WorkersOption = 2,
+    memory: MemoryOption = None,
+    discretisation: DiscretisationOption = None,
+    dt_s: DtOption = None,
+    allow: AllowOption = None,
+    accept: AcceptOption = Accept.TENSOR,
+    as_json: AsJson = False,
+) -> None:
+    """Compile a model for a profile, and measure on real inputs how fast it is and how well it answers.
+
+    What was built is kept under SYNFIRE_CACHE, so that `serve` and `profiles` find it; building it again measures nothing.
+
+    \b
+    Examples:
+      synfire build svgg-mnist
+      synfire build svgg-mnist --all
+      synfire build svgg-digits --profile darwin3-int8 --json
+    """
+    (found,) = find_all([model], Reading(discretisation, dt_s, allow, accept))
+    here = listed(found, _machine(workers, memory))
+    runnable = [each.profile for each in here.offers if each.fit is Fit.RUNNABLE]
+    wanted = runnable if every else [choose([here], [each])[found.name] for each in profile or ["auto"]]
+    with building(as_json) as tell:
+        built = build_all(here.graph, wanted, tell)
+    if as_json:
+        print_json({"model": found.name, "built": [msgspec.to_builtins(each, str_keys=True) for each in built]})
+        return
+    _print(here)
+
+
+def chosen_profiles(
+    models: Sequence[Model], wanted: Sequence[str], workers: int, memory: str | None
+) -> dict[str, Profile]:
+    """The profile that each model is to be served by, by its name."""
+    machine = _machine(workers, memory)
+    return choose([listed(each, machine) for each in models], wanted)
+
+
+def _machine(workers: int, memory: str | None) -> Machine:
+    return Machine.here(workers, parse_bytes(memory) if memory else None)
+
+
+@contextmanager
+def building(quiet: bool) -> Iterator[Tell]:
+    """A bar on standard error for each profile that is built; what is there already shows none."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=ERRORS, transient=True, disable=quiet or not ERRORS.is_terminal) as progress:
+        tasks: dict[str, Any] = {}
+
+        def tell(which: str, what: str, share: float) -> None:
+            if which not in tasks:
+                tasks[which] = progress.add_task(which, total=1.0)
+            progress.update(tasks[which], description=f"building {which}: {what}", completed=share)
+
+        yield tell
+
+
+def _plain(here: Listed, offer: Offer) -> dict[str, Any]:
+    built = here.built(offer.profile)
+    return {
+        "id": offer.profile.id,
+        "name": offer.profile.name,
+        "fit": str(offer.fit),
+        "remark": offer.remark,
+        **{each: getattr(offer.profile, each) for each in ("engine", "format", "device", "exact", "goal", "digest")},
+        "requires": msgspec.to_builtins(offer.profile.requires),
+        "predicted_requests_s": offer.requests_s or None,
+        "built": msgspec.to_builtins(built, str_keys=True) if built else None,
+    }
+
+
+def _print(here: Listed) -> None:
+    cpu = DEVICES["cpu"].describe()
+    say(f"{here.model.name} on {cpu.model}, {cpu.cores} cores")
+    for fit in Fit:
+        found = [each for each in here.offers if each.fit is fit]
+        if found:
+            say(f"\n{fit}")
+            say(
+                _runnable(here, found)
+                if fit is Fit.RUNNABLE
+                else table("", ("id", "profile", "-needs"), map(_named, found))
+            )
+        for each in found:
+            if each.remark:
+                say(f"  · {each.profile.name}: {each.remark}")
+    if any(each.fit is Fit.RUNNABLE and here.built(each.profile) is None for each in here.offers):
+        say(f"\nnot all are measured yet: synfire build {here.model.name} --all")
+
+
+def _runnable(here: Listed, found: Sequence[Offer]) -> Table:
+    times = [f"-{each} at once" for each in BATCHES]
+    columns = (
+        "id",
+        "profile",
+        "-needs",
+        "exact",
+        *times,
+        "-predicted/s",
+        "-right (float32)",
+        "-answers alike",
+        "-spikes alike",
+    )
+    return table("", columns, (_row(each, here.built(each.profile)) for each in found))
+
+
+def _named(offer: Offer) -> tuple[str, str, str]:
+    return offer.profile.id[:SHOWN], offer.profile.name, format_bytes(offer.profile.requires.memory_bytes)
+
+
+def _row(offer: Offer, built: Built | None) -> tuple[str, ...]:
+    seconds = built.seconds if built else {}
+    return (
+        *_named(offer),
+        "yes" if offer.profile.exact else "no",
+        *(format_seconds(seconds[each]) if each in seconds else "" for each in BATCHES),
+        f"{offer.requests_s:,.0f}" if offer.requests_s else "",
+        *_likeness(built.likeness if built else None),
+    )
+
+
+def _likeness(found: Likeness | None) -> Iterator[str]:
+    right = found and found.accuracy is not None and f"{found.accuracy:.1%} ({found.exact_accuracy:.1%})"
+    yield right or ""
+    for share in (found.answers, found.spikes) if found else (None, None):
+        yield "" if share is None else f"{share:.1%}"

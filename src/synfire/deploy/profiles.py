@@ -1,0 +1,90 @@
+"""The profiles of models on this machine: listed, chosen by a user's words, and built before they are served."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import msgspec
+
+from synfire.base.errors import UnknownName
+from synfire.deploy.planned import Planned
+from synfire.deploy.planning import ENGINE
+from synfire.deploy.prices import prices
+from synfire.engines.engine import ENGINES
+from synfire.engines.measure import measured
+from synfire.engines.profiles.build import Built, build, known
+from synfire.engines.profiles.machine import Machine
+from synfire.engines.profiles.offers import AUTO, Offer, chosen, offers, profile_of
+from synfire.engines.profiles.profile import Profile
+from synfire.graph import Graph, flatten
+from synfire.graph.passes import simplify
+from synfire.zoo import Model, sample
+
+Tell = Callable[[str, str, float], None]
+"""(model and profile, what is being done, the share that is done)."""
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A model, flat and simplified, with its profiles."""
+
+    model: Model
+    graph: Graph
+    offers: tuple[Offer, ...]
+
+    def built(self, profile: Profile) -> Built | None:
+        """What was measured of it before."""
+        return known(profile)
+
+
+def listed(model: Model, machine: Machine) -> Listed:
+    """The model's profiles on this machine; its operators are measured, or that is recalled."""
+    graph = simplify(flatten(model.graph))
+    costs = msgspec.structs.replace(measured(graph, ENGINES[ENGINE](), sample(graph)), hop=prices())
+    return Listed(model, graph, offers(model.name, graph, costs, machine))
+
+
+def choose(models: Sequence[Listed], wanted: Sequence[str]) -> dict[str, Profile]:
+    """A profile for each model by its name: what `[MODEL=]PROFILE` says, `auto` where nothing does.
+
+    A word without a model is meant for every model that has such a profile. Raises `UnknownName` where none has, and
+    `UserError` for a profile that does not run here.
+    """
+    names = [each.model.name for each in models]
+    found: dict[str, Profile] = {}
+    for word in wanted:
+        model, _, profile = word.rpartition("=")
+        if model and model not in names:
+            raise UnknownName.among("model", model, names)
+        asked = [each for each in models if model in ("", each.model.name)]
+        found |= _matching(asked, profile)
+    return found | {each.model.name: chosen(each.offers, AUTO) for each in models if each.model.name not in found}
+
+
+def _matching(models: Sequence[Listed], wanted: str) -> dict[str, Profile]:
+    """The profile of each model that has one of that name or id. Raises what the last says when none has."""
+    found: dict[str, Profile] = {}
+    refused: UnknownName | None = None
+    for each in models:
+        try:
+            found[each.model.name] = chosen(each.offers, wanted)
+        except UnknownName as error:
+            refused = error
+    if not found and refused is not None:
+        raise refused
+    return found
+
+
+def build_all(graph: Graph, profiles: Sequence[Profile], tell: Tell) -> list[Built]:
+    """Build a graph's profiles, or recall that they were. Raises `UserError` for a model that an engine cannot run after all."""
+    return [build(graph, each, partial(tell, f"{each.model} {each.name}")) for each in profiles]
+
+
+def build_planned(planned: Sequence[Planned], profiles: Mapping[str, Profile], tell: Tell) -> None:
+    """Build what is to be served: each model's profile, by name, or the usual one."""
+    for each in planned:
+        name, workers = each.model.name, len(each.plan.workers)
+        profile = profiles.get(name) or profile_of(name, each.graph, ENGINES[ENGINE], workers)
+        build_all(each.graph, [profile], tell)

@@ -1,0 +1,92 @@
+"""`synfire profiles` and `synfire build`, and `serve` by a profile."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from served import serving, tiny
+
+from synfire.deploy import profiles as deployed
+from synfire.deploy.profiles import listed
+from synfire.engines.profiles import build as building
+from synfire.engines.profiles.machine import Machine
+from synfire.engines.profiles.offers import chosen
+from synfire.engines.profiles.whole import Whole, parts_of
+from synfire.graph.passes import simplify
+from synfire.plan import Hop
+from synfire.wire.client import Client
+from synfire.zoo import Model, sample
+
+
+@pytest.fixture(autouse=True)
+def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing was built before; what is measured takes as little time as may be, and hops cost what they are assumed to."""
+    monkeypatch.setenv("SYNFIRE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(building, "ENOUGH_S", 0.0)
+    monkeypatch.setattr(deployed, "prices", Hop)
+
+
+def test_profiles_are_grouped_and_each_has_an_id(run: Callable, bundle: Path) -> None:
+    found = run("profiles", str(bundle), "--json").json
+    assert found["model"] == "tiny"
+    fits = {each["name"]: each["fit"] for each in found["profiles"]}
+    assert fits["cpu-float32"] == fits["reference-float32"] == fits["cpu-int8"] == "runnable"
+    assert fits["cuda-float32"] == "incompatible"
+    assert all(re.fullmatch("[0-9a-f]{64}", each["id"]) for each in found["profiles"])
+    assert all(each["built"] is None for each in found["profiles"])
+
+
+def test_a_build_is_listed_with_its_speed_and_its_likeness(run: Callable, bundle: Path) -> None:
+    built = run("build", str(bundle), "--profile", "cpu-int8", "--json").json["built"]
+    listing = run("profiles", str(bundle), "--json").json["profiles"]
+    (entry,) = [each for each in listing if each["name"] == "cpu-int8"]
+    assert entry["built"] == built[0]
+    assert set(entry["built"]["seconds"]) == {"1", "16"}
+    assert entry["built"]["likeness"]["spikes"] > 0.8
+
+
+def test_every_runnable_profile_can_be_built_at_once_and_is_printed(run: Callable, bundle: Path) -> None:
+    ran = run("build", str(bundle), "--all")
+    assert ran.code == 0
+    assert "runnable" in ran.out
+    assert "incompatible" in ran.out
+    assert "no engine for CUDA" in ran.out
+    assert "not all are measured" not in ran.out
+    assert "not all are measured" not in run("profiles", str(bundle)).out
+
+
+def test_without_a_build_the_listing_says_how_to_measure(run: Callable, bundle: Path) -> None:
+    assert "synfire build tiny --all" in run("profiles", str(bundle)).out
+
+
+def test_limited_workers_make_profiles_low_on_memory(run: Callable, bundle: Path) -> None:
+    listing = run("profiles", str(bundle), "--memory", "1kB", "--json").json["profiles"]
+    (entry,) = [each for each in listing if each["name"] == "cpu-float32"]
+    assert entry["fit"] == "low on memory"
+    assert "raise their limit" in entry["remark"]
+
+
+def test_an_unknown_profile_is_refused_with_those_that_there_are(run: Callable, bundle: Path) -> None:
+    ran = run("serve", str(bundle), "--profile", "fp4", "--port", "0")
+    assert ran.code == 2
+    assert "known: auto, cpu-float32" in ran.err
+
+
+def test_profile_and_device_are_not_both_given(run: Callable, bundle: Path) -> None:
+    ran = run("serve", str(bundle), "--profile", "latency", "--device", "darwin3", "--port", "0")
+    assert ran.code == 2
+    assert "leave one out" in ran.err
+
+
+@pytest.mark.slow
+def test_a_model_is_served_by_the_profile_that_is_wanted(bundle: Path) -> None:
+    graph = simplify(tiny())
+    with serving([str(bundle), "--profile", "cpu-int8"]) as (_, line), Client(line["url"]) as client:
+        served = client.infer("tiny", sample(graph)).outputs["y"]
+    profile = chosen(listed(Model("tiny", tiny(), ""), Machine.here()).offers, "cpu-int8")
+    here = Whole(graph, parts_of(graph, profile)).run(sample(graph), 1, graph.steps or 1)["y"]
+    np.testing.assert_array_equal(served, here[-1])

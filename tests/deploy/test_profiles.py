@@ -1,0 +1,113 @@
+"""Which profile a deployment's models get by a user's words."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import tempfile
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from synfire.base.errors import UnknownName, UserError
+from synfire.deploy import profiles as deployed
+from synfire.deploy.local import LocalDeployment, Settings
+from synfire.deploy.planning import plan_models
+from synfire.deploy.profiles import Listed, build_all, choose, listed
+from synfire.engines import ENGINES
+from synfire.engines.profiles import build as building
+from synfire.engines.profiles.machine import Machine
+from synfire.gateway.call import Call
+from synfire.plan import Hop
+from synfire.testing.examples import collect, digits, image
+from synfire.zoo import Model, load
+
+MACHINE = Machine(workers=2, cores=2, free_bytes=10**10)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> list[Listed]:
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("SYNFIRE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        environment.setattr(deployed, "prices", Hop)
+        return [listed(Model(name, load(f"{name}-digits"), "zoo"), MACHINE) for name in ("svgg", "srnn")]
+
+
+def test_without_words_every_model_has_the_usual_profile(models: list[Listed]) -> None:
+    assert [each.name for each in choose(models, ()).values()] == ["cpu-float32", "cpu-float32"]
+
+
+def test_a_word_is_meant_for_every_model(models: list[Listed]) -> None:
+    assert {name: each.name for name, each in choose(models, ["cpu-int8"]).items()} == {
+        "svgg": "cpu-int8",
+        "srnn": "cpu-int8",
+    }
+
+
+def test_a_word_with_a_model_is_meant_for_that_one(models: list[Listed]) -> None:
+    found = choose(models, ["srnn=darwin3-int8"])
+    assert (found["svgg"].name, found["srnn"].name) == ("cpu-float32", "darwin3-int8")
+
+
+def test_an_id_is_meant_for_the_model_that_has_it(models: list[Listed]) -> None:
+    id = choose(models, ["cpu-int8"])["srnn"].id
+    found = choose(models, [id[:10]])
+    assert (found["svgg"].name, found["srnn"].name) == ("cpu-float32", "cpu-int8")
+
+
+def test_the_last_word_counts(models: list[Listed]) -> None:
+    found = choose(models, ["cpu-int8", "svgg=latency"])
+    assert (found["svgg"].name, found["srnn"].name) == ("cpu-float32", "cpu-int8")
+
+
+def test_unknown_models_and_profiles_are_refused(models: list[Listed]) -> None:
+    with pytest.raises(UnknownName, match=r"no model named 'net'; known: srnn, svgg"):
+        choose(models, ["net=auto"])
+    with pytest.raises(UnknownName, match=r"no profile of srnn named 'fp4'; known: auto"):
+        choose(models, ["fp4"])
+    with pytest.raises(UserError, match="no engine for CUDA"):
+        choose(models, ["cuda-float32"])
+
+
+def test_plans_follow_the_profiles(models: list[Listed], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SYNFIRE_CACHE", str(tmp_path))
+    profiles = choose(models, ["svgg=cpu-int8", "srnn=darwin3-int8"])
+    svgg, srnn = plan_models([each.model for each in models], "auto", 2, profiles=profiles, hop=Hop())
+    assert {svgg.plan.engine_of(stage) for stage in svgg.plan.stages} == {"cpu-int8"}
+    assert {srnn.plan.engine_of(stage) for stage in srnn.plan.stages} == {"cpu", "darwin3"}
+
+
+def test_building_tells_which_profile_and_how_far(
+    models: list[Listed], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SYNFIRE_CACHE", str(tmp_path))
+    monkeypatch.setattr(building, "ENOUGH_S", 0.0)
+    told: list[str] = []
+    profile = choose(models, ())["svgg"]
+    (built,) = build_all(models[0].graph, [profile], lambda which, what, share: told.append(which))
+    assert built.profile == profile.id
+    assert set(told) == {"svgg cpu-float32"}
+    told.clear()
+    build_all(models[0].graph, [profile], lambda which, what, share: told.append(which))
+    assert told == []
+
+
+@pytest.mark.slow
+def test_a_killed_workers_narrow_stages_answer_with_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph, plan = digits()
+    plan = msgspec.structs.replace(plan, engine="cpu-int8")
+    program = ENGINES["cpu-int8"]().build(graph)
+
+    async def main() -> None:
+        async with LocalDeployment({"digits": (graph, plan)}, Settings(http="", spares=1)) as deployment:
+            await deployment.until_warm()
+            os.kill(deployment.workers[plan.workers[0]].process.pid, signal.SIGKILL)
+            answer = await collect(deployment.routes["digits"], Call("1", "digits", image(3)))
+            wanted = program.run(program.initial_state(2), image(3), graph.steps or 1)[1]["y"]
+            assert answer["y"][-1].tobytes() == wanted[-1].tobytes()
+
+    with tempfile.TemporaryDirectory(prefix="sf") as folder:
+        monkeypatch.setenv("SYNFIRE_HOME", folder)
+        asyncio.run(main())
