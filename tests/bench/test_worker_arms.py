@@ -14,19 +14,24 @@ from synfire.base import paths
 from synfire.bench.arms import Conditions
 from synfire.bench.arms import overhead as overhead_arm
 from synfire.bench.arms.deployed import CALLS, DIGITS, cases, session_cases
+from synfire.bench.arms.membrane import Membrane
 from synfire.bench.arms.overhead import Overhead
 from synfire.bench.arms.partition import Partition
 from synfire.bench.arms.sessions import Sessions
-from synfire.bench.arms.workers import Hang
-from synfire.bench.witness import ID, SESSION, Case
+from synfire.bench.arms.severed import Severed, _together
+from synfire.bench.arms.workers import Hang, UnderLoad
+from synfire.bench.trials import Found, Trial
+from synfire.bench.witness import ID, SESSION, Case, Seen
 from synfire.cli import main
 from synfire.deploy.planning import plan_models
+from synfire.wire.recovery import Cause, RecoveryRecord, Step, Touched
 from synfire.zoo import find
 
+ARMS = ("hang", "sessions", "membrane", "partition", "severed")
 HARMLESS = {"lost": 0, "wrong": 0, "duplicated": 0, "outage_p50_s": 0.2, "outage_p99_s": 0.5}
 
 
-def promised(arm: Hang | Partition | Sessions, **changes: float) -> dict[str, tuple[str, float, bool]]:
+def promised(arm: UnderLoad, **changes: float) -> dict[str, tuple[str, float, bool]]:
     return {each.name: (each.op, each.limit, each.holds) for each in arm.floors({**HARMLESS, **changes})}
 
 
@@ -54,12 +59,48 @@ def test_sessions_are_promised_to_go_on_right() -> None:
     assert set(promised(Sessions())) == {"session_wrong", "session_lost", "session_duplicated"}
 
 
-def test_a_partition_is_skipped_with_the_reason_where_there_are_no_namespaces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("synfire.bench.arms.partition.impossible", lambda: "not here")
+@pytest.mark.parametrize(("arm", "name"), [(Membrane(), "membrane"), (Severed(), "severed")])
+def test_flipped_membranes_and_severed_links_are_promised_to_harm_nobody(arm: UnderLoad, name: str) -> None:
+    assert set(promised(arm)) == {f"{name}_lost", f"{name}_wrong", f"{name}_duplicated"}
+    assert promised(arm, wrong=1)[f"{name}_wrong"] == ("==", 0, False)
+
+
+def test_trials_in_deployments_of_their_own_count_as_those_of_one_run() -> None:
+    record = RecoveryRecord(
+        id="x",
+        cause=Cause("severed link", "w0"),
+        models=(Touched("m", 0, 1),),
+        worker="w0",
+        steps=(Step("detect", 0.0, 0.1),),
+        outcome="recovered",
+    )
+    trials = [Trial(at_s, at_s, "w0", record, 1.0) for at_s in (1.0, 2.0)]
+    both = _together(
+        [
+            Found(
+                (trial,),
+                {"m": Seen(np.array([n]).tobytes(), np.array([n + 1.0]).tobytes(), b"\0", 1, [f"c{n}"])},
+                {"m": 2},
+                3,
+            )
+            for n, trial in zip((1.0, 2.0), trials, strict=True)
+        ]
+    )
+    assert (both.trials, both.replays, both.unprovoked) == (tuple(trials), {"m": 4}, 6)
+    seen = both.seen["m"]
+    assert (seen.sent_s.tolist(), seen.ended_s.tolist()) == ([1.0, 2.0], [2.0, 3.0])
+    assert (len(seen.verdict), seen.duplicated, seen.complaints) == (2, 2, ["c1.0", "c2.0"])
+
+
+@pytest.mark.parametrize(("arm", "name"), [(Partition(), "partition"), (Severed(), "severed")])
+def test_a_partition_is_skipped_with_the_reason_where_there_are_no_namespaces(
+    arm: UnderLoad, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"synfire.bench.arms.{name}.impossible", lambda: "not here")
     said: list[str] = []
-    outcome = Partition().measure(Conditions(("scnn-digits",)), said.append)
-    assert said == ["partition: skipped: not here"]
-    assert outcome.details == {"partition skipped": "not here"}
+    outcome = arm.measure(Conditions(("scnn-digits",)), said.append)
+    assert said == [f"{name}: skipped: not here"]
+    assert outcome.details == {f"{name} skipped": "not here"}
     assert (outcome.rows, outcome.floors) == ((), ())
 
 
@@ -122,14 +163,14 @@ def test_a_quick_run_of_each_harms_nobody(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(overhead_arm, "SETTLE_S", 0.1)
     monkeypatch.setattr(overhead_arm, "COUNTED_S", 0.5)
     file, folder = tmp_path / "recovery.json", tmp_path / "report"
-    arms = [each for name in ("hang", "sessions", "partition", "overhead") for each in ("--only", name)]
+    arms = [each for name in (*ARMS, "overhead") for each in ("--only", name)]
     with pytest.raises(SystemExit) as ended:
         main(["bench", "recovery", "--quick", *arms, "--json", str(file), "--report", str(folder)])
     assert not ended.value.code
     written = json.loads(file.read_text())
     found = {each["arm"]: each for each in written["rows"] if each["family"] == "all"}
-    skipped = {"partition"} if "partition skipped" in written["settings"] else set()
-    assert set(found) == {"hang", "sessions", "partition", "overhead"} - skipped
+    skipped = {name for name in ARMS if f"{name} skipped" in written["settings"]}
+    assert set(found) == {*ARMS, "overhead"} - skipped
     for name in set(found) - {"overhead"}:
         assert found[name]["lost"] == found[name]["wrong"] == found[name]["duplicated"] == 0
         assert found[name]["replays"]

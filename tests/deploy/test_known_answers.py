@@ -7,7 +7,7 @@ from contextlib import suppress
 from types import SimpleNamespace
 
 from synfire.base.errors import Interrupted, UnknownName
-from synfire.deploy.known_answers import KnownAnswers
+from synfire.deploy.known_answers import FLIPS_WITHIN_S, KnownAnswers
 from synfire.plan.plan import Plan, Stage
 
 
@@ -56,3 +56,17 @@ def test_a_test_that_breaks_is_logged_and_the_next_ones_come(caplog):
     asyncio.run(twice())
     assert asked[:2] == ["s0", "s0"]
     assert "known-answer tests have failed themselves" in caplog.text
+
+
+def test_a_worker_of_which_states_are_wrong_again_and_again_is_lost():
+    lost, now_s = [], [0.0]
+    known = KnownAnswers(SimpleNamespace(lose=lambda worker, cause: lost.append((worker, cause))), list)
+    known._now_s = lambda: now_s[0]
+    for at_s, worker in ((0.0, "w0"), (1.0, "w1"), (30.0, "w0"), (FLIPS_WITHIN_S + 0.1, "w0")):
+        now_s[0] = at_s
+        known.flipped(worker, 3)
+    assert not lost  # the first one of w0 is too long ago
+    known.flipped("w0", 3)
+    assert lost == [("w0", "corruption")]
+    known.flipped("w0", 3)
+    assert len(lost) == 1

@@ -8,6 +8,7 @@ import pytest
 from synfire.base.errors import Overloaded, TemporaryError
 from synfire.gateway.call import Call
 from synfire.gateway.protection import EVERY_CALLS, EVERY_S, MOST_CALLS, Protection
+from synfire.wire.checksums import checksum
 from synfire.wire.messages import Checkpoint
 
 STAGES = ("a", "b")
@@ -39,7 +40,9 @@ def test_calls_are_kept_until_a_checkpoint_holds_them():
     assert [each.id for each in track.calls] == [str(n) for n in range(EVERY_CALLS - 1)]
     track = played(protection, EVERY_CALLS + 2, {EVERY_CALLS - 1})
     assert [each.id for each in track.calls] == [str(EVERY_CALLS), str(EVERY_CALLS + 1)]
-    assert {name: each["v"][0, 0] for name, each in track.states.items()} == dict.fromkeys(STAGES, EVERY_CALLS - 1)
+    assert {name: each.state["v"][0, 0] for name, each in track.states.items()} == dict.fromkeys(
+        STAGES, EVERY_CALLS - 1
+    )
 
 
 def test_half_a_checkpoint_is_none():
@@ -53,6 +56,18 @@ def test_half_a_checkpoint_is_none():
     protection.receive(Checkpoint("m", "b", "s", token), state(7), 0.0)
     assert not track.calls
     assert set(track.states) == set(STAGES)
+
+
+def test_a_checkpoint_that_comes_damaged_is_none_and_the_next_call_asks_again():
+    protection = Protection(STAGES)
+    track = played(protection, EVERY_CALLS - 1)
+    token = protection.token(track, call(7), 0.0)
+    protection.answered(track, call(7))
+    protection.receive(Checkpoint("m", "a", "s", token, checksum=checksum(state(7))), state(7), 0.0)
+    protection.receive(Checkpoint("m", "b", "s", token, checksum=checksum(state(7))), state(8), 0.0)
+    assert not track.states
+    assert len(track.calls) == EVERY_CALLS
+    assert protection.token(track, call(8), 0.0) > token
 
 
 def test_checkpoint_that_overtakes_the_answer_counts_when_the_call_is_through():

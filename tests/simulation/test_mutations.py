@@ -20,6 +20,7 @@ from synfire.testing.simulation.__main__ import main
 from synfire.worker import sessions
 from synfire.worker.core import Core
 from synfire.worker.hosting import Stages
+from synfire.worker.membranes import Membranes
 
 SEEDS = 150
 WRONG_PARTS = "should come begins at step|with a last part|the last of"
@@ -61,7 +62,7 @@ def test_part_left_out(monkeypatch):
 
 
 def test_interrupted_call_not_replayed(monkeypatch):
-    async def wrong(route, way):
+    async def wrong(route, way, *_):
         raise Interrupted("the worker is gone; try again")
 
     monkeypatch.setattr(WorkerRoute, "_another", wrong)
@@ -144,6 +145,11 @@ def test_session_begun_afresh_in_silence(monkeypatch):
     assert "wrong bits" in first_violation(("kill",)).violation
 
 
+def test_flipped_bits_not_looked_for(monkeypatch):
+    monkeypatch.setattr(Membranes, "check", lambda membranes, visit: None)
+    assert "wrong bits" in first_violation(("flip",)).violation
+
+
 @pytest.mark.slow
 def test_session_not_brought_back(monkeypatch):
     async def wrong(route, way, track, call):
@@ -174,7 +180,7 @@ def test_task_left_behind(monkeypatch):
 
 @pytest.mark.slow
 def test_failing_schedule_is_shrunk_and_told(monkeypatch, capsys):
-    async def wrong(route, way):
+    async def wrong(route, way, *_):
         raise Interrupted("the worker is gone; try again")
 
     monkeypatch.setattr(WorkerRoute, "_another", wrong)

@@ -65,6 +65,9 @@ def test_schedules_reach_what_they_are_meant_to_try():
         "fails to start",
         "breaks the link",
         "has left",
+        "of the state 'n0/v' is flipped",
+        "hears DeviceMended",
+        "hears Severed",
     ):
         assert words in told, words
 
@@ -75,6 +78,22 @@ def test_calls_hear_it_when_no_worker_can_be_started():
     assert not done.violation
     assert (done.answered, done.errors) == (1, 1)  # the one that is asked at the end: starting is tried again and again
     assert "cannot be served" in done.story()
+
+
+def test_calls_hear_so_in_the_same_words_when_the_controller_is_another_one():
+    faults = (Fault("no start", 1, amount=9.0), Fault("kill", 2), Fault("kill controller", 3, on="Start"))
+    asked = tuple(Asked(f"r{n}", "chain", at_s, 0, 8) for n, at_s in enumerate((0.0, 12.5)))
+    done = run(Schedule(1, (("chain", ("w0", "w0", "w0"), 2),), 0, asked, faults, gateways=1))
+    assert not done.violation
+    assert done.story().count("model 'chain' cannot be served: no worker is left") == 2
+
+
+def test_calls_are_tried_until_their_deadline_where_nobody_lays_another_way():
+    faults = (Fault("sever", 0, 8, amount=2.9), Fault("kill controller", 0, 11))
+    asked = (Asked("r", "chain", 0.01, 0, 1, part_steps=1),)
+    done = run(Schedule(13, (("chain", ("w2", "w0", "w0"), 1),), 0, asked, faults, gateways=1))
+    assert not done.violation
+    assert (done.answered, done.errors) == (2, 0)  # the one that is asked at the end, too
 
 
 def test_smaller_schedules_leave_something_out():

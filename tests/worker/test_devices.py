@@ -265,6 +265,17 @@ def test_a_checkpoint_of_other_weights_is_refused():
     assert place.core.sessions == 0
 
 
+def test_a_checkpoint_of_another_version_of_the_engine_is_refused(monkeypatch):
+    place = Place()
+    maker = place.core.stages["m", "chip"].maker
+    monkeypatch.setattr(ENGINES["darwin3"], "version", 99)
+    with pytest.raises(
+        UserError, match=r"was made by darwin3 v\d+ .*, and this is darwin3 v99 .*begin the session anew"
+    ):
+        place.core.restore(Restore("m", "chip", "s", 1, maker=maker), place.program.initial_state(1), 0.0)
+    assert place.core.sessions == 0
+
+
 def test_a_chip_that_breaks_while_it_is_proved_is_proved_again(tmp_path):
     worker = Worker("w0", "here", [f"unix:{tmp_path}/w0.sock"])
     try:

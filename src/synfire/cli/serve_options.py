@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from synfire.deploy.network import MOST_HOSTS
+from synfire.worker.settings import Twice
 
 HostOption = Annotated[str, typer.Option("--host", help="Address to listen on; 0.0.0.0 for all.")]
 PortOption = Annotated[int, typer.Option("--port", min=0, max=65535, help="HTTP port; 0 finds a free one.")]
@@ -29,6 +30,14 @@ PriorityOption = Annotated[
         "--priority",
         metavar="MODEL=N",
         help="When workers are lost and there is no room for all, models with the lowest N are stopped first. Default: 0.",
+    ),
+]
+TwiceOption = Annotated[
+    Twice,
+    typer.Option(
+        "--twice",
+        help="What is computed twice and compared, which takes twice the computing and finds bits that flip meanwhile: stages on "
+        "devices, everything (always), or nothing (never).",
     ),
 ]
 HostsOption = Annotated[

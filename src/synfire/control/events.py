@@ -62,7 +62,7 @@ class DeviceLost(Event):
 
 @dataclass(frozen=True)
 class DeviceMended(Event):
-    """A worker has made good a fault of the device under a stage, which stays where it is.
+    """A worker has made good a fault of the device, or the memory, under a stage, which stays where it is.
 
     `target` is what broke, `detail` what was done; `spans` are the steps, each with its begin and end, in seconds.
     """
@@ -77,6 +77,7 @@ class DeviceMended(Event):
     spans: tuple[tuple[str, float, float], ...]
     bytes_written: int = 0
     replayed: int = 0
+    restored: int = 0
 
 
 @dataclass(frozen=True)

@@ -154,6 +154,7 @@ def device_mended(state: State, event: events.DeviceMended) -> State:
         (event.model,),
         (model.epoch,),
         replayed=event.replayed,
+        restored=event.restored,
         target=f"{event.target} of {event.model}.{event.stage}",
         detail=event.detail,
         spans=event.spans,

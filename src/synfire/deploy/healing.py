@@ -94,6 +94,7 @@ class Healing:
                 spans,
                 report.bytes_written,
                 report.replayed,
+                report.restored,
             )
         )
 
@@ -193,9 +194,8 @@ class Healing:
 
     async def give_up(self, action: events.GiveUp) -> events.Event:
         if action.model in self._deployment.models:
-            error = TemporaryError(f"model {action.model!r} cannot be served: {action.reason}", _COME_BACK_S)
             view = self.controller.state.models[action.model]
-            await self._deployment.gateways.fail(action.model, view.epoch, error)
+            await self._deployment.gateways.fail(action.model, view.epoch, refusal(action.model, action.reason))
         return events.GivenUp(self._now_s(), action.model, action.reason)
 
     async def start(self, action: events.Start) -> events.Event:
@@ -281,6 +281,11 @@ class Healing:
 
     def _nothing(self) -> events.Nothing:
         return events.Nothing(self._now_s())
+
+
+def refusal(model: str, reason: str) -> TemporaryError:
+    """What calls of a model that has no place are answered."""
+    return TemporaryError(f"model {model!r} cannot be served: {reason}", _COME_BACK_S)
 
 
 def devices_of(plans: Iterable[Plan]) -> dict[str, str]:

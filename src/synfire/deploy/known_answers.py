@@ -1,17 +1,21 @@
-"""Whether workers compute right: the known answers of stages, asked for again now and then."""
+"""Whether workers compute right: the known answers of stages, asked for again now and then, and what they find out themselves."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import Counter
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable
 from typing import NoReturn
 
+from synfire.base.clock import SystemClock
 from synfire.base.errors import TemporaryError, UnknownName
 from synfire.base.log import LOGGER
 from synfire.deploy.workers import Workers
 from synfire.plan import Plan
+
+FLIPS_WITHIN_S = 60.0
+"""States that are found wrong count together for so long, in seconds."""
 
 MOST_MISSED = 2
 """How many known-answer tests of a stage may be put off, one after the other, because its worker has calls."""
@@ -27,6 +31,8 @@ class KnownAnswers:
         self._workers = workers
         self._plans = plans
         self._missed: Counter[tuple[str, str]] = Counter()
+        self._flips: defaultdict[str, deque[float]] = defaultdict(deque)
+        self._now_s = SystemClock().now_s
 
     def learn(self, model: str, stage: str, engine: str, answer: str, agreement: float | None) -> None:
         """A stage was hosted for the first time, and this is what it answers."""
@@ -50,6 +56,17 @@ class KnownAnswers:
         LOGGER.error("worker %s computes stage %s.%s wrong: its memory is corrupted", worker, model, stage)
         self._workers.lose(worker, "corruption")
         return False
+
+    def flipped(self, worker: str, most: int) -> None:
+        """The worker has found a wrong bit in a state. One that has found `most` of them within a minute is lost from here on."""
+        now_s, found = self._now_s(), self._flips[worker]
+        found.append(now_s)
+        while found[0] < now_s - FLIPS_WITHIN_S:
+            found.popleft()
+        if len(found) >= most:
+            del self._flips[worker]
+            LOGGER.error("worker %s has found %d wrong states within a minute: its memory is corrupted", worker, most)
+            self._workers.lose(worker, "corruption")
 
     async def prove(self) -> None:
         """Do the known-answer tests of all stages once, each while its worker has no call.

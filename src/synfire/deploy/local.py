@@ -32,6 +32,7 @@ from synfire.wire import gaps
 from synfire.wire.condition import Condition
 from synfire.wire.messages import Description, StageLost, StageMended, Unhost
 from synfire.wire.stream import Packet
+from synfire.worker.membranes import FLIPPED
 from synfire.worker.settings import Settings as WorkerSettings
 
 __all__ = ["LocalDeployment", "Partners", "RunningWorker", "Settings"]
@@ -241,6 +242,8 @@ class LocalDeployment:
             return
         if isinstance(report, StageMended):
             self._healing.device_mended(worker, report)
+            if report.cause == FLIPPED:
+                self.known.flipped(worker, self.settings.most_flips)
         else:
             self._healing.device_lost(worker, report)
 

@@ -9,6 +9,7 @@ from typing import Any
 from synfire.base.errors import UserError
 from synfire.base.settings import read_settings
 from synfire.control.suspicion import Heartbeats
+from synfire.worker.settings import Twice
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,16 @@ class Settings:
     prove_s: float = 10.0
     """How often stages whose workers are idle do their known-answer tests, in seconds. Each takes a millisecond or few."""
 
+    check_states: bool = True
+    """Whether workers look after states at rest, see `synfire.worker.membranes`."""
+
+    twice: Twice = "devices"
+    """What workers compute twice, and compare: stages on `devices`, everything, `always`, or nothing, `never`."""
+
+    most_flips: int = 3
+    """After so many states that were found wrong within a minute a worker counts as corrupted. Particles come one by one, worn
+    memory errs again and again."""
+
     spares: int = 0
     """How many warm workers without a stage are kept; they take over faster than a new one, which is started else."""
 
@@ -52,6 +63,8 @@ class Settings:
     """Whether spares build every stage beforehand, which costs them memory, and makes them take over in the time of a message."""
 
     def __post_init__(self) -> None:
+        if self.most_flips < 1:
+            raise UserError(f"most_flips is {self.most_flips}; after 1 or more a worker counts as corrupted")
         if min(self.ready_s, self.stop_s, self.prove_s) <= 0:
             raise UserError(
                 f"ready_s is {self.ready_s}, stop_s {self.stop_s} and prove_s {self.prove_s}; all are seconds above 0"

@@ -47,7 +47,8 @@ class Workers(Mapping[str, RunningWorker]):
         self._gateways = gateways
         self._listener = listener
         self._partners = partners
-        self._worker_settings = dict(worker_settings or {})
+        looks = {"check_states": settings.check_states, "twice": settings.twice}
+        self._worker_settings = {**looks, **(worker_settings or {})}
         self._running: dict[str, RunningWorker] = {}
         self._leaving: list[RunningWorker] = []
         self._away: dict[RunningWorker, asyncio.Task[None]] = {}
@@ -91,7 +92,9 @@ class Workers(Mapping[str, RunningWorker]):
     async def reach(self, name: str, address: str, greeting_s: float | None = None) -> WorkerPeer:
         """A connection to the worker at `address`. Raises `TemporaryError` when it is not there."""
         more = () if greeting_s is None else (greeting_s,)
-        return await WorkerPeer.reach(name, address, self._deployment, self.who, self.limits, *more)
+        peer = await WorkerPeer.reach(name, address, self._deployment, self.who, self.limits, *more)
+        peer.store = self._partners.store if self._partners else None
+        return peer
 
     def take_on(self, name: str, worker: RunningWorker, anew: bool = True, back: bool = False) -> None:
         """Count on a worker from now on, which holds nothing, or, where it is not `anew`, what the controller knows.

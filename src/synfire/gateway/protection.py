@@ -5,10 +5,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from synfire.base.errors import Overloaded, TemporaryError
+from synfire.base.log import LOGGER
 from synfire.gateway.call import Call
 from synfire.ops import Array
+from synfire.wire.checksums import checksum
 from synfire.wire.messages import Checkpoint
 from synfire.wire.stream import array_bytes
 
@@ -24,6 +27,14 @@ MOST_CALLS = 4 * EVERY_CALLS
 _NOWHERE = -1
 
 
+class Saved(NamedTuple):
+    """What a stage's state was after some call, who has made it, and its checksum, if it has one."""
+
+    state: Mapping[str, Array]
+    maker: str
+    checksum: int | None
+
+
 @dataclass
 class Track:
     """One session: the state of every stage after some call, and the calls that came after it.
@@ -34,13 +45,11 @@ class Track:
     name: str
     batch: int
     epoch: int = _NOWHERE
-    states: Mapping[str, Mapping[str, Array]] = field(default_factory=dict)
-    makers: dict[str, str] = field(default_factory=dict)
-    """Who has made the states, by stage."""
+    states: Mapping[str, Saved] = field(default_factory=dict)
     calls: list[Call] = field(default_factory=list)
     kept_s: float = 0.0
     used_s: float = 0.0
-    asked: dict[int, tuple[int, dict[str, Mapping[str, Array]]]] = field(default_factory=dict)
+    asked: dict[int, tuple[int, dict[str, Saved]]] = field(default_factory=dict)
     seen: int = 0
     """How many calls were answered; `asked` says of each checkpoint after how many, and what has come of it."""
 
@@ -81,7 +90,7 @@ class Protection:
     @property
     def held_bytes(self) -> int:
         """What is held of all sessions: their newest states, and the inputs of the calls since."""
-        held = [state for track in self._tracks.values() for state in track.states.values()]
+        held = [saved.state for track in self._tracks.values() for saved in track.states.values()]
         held += [call.inputs for track in self._tracks.values() for call in track.calls]
         return sum(array_bytes(arrays.values()) for arrays in held)
 
@@ -140,13 +149,17 @@ class Protection:
                 track.forsaken = track.forsaken or (stage if stage in track.states else "")
 
     def receive(self, message: Checkpoint, arrays: Mapping[str, Array], now_s: float) -> None:
-        """A stage has sent its state. One of a checkpoint that nobody asked for, or not any more, is dropped."""
+        """A stage has sent its state. One of a checkpoint that nobody asked for, or not any more, is dropped; and so is a
+        damaged one: the checkpoint before it stays, and the next call asks again."""
         track = self._tracks.get(message.session)
         if track is None or message.token not in track.asked:
             return
+        if message.checksum is not None and checksum(arrays) != message.checksum:
+            LOGGER.warning("session %s: a checkpoint of stage %s came damaged", message.session, message.stage)
+            del track.asked[message.token]
+            return
         self.checkpoint_bytes += array_bytes(arrays.values())
-        track.asked[message.token][1][message.stage] = arrays
-        track.makers[message.stage] = message.maker
+        track.asked[message.token][1][message.stage] = Saved(arrays, message.maker, message.checksum)
         self._settle(track, now_s)
 
     def _settle(self, track: Track, now_s: float) -> None:

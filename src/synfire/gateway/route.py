@@ -8,6 +8,7 @@ import itertools
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import NamedTuple
 
 from synfire.base.clock import Clock, SystemClock
@@ -26,10 +27,13 @@ from synfire.wire.stream import Packet
 WINDOW = 16
 """How many frames of one call may be under way. It keeps a pipeline of as many stages busy; memory grows with it."""
 
-_ATTEMPTS = 100
-"""How often a call is replayed at most. Each attempt follows a loss, so only a route that never heals comes so far."""
+_MOST_WAYS = 100
+"""Along how many ways a call is tried at most. Each follows a loss, so only a route that never heals comes so far. Along one way it
+is tried until its deadline: whoever would lay another one may be away for a while."""
 
-_PAUSE_S = 0.005
+_PAUSE_S, _SLOWER, _LONGEST_PAUSE_S = 0.005, 1.1, 0.1
+"""How long a call waits until it is tried again along the same way, by how much longer each time, and how long at most: a link that
+broke once is there again at once, and of two that do not reach each other `Blame` has to hear more often than every 0.3 s."""
 
 
 class Again(NamedTuple):
@@ -61,7 +65,7 @@ class Way:
         """Whether a worker of it is gone."""
         return self._torn or any(peer.lost is not None for peer in self.peers.values())
 
-    @property
+    @cached_property
     def engines(self) -> Mapping[str, str]:
         """The engine of each stage: answers are the same bits only as long as these stay the same."""
         return {stage.name: self.plan.engine_of(stage) for stage in self.plan.stages}
@@ -197,8 +201,8 @@ class WorkerRoute:
         """Yield the call's parts in order; see `synfire.gateway.call.Route`."""
         protected = bool(call.session) and self.protected
         track = self.sessions.begin(call, samples(self._flat, call.inputs), self._clock.now_s()) if protected else None
-        given, engines = 0, self._way.engines
-        for attempt in itertools.count():
+        given, ways, tries, engines = 0, 0, 0, self._way.engines
+        while True:
             way = await self._standing()
             if given and way.engines != engines:
                 raise Interrupted(
@@ -221,7 +225,7 @@ class WorkerRoute:
                     track.lost()
                 if not self.protected and way.closing:
                     raise way.loss() from error
-                if not self.protected or (call.session and track is None) or attempt == _ATTEMPTS:
+                if not self.protected or (call.session and track is None) or ways == _MOST_WAYS:
                     raise
             except BaseException:
                 if track is not None:
@@ -230,19 +234,21 @@ class WorkerRoute:
             self.replays += 1
             self._interrupted += 1
             try:
-                await self._another(way)
+                await self._another(way, min(_PAUSE_S * _SLOWER ** min(tries, 50), _LONGEST_PAUSE_S))
             finally:
                 self._interrupted -= 1
+            ways, tries = (ways, tries + 1) if self._way is way else (ways + 1, 0)
 
     async def _bring_back(self, way: Way, track: Track | None, call: Call) -> None:
         """Give the workers the session's state as it was before `call`: its last checkpoint, and the calls since."""
         if track is None or call.start or track.epoch == way.epoch:
             return
         track.check(call)
-        for stage, state in track.states.items():
-            await way.homes[stage].restore(
-                Restore(way.plan.model, stage, track.name, track.batch, maker=track.makers[stage]), state
+        for stage, saved in track.states.items():
+            restore = Restore(
+                way.plan.model, stage, track.name, track.batch, maker=saved.maker, checksum=saved.checksum
             )
+            await way.homes[stage].restore(restore, saved.state)
         for past in track.calls:
             again = replace(past, deadline_s=call.deadline_s)
             async with aclosing(self._attempt(way, again, 0, None)) as parts:
@@ -285,11 +291,11 @@ class WorkerRoute:
             raise self._failure
         return self._way
 
-    async def _another(self, way: Way) -> None:
-        """Wait until an attempt may succeed that did not along `way`."""
+    async def _another(self, way: Way, pause_s: float) -> None:
+        """Wait until an attempt may succeed that did not along `way`; that same one is tried again after a pause."""
         while self._way is way and self._failure is None:
             if not way.closing and not self._suspended:
-                await asyncio.sleep(_PAUSE_S)  # a link between two workers that live: the next attempt makes a new one
+                await asyncio.sleep(pause_s)  # a link between two workers that live: the next attempt makes a new one
                 return
             await self._changed.wait()
 

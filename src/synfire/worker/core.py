@@ -29,6 +29,7 @@ from synfire.worker import sessions
 from synfire.worker.hosting import Stages
 from synfire.worker.intake import check_frame
 from synfire.worker.job import Job, Outcome
+from synfire.worker.membranes import Membranes
 from synfire.worker.outgoing import Outgoing, checkpoints_of, frames_of
 from synfire.worker.schedule import Schedule
 from synfire.worker.settings import Settings
@@ -47,6 +48,7 @@ class Core:
         self.stages = Stages(who, self.settings.parameter_bytes)
         self.requests: dict[str, LiveRequest] = {}
         self.buffered_bytes = 0
+        self.membranes = Membranes(self.settings.check_states)
         self._schedule = Schedule(self.settings)
         self._turns = itertools.count()
         self._depths = itertools.count()
@@ -154,6 +156,7 @@ class Core:
                 tally.failures += 1
                 self._fail_visit(visit, outcome.error)
             else:
+                tally.look(job.stage.outputs, outcome.outputs)
                 self._go_on(visit, block, outcome, now_s)
 
     def cancel(self, request: str) -> None:
@@ -177,6 +180,11 @@ class Core:
     def restore(self, message: Restore, state: State, now_s: float) -> None:
         """Let the session go on from `state` at a stage. Raises `Interrupted` where it is not here, and while a call of it is."""
         sessions.restore(self.stages.routed(message.model, message.stage), message, state, now_s)
+
+    def flip(self, stage: Stage, seed: int) -> str:
+        """Have a bit flip of a state that rests at the stage. Raises as `Membranes.flip` does."""
+        visits = [live.visits[stage.key] for live in self._visitors(stage)]
+        return self.membranes.flip(stage, visits, seed)
 
     def visited(self, stage: Stage) -> bool:
         """Whether a request is at the stage."""
@@ -251,17 +259,18 @@ class Core:
         except SynfireError as error:
             self._fail_visit(visit, error)
 
-    def _job(self, company: list[Visit]) -> Job | None:
+    def _job(self, company: Mapping[Visit, Block]) -> Job | None:
         visits = []
         for visit in company:
             try:
                 sessions.begin(visit)
+                self.membranes.check(visit)
                 visits.append(visit)
-            except Exception as error:  # the session's, or the engine's
+            except Exception as error:  # the session's, or the engine's, or a state that memory has spoilt
                 self._fail_visit(visit, error)
         if not visits:
             return None
-        blocks = tuple(block for block in (visit.block() for visit in visits) if block is not None)
+        blocks = tuple(company[visit] for visit in visits)
         inputs = tuple(visit.take() for visit in visits)
         for visit, arrays in zip(visits, inputs, strict=True):
             self.buffered_bytes -= array_bytes(arrays.values())
@@ -270,7 +279,10 @@ class Core:
 
     def _go_on(self, visit: Visit, block: Block, outcome: Outcome, now_s: float) -> None:
         """A block of the visit is computed: keep its state, send its outputs, and look for the next one."""
-        visit.state = outcome.state
+        if block.last and (visit.first.end or visit.session is None):
+            visit.state = outcome.state
+        else:
+            self.membranes.lay(visit, outcome.state)
         visit.number += 1
         visit.request.used_s = now_s
         if block.last:

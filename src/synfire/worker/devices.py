@@ -1,14 +1,14 @@
-"""The devices under a worker's stages: mended where that can be, and reported where it cannot.
+"""What computes a worker's stages: found out where it errs, mended where that can be, and reported where it cannot.
 
 A device that breaks while it computes gives nothing: the job in flight is fenced by that. Its operators are then linked onto
 cores that are left, proved, and the job is computed again, from the states and inputs that it still holds. So a request notices
-nothing but the time.
+nothing but the time. A job that was computed twice, with unlike results, is computed again in the same way.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 
 import numpy as np
 
@@ -18,8 +18,12 @@ from synfire.devices.mending import DeviceFault, DeviceLost, FaultOrder, Mending
 from synfire.engines import ENGINES, DeviceProgram
 from synfire.engines.engine import PROCESSOR
 from synfire.wire.messages import Inject, Injected, Lap, StageLost, StageMended
+from synfire.worker.hosting import Stages
 from synfire.worker.job import Job, Outcome
+from synfire.worker.membranes import FLIPPED, MEMBRANE_BIT, Flip, remembers
+from synfire.worker.settings import Twice
 from synfire.worker.stage import Stage
+from synfire.worker.twice import MOST_UNLIKE, alike, needed
 
 Key = tuple[str, str]
 Report = StageMended | StageLost
@@ -28,20 +32,23 @@ Report = StageMended | StageLost
 class Devices:
     """Cares for the devices of `stages`, by (model, stage). `tell` is given what whoever controls the worker should know.
 
-    `installed` are the devices that worker `who` has beside its processor; None: every one that an engine asks for.
+    `installed` are the devices that worker `who` has beside its processor; None: every one that an engine asks for. `twice` says
+    what is computed twice, see `synfire.worker.settings`.
     """
 
     def __init__(
         self,
         who: str,
-        stages: Mapping[Key, Stage],
+        stages: Stages,
         tell: Callable[[Report], None],
         installed: Collection[str] | None = None,
+        twice: Twice = "never",
     ) -> None:
         self._who = who
         self._stages = stages
         self._tell = tell
         self._installed = installed
+        self._twice: Twice = twice
         self._lost: dict[DeviceProgram, StageLost] = {}
         self._gone: dict[str, str] = {}
 
@@ -71,25 +78,31 @@ class Devices:
         mending: Mending | None = None
         while True:
             try:
-                outcomes, busy_s = job.run()
+                outcomes, busy_s = self._computed(job)
             except DeviceFault:
                 if mending is not None:  # it broke once more, in the replay
                     self._report(job.stage, mending)
                 mending = self._mended(job.stage)
                 if mending is None:
-                    lost = Interrupted(
-                        f"the device under stage {job.stage.name} is lost; the request has to go elsewhere"
-                    )
-                    return [Outcome({}, {}, lost) for _ in job.visits], 0.0
+                    return _interrupted(job, f"the device under stage {job.stage.name} is lost"), 0.0
                 continue
             if mending is not None:
                 self._report(job.stage, mending, len(job.visits))
             return outcomes, busy_s
 
+    def flipped(self, flip: Flip) -> None:
+        """Tell of a state that was not what had been left: whoever is upstream begins again."""
+        LOGGER.warning("stage %s: %s, of %s", flip.stage.name, FLIPPED, flip.whose)
+        detail = "its checksum did not fit; " + (
+            "the session goes on from its last checkpoint" if flip.of_session else "the request is computed again"
+        )
+        laps = (Lap("detect", 0.0, 0.0),)  # when it has flipped nobody knows; that it has was seen at once
+        self._tell(StageMended(*flip.stage.key, FLIPPED, flip.whose, detail, 0.0, laps, 0, 1, int(flip.of_session)))
+
     def look(self) -> None:
         """Mend what devices have reported since."""
-        for stage in self._stages.values():
-            if isinstance(stage.program, DeviceProgram) and stage.program.ailing and stage.program not in self._lost:
+        for stage, program in self._stages.on_devices:
+            if program.ailing and program not in self._lost:
                 self._report(stage, self._mended(stage))
 
     def examine(self, stage: Stage) -> bool:
@@ -122,6 +135,45 @@ class Devices:
         stage, program = able[name]
         did = program.inject(FaultOrder(order.fault, order.place, order.seed, order.stuck, busy(stage)))
         return Injected(name, did)
+
+    def bearer(self, order: Inject) -> Stage | None:
+        """The stage on the processor of whose state a bit is to flip, drawn among all that have one where the order names none;
+        None where that falls to a stage on a device, or to none at all."""
+        if order.fault != MEMBRANE_BIT:
+            return None
+        able = {stage.name: stage for stage in self._stages.values() if remembers(stage)}
+        name = order.stage or (sorted(able)[int(np.random.default_rng(order.seed).integers(len(able)))] if able else "")
+        stage = able.get(name)
+        return None if stage is None or isinstance(stage.program, DeviceProgram) else stage
+
+    def _computed(self, job: Job) -> tuple[list[Outcome], float]:
+        """Run the job; where it is to be run twice, until two runs agree."""
+        outcomes, busy_s = job.run()
+        if not needed(self._twice, job):
+            return outcomes, busy_s
+        began_s = time.monotonic()
+        again, more_s = job.run()
+        unlike, found_s = 0, time.monotonic()
+        while not alike(outcomes, again):
+            unlike += 1
+            if unlike == MOST_UNLIKE or not self.examine(job.stage):
+                outcomes = _interrupted(job, f"what stage {job.stage.name} computes is another thing each time")
+                break
+            (outcomes, _), (again, _) = job.run(), job.run()
+        if unlike:
+            self._tell_unlike(job, unlike, began_s, found_s)
+        return outcomes, busy_s + more_s
+
+    def _tell_unlike(self, job: Job, unlike: int, began_s: float, found_s: float) -> None:
+        """Tell, as often as that was so, that two runs of the job have given unlike results."""
+        LOGGER.warning("stage %s: %s, of what it was computing", job.stage.name, FLIPPED)
+        now_s, count = time.monotonic(), len(job.visits)
+        laps = (Lap("detect", 0.0, found_s - began_s), Lap("replay", found_s - began_s, now_s - found_s))
+        detail = "two runs gave unlike results; computed again until two agreed"
+        for _ in range(unlike):
+            self._tell(
+                StageMended(*job.stage.key, FLIPPED, "what was computed", detail, now_s - began_s, laps, 0, count)
+            )
 
     def _mended(self, stage: Stage) -> Mending | None:
         """Mend the stage's device; None where that cannot be, which is told."""
@@ -162,3 +214,8 @@ class Devices:
         report = StageLost(*stage.key, lost.cause, lost.target, str(lost), time.monotonic() - lost.began_s)
         self._lost[program] = report
         self._tell(report)
+
+
+def _interrupted(job: Job, why: str) -> list[Outcome]:
+    """What becomes of the job's requests where it cannot be computed here."""
+    return [Outcome({}, {}, Interrupted(f"{why}; the request has to go elsewhere")) for _ in job.visits]

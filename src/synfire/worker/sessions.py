@@ -6,8 +6,9 @@ ends it, when it is forgotten, or when nobody has used it for too long.
 
 from __future__ import annotations
 
-from synfire.base.errors import Interrupted, Overloaded, UserError
+from synfire.base.errors import Interrupted, Overloaded, TemporaryError, UserError
 from synfire.ops import State
+from synfire.wire.checksums import checksum
 from synfire.wire.messages import Restore
 from synfire.worker.stage import SessionSlot, Stage, Visit
 
@@ -44,7 +45,7 @@ def begin(visit: Visit) -> None:
             f"session {visit.first.session!r} has a batch of {slot.batch}, this call has {visit.batch}; keep it equal"
         )
     else:
-        visit.state = slot.state
+        visit.state, visit.checksum = slot.state, slot.checksum
 
 
 def leave(visit: Visit, broken: bool) -> Visit | None:
@@ -54,7 +55,7 @@ def leave(visit: Visit, broken: bool) -> Visit | None:
         return None
     slot.queue.remove(visit)
     if visit.state is not None:
-        slot.state = None if broken or visit.first.end else visit.state
+        slot.state, slot.checksum = (None, None) if broken or visit.first.end else (visit.state, visit.checksum)
         slot.batch = visit.batch
         slot.used_s = visit.request.used_s
     if slot.queue:
@@ -68,7 +69,7 @@ def forget(stage: Stage, session: str) -> None:
     """Drop the session's state."""
     slot = stage.sessions.get(session)
     if slot is not None:
-        slot.state = None
+        slot.state = slot.checksum = None
         if not slot.queue:
             del stage.sessions[session]
 
@@ -76,15 +77,23 @@ def forget(stage: Stage, session: str) -> None:
 def restore(stage: Stage, message: Restore, state: State, now_s: float) -> None:
     """Let the session go on from `state`.
 
-    Raises `Interrupted` while a call of it is here, `UserError` for a state of another engine or of another version.
+    Raises `Interrupted` while a call of it is here, `UserError` for a state of another engine or of another version,
+    `TemporaryError` for one that is damaged.
     """
     _require_fitting(stage, message, state)
+    if message.checksum is not None and checksum(state) != message.checksum:
+        raise TemporaryError(
+            f"session {message.session!r} cannot go on at stage {stage.name}: its checkpoint is damaged, memory has lost a bit of "
+            "it; begin it again with sequence_start=true"
+        )
     slot = stage.sessions.get(message.session)
     if slot is not None and slot.queue:
         raise Interrupted(
             f"session {message.session!r} at stage {stage.name} is in use and cannot be restored; try again"
         )
-    stage.sessions[message.session] = SessionSlot(state=state, batch=message.batch, used_s=now_s)
+    stage.sessions[message.session] = SessionSlot(
+        state=state, batch=message.batch, used_s=now_s, checksum=message.checksum
+    )
 
 
 def _require_fitting(stage: Stage, message: Restore, state: State) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Literal, get_args
 
 from synfire.base.errors import UserError
 from synfire.base.settings import read_settings
 from synfire.wire.links import Limits
+
+Twice = Literal["never", "devices", "always"]
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,13 @@ class Settings:
     drain_s: float = 30.0
     """How long SIGTERM lets accepted requests finish, in seconds. Container platforms kill after 30 s."""
 
+    check_states: bool = True
+    """Whether states get checksums where they lie between two frames or calls. That takes microseconds, and finds flipped bits."""
+
+    twice: Twice = "devices"
+    """Which stages compute everything twice, and compare: those on `devices`, where a bit may flip in what runs and nothing tells;
+    all, `always`; or `never`. It takes twice the computing."""
+
     max_frame_bytes: int = Limits.max_frame_bytes
     """The largest packet, in bytes; see `synfire.wire.links.Limits`."""
 
@@ -55,8 +64,14 @@ class Settings:
     """What may wait to be sent to one peer, in bytes, before no further job is begun; see `synfire.wire.links.Limits`."""
 
     def __post_init__(self) -> None:
+        if self.twice not in get_args(Twice):
+            raise UserError(f"worker setting twice is {self.twice!r}; it takes one of {', '.join(get_args(Twice))}")
+        if not isinstance(self.check_states, bool):
+            raise UserError(f"worker setting check_states is {self.check_states!r}; it takes true or false")
         for field in fields(self):
             value = getattr(self, field.name)
+            if field.name in ("twice", "check_states"):
+                continue
             if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0:
                 raise UserError(f"worker setting {field.name} is {value!r}; it takes a number, 0 or more")
             if value == 0 and field.name not in ("batch_wait_s", "parameter_bytes"):

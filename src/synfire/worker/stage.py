@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import msgspec
+import numpy as np
 
 from synfire.base.errors import Bug, UserError
-from synfire.engines import Program
+from synfire.engines import ENGINES, Program
 from synfire.graph import Graph
-from synfire.ops import Array, Signal, State
+from synfire.ops import Array, Kind, Signal, State
 from synfire.wire.messages import Arrival, Departure, Frame, Host
 from synfire.wire.stream import array_bytes
+
+LOOKED_AT = 16
+"""To count the spikes of every job would cost a small stage some percent of its time; their density changes slowly."""
 
 
 @dataclass
@@ -35,10 +40,19 @@ class Tally:
     steps: int = 0
     busy_s: float = 0.0
     failures: int = 0
+    spikes: int = 0
+    places: int = 0
+
+    def look(self, signals: Mapping[str, Signal], outputs: Mapping[str, Array]) -> None:
+        """Count the spikes among what a job gave, in the first of every `LOOKED_AT` jobs."""
+        if self.jobs % LOOKED_AT == 1:
+            for name, array in outputs.items():
+                if signals[name].kind is Kind.SPIKE:
+                    self.spikes += int(np.count_nonzero(array))
+                    self.places += array.size
 
 
-@dataclass(frozen=True)
-class Block:
+class Block(NamedTuple):
     """Which time steps a frame, or a job, covers."""
 
     number: int
@@ -49,17 +63,23 @@ class Block:
 
 @dataclass
 class SessionSlot:
-    """A session at a stage: the state that its last call left, and its calls in the order in which they came."""
+    """A session at a stage: the state that its last call left, with its checksum, and its calls in the order in which they came."""
 
     queue: deque[Visit] = field(default_factory=deque)
     state: State | None = None
     batch: int = 0
     used_s: float = 0.0
+    checksum: int | None = None
+
+    @property
+    def rests(self) -> bool:
+        """Whether the state waits for the next call to begin."""
+        return bool(self.state) and not (self.queue and self.queue[0].state is not None)
 
 
 @dataclass(eq=False)
 class Visit:
-    """One request at one stage: the frames that wait, the state, and where it stands."""
+    """One request at one stage: the frames that wait, the state, and where it stands. A state at rest has a `checksum`."""
 
     request: LiveRequest
     stage: Stage
@@ -74,6 +94,7 @@ class Visit:
     batch: int = 0
     number: int = 0
     state: State | None = None
+    checksum: int | None = None
     busy: bool = False
     dead: bool = False
 
@@ -206,7 +227,7 @@ class Stage:
         self.single = program is None or any(-1 in signal.shape for signal in graph.signals().values())
         self.parameter_bytes = sum(graph.operator(name).parameter_bytes for name in graph)
         self.sessions: dict[str, SessionSlot] = {}
-        self.ready: dict[Visit, None] = {}
+        self.ready: dict[Visit, Block] = {}
         self.tally = Tally()
         self.links: dict[str, LinkTally] = {each.receiver: LinkTally() for each in host.departures}
         self.checkpoints = LinkTally()
@@ -218,8 +239,8 @@ class Stage:
 
     @property
     def maker(self) -> str:
-        """Who makes its checkpoints: its engine, with its content digest."""
-        return f"{self.host.engine} {self.host.digest}"
+        """Who makes its checkpoints: its engine, with the version of its states' layout, and its content digest."""
+        return f"{self.host.engine} v{ENGINES[self.host.engine].version} {self.host.digest}"
 
     def relink(self, epoch: int, departures: tuple[Departure, ...]) -> None:
         """Let the links out of the stage lead elsewhere from `epoch` on."""

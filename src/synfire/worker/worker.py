@@ -19,7 +19,7 @@ from collections.abc import Callable, Collection
 from concurrent.futures import Future
 from typing import cast
 
-from synfire.base.errors import SynfireError
+from synfire.base.errors import SynfireError, UserError
 from synfire.base.log import LOGGER
 from synfire.devices.mending import DeviceFault
 from synfire.engines.known_answer import known_answer
@@ -76,7 +76,8 @@ class Worker:
         self.connections: Connections = Connections(
             Hello(PROTOCOL, deployment, name), self.core, self._watch, self._connect, self._take
         )
-        self.devices = Devices(name, self.core.stages, self.connections.tell, devices)
+        self.devices = Devices(name, self.core.stages, self.connections.tell, devices, self.settings.twice)
+        self.core.membranes.found = self.devices.flipped
         self.connections.standing = lambda: self.devices.losses
         self._services = Services(self._watch, self.settings.links, self._finish)
         self._listeners = [listen(address) for address in addresses]
@@ -148,8 +149,16 @@ class Worker:
         return ""
 
     def inject(self, order: Inject) -> Injected:
-        """Break something of an emulated device on purpose. Raises as `Devices.inject` does."""
-        return self.devices.inject(order, self.core.visited)
+        """Break something of an emulated device on purpose, or flip a bit of a state that rests here. Raises as
+        `Devices.inject` and `Core.flip` do."""
+        stage = self.devices.bearer(order)
+        if stage is None:
+            return self.devices.inject(order, self.core.visited)
+        if order.place:
+            raise UserError(
+                f"stage {stage.name} runs on a processor, where no bit can be named; leave out {order.place!r}"
+            )
+        return Injected(stage.name, self.core.flip(stage, order.seed))
 
     def restore(self, packet: Packet) -> None:
         """Give a session the state of a checkpoint. Raises as `Core.restore` does, and for a damaged packet."""
@@ -174,12 +183,14 @@ class Worker:
 
     def flush(self) -> None:
         """Send what the core has put out."""
+        later = len(self.core.outbox) > 1
         while self.core.outbox:
             outgoing = self.core.outbox.popleft()
             if outgoing.origin in self.local_origins and not outgoing.address:
                 self.local_origins[outgoing.origin](outgoing.packet)
             else:
-                self.connections.send_out(outgoing)
+                self.connections.send_out(outgoing, later)
+        self.connections.flush()
 
     def _turn(self) -> None:
         self._turned_s = time.monotonic()

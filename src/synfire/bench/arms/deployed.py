@@ -102,18 +102,28 @@ class Told(RecoveryLog):
     def of(self, workers: Collection[str]) -> RecoveryRecord:
         """The record of the loss of the last of the workers, once there is one of each. Raises `PermanentError` when one does
         not come."""
-        awaited, until_s = set(workers), time.monotonic() + PATIENCE_S
+        awaited = set(workers)
+        while True:
+            what = f"the loss of {', '.join(sorted(awaited))}"
+            record = self._first(lambda each: each.worker in awaited, what)
+            awaited.discard(record.worker)
+            if not awaited:
+                return record
+
+    def caused_by(self, cause: str) -> RecoveryRecord:
+        """The next record with that cause. Raises `PermanentError` when it does not come."""
+        return self._first(lambda each: each.cause.kind == cause, f"a {cause}")
+
+    def _first(self, fits: Callable[[RecoveryRecord], bool], what: str) -> RecoveryRecord:
+        until_s = time.monotonic() + PATIENCE_S
         while True:
             try:
                 record = self._told.get(timeout=max(0.0, until_s - time.monotonic()))
             except queue.Empty:
-                names = ", ".join(sorted(awaited))
-                raise PermanentError(f"the loss of {names} was not made good within {PATIENCE_S:.0f} s") from None
-            if record.worker not in awaited:
-                self.unprovoked += 1
-            awaited.discard(record.worker)
-            if not awaited:
+                raise PermanentError(f"{what} was not made good within {PATIENCE_S:.0f} s") from None
+            if fits(record):
                 return record
+            self.unprovoked += 1
 
 
 def planned_for(conditions: Conditions, workers: int) -> tuple[Planned, ...]:

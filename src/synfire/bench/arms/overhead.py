@@ -45,12 +45,12 @@ COLUMNS = (
 class Overhead(Arm):
     """The same models, requests and sessions, on a fresh deployment each time, in turns and in random order within a pair.
 
-    With it, there are heartbeats, inputs that are kept for replays, calls and checkpoints of sessions, and known-answer tests,
-    all at their defaults. Half of the calls belong to sessions. The ratio of each pair counts, and of these the median.
+    With it, there are heartbeats, inputs that are kept for replays, calls and checkpoints of sessions, checksums of states, and
+    known-answer tests, all at their defaults. Half of the calls belong to sessions. The ratio of each pair counts, and of these the median.
     """
 
     name = "overhead"
-    about = "nothing fails: throughput with `heal` off ÷ on (heartbeats, kept inputs, checkpoints, known-answer tests)"
+    about = "nothing fails: throughput with `heal` off ÷ on (heartbeats, kept inputs, checkpoints, checksums, known-answer tests)"
 
     def measure(self, conditions: Conditions, progress: Progress) -> Outcome:
         pairs = 2 if conditions.quick else PAIRS
@@ -61,7 +61,7 @@ class Overhead(Arm):
         for number in range(pairs):
             progress(f"{self.name}: pair {number + 1} of {pairs}")
             for heal in rng.sample((True, False), 2):
-                with deployed(planned, Settings(http="", heal=heal)) as ground:
+                with deployed(planned, Settings(http="", heal=heal, check_states=heal)) as ground:
                     ground.until_warm()
                     found[heal].append(_rates(ground, Job(ground.url, asked, conditions.seed)))
         rows = list(self._rows(found[False], found[True]))

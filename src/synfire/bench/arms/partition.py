@@ -43,7 +43,7 @@ class Partition(UnderLoad):
             _toggle(ground, host)
             ground.within_patience(ground.deployment.workers.until_all_back, "complete again")
 
-        return Struck(lost, undo)
+        return Struck(lost, undo=undo)
 
     def outcome(self, found: Found, ground: Deployed) -> Outcome:
         outcome = super().outcome(found, ground)

@@ -25,9 +25,11 @@ PAUSE_S = 0.3
 
 @dataclass(frozen=True)
 class Struck:
-    """What a fault hit: the workers with stages that are lost by it. `undo` is called once that was made good."""
+    """What a fault hit: the workers with stages that are lost by it, or, where none is, the `cause` that its record has. `undo` is
+    called once that was made good."""
 
     lost: tuple[str, ...]
+    cause: str = ""
     undo: Callable[[], None] = lambda: None
 
 
@@ -77,10 +79,10 @@ class UnderLoad(Arm):
         time.sleep(rng.uniform(0, PAUSE_S))
         at_s, at_1970_s = time.monotonic(), time.time()
         struck = self.strike(ground, rng)
-        record = ground.log.of(struck.lost)
+        record = ground.log.of(struck.lost) if struck.lost else ground.log.caused_by(struck.cause)
         struck.undo()
         ground.until_warm()
-        return Trial(at_s, at_1970_s, ", ".join(struck.lost), record, time.monotonic() - at_s)
+        return Trial(at_s, at_1970_s, ", ".join(struck.lost) or record.cause.target, record, time.monotonic() - at_s)
 
 
 class WorkerFault(UnderLoad):

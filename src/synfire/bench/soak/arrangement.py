@@ -68,9 +68,12 @@ class Arrangement:
 
     @property
     def crew(self) -> Mapping[str, tuple[int, int]]:
-        """How many processes of each role there are at rest. Where spares run out a worker takes over, and one fewer is left."""
-        workers = (1 + self.spares, self.workers + self.spares)
-        return {"serve": (1, 1), "controller": (1, 1), "gateway": (self.gateways,) * 2, "worker": workers}
+        """How many processes of each role there are at rest. Where spares run out a worker takes over, and one fewer is left. One
+        whose chip has died lives on with what it runs on the processor, beside the spare that has the rest: one more is there."""
+        serving = 2 * self.workers if self.device else self.workers
+        workers = (1 + self.spares, serving + self.spares)
+        alone = dict.fromkeys(("serve", "template", "controller"), (1, 1))
+        return {**alone, "gateway": (self.gateways,) * 2, "worker": workers}
 
     def __str__(self) -> str:
         return f"synfire serve {' '.join(self.arguments)}"

@@ -60,13 +60,16 @@ def _narrowed(excuses: Iterable[Excuse], records: Sequence[RecoveryRecord], shif
     """The corruptions, each over as soon as it was found."""
     for each in excuses:
         if each.corrupts:
-            ends = [_end_s(record) - shift_s for record in records if _finds(record, each.worker)]
+            ends = [_end_s(record) - shift_s for record in records if _finds(record, each)]
             found_s = min((end_s for end_s in ends if end_s >= each.from_s), default=each.until_s)
             yield each.ended(min(each.until_s, found_s + SLACK_S))
 
 
-def _finds(record: RecoveryRecord, worker: str) -> bool:
-    return record.cause.kind == CORRUPTION and record.worker == worker
+def _finds(record: RecoveryRecord, excuse: Excuse) -> bool:
+    """Whether the test of that very stage has found it, or the worker is lost for it: others there may be tested at other times."""
+    whole = record.cause.target == excuse.worker
+    of_it = record.worker == excuse.worker and (whole or record.cause.target.endswith(f" of {excuse.stage}"))
+    return record.cause.kind == CORRUPTION and of_it
 
 
 def _stops(record: RecoveryRecord, exchange: Exchange, records: Sequence[RecoveryRecord]) -> bool:

@@ -74,10 +74,10 @@ class Exchange:
 @dataclass(frozen=True)
 class Excuse:
     """While it lasts, and for sessions from before, a stroke of `kind` excuses what follows from it: the end of a gateway; where a
-    `model` is named, that it is served no longer; that models are stopped; or that a bit was corrupted on the chip of `worker`.
+    `model` is named, that it is served no longer; that models are stopped; or that a bit was corrupted on the chip of `worker` under
+    a `stage`, which is named with its model.
 
     With `synfire serve` the gateways end too, in order: they answer what they have accepted, and refuse the rest.
-    What is `armed_s` hits what runs next, and nothing after it.
     """
 
     kind: str
@@ -85,7 +85,7 @@ class Excuse:
     until_s: float = inf
     model: str = ""
     worker: str = ""
-    armed_s: float | None = None
+    stage: str = ""
 
     @property
     def breaks(self) -> bool:

@@ -45,8 +45,6 @@ class Ledger:
             self.claims.append(Claim(exchange, found))
         if found == "right":
             self.waits_s[exchange.kind].append(exchange.ended_s - exchange.sent_s)
-        if exchange.outcome in ("right", "wrong"):
-            self._spend(exchange)
 
     def settle(self, records: Sequence[RecoveryRecord]) -> None:
         """What was let pass for the time being must be on record. Raises `Violation` for what is not."""
@@ -87,9 +85,3 @@ class Ledger:
     def gateways_ended(self) -> bool:
         """Whether a gateway may have ended at any time."""
         return any(each.breaks for each in self.excuses)
-
-    def _spend(self, exchange: Exchange) -> None:
-        """Whatever was to hit what runs next on the way of the exchange has done so when that has been answered."""
-        for each in self.excuses:
-            if each.armed_s is not None and each.armed_s <= exchange.sent_s and each.model == exchange.model:
-                self.revise(each, until_s=min(each.until_s, exchange.ended_s), armed_s=None)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import time
 from collections.abc import Collection, Sequence
 from contextlib import suppress
@@ -15,11 +14,11 @@ from synfire.base.errors import SynfireError, TemporaryError, UserError
 from synfire.bench.soak.judgement import Violation
 from synfire.bench.soak.served import Served
 from synfire.deploy.door import NAME, ask
+from synfire.formats.bundle import manifest_digest
 from synfire.graph import flatten
 from synfire.graph.passes import simplify
 from synfire.plan import Plan
 from synfire.plan.plan import Stage
-from synfire.wire.graphs import pack_graph
 from synfire.wire.messages import Load, Unload
 from synfire.zoo import find
 
@@ -105,5 +104,5 @@ async def _order(served: Served, order: Load | Unload) -> None:
 
 
 def _digest(model: str) -> str:
-    """The blob that holds the model's graph, as it is served."""
-    return hashlib.sha256(pack_graph(simplify(flatten(find(model).graph)))).hexdigest()
+    """The blob that describes the model's graph, as it is served."""
+    return manifest_digest(simplify(flatten(find(model).graph)))

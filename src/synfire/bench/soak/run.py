@@ -201,7 +201,7 @@ class Soak:
 
     def _census(self) -> list[Seen]:
         """The processes of the deployment, without the verbs that the soak itself runs now."""
-        return [each for each in self._served.traces.look() if each.pid not in self._served.commands]
+        return [each for each in self._served.traces.look() if not self._served.runs(each)]
 
 
 def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -21,6 +21,7 @@ from synfire.base.errors import PermanentError, TemporaryError
 from synfire.base.keys import VARIABLE
 from synfire.bench.soak.arrangement import Arrangement
 from synfire.bench.soak.judgement import Violation
+from synfire.bench.soak.processes import Seen
 from synfire.bench.soak.strokes import Aim, Sight
 from synfire.bench.soak.traces import Traces
 from synfire.plan.plan import GATEWAY
@@ -108,6 +109,7 @@ class Served:
         self._environment = _environment(self.traces)
         self.commands: set[int] = set()
         """The processes of other verbs that run now."""
+        self._beginning: list[str] = []
         self.starts = 0
         """How often it was started, and ready then."""
         self._process: asyncio.subprocess.Process | None = None
@@ -179,14 +181,18 @@ class Served:
 
     async def command(self, *words: str, lasts_s: float = 0.0) -> Done:
         """Run another verb with `--json`. Raises `Violation` when it does not end, or ends in a bug."""
-        process = await asyncio.create_subprocess_exec(
-            *_command(*words, "--json"),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env=self._environment,
-        )
-        self.commands.add(process.pid)
+        self._beginning.append(words[0])
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *_command(*words, "--json"),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                env=self._environment,
+            )
+            self.commands.add(process.pid)
+        finally:
+            self._beginning.remove(words[0])
         try:
             out, errors = await asyncio.wait_for(process.communicate(), COMMAND_S + lasts_s)
         except TimeoutError as error:
@@ -199,6 +205,10 @@ class Served:
         if done.code not in (0, 1, 2, 3):
             raise Violation(f"{done}")
         return done
+
+    def runs(self, process: Seen) -> bool:
+        """Whether it is a verb that the soak itself runs now, or has just begun: it may be there before its number is known."""
+        return process.pid in self.commands or process.role in self._beginning
 
     async def workers(self) -> list[Worker]:
         """The workers, as the gateway tells of them. Raises `httpx.HTTPError` when it does not answer."""
@@ -213,6 +223,14 @@ class Served:
                 return (await client.get("/v2/health/ready")).is_success
         except httpx.HTTPError:
             return False
+
+    async def complete(self) -> bool:
+        """Whether it is ready, with no fewer workers than there are at rest: then the loss of one costs no model its place."""
+        try:
+            there = sum(each.ready for each in await self.workers())
+        except httpx.HTTPError:
+            return False
+        return there >= self._arrangement.crew["worker"][0] and await self.ready()
 
     async def records(self) -> list[RecoveryRecord]:
         """Every recovery on record. Raises `Violation` when they cannot be read."""

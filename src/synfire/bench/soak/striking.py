@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import nullcontext
 from dataclasses import replace
 
@@ -17,7 +18,7 @@ from synfire.bench.soak.processes import Seen, census, kill
 from synfire.bench.soak.recoveries import Kill
 from synfire.bench.soak.reloading import load, unload
 from synfire.bench.soak.served import TEMPORARY, Done, Served
-from synfire.bench.soak.strokes import KNOWN, MEMBRANE_BIT, RELOAD, SERVE_KILL, SHORTAGE, Kind, Stroke
+from synfire.bench.soak.strokes import KNOWN, RELOAD, SERVE_KILL, SHORTAGE, Kind, Stroke
 from synfire.deploy.faults import Act
 
 BACK_WITHIN_S = 120.0
@@ -43,6 +44,7 @@ _GONE = (
 
 _CHIP_GONE = (
     "no worker of this deployment runs a stage on an emulated chip",
+    "no worker of this deployment holds a stage with a membrane",
     "the chip is dead, and nothing more can break on it",
     "did not answer within",
     "cannot be reached",
@@ -102,7 +104,8 @@ class Striking:
         self._ledger.tell(f"… {model} is served again")
 
     async def _shortage(self, kind: Kind, stroke: Stroke, target: str) -> None:
-        """Kill workers, and for a while all that are started in their place, until models are stopped; wait until all are back."""
+        """Kill workers, and for a while all that are started in their place, until models are stopped; wait until all are back,
+        and enough workers that the next loss stops none."""
         with self._ledger.excusing(SHORTAGE):
             serve, spared = self._served.pid, {each.pid for each in self._workers()}
             await self._do(kind, replace(stroke, for_s=None), target, set())
@@ -113,26 +116,21 @@ class Striking:
                 await asyncio.sleep(NEWBORN_S)
             self._ledger.tell(f"… {killed} workers were killed as they were started")
             await self._back(kind, self._served.starts)
+            await self._until(self._served.complete, kind, "are there enough workers")
 
     def _workers(self) -> list[Seen]:
         return [each for each in census(self._served.traces.home) if each.role == "worker"]
 
     async def _corrupt(self, kind: Kind, stroke: Stroke) -> None:
-        """Corrupt a bit: answers may be wrong until that is found; or, where only what runs next can be hit, until that is over."""
+        """Corrupt a bit: answers may be wrong until that is found."""
         excuse = self._ledger.excuse(kind.name)
         acts = await self._do(kind, stroke, "", set())
         now_s = time.monotonic()
         if not acts:
             return self._ledger.revise(excuse, until_s=now_s)
         worker, _, stage = acts[0].target.partition("/")
-        self._ledger.revise(
-            excuse,
-            until_s=now_s + FOUND_WITHIN_S,
-            worker=worker,
-            model=stage.partition(".")[0],
-            armed_s=now_s if kind.name == MEMBRANE_BIT else None,
-        )
-        return None
+        model = stage.partition(".")[0]
+        return self._ledger.revise(excuse, until_s=now_s + FOUND_WITHIN_S, worker=worker, stage=stage, model=model)
 
     async def _do(self, kind: Kind, stroke: Stroke, target: str, holders: set[str]) -> list[Act]:
         """Have it done, and tell of it; what was done to whom."""
@@ -169,12 +167,20 @@ class Striking:
 
     async def _back(self, kind: Kind, starts: int) -> None:
         """Wait until calls are accepted by a deployment that was started so often: a killed one may take them a little longer."""
-        until_s = time.monotonic() + BACK_WITHIN_S
-        while self._served.starts < starts or not await self._served.ready():
-            if time.monotonic() > until_s:
-                raise Violation(f"after {kind.name} no call is accepted for {BACK_WITHIN_S:.0f} s")
-            await asyncio.sleep(POLL_S)
+
+        async def back() -> bool:
+            return self._served.starts >= starts and await self._served.ready()
+
+        await self._until(back, kind, "is a call accepted")
         self._ledger.tell(f"… the gateway is back at {self._served.url}")
+
+    async def _until(self, so: Callable[[], Awaitable[bool]], kind: Kind, what: str) -> None:
+        """Wait until that is so. Raises `Violation` where it takes too long."""
+        until_s = time.monotonic() + BACK_WITHIN_S
+        while not await so():
+            if time.monotonic() > until_s:
+                raise Violation(f"after {kind.name} in {BACK_WITHIN_S:.0f} s not once {what}")
+            await asyncio.sleep(POLL_S)
 
 
 def _acted(acts: list[Act]) -> str:

@@ -12,7 +12,8 @@ from synfire.plan.plan import GATEWAY
 
 Aim = Literal["", "worker", "workers", "most", "link", "gateway", "host", "blob", "model", "chip"]
 """Whom a kind hits: nobody by name, a worker, several, all but one or two, the link from a worker to another, a gateway, an emulated
-host, a blob, a model, an emulated chip. What of a chip is hit, and of which, `synfire fault` draws by its seed."""
+host, a blob, a model, an emulated chip or, where that will do, a processor. What of it is hit, and of which, `synfire fault` draws by
+its seed."""
 
 Need = Literal["", "hosts", "chips", "scarcity"]
 """What a deployment must have for a kind: nothing, emulated hosts, emulated chips, or too little room for all when workers go."""
@@ -26,9 +27,6 @@ RELOAD = "reload"
 SHORTAGE = "shortage"
 """Workers are killed, and for a while whatever is started in their place is killed too, as by the kernel when memory runs out: a
 soak does that, no verb."""
-
-MEMBRANE_BIT = "membrane-bit"
-"""A chip's fault that only what runs next can be hit by."""
 
 SERVE_KILL = "serve-kill"
 """SIGKILL to `synfire serve` itself, of which everything else is a child: a soak does that, no verb."""
@@ -169,7 +167,7 @@ KNOWN = {
         Kind("chip-dead", "chip", weight=2, late=True, lethal=True, needs="chips"),
         Kind("bit-flip", "chip", weight=2, corrupts=True, needs="chips", fault="weight-bit"),
         Kind("bit-stuck", "chip", weight=2, corrupts=True, needs="chips", fault="weight-bit", options=("--stuck",)),
-        Kind(MEMBRANE_BIT, "chip", corrupts=True, needs="chips"),
+        Kind("membrane-bit", "chip", weight=3),
         Kind(SHORTAGE, "most", weight=4, for_s=(2.0, 6.0), needs="scarcity", fault="host-lost"),
     )
 }

@@ -1,4 +1,4 @@
-"""Faults of emulated chips, injected into the worker that emulates them, as a message at its own door."""
+"""Faults of emulated chips, and of states that workers hold, injected into the worker as a message at its own door."""
 
 from __future__ import annotations
 
@@ -21,6 +21,11 @@ class ChipFault(Fault):
     takes: ClassVar[tuple[str, ...]] = ("seed",)
     place: ClassVar[str]
     """How a place on the chip is written; empty where there is none to name."""
+    nowhere: ClassVar[str] = (
+        "no worker of this deployment runs a stage on an emulated chip; serve with --device darwin3, or, where the chips are "
+        "dead already, start the deployment again"
+    )
+    """What is said where no worker has anything of the kind."""
 
     def inject(self, target: str, scene: Scene, options: Options, tell: Tell) -> None:
         seed = random.SystemRandom().getrandbits(32) if options.seed is None else options.seed
@@ -34,10 +39,7 @@ class ChipFault(Fault):
                 raise error_of(answer)
             tell(Act.now(f"{answer.did} (emulated)", f"{name}/{answer.stage}", scene.worker(name).pid))
             return
-        raise UserError(
-            "no worker of this deployment runs a stage on an emulated chip; serve with --device darwin3, or, where the chips are "
-            "dead already, start the deployment again"
-        )
+        raise UserError(self.nowhere)
 
 
 class CoreDead(ChipFault):
@@ -75,10 +77,12 @@ class WeightBit(ChipFault):
 
 class MembraneBit(ChipFault):
     name = "membrane-bit"
-    about = "a bit of a neuron's membrane is flipped on an emulated chip, in the midst of what runs next"
-    emulates = (
-        "a particle that hits the state of a request. It is gone with the block, but for what it made of the answer"
+    about = (
+        "a bit of a membrane is flipped: on an emulated chip in the midst of what runs next, on a processor in a state that a "
+        "session or a request has left, or leaves next"
     )
+    emulates = "a particle that hits the state of a request or a session. No hardware notices"
+    nowhere = "no worker of this deployment holds a stage with a membrane; name a model whose operators have a state"
     place = "X,Y[@NEURON.BIT]"
     target = f"WORKER[/MODEL.STAGE][:{place}]"
 

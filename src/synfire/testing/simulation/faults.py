@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from synfire.control.state import READY
 from synfire.testing.simulation.schedules import Fault
 from synfire.testing.simulation.worker import SimulatedWorker
+from synfire.worker.membranes import remembers
 
 if TYPE_CHECKING:
     from synfire.testing.simulation.simulation import Simulation
@@ -46,6 +47,15 @@ def cut(scene: Simulation, fault: Fault, worker: SimulatedWorker) -> None:
             return
 
 
+def sever(scene: Simulation, fault: Fault, worker: SimulatedWorker) -> None:
+    """The worker and the next one, which both live, do not reach each other for a while."""
+    others = [name for name in scene.network.living if name != worker.name]
+    if others:
+        other = others[fault.target % len(others)]
+        scene.tell("fault", f"keeps {worker.name} and {other} from each other for {fault.amount:.3f} s")
+        scene.network.sever(worker.name, other, fault.amount)
+
+
 def hang(scene: Simulation, fault: Fault, worker: SimulatedWorker) -> None:
     """A worker's process stands still for a while; when that is too long, it is ended."""
     scene.tell("fault", f"stops {worker.name} for {fault.amount:.3f} s")
@@ -70,6 +80,14 @@ def leave(scene: Simulation, fault: Fault, worker: SimulatedWorker) -> None:
     """A worker is told to leave."""
     scene.tell("fault", f"tells {worker.name} to leave")
     worker.terminate()
+
+
+def flip(scene: Simulation, fault: Fault, worker: SimulatedWorker) -> None:
+    """Bits flip of what requests and sessions have left at a worker, or leave next."""
+    stages = [stage for stage in worker.core.stages.values() if remembers(stage)]
+    for n in range(int(fault.amount) if stages else 0):
+        stage = stages[(fault.target + n) % len(stages)]
+        scene.tell("fault", f"in {worker.name}, {stage.name}: {worker.core.flip(stage, fault.target + n)}")
 
 
 def no_start(scene: Simulation, fault: Fault) -> None:
@@ -133,10 +151,12 @@ ON_WORKERS: dict[str, WorkerFault] = {
     "kill": kill,
     "kill several": kill_several,
     "cut": cut,
+    "sever": sever,
     "hang": hang,
     "cut off": cut_off,
     "accuse": accuse,
     "leave": leave,
+    "flip": flip,
 }
 
 ON_DEPLOYMENTS: dict[str, Callable[[Simulation, Fault], None]] = {

@@ -9,8 +9,8 @@ from __future__ import annotations
 import itertools
 from collections import deque
 from collections.abc import Callable
-from dataclasses import replace
 
+import msgspec
 import numpy as np
 
 from synfire.base.errors import TemporaryError
@@ -47,6 +47,7 @@ class Network:
         self.workers: dict[str, SimulatedWorker] = {}
         self.processes: list[SimulatedProcess] = []
         self.failing_starts = 0
+        self._severed: dict[frozenset[str], float] = {}
         self.heartbeats: SimulatedHeartbeat | None = None
         self.listeners: dict[str, SimulatedListener] = {}
         self._rng = np.random.default_rng(seed)
@@ -75,6 +76,8 @@ class Network:
         """A link to whoever listens at `address`; see `synfire.wire.links.connect`."""
         life, worker, listener = Life.here(), self.workers.get(address), self.listeners.get(address)
         owner = owner or (life.name if life is not None else GATEWAY_NAME)
+        if worker is not None and self._severed.get(frozenset((owner, worker.name)), 0.0) > self.loop.time():
+            raise TemporaryError(f"cannot reach {peer} at {address}: no way leads there; try again when it is mended")
         if worker is not None and worker.alive:
             near, far = self.pair(owner, worker.name)
             self.loop.outside(worker.accept, far)
@@ -104,13 +107,18 @@ class Network:
             end.cut(self._rng.random())
         return bool(found)
 
+    def sever(self, one: str, other: str, duration_s: float) -> None:
+        """For so long two workers that live do not reach each other; everybody else reaches both."""
+        self._severed[frozenset((one, other))] = self.loop.time() + duration_s
+        self.break_link(one, other)
+
     def through_bytes(self, packet: Packet) -> Packet:
         """The packet as its receiver would read it from a socket, where packets are encoded."""
         if not self._encoded:
             return packet
         data = b"".join(bytes(each) for each in pack(packet)[0])
         (read,) = Reader(1 << 26).feed(data)
-        return replace(read, raw=bytes(read.raw))
+        return msgspec.structs.replace(read, raw=bytes(read.raw))
 
     def cut_off(self, worker: str) -> None:
         """Whoever is no worker loses its connection to a worker, which hears nothing of that."""
@@ -146,7 +154,7 @@ class Network:
         if self.heartbeats is not None:
             self.heartbeats.check(worker, why, last_s)
 
-    def start(self, launch: Launch) -> SimulatedProcess:
+    def start(self, launch: Launch, start: object = None) -> SimulatedProcess:
         """Start a worker; see `synfire.deploy.process.WorkerProcess.start`."""
         worker = SimulatedWorker(self, launch.name, launch.deployment, launch.address, Settings.of(launch.settings))
         fails = self.failing_starts > 0
@@ -269,7 +277,7 @@ class SimulatedLink:
     def fileno(self) -> int:
         return self._number
 
-    def send(self, packet: Packet) -> int:
+    def send(self, packet: Packet, later: bool = False) -> int:
         if self._closed or self._ended or self.far is None:
             raise self._broken()
         self._network.passing(self, packet)

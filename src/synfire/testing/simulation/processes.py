@@ -55,6 +55,7 @@ class Machine:
         title: str = "",
         keeps: Sequence[int] = (),
         echoes: bool = False,
+        start: object = None,
     ) -> SimulatedChild:
         """Begin a process; see `synfire.deploy.process.ChildProcess.begin`."""
         ours, theirs = self.network.pair("supervisor", name)

@@ -17,7 +17,7 @@ from synfire.testing.simulation.models import ENCODED_STEPS, SHAPES, STAGE_BYTES
 PATIENT_S = 15.0
 """The deadline of a request that names none: several times what the longest recovery takes."""
 
-FAULTS = ("kill", "kill several", "cut", "hang", "cut off", "accuse", "leave", "no start")
+FAULTS = ("kill", "kill several", "cut", "sever", "hang", "cut off", "accuse", "leave", "no start", "flip")
 """What may go wrong."""
 
 ORDERS = ("drain", "rebalance", "upgrade")
@@ -44,7 +44,7 @@ class Fault:
     """Something that happens before the `at`-th step of the event loop, or at the `at`-th action called `on`.
 
     `target` picks whom it hits among those who are there then, by the remainder; a fault on an action hits the action's
-    worker. `amount` is how long a hang lasts, in seconds, or how many workers are hit.
+    worker. `amount` is how long a hang lasts, or a severed way, in seconds, how many workers are hit, or in how many states a bit flips.
     """
 
     kind: str
@@ -266,11 +266,13 @@ def _fault(rng: np.random.Generator, kinds: tuple[str, ...]) -> Fault:
     weights = np.array([_WEIGHTS[kind] for kind in kinds])
     kind = kinds[int(rng.choice(len(kinds), p=weights / weights.sum()))]
     amount = {
+        "sever": float(rng.uniform(0.1, 3.0)),
         "hang": float(rng.uniform(0.01, 0.6)),
         "cut off": float(rng.uniform(0.0, 0.1)),
         "accuse": float(rng.uniform(0.0, 0.1)),
         "kill several": float(rng.integers(2, 5)),
         "no start": float(rng.integers(1, 5)),
+        "flip": float(rng.integers(1, 5)),
     }.get(kind, 0.0)
     target = int(rng.integers(12))
     if rng.random() < 0.35:
@@ -282,11 +284,13 @@ _WEIGHTS = {
     "kill": 4.0,
     "kill several": 1.0,
     "cut": 2.0,
+    "sever": 1.5,
     "hang": 1.0,
     "cut off": 1.5,
     "accuse": 1.0,
     "leave": 1.5,
     "no start": 1.0,
+    "flip": 2.0,
     "drain": 1.0,
     "rebalance": 0.7,
     "upgrade": 0.4,

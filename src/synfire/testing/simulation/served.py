@@ -28,7 +28,7 @@ from synfire.gateway.dataplane import DataPlane
 from synfire.gateway.limits import Limits
 from synfire.gateway.neighbours import Neighbours
 from synfire.gateway.routes import Routes
-from synfire.graph import flatten
+from synfire.graph import Graph, flatten
 from synfire.testing.simulation.arrangement import DEPLOYMENT, Answering
 from synfire.testing.simulation.catalog import SimulatedCatalog
 from synfire.testing.simulation.deployment import FOLDER, remembering
@@ -65,7 +65,6 @@ class Served:
     def doors(self) -> Mapping[str, Any]:
         """What has to be replaced of the real code, by the name under which it is looked up."""
         network, machine = self.machine.network, self.machine
-        store = SimpleNamespace(get=_PACKED.__getitem__)
         return {
             "synfire.control.record.Catalog": lambda *_: self._catalog,
             "synfire.deploy.crew.born": machine.born,
@@ -75,12 +74,12 @@ class Served:
             "synfire.deploy.door.unlink": lambda address: None,
             "synfire.deploy.ledger.Catalog": lambda *_: self._catalog,
             "synfire.deploy.roles.controller.Control": partial(_witnessed, self),
-            "synfire.deploy.roles.controller.MirroredStore": lambda folder: store,
+            "synfire.deploy.roles.controller.MirroredStore": lambda folder, lasting: None,
             "synfire.deploy.roles.controller.SocketLink": _as_it_is,
             "synfire.deploy.roles.controller.socket": SimpleNamespace(socket=lambda fileno: network.ends[fileno]),
-            "synfire.deploy.roles.controller.unpack_graph": _unpack_graph,
+            "synfire.deploy.roles.controller.stored_graph": _stored_graph,
             "synfire.deploy.roles.gateway.DataPlane": lambda: DataPlane(Limits(timeout_s=PATIENT_S), SystemClock()),
-            "synfire.deploy.roles.gateway.MirroredStore": lambda folder: store,
+            "synfire.deploy.roles.gateway.MirroredStore": lambda folder, lasting: None,
             "synfire.deploy.roles.gateway.Routes": partial(_known, self._routes),
             "synfire.deploy.roles.gateway.Server": partial(SimulatedServer, machine),
             "synfire.deploy.roles.gateway.gc": SimpleNamespace(freeze=lambda: None),
@@ -95,7 +94,7 @@ class Served:
             "synfire.deploy.roles.supervisor.WorkerProcess": network,
             "synfire.deploy.roles.supervisor.unlink": lambda address: None,
             "synfire.gateway.follower.connect": network.connect,
-            "synfire.gateway.follower.unpack_graph": _unpack_graph,
+            "synfire.gateway.follower.stored_graph": _stored_graph,
             "synfire.gateway.neighbours.SocketLink": _as_it_is,
             "synfire.gateway.neighbours.connect": network.connect,
             "synfire.gateway.neighbours.listen": network.listen,
@@ -183,6 +182,10 @@ _PACKED: dict[str, bytes] = {}
 """The graphs in the store, by model: the simulation's digests are names."""
 
 _unpack_graph = remembering(unpack_graph)
+
+
+def _stored_graph(digest: str, store: None) -> Graph:
+    return _unpack_graph(_PACKED[digest])
 
 
 def _as_it_is(connection: Any, *_: object) -> Any:

@@ -45,6 +45,7 @@ class Facts:
         self._refusals: dict[str, str] = {}
         self._ended_s: dict[tuple[str, str], float] = {}
         self._wrong = ""
+        self._severed = 0
         self._deaths_s: dict[str, list[float]] = {}
         self.wanted: dict[str, bool] = {}
         """Whether a model is to be served; what is being changed, or was not said to be done, is not here."""
@@ -77,7 +78,7 @@ class Facts:
         """Whether calls of the model are, or were until just now, to be answered by such an error."""
         standing = self._refusals.get(model)
         over = (reason for (name, reason), s in self._ended_s.items() if name == model and s >= now_s - _PROMPT_S)
-        return any(reason and reason in text for reason in (standing, *over))
+        return any(reason and f"cannot be served: {reason}" in text for reason in (standing, *over))
 
     def heard(self, event: events.Event, before: State, after: State, now_s: float) -> None:
         """The controller has heard something: nobody is stopped for less than himself, no upgrade leaves models unprotected."""
@@ -86,6 +87,8 @@ class Facts:
         for name, model in after.models.items():
             if model.stopped and name in before.models and not before.models[name].stopped:
                 self._wrong = self._wrong or _stopped_wrongly(after, model)
+        # Whoever gives way lives on, beside the worker that was started in its place.
+        self._severed += isinstance(event, events.Severed)
         order = next((each for each in after.orders if not each.over), None)
         retiring = {name for name, each in after.workers.items() if each.status == RETIRING and before.living(name)}
         if order is not None and order.kind == "upgrade" and retiring and len(after.idle()) < after.spares:
@@ -101,8 +104,9 @@ class Facts:
         stopped = [model for model in state.models.values() if model.stopped]
         wrong = self._wrong or next(filter(None, (_stopped_wrongly(state, model) for model in stopped)), "")
         ready = sum(each.status == READY for each in state.workers.values())
-        if ready > state.in_service + state.spares:
-            wrong = wrong or f"{ready} workers run, where {state.in_service} and {state.spares} spares are wanted"
+        wanted = state.complement + self._severed
+        if ready > wanted:
+            wrong = wrong or f"{ready} workers run, where {wanted} are wanted, spares included"
         for name, served in self.wanted.items():
             if served != (name in state.models):
                 wrong = wrong or f"{name} is said to be {'served' if served else 'removed'}, and is not"

@@ -24,7 +24,8 @@ class Impaired(Message, frozen=True):
 
 
 class Inject(Message, frozen=True):
-    """Break something of the emulated device that a stage runs on: see `synfire.devices.mending.FaultOrder`.
+    """Break something of the emulated device that a stage runs on: see `synfire.devices.mending.FaultOrder`. On a processor a bit
+    of a state can flip that rests there: see `synfire.worker.membranes`.
 
     An empty `stage` leaves it to the worker, which draws by the `seed`. Answered by `Injected`.
     """
@@ -56,7 +57,8 @@ class Lap(msgspec.Struct, frozen=True, array_like=True):
 class StageMended(Message, frozen=True):
     """The device under a stage had a fault, which began `ago_s` seconds ago and was mended; the stage goes on where it is.
 
-    `replayed` is how many requests were interrupted and computed again. See `synfire.devices.mending.Mending` for the rest.
+    `replayed` is how many requests were interrupted and computed again, `restored` how many sessions go on from their
+    checkpoints. See `synfire.devices.mending.Mending` for the rest.
     """
 
     model: str
@@ -68,6 +70,7 @@ class StageMended(Message, frozen=True):
     laps: tuple[Lap, ...]
     bytes_written: int
     replayed: int
+    restored: int = 0
 
 
 class StageLost(Message, frozen=True):

@@ -46,7 +46,8 @@ class LinkCount(msgspec.Struct, frozen=True, array_like=True):
 class StageCount(msgspec.Struct, frozen=True, array_like=True):
     """What a stage did so far: `jobs` ran `samples · steps` in `busy_s` seconds. It is in `epoch` now.
 
-    `checkpoints` are the states of sessions that it has sent to gateways.
+    `checkpoints` are the states of sessions that it has sent to gateways. `spikes` of `places` were 1 in what it gave, in
+    the jobs at which it looked.
     """
 
     model: str
@@ -60,6 +61,8 @@ class StageCount(msgspec.Struct, frozen=True, array_like=True):
     links: tuple[LinkCount, ...]
     epoch: int = 0
     checkpoints: LinkCount = LinkCount(GATEWAY, 0, 0, 0)
+    spikes: int = 0
+    places: int = 0
 
 
 class Description(Message, frozen=True):

@@ -65,7 +65,8 @@ class Advance(Message, frozen=True):
 class Checkpoint(Message, frozen=True):
     """The session's state at a stage, after the request whose frames had the `token`; its arrays travel as a frame's do.
 
-    `maker` is the stage's engine with its content digest: nobody else may go on from it.
+    `maker` is the stage's engine with the version of its states' layout, and its content digest: nobody else may go on
+    from it. `checksum` is the state's, see `synfire.wire.checksums`, if it has one.
     """
 
     model: str
@@ -74,12 +75,13 @@ class Checkpoint(Message, frozen=True):
     token: int
     tensors: tuple[Tensor, ...] = ()
     maker: str = ""
+    checksum: int | None = None
 
 
 class Restore(Message, frozen=True):
     """Go on with the session at a stage from the state that travels beside the message. Answered by `Restored`.
 
-    `maker` is the checkpoint's.
+    `maker` and `checksum` are the checkpoint's.
     """
 
     model: str
@@ -88,6 +90,7 @@ class Restore(Message, frozen=True):
     batch: int
     tensors: tuple[Tensor, ...] = ()
     maker: str = ""
+    checksum: int | None = None
 
 
 class Restored(Message, frozen=True):
