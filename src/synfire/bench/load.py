@@ -28,13 +28,15 @@ MARGIN_S = 120.0
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
     """`requests` are whole HTTP requests in base64, by name. They are sent `rounds` times in turns over one connection,
-    and each, for `seconds`, over `concurrency` connections at once; a 0 leaves that part out."""
+    and each, for `seconds`, over `concurrency` connections at once; a 0 leaves that part out. In turns, those that `urls` names go
+    to another server than `url`, over a connection of its own."""
 
     url: str
     requests: dict[str, str]
     rounds: int = 0
     seconds: float = 0.0
     concurrency: int = 1
+    urls: dict[str, str] = {}
 
 
 class Measured(msgspec.Struct, frozen=True, kw_only=True):
@@ -140,14 +142,15 @@ async def _connect(url: str) -> _Connection:
 
 async def _turns(job: Job, requests: Mapping[str, bytes]) -> dict[str, list[float]]:
     """One request after the other, all names in every round; the first rounds warm up."""
-    connection = await _connect(job.url)
+    connections = {url: await _connect(url) for url in {job.url, *job.urls.values()}}
     found: dict[str, list[float]] = {name: [] for name in requests}
     for round_ in range(-3, job.rounds):
         for name, request in requests.items():
-            seconds = await connection.ask(request)
+            seconds = await connections[job.urls.get(name, job.url)].ask(request)
             if round_ >= 0:
                 found[name].append(seconds)
-    connection.close()
+    for connection in connections.values():
+        connection.close()
     return found
 
 

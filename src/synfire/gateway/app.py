@@ -14,6 +14,9 @@ from synfire.gateway.dataplane import DataPlane
 from synfire.gateway.http import HttpRequest, HttpResponse, Message, Receive, Router, Send, error_response
 from synfire.gateway.status import is_ours
 
+WHOLE = "synfire.whole"
+"""The ASGI extension of our own server: a function that writes a whole answer at once, and says whether it could."""
+
 WATCH_S = 0.05
 """How long a call runs before the gateway looks whether its caller is still there."""
 
@@ -42,7 +45,7 @@ class App:
         if self._plane.draining:
             response.headers.append((b"connection", b"close"))  # the next request finds another gateway
         if response.chunks is None:
-            await _send_whole(response, send, scope["method"] == "HEAD")
+            await _send_whole(response, scope, send)
         else:
             await _send_chunks(response, response.chunks, receive, _Patient(send, self._limits.body_timeout_s))
 
@@ -73,8 +76,9 @@ class _Watch:
         self._watching: asyncio.Task[None] | None = None
 
     def __enter__(self) -> None:
-        self._task = asyncio.current_task()
-        self._timer = asyncio.get_running_loop().call_later(WATCH_S, self._begin)
+        loop = asyncio.get_running_loop()
+        self._task = asyncio.current_task(loop)
+        self._timer = loop.call_later(WATCH_S, self._begin)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         self._timer.cancel()
@@ -106,9 +110,12 @@ class _Patient:
             await self._send(message)
 
 
-async def _send_whole(response: HttpResponse, send: Send, head_only: bool) -> None:
+async def _send_whole(response: HttpResponse, scope: Message, send: Send) -> None:
     start = _start(response)
-    start["headers"].append((b"content-length", str(len(response.body)).encode()))
+    start["headers"].append((b"content-length", b"%d" % len(response.body)))
+    head_only, whole = scope["method"] == "HEAD", scope.get("extensions", {}).get(WHOLE)
+    if whole is not None and not head_only and whole(response.status, start["headers"], response.body):
+        return
     await send(start)
     await send({"type": "http.response.body", "body": b"" if head_only else response.body})
 

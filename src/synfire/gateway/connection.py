@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-import msgspec
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, cast
 
-from synfire.base.errors import UserError
+import msgspec
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+
+from synfire.base.errors import Bug, UserError
+from synfire.gateway.app import WHOLE
 from synfire.gateway.http import ErrorBody
 
 HEADER_BYTES = 64 * 2**10
@@ -17,8 +22,8 @@ makes a caller that is gone say so, the next one hears it, also where it takes h
 
 
 class Connection(HttpToolsProtocol):
-    """uvicorn's connection, which tells of malformed requests as every other error is told, bounds headers, and answers
-    callers that have closed their own side after the request.
+    """uvicorn's connection, which tells of malformed requests as every other error is told, bounds headers, writes whole answers
+    at once, and answers callers that have closed their own side after the request.
 
     TCP tells such a caller and one that has gone apart only when something is written. What may be written before an answer
     is `100 Continue`, which HTTP has clients pass over: one that is gone refuses it, and its call is cancelled.
@@ -35,6 +40,10 @@ class Connection(HttpToolsProtocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         self._count(len(name) + len(value))
         super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        super().on_headers_complete()
+        cast(Any, self.scope)["extensions"] = {WHOLE: partial(write_whole, self.cycle)}
 
     def send_400_response(self, msg: str) -> None:
         body = msgspec.json.encode(ErrorBody(f"{msg} Check the request line, Content-Length and the headers' size."))
@@ -71,3 +80,31 @@ class Connection(HttpToolsProtocol):
         self._header_bytes += size
         if self._header_bytes > HEADER_BYTES:
             raise UserError(f"the headers are longer than {HEADER_BYTES} bytes")
+
+
+def write_whole(cycle: RequestResponseCycle, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> bool:
+    """Answer a request in one write. False, and nothing written, where the caller has to read first what it was sent before.
+
+    `headers` give the body's length; `connection`, where it is there, in lower case. What uvicorn does in two coroutines takes a
+    tenth of a small request.
+    """
+    if cycle.flow.write_paused:
+        return False
+    if cycle.disconnected:
+        return True
+    closes = (b"connection", b"close") in headers
+    lines = [b"%b: %b\r\n" % header for header in headers]
+    if not cycle.keep_alive and not closes:
+        lines.append(b"connection: close\r\n")
+    head = b"".join((STATUS_LINE[status], *lines, b"\r\n"))
+    if head.count(b"\n") != len(lines) + 2:
+        raise Bug(f"a header of an answer holds a line break: {headers!r}")
+    cycle.response_started = cycle.response_complete = True
+    cycle.waiting_for_100_continue = False
+    cycle.transport.writelines((head, body))
+    cycle.message_event.set()
+    if closes or not cycle.keep_alive:
+        cycle.keep_alive = False
+        cycle.transport.close()
+    cycle.on_response()
+    return True

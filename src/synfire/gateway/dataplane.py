@@ -6,10 +6,13 @@ import asyncio
 import itertools
 import os
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
-from contextlib import aclosing, closing, contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import aclosing, closing
+from dataclasses import dataclass, field
+from types import TracebackType
 from typing import Protocol
+
+import msgspec
 
 from synfire.base.clock import Clock, SystemClock
 from synfire.base.errors import Bug, SynfireError, TemporaryError, UnknownName, UserError
@@ -186,7 +189,7 @@ class DataPlane:
                     yield answer
             return
         model = self.model(request.model, request.version)
-        paced = replace(request, part_steps=request.part_steps or 1)
+        paced = msgspec.structs.replace(request, part_steps=request.part_steps or 1)
         async with aclosing(self._parts(model, paced)) as parts:
             async for call, part in parts:
                 outputs = model.outlet.lay_out([part], request.outputs)
@@ -209,16 +212,17 @@ class DataPlane:
         await self._idle.wait()
 
     async def _parts(self, model: Model, request: Request) -> AsyncGenerator[tuple[Call, Part], None]:
-        with self._counted(model) as arrived_s:
+        with _Counted(self, model) as arrived_s:
             call, batch = self._check(model, request, arrived_s)
-            with model.gate.admit(), closing(self._deadline(call)) as deadline:
+            with model.gate, closing(self._deadline(call)) as deadline:
                 async with (
                     model.sessions.turn(call.session, call.start, call.end, batch, deadline) as session,
                     model.gate.slot(deadline),
                 ):
-                    session.whole = False
+                    if session is not None:
+                        session.whole = False
                     began_s = self._clock.now_s()
-                    async with aclosing(_within(deadline, model, call)) as parts:
+                    async with aclosing(_Within(deadline, model, call)) as parts:
                         async for part in parts:
                             yield call, part
             done_s = self._clock.now_s()
@@ -226,20 +230,19 @@ class DataPlane:
             model.statistics.compute.add(done_s - began_s)
             model.statistics.answered(done_s - arrived_s, batch, time.time())
 
-    @contextmanager
-    def _counted(self, model: Model) -> Iterator[float]:
-        arrived_s = self._clock.now_s()
+    def _arrive(self) -> float:
+        """A call begins; when that is."""
         self._active += 1
         self._idle.clear()
-        try:
-            yield arrived_s
-        except BaseException as error:
+        return self._clock.now_s()
+
+    def _leave(self, model: Model, arrived_s: float, error: BaseException | None) -> None:
+        """A call has ended, by an answer or by an error."""
+        if error is not None:
             model.statistics.failed(error, self._clock.now_s() - arrived_s)
-            raise
-        finally:
-            self._active -= 1
-            if not self._active:
-                self._idle.set()
+        self._active -= 1
+        if not self._active:
+            self._idle.set()
 
     def _check(self, model: Model, request: Request, arrived_s: float) -> tuple[Call, int]:
         if self.draining:
@@ -269,20 +272,50 @@ class DataPlane:
         return Deadline(f"{call.id} of model {call.model!r}", (call.deadline_s or 0.0) - self._clock.now_s())
 
 
-async def _within(deadline: Deadline, model: Model, call: Call) -> AsyncGenerator[Part, None]:
-    """The route's parts, each before the deadline."""
-    parts = model.route.answer(call)
-    last = False
-    try:
-        while True:
-            with deadline("while it was computed"):
-                part = await anext(parts, None)
-            if part is None and last:
-                return
-            if part is None or last:
-                raise Bug(f"the route of model {model.name!r} did not end request {call.id} with a last part")
-            last = part.last
-            yield part
-    finally:
-        if isinstance(parts, AsyncGenerator):
-            await parts.aclose()
+class _Counted:
+    """Counts a call in for a block, which is told when it began, and how it ended. A class, since there is one for each call."""
+
+    __slots__ = ("_arrived_s", "_model", "_plane")
+
+    def __init__(self, plane: DataPlane, model: Model) -> None:
+        self._plane = plane
+        self._model = model
+
+    def __enter__(self) -> float:
+        self._arrived_s = self._plane._arrive()
+        return self._arrived_s
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._plane._leave(self._model, self._arrived_s, error)
+
+
+class _Within:
+    """The route's parts of a call, each before the deadline. A class, since a generator more would cost each call."""
+
+    __slots__ = ("_call", "_deadline", "_last", "_model", "_parts")
+
+    def __init__(self, deadline: Deadline, model: Model, call: Call) -> None:
+        self._deadline = deadline
+        self._model = model
+        self._call = call
+        self._parts = model.route.answer(call)
+        self._last = False
+
+    def __aiter__(self) -> _Within:
+        return self
+
+    async def __anext__(self) -> Part:
+        with self._deadline("while it was computed"):
+            part = await anext(self._parts, None)
+        if part is None and self._last:
+            raise StopAsyncIteration
+        if part is None or self._last:
+            raise Bug(f"the route of model {self._model.name!r} did not end request {self._call.id} with a last part")
+        self._last = part.last
+        return part
+
+    async def aclose(self) -> None:
+        if isinstance(self._parts, AsyncGenerator):
+            await self._parts.aclose()

@@ -22,7 +22,8 @@ class Deadline:
         self._ended_here = False
         self._task: asyncio.Task[object] | None = None
         self._cancelling = 0
-        self._timer = asyncio.get_running_loop().call_later(max(0.0, left_s), self._pass)
+        self._loop = asyncio.get_running_loop()
+        self._timer = self._loop.call_later(max(0.0, left_s), self._pass)
 
     def close(self) -> None:
         """Forget the timer."""
@@ -35,7 +36,7 @@ class Deadline:
     def __enter__(self) -> None:
         if self._passed:
             raise self._error()
-        self._task = asyncio.current_task()
+        self._task = asyncio.current_task(self._loop)
         self._cancelling = self._task.cancelling() if self._task else 0
 
     def __exit__(

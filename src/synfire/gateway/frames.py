@@ -37,12 +37,16 @@ class Frames:
     def __init__(self, graph: Graph, plan: Plan) -> None:
         self._graph = graph
         self._plan = plan
-        self._signals = graph.signals()
-        self._entries = _grouped((link.receiver, link) for link in plan.links if link.sender == GATEWAY)
-        self._exits = _grouped(
+        self._timed = {name: signal.timed for name, signal in graph.signals().items()}
+        self._timed_inputs = [name for name in graph.inputs if self._timed[name]]
+        self._steps = graph.steps
+        entries = _grouped((link.receiver, link) for link in plan.links if link.sender == GATEWAY)
+        self._entries = [(stage, sources, self._any_timed(sources)) for stage, sources in entries.items()]
+        exits = _grouped(
             (link.sender, link) for link in plan.links if link.receiver == GATEWAY and link.sender != GATEWAY
         )
-        self._timed_exits = [name for name, sources in self._exits.items() if self._any_timed(sources)]
+        self._exits = frozenset(exits)
+        self._timed_exits = frozenset(name for name, sources in exits.items() if self._any_timed(sources))
 
     def spans(self, inputs: Mapping[str, Array], part_steps: int = 0) -> list[Span]:
         """The frames of a call, in order, of `part_steps` steps each, or as many as the plan says.
@@ -58,14 +62,13 @@ class Frames:
     def entries(self, span: Span, inputs: Mapping[str, Array]) -> list[Entry]:
         """What each receiving stage is sent with the frame `span`."""
         found = []
-        for stage, sources in self._entries.items():
-            timed = self._any_timed(sources)
+        for stage, sources, timed in self._entries:
             arrays = {
                 source: inputs[source][span.first_step : span.first_step + span.steps]
-                if self._signals[source].timed
+                if self._timed[source]
                 else inputs[source]
                 for source in sources
-                if span.number == 0 or self._signals[source].timed
+                if span.number == 0 or self._timed[source]
             }
             if arrays:
                 found.append(Entry(stage, span if timed else Span(0, 0, 0, True), arrays))
@@ -77,7 +80,7 @@ class Frames:
 
     def complete(self, span: Span, senders: Iterable[str]) -> bool:
         """Whether all stages that answer the frame `span` are among `senders`."""
-        return set(self._exits if span.number == 0 else self._timed_exits) <= set(senders)
+        return (self._exits if span.number == 0 else self._timed_exits).issubset(senders)
 
     def part(self, span: Span, inputs: Mapping[str, Array], arrays: Mapping[str, Array]) -> Part:
         """The part of the answer that the frame `span` is, from the signals that the stages sent."""
@@ -85,20 +88,22 @@ class Frames:
         for name, source in self._graph.outputs.items():
             if source in arrays:
                 outputs[name] = arrays[source]
-            elif source in inputs and self._signals[source].timed:
+            elif source in inputs and self._timed[source]:
                 outputs[name] = inputs[source][span.first_step : span.first_step + span.steps]
             elif source in inputs and span.number == 0:
                 outputs[name] = inputs[source]
-            elif self._signals[source].timed or span.number == 0:
+            elif self._timed[source] or span.number == 0:
                 raise Bug(f"no stage of model {self._plan.model!r} sent {source!r}; the plan's links are incomplete")
         return Part(outputs, span.first_step, span.steps, span.last)
 
     def _any_timed(self, sources: Iterable[str]) -> bool:
-        return any(self._signals[source].timed for source in sources)
+        return any(self._timed[source] for source in sources)
 
     def _total(self, inputs: Mapping[str, Array]) -> int:
-        brought = {name: int(inputs[name].shape[0]) for name, signal in self._graph.inputs.items() if signal.timed}
-        encoded = self._graph.steps
+        encoded = self._steps
+        if not self._timed_inputs:
+            return encoded or 0
+        brought = {name: int(inputs[name].shape[0]) for name in self._timed_inputs}
         wanted = set(brought.values()) | ({encoded} if encoded else set())
         if len(wanted) > 1:
             made = f"; the encoders make {encoded}" if encoded else ""

@@ -22,6 +22,9 @@ class Intake:
 
     def __init__(self, graph: Graph, limits: Limits) -> None:
         self._signals = dict(graph.inputs)
+        self._plain = {
+            name for name, signal in self._signals.items() if not signal.timed and min(signal.shape, default=1) > 0
+        }
         self._steps = graph.steps
         self._limits = limits
 
@@ -29,13 +32,15 @@ class Intake:
         if tensors.keys() != self._signals.keys():
             raise UserError(_wrong_names(tensors, self._signals))
         inputs = {name: self._one(name, signal, tensors[name]) for name, signal in self._signals.items()}
-        batches = {name: batch_of(signal, inputs[name]) for name, signal in self._signals.items()}
-        _agree("batch", batches)
-        _agree("number of time steps", {n: len(inputs[n]) for n, signal in self._signals.items() if signal.timed})
+        if len(inputs) > 1:
+            _agree("batch", {name: batch_of(signal, inputs[name]) for name, signal in self._signals.items()})
+            _agree("number of time steps", {n: len(inputs[n]) for n, signal in self._signals.items() if signal.timed})
         return inputs
 
     def _one(self, name: str, signal: Signal, array: Array) -> Array:
-        self._check_shape(name, signal, array.shape)
+        shape = array.shape
+        if name not in self._plain or shape[1:] != signal.shape or not 0 < shape[0] <= self._limits.batch:
+            self._check_shape(name, signal, shape)
         array = exact(f"input {name!r}", array, signal.kind)
         return np.ascontiguousarray(array.swapaxes(0, 1)) if signal.timed else array
 

@@ -13,9 +13,10 @@ import itertools
 import socket
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
-from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
+
+import msgspec
 
 from synfire.base.errors import DeadlineExceeded, SynfireError, TemporaryError
 from synfire.gateway.request import Answer, Request
@@ -107,7 +108,7 @@ class Neighbours:
         else:
             line = await self._line_within(name, request.timeout_s)
             passed_s = asyncio.get_running_loop().time() - began_s
-            request = replace(request, timeout_s=max(request.timeout_s - passed_s, SOON_S))
+            request = msgspec.structs.replace(request, timeout_s=max(request.timeout_s - passed_s, SOON_S))
         async with aclosing(line.ask(request, whole)) as answers:
             async for answer in answers:
                 yield answer

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from types import TracebackType
 from typing import Any
 
 from synfire.base.errors import UnknownName, UserError
@@ -59,18 +59,24 @@ def to_request(model: str, version: str, asked: InferRequest, timeout_s: float |
     )
 
 
-@contextmanager
-def named(model: str, request_id: str = "") -> Iterator[None]:
-    """Let what the block refuses say of which model's request it speaks, and of which by its caller's own id."""
-    try:
-        yield
-    except UnknownName:
-        raise
-    except UserError as error:
-        if len(error.args) == 1:
-            whose = f"request {request_id!r} to model {model!r}" if request_id else f"model {model!r}"
-            error.args = (f"{whose}: {error}",)
-        raise
+class Naming:
+    """Lets what a block refuses say of which model's request it speaks, and of which by its caller's own id."""
+
+    __slots__ = ("_model", "_request_id")
+
+    def __init__(self, model: str, request_id: str = "") -> None:
+        self._model = model
+        self._request_id = request_id
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, UserError) and not isinstance(error, UnknownName) and len(error.args) == 1:
+            request = f"request {self._request_id!r} to " if self._request_id else ""
+            error.args = (f"{request}model {self._model!r}: {error}",)
 
 
 def to_response(answer: Answer) -> InferResponse:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from synfire.ops import Array
 
 
-@dataclass(frozen=True)
-class Request:
+class Request(msgspec.Struct, frozen=True):
     """One request, not yet checked.
 
     `inputs` are `(batch, *shape)`, or `(batch, steps, *shape)` for an input on the step clock. `outputs` names those
@@ -29,8 +29,7 @@ class Request:
     part_steps: int = 0
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """The outputs of some time steps of a request, or of all of them.
 
     A readout's output is its value after the last of these steps, `(batch, *shape)`; an output on the step clock is

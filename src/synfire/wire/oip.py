@@ -12,7 +12,6 @@ import binascii
 import math
 import struct
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -45,22 +44,20 @@ def datatype_of(dtype: np.dtype[Any]) -> str:
     return _NAMES[dtype]
 
 
-@dataclass(frozen=True)
-class RequestedOutput:
+class RequestedOutput(msgspec.Struct, frozen=True):
     """One entry of a request's `outputs`; `binary` is None where the client left the choice to the request."""
 
     name: str
     binary: bool | None = None
-    parameters: Mapping[str, Any] = field(default_factory=dict)
+    parameters: Mapping[str, Any] = {}
 
 
-@dataclass(frozen=True)
-class InferRequest:
+class InferRequest(msgspec.Struct, frozen=True):
     """What an infer body says. An empty `outputs` asks for all of them."""
 
     id: str = ""
-    parameters: Mapping[str, Any] = field(default_factory=dict)
-    inputs: Mapping[str, Array] = field(default_factory=dict)
+    parameters: Mapping[str, Any] = {}
+    inputs: Mapping[str, Array] = {}
     outputs: tuple[RequestedOutput, ...] = ()
     binary_output: bool = False
 
@@ -72,15 +69,14 @@ class InferRequest:
         return self.binary_output
 
 
-@dataclass(frozen=True)
-class InferResponse:
+class InferResponse(msgspec.Struct, frozen=True):
     """What an infer answer says."""
 
     model_name: str
     outputs: Mapping[str, Array]
     id: str = ""
     model_version: str = ""
-    parameters: Mapping[str, Any] = field(default_factory=dict)
+    parameters: Mapping[str, Any] = {}
 
 
 class _Tensor(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):

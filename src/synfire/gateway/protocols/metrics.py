@@ -61,6 +61,9 @@ class _Scrape(Collector):
         stages = [([w, s.model, s.stage], s) for w, each in self._workers.items() for s in each.stages]
         for name, text, value in _OF_STAGE:
             yield _family(CounterMetricFamily, name, text, _STAGE, [(labels, value(s)) for labels, s in stages])
+        densities = [(labels, s.spikes / s.places) for labels, s in stages if s.places]
+        text = "How many of the spikes that a stage gives are 1, in every 16th job; stages that give none are left out."
+        yield _family(GaugeMetricFamily, "synfire_stage_density", text, _STAGE, densities)
         links = [([*labels, link.receiver], link) for labels, s in stages for link in s.links]
         for name, text, value in _OF_LINK:
             yield _family(CounterMetricFamily, name, text, _LINK, [(labels, value(each)) for labels, each in links])

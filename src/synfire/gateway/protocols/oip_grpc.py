@@ -93,7 +93,7 @@ class OipGrpc:
         return message("RepositoryModelUnloadResponse")()
 
     async def model_infer(self, request: Message, context: Any) -> Message:
-        with oip.named(request.model_name, request.id):
+        with oip.Naming(request.model_name, request.id):
             asked = read_request(request)
             wanted = oip.to_request(request.model_name, request.model_version, asked, context.time_remaining())
             return write_response(oip.to_response(await self._plane.infer(wanted)))
@@ -116,7 +116,7 @@ class OipGrpc:
 
     async def _responses(self, request: Message) -> AsyncGenerator[Message, None]:
         try:
-            with oip.named(request.model_name, request.id):
+            with oip.Naming(request.model_name, request.id):
                 async with aclosing(self._parts(request)) as parts:
                     async for part in parts:
                         yield _StreamResponse(infer_response=write_response(oip.to_part(part)))

@@ -150,7 +150,7 @@ class OipRest:
 
     async def infer(self, request: HttpRequest) -> HttpResponse:
         asked, wanted = read_infer(request)
-        with oip.named(wanted.model, wanted.id):
+        with oip.Naming(wanted.model, wanted.id):
             answer = oip.to_response(await self._plane.infer(wanted))
         binary = [name for name in answer.outputs if asked.wants_binary(name)]
         body, length = build_infer_response(answer, binary)
@@ -246,9 +246,9 @@ def read_infer(request: HttpRequest) -> tuple[InferRequest, Any]:
     length = _whole_number(HEADER_LENGTH, request.header(HEADER_LENGTH))
     timeout_ms = _whole_number(TIMEOUT, request.header(TIMEOUT))
     model, timeout_s = request.path["model"], None if timeout_ms is None else timeout_ms / 1e3
-    with oip.named(model):
+    with oip.Naming(model):
         asked = parse_infer_request(request.body, length)
-    with oip.named(model, asked.id):
+    with oip.Naming(model, asked.id):
         return asked, oip.to_request(model, request.path.get("version", ""), asked, timeout_s)
 
 

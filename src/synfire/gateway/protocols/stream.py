@@ -44,7 +44,7 @@ class Stream:
     async def infer_stream(self, request: HttpRequest) -> HttpResponse:
         _, wanted = read_infer(request)
         answers = self._plane.stream(wanted)
-        with oip.named(wanted.model, wanted.id):
+        with oip.Naming(wanted.model, wanted.id):
             first = await anext(answers)
         headers = [(b"cache-control", b"no-cache")]
         return HttpResponse(content_type=EVENTS, headers=headers, chunks=_events(wanted, first, answers))
@@ -53,7 +53,7 @@ class Stream:
 async def _events(wanted: Request, first: Answer, rest: AsyncGenerator[Answer, None]) -> AsyncGenerator[bytes, None]:
     try:
         yield _part(first)
-        with oip.named(wanted.model, wanted.id):
+        with oip.Naming(wanted.model, wanted.id):
             async for answer in rest:
                 yield _part(answer)
     except Exception as error:

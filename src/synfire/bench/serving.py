@@ -1,0 +1,235 @@
+"""synfire against other servers that host the framework's model: requests a second within a latency, and one client's latency."""
+
+from __future__ import annotations
+
+import importlib.util
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+
+from synfire.base.errors import PermanentError, UserError
+from synfire.bench import wrk
+from synfire.bench.benchmark import BENCHMARKS, Benchmark, Floor, Progress, Report, Settings, floor, report
+from synfire.bench.peers import OURS, PEERS, Server
+from synfire.bench.peers.net import Net, raw
+from synfire.bench.peers.server import Setup, ask, running
+from synfire.ops import Array
+from synfire.testing.zoo import held_out
+from synfire.zoo import card
+
+MODELS = ("svgg-mnist", "scnn-nmnist")
+
+P99_S = 0.05
+"""Within this 99 of 100 requests are to be answered; as many requests a second as can be had within it count."""
+
+CONCURRENCY = (1, 2, 4, 8, 16, 32, 64, 128)
+"""Tried in this order until the latency is beyond `P99_S`."""
+
+SAMPLES = 32
+"""Different requests, sent in turns, and all compared with the framework's own answers beforehand."""
+
+TOLERANCE = 1e-4
+"""How far scores may differ: sums in another order differ by rounding, and servers compute other batches."""
+
+
+@dataclass(frozen=True)
+class Questions:
+    """Held-out samples of a model, and the framework's own scores `(sample, class)`."""
+
+    model: str
+    samples: Sequence[Array]
+    scores: Array
+
+    @classmethod
+    def of(cls, model: str) -> Questions:
+        """Computed one by one in this process."""
+        net = Net(model)
+        samples = list(held_out(card(model)["dataset"], SAMPLES)[0])
+        return cls(model, samples, np.stack([np.frombuffer(net([raw(each)])[0], np.float32) for each in samples]))
+
+    def requests(self, server: Server) -> list[bytes]:
+        return [server.request(self.model, each) for each in self.samples]
+
+    def compare(self, server: Server, url: str) -> float:
+        """The largest difference of any score. Raises `PermanentError` where it is more than rounding."""
+        answers = [ask(url, each) for each in self.requests(server)]
+        scores = np.stack([server.scores(*each) for each in answers])
+        difference = float(np.abs(scores - self.scores).max())
+        if difference > TOLERANCE:
+            raise PermanentError(
+                f"{server.name} answers {self.model} with scores that differ by {difference:g} from the framework's own; "
+                "what computes something else is not compared"
+            )
+        return difference
+
+
+@dataclass
+class Contestant:
+    """A server for one model: the setups that were found best, and what each round measured with them."""
+
+    server: Server
+    questions: Questions
+    seconds: float
+    difference: float = 0.0
+    failures: list[str] = field(default_factory=list)
+    fastest: tuple[Setup, int] | None = None
+    quickest: Setup | None = None
+    rounds: list[tuple[wrk.Load, wrk.Load]] = field(default_factory=list)
+
+    def search(self, setups: Sequence[Setup], progress: Progress) -> None:
+        """Find the setup and the concurrency that give the most requests a second, and the setup that answers one client first."""
+        most, least_s = 0.0, float("inf")
+        for setup in setups:
+            progress(f"{self.questions.model} on {self.server.name}, {self.server.words(setup)}")
+            try:
+                with self._running(setup) as url:
+                    self.difference = max(self.difference, self.questions.compare(self.server, url))
+                    loads = self._ladder(url)
+            except PermanentError as error:
+                self.failures.append(str(error))
+                continue
+            if loads[1].p50_s < least_s:
+                least_s, self.quickest = loads[1].p50_s, setup
+            for concurrency, found in loads.items():
+                if found.p99_s <= P99_S and found.requests_s > most:
+                    most, self.fastest = found.requests_s, (setup, concurrency)
+
+    def measure(self, progress: Progress) -> None:
+        """One round with the best setups. Nothing where none of them worked."""
+        if self.quickest is None:
+            return
+        setup, concurrency = self.fastest or (self.quickest, 1)
+        progress(f"{self.questions.model} on {self.server.name}, {self.server.words(setup)}, concurrency {concurrency}")
+        with self._running(setup) as url:
+            loaded = self._best(url, concurrency)
+            alone = self._load(url, 1) if setup == self.quickest else None
+        if alone is None:
+            with self._running(self.quickest) as url:
+                alone = self._load(url, 1)
+        self.rounds.append((loaded, alone))
+
+    def row(self) -> dict[str, Any]:
+        if self.quickest is None:
+            return {"model": self.questions.model, "server": self.server.name, "setup": "does not run here"}
+        setup, concurrency = self.fastest or (self.quickest, 1)
+        rates = [loaded.requests_s for loaded, _ in self.rounds]
+        alone = [each.p50_s for _, each in self.rounds]
+        return {
+            "model": self.questions.model,
+            "server": self.server.name,
+            "version": version(self.server.package),
+            "setup": self.server.words(setup),
+            "concurrency": concurrency,
+            "requests_s": statistics.median(rates),
+            "min_requests_s": min(rates),
+            "max_requests_s": max(rates),
+            "p99_s": statistics.median(loaded.p99_s for loaded, _ in self.rounds),
+            "alone": self.server.words(self.quickest),
+            "alone_p50_s": statistics.median(alone),
+            "min_alone_p50_s": min(alone),
+            "max_alone_p50_s": max(alone),
+            "max_difference": self.difference,
+        }
+
+    def _ladder(self, url: str) -> dict[int, wrk.Load]:
+        found: dict[int, wrk.Load] = {}
+        self._load(url, 4)  # warms up
+        for concurrency in CONCURRENCY:
+            found[concurrency] = self._load(url, concurrency)
+            if found[concurrency].p99_s > P99_S:
+                break
+        return found
+
+    def _best(self, url: str, concurrency: int) -> wrk.Load:
+        """The most requests a second within the latency around `concurrency`; the quickest where none is within it."""
+        near = {max(1, concurrency // 2), concurrency}
+        self._load(url, concurrency)  # warms up
+        loads = [self._load(url, each) for each in sorted(near)]
+        within = [each for each in loads if each.p99_s <= P99_S]
+        return max(within, key=lambda each: each.requests_s) if within else min(loads, key=lambda each: each.p99_s)
+
+    def _load(self, url: str, concurrency: int) -> wrk.Load:
+        return wrk.load(url, self.questions.requests(self.server), concurrency, self.seconds)
+
+    def _running(self, setup: Setup) -> Any:
+        return running(self.server, setup, self.questions.requests(self.server)[0])
+
+
+class Serving(Benchmark):
+    """wrk asks every server for the same samples; each is started anew in each round, with nothing else running."""
+
+    name = "serving"
+    about = f"requests a second at p99 ≤ {1e3 * P99_S:.0f} ms, and one client's p50, against other servers"
+    shown = (
+        *("model", "server", "setup", "concurrency", "requests_s", "min_requests_s", "max_requests_s", "p99_s"),
+        *("alone_p50_s", "min_alone_p50_s", "max_alone_p50_s", "max_difference"),
+    )
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        return tuple(PEERS)
+
+    def measure(self, settings: Settings, progress: Progress) -> Report:
+        wrk.require()
+        _require("torch", "spikingjelly")
+        seconds, rounds = (1.0, 1) if settings.quick else (4.0, 3)
+        servers = [OURS, *(PEERS[name] for name in settings.only or PEERS)]
+        rows: list[dict[str, Any]] = []
+        failures: list[str] = []
+        for model in MODELS:
+            questions = Questions.of(model)
+            contestants = [Contestant(each, questions, seconds) for each in servers if each.installed]
+            for each in contestants:
+                setups = each.server.setups(model)
+                each.search(setups[:1] if settings.quick else setups, progress)
+            for _ in range(rounds):
+                for each in contestants:
+                    each.measure(progress)
+            rows += [each.row() for each in contestants]
+            rows += [_absent(model, each) for each in servers if not each.installed]
+            failures += [why for each in contestants for why in each.failures]
+        details = {
+            "seconds": seconds,
+            "rounds": rounds,
+            "models": MODELS,
+            "p99_s": P99_S,
+            "samples": SAMPLES,
+            "failures": failures,
+        }
+        return report(self.name, settings, details, rows, floors(rows))
+
+
+BENCHMARKS.add(Serving.name, Serving())
+
+
+def floors(rows: Sequence[Mapping[str, Any]]) -> list[Floor]:
+    """The worst of all models against the best of all other servers; nothing without one."""
+    measured = [row for row in rows if "requests_s" in row]
+    by_model = [_split([row for row in measured if row["model"] == model]) for model in MODELS]
+    if not all(ours and others for ours, others in by_model):
+        return []
+    rates = [ours[0]["requests_s"] / max(row["requests_s"] for row in others) for ours, others in by_model]
+    times = [ours[0]["alone_p50_s"] / min(row["alone_p50_s"] for row in others) for ours, others in by_model]
+    return [floor("serving_rps_ratio", ">=", 5.0, min(rates)), floor("serving_p50_ratio", "<=", 1 / 3, max(times))]
+
+
+def _split(rows: Sequence[Mapping[str, Any]]) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]:
+    ours = [row for row in rows if row["server"] == OURS.name]
+    return ours, [row for row in rows if row["server"] != OURS.name]
+
+
+def _absent(model: str, server: Server) -> dict[str, Any]:
+    return {"model": model, "server": server.name, "setup": "not installed"}
+
+
+def _require(*packages: str) -> None:
+    missing = [name for name in packages if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UserError(
+            f"the other servers host SpikingJelly's model, and {' and '.join(missing)} cannot be imported; docs/serving.md "
+            "says how to make an environment with them, from which this is run"
+        )
