@@ -3,6 +3,8 @@
 # make check   linters, types, import floors and the fast tests: what to run before a commit
 # make parity  the tests against SpikingJelly, snnTorch, Norse and sinabs, in two environments of their own
 # make bench   the benchmarks, written to benchmarks/results; against other frameworks in the parity environment
+# make expert the benchmark against compiled torch, onnxruntime and OpenVINO, in an environment of its own (needs g++)
+# make serving the benchmark against other servers, in an environment of its own (needs wrk)
 # make soak    15 minutes of random loads and faults, with everything checked; SEED=n has a failed one come again
 # make clean   remove what make made
 
@@ -10,13 +12,15 @@ PYTHON ?= python3
 VENV := .venv
 KSERVE := .venv-kserve
 PARITY := .venv-parity
+EXPERT := .venv-expert
+PEERS := .venv-peers
 PIP := -m pip install --quiet --disable-pip-version-check --root-user-action=ignore
 
 # Without its files of bytecode, every process that a test starts would compile all modules again.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint parity bench soak clean
+.PHONY: help demo test check lint parity bench expert serving soak clean
 .SILENT:
 
 help:
@@ -47,11 +51,19 @@ bench: $(PARITY)-2/.installed
 		$(PARITY)-2/bin/synfire bench $$name --json benchmarks/results/$$name.json || exit 1; \
 	done
 
+expert: $(EXPERT)/.installed
+	mkdir -p benchmarks/results
+	$(EXPERT)/bin/synfire bench expert --json benchmarks/results/expert.json
+
+serving: $(PEERS)/.installed
+	mkdir -p benchmarks/results
+	$(PEERS)/bin/synfire bench serving --json benchmarks/results/serving.json
+
 soak: $(VENV)/.dev
 	$(VENV)/bin/synfire soak --minutes $(or $(MINUTES),15) $(if $(SEED),--seed $(SEED))
 
 clean:
-	rm -rf $(VENV) $(KSERVE) $(PARITY)-1 $(PARITY)-2 .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	rm -rf $(VENV) $(KSERVE) $(PARITY)-1 $(PARITY)-2 $(EXPERT) $(PEERS) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
 	find src tests training -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/bin/python:
@@ -86,4 +98,20 @@ $(PARITY)-1/.installed $(PARITY)-2/.installed:
 	$(@D)/bin/python $(PIP) torch==2.13.0
 	$(@D)/bin/python $(PIP) --editable '.[test]'
 	for file in $(filter %.txt,$^); do $(@D)/bin/python $(PIP) --no-deps --requirement $$file || exit 1; done
+	touch $@
+
+$(EXPERT)/.installed: pyproject.toml
+	echo "installing what the expert's baseline needs into $(EXPERT)"
+	$(PYTHON) -m venv $(EXPERT)
+	$(EXPERT)/bin/python $(PIP) torch==2.13.0
+	$(EXPERT)/bin/python $(PIP) --editable '.[test,expert]'
+	touch $@
+
+# MLServer by a list of its own: it asks for an older FastAPI than Ray Serve, and runs with the newer one.
+$(PEERS)/.installed: pyproject.toml tests/parity/requirements-mlserver.txt tests/parity/requirements-spikingjelly-2.txt
+	echo "installing the other servers into $(PEERS)"
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python $(PIP) torch==2.13.0
+	$(PEERS)/bin/python $(PIP) --editable '.[peers]'
+	for file in $(filter %.txt,$^); do $(PEERS)/bin/python $(PIP) --no-deps --requirement $$file || exit 1; done
 	touch $@

@@ -114,9 +114,27 @@ def test_split_compares_every_cut_with_uncut(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("SYNFIRE_HOME", str(tmp_path))
     found = BENCHMARKS["split"].measure(Settings(quick=True), print)
     assert [(row["granularity"], row["workers"], row["apart"]) for row in found.rows] == [
-        ("model", 1, False), ("block", 2, False), ("operator", 2, False),
+        ("model", 1, False), ("operator", 1, False), ("block", 2, False), ("operator", 2, False),
         ("block", 1, True), ("block", 2, True), ("operator", 1, True), ("operator", 2, True),
     ]  # fmt: skip
     assert {row["stages"] for row in found.rows if not row["apart"]} == {1, 2}
     assert found.rows[0]["latency_ratio"] == 1.0
     assert all((row["hop_bytes"] > 0) == (row["workers"] == 2) for row in found.rows)
+
+
+@pytest.mark.slow
+def test_plan_holds_predictions_against_what_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SYNFIRE_HOME", str(tmp_path))
+    found = BENCHMARKS["plan"].measure(Settings(quick=True), print)
+    served = [row for row in found.rows if row["what"] == "served"]
+    assert [row["cut"] for row in served if row["auto"]] == ["auto-2"]
+    assert all(row["error"] == pytest.approx(row["predicted_s"] / row["median_s"] - 1) for row in served)
+    assert {row["objective"] for row in found.rows if row["what"] == "search"} == {"latency", "throughput"}
+    assert all(0.999 < row["auto_ratio"] <= 1.05 for row in found.rows if row["what"] == "search")
+
+
+@pytest.mark.slow
+def test_plan_is_asked_of_the_models_that_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SYNFIRE_HOME", str(tmp_path))
+    found = BENCHMARKS["plan"].measure(Settings(quick=True, only=("sgnn-digits",)), print)
+    assert {row["model"] for row in found.rows} == {"sgnn-digits"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from synfire.bench.frameworks import _fastest
+from synfire.bench.frameworks import fastest
 
 
 def test_the_fastest_of_the_others_counts_with_its_best_number_of_threads() -> None:
@@ -17,4 +17,4 @@ def test_the_fastest_of_the_others_counts_with_its_best_number_of_threads() -> N
         row("synfire", "", 1.0, batch=16),
         row("spikingjelly", "1", 2.5, batch=16),
     ]
-    assert _fastest(rows) == {("m", 1): 3.0, ("m", 16): 2.5}
+    assert fastest(rows) == {("m", 1): 3.0, ("m", 16): 2.5}

@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch", reason="the parity environment is not insta
 pytest.importorskip("spikingjelly", reason="the parity environment is not installed (make parity)")
 
 from synfire.base.errors import UserError  # noqa: E402
-from synfire.bench.frameworks import Case, _cases, _compare  # noqa: E402
+from synfire.bench.frameworks import Case, _compare, cases  # noqa: E402
 from synfire.ops.mat_mul import MatMul  # noqa: E402
 from synfire.testing.counterpart import layer  # noqa: E402
 from synfire.zoo import names  # noqa: E402
@@ -18,7 +18,7 @@ from synfire.zoo import names  # noqa: E402
 
 @pytest.mark.parametrize("model", names())
 def test_spikingjellys_net_with_the_same_weights_gives_the_same_answers(model: str) -> None:
-    for case in _cases([model]):
+    for case in cases([model]):
         rows = [row for row in _compare(case, rounds=1) if row["framework"] == "spikingjelly"]
         assert rows
         for row in rows:
@@ -27,7 +27,7 @@ def test_spikingjellys_net_with_the_same_weights_gives_the_same_answers(model: s
 
 
 def test_random_encoders_are_not_compared_but_their_spikes_are_shared() -> None:
-    for case in _cases(["sgnn-digits"]):
+    for case in cases(["sgnn-digits"]):
         assert isinstance(case, Case)
         assert "Bernoulli" not in {case.graph.operator(name).kind for name in case.graph.order()}
         assert any(set(np.unique(array)) <= {0, 1} for array in case.inputs.values())

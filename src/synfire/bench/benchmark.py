@@ -106,11 +106,18 @@ def report(
     )
 
 
-def in_turns(calls: Mapping[str, Callable[[], object]], rounds: int, warm_up: int = 2) -> dict[str, list[float]]:
-    """Seconds of each call, `rounds` times, one after the other in every round, so that all see the same machine."""
+def in_turns(
+    calls: Mapping[str, Callable[[], object]], rounds: int, warm_up: int = 2, untimed: int = 0
+) -> dict[str, list[float]]:
+    """Seconds of each call, `rounds` times, one after the other in every round, so that all see the same machine.
+
+    In its turn each is called `untimed` times before that counts, so that threads and caches are its own.
+    """
     times: dict[str, list[float]] = {name: [] for name in calls}
     for round_ in range(-warm_up, rounds):
         for name, call in calls.items():
+            for _ in range(untimed):
+                call()
             start = time.perf_counter()
             call()
             if round_ >= 0:

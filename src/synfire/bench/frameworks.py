@@ -50,26 +50,26 @@ class Frameworks(Benchmark):
     about = "every family against SpikingJelly and snnTorch: same weights and inputs, batch 1 and 16"
 
     def measure(self, settings: Settings, progress: Progress) -> Report:
-        _require("torch", "spikingjelly")
+        require("torch", "spikingjelly")
         rounds = 3 if settings.quick else 60
         models = [name for name in names() if name.endswith("-digits")] if settings.quick else list(names())
         rows = []
-        for case in _cases(models):
+        for case in cases(models):
             progress(f"{case.model}, batch {case.batch}")
             rows += _compare(case, rounds)
-        fastest = _fastest(rows)
+        speedups = fastest(rows).values()
         floors = [
-            floor("frameworks_geomean_speedup", ">=", 5.0, statistics.geometric_mean(fastest.values())),
-            floor("frameworks_min_speedup", ">=", 2.0, min(fastest.values())),
+            floor("frameworks_geomean_speedup", ">=", 5.0, statistics.geometric_mean(speedups)),
+            floor("frameworks_min_speedup", ">=", 2.0, min(speedups)),
         ]
-        details = {"rounds": rounds, "models": models, "batches": BATCHES, "frameworks": _versions()}
+        details = {"rounds": rounds, "models": models, "batches": BATCHES, "frameworks": versions()}
         return report(self.name, settings, details, rows, floors)
 
 
 BENCHMARKS.add(Frameworks.name, Frameworks())
 
 
-def _fastest(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, int], float]:
+def fastest(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, int], float]:
     """By model and batch, how much longer than synfire the fastest of the others takes, with its best number of threads."""
     found: dict[tuple[str, int], float] = {}
     for row in rows:
@@ -79,22 +79,24 @@ def _fastest(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, int], float]:
     return found
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
     """Which frameworks were compared with; SpikingJelly's two generations need an environment and a run each."""
     installed = (name for name in ("torch", "spikingjelly", "snntorch") if importlib.util.find_spec(name) is not None)
     return {name: version(name) for name in installed}
 
 
-def _require(*packages: str) -> None:
+def require(*packages: str) -> None:
+    """Raises `UserError` that says what is missing of the packages to compare with."""
     missing = [name for name in packages if importlib.util.find_spec(name) is None]
     if missing:
         raise UserError(
             f"this benchmark compares with {' and '.join(packages)}, and {' and '.join(missing)} cannot be imported; "
-            "`make parity` installs them; then run .venv-parity-2/bin/synfire bench frameworks"
+            "`make parity` installs them; then run the benchmark with .venv-parity-2/bin/synfire"
         )
 
 
-def _cases(models: list[str]) -> Iterator[Case]:
+def cases(models: Sequence[str]) -> Iterator[Case]:
+    """Each model's spiking part at each batch size, with real inputs."""
     for model in models:
         for batch in BATCHES:
             yield _case(model, simplify(flatten(load(model))), batch)
@@ -142,7 +144,7 @@ def _compare(case: Case, rounds: int) -> list[dict[str, Any]]:
 
     ours = run()
     calls: dict[str, Callable[[], object]] = {"synfire": run}
-    others = dict(_others(case))
+    others = dict(framework_calls(case))
     times = in_turns({**calls, **others}, rounds)
     ours_s = spread(times["synfire"])["median_s"]
     rows = []
@@ -157,12 +159,12 @@ def _compare(case: Case, rounds: int) -> list[dict[str, Any]]:
         }
         theirs = ours if name == "synfire" else others[name]()
         rows.append(
-            {**row, **spread(seconds), **_agreement(ours, theirs), "speedup": spread(seconds)["median_s"] / ours_s}
+            {**row, **spread(seconds), **agreement(ours, theirs), "speedup": spread(seconds)["median_s"] / ours_s}
         )
     return rows
 
 
-def _others(case: Case) -> Iterator[tuple[str, Callable[[], dict[str, Array]]]]:
+def framework_calls(case: Case) -> Iterator[tuple[str, Callable[[], dict[str, Array]]]]:
     """The other frameworks' calls, each with one torch thread and with all of them."""
     import torch
 
@@ -195,7 +197,7 @@ class _Call:
             return {name: tensor.numpy() for name, tensor in self.net(self.inputs).items()}
 
 
-def _agreement(ours: Mapping[str, Array], theirs: Mapping[str, Array]) -> dict[str, float]:
+def agreement(ours: Mapping[str, Array], theirs: Mapping[str, Array]) -> dict[str, float]:
     """How often the last step's highest score is the same, and the largest difference of any output."""
     name = next(iter(ours))
     same = np.mean(ours[name][-1].argmax(-1) == theirs[name][-1].argmax(-1))

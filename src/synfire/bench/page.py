@@ -41,7 +41,7 @@ def cell(name: str, value: object) -> str:
     if value is None:
         return ""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        if name.endswith("_s") and not name.endswith("requests_s"):
+        if name.endswith("_s") and not name.endswith(("requests_s", "operations_s")):
             return format_seconds(value)
         return format_bytes(value) if name.endswith("_bytes") else f"{value:,.4g}"
     return str(value)
