@@ -132,13 +132,14 @@ class Chain:
         _, sample_bytes = _packed(
             {place: frames[place] * each.frame_bytes for place, each in values.items()}, self._lives
         )
-        group = min(batch, max(1, max(CACHED_BYTES, self._weight_bytes // 4) // max(sample_bytes, 1)))
+        threads = range(1 if self.team is None else self.team.threads)
+        fitting = max(CACHED_BYTES, self._weight_bytes // 4) // max(sample_bytes, 1)
+        group = min(batch, max(fitting, 1 if len(threads) == 1 else 2 * len(threads)))
         sizes = {place: group * frames[place] * value.frame_bytes for place, value in values.items()}
         at, taken = _packed(sizes, self._lives)
         floats, active = self._room
         shared = {tape.CURRENT: 4 * floats, tape.SUMMED: 4 * floats, tape.ACTIVE: 4 * active, tape.FACTORS: 4 * active}
         fixed, size = _packed(shared, dict.fromkeys(shared, (0, len(self.lines))))
-        threads = range(1 if self.team is None else self.team.threads)
         memory = scratch(taken + len(threads) * size)
         base = _address(memory)
         own = {column: [base + taken + k * size + offset for k in threads] for column, offset in fixed.items()}
