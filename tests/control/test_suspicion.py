@@ -122,6 +122,12 @@ def test_an_outage_is_not_learnt_as_an_interval() -> None:
     assert back.suspected_at_s() - back.last_s == pytest.approx(before.suspected_at_s() - before.last_s)
 
 
+def test_beats_that_arrive_together_do_not_make_the_next_one_suspect() -> None:
+    settings = Heartbeats(interval_s=5.0, within_s=20.0)
+    suspicion = after([0.0, 0.001, 0.002], settings)  # the first beat follows at once, whatever the interval
+    assert suspicion.suspected_at_s() > 5.0
+
+
 def test_nothing_is_suspected_before_the_first_beat() -> None:
     assert Suspicion().phi(1e9) == 0
     assert Suspicion().suspected_at_s() == math.inf

@@ -108,8 +108,8 @@ class Suspicion:
 
     @cached_property
     def mean_s(self) -> float:
-        """μ: the mean interval."""
-        return fmean(self.intervals_s) if self.intervals_s else self.settings.interval_s
+        """μ: the mean interval, and no less than what beats are sent at: some that were held up arrive together."""
+        return max(fmean(self.intervals_s), self.settings.interval_s) if self.intervals_s else self.settings.interval_s
 
     @cached_property
     def deviation_s(self) -> float:
