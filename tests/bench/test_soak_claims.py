@@ -141,6 +141,13 @@ def test_a_corrupted_bit_excuses_wrong_answers_until_it_is_found_and_not_one_lon
         judged(replace(WRONG, sent_s=50.1, ended_s=51.0), FLIPPED)
 
 
+def test_a_test_that_ended_before_the_bit_was_surely_there_has_found_another() -> None:
+    struck = [replace(FLIPPED[0], struck_s=9.7)]
+    claimed(WRONG, CORRUPTED, struck, record("corruption", 9.1, target="w0"))
+    with pytest.raises(Violation, match="no record says so"):
+        claimed(WRONG, CORRUPTED, struck, record("corruption", 9.22, target="w0"))
+
+
 def test_a_session_from_before_a_bit_was_found_may_stay_wrong() -> None:
     late = replace(WRONG, sent_s=60.0, ended_s=61.0)
     claimed(replace(late, session_s=40.0), CORRUPTED, FLIPPED)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -34,7 +35,8 @@ def check_claims(
       its return.
     - Of a stage that a processor has answered for, or that a session or a stream could not follow, there must be a record that it runs
       there from before the answer came.
-    - An answer may be wrong by a corrupted bit until the known-answer test has found that.
+    - An answer may be wrong by a corrupted bit until the known-answer test has found that. One that ended before the bit was
+      surely there has found another.
     """
     for each in claims:
         exchange = _shifted(each.exchange, shift_s)
@@ -47,7 +49,10 @@ def check_claims(
         else:
             found = any(_changes(record, exchange) for record in records)
         if not found:
-            raise Violation(f"{each.exchange}; it would be {each.what}, but no record says so")
+            sent = time.strftime("%H:%M:%S", time.gmtime(exchange.sent_s))
+            raise Violation(
+                f"{each.exchange}; it would be {each.what}, but no record says so (it was sent at {sent} UTC)"
+            )
 
 
 def _shifted(exchange: Exchange, shift_s: float) -> Exchange:
@@ -61,7 +66,7 @@ def _narrowed(excuses: Iterable[Excuse], records: Sequence[RecoveryRecord], shif
     for each in excuses:
         if each.corrupts:
             ends = [_end_s(record) - shift_s for record in records if _finds(record, each)]
-            found_s = min((end_s for end_s in ends if end_s >= each.from_s), default=each.until_s)
+            found_s = min((end_s for end_s in ends if end_s >= max(each.from_s, each.struck_s)), default=each.until_s)
             yield each.ended(min(each.until_s, found_s + SLACK_S))
 
 

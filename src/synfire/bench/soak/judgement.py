@@ -75,7 +75,7 @@ class Exchange:
 class Excuse:
     """While it lasts, and for sessions from before, a stroke of `kind` excuses what follows from it: the end of a gateway; where a
     `model` is named, that it is served no longer; that models are stopped; or that a bit was corrupted on the chip of `worker` under
-    a `stage`, which is named with its model.
+    a `stage`, which is named with its model. At `struck_s` that has surely happened.
 
     With `synfire serve` the gateways end too, in order: they answer what they have accepted, and refuse the rest.
     """
@@ -86,6 +86,7 @@ class Excuse:
     model: str = ""
     worker: str = ""
     stage: str = ""
+    struck_s: float = -inf
 
     @property
     def breaks(self) -> bool:

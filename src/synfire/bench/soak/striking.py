@@ -129,8 +129,8 @@ class Striking:
         if not acts:
             return self._ledger.revise(excuse, until_s=now_s)
         worker, _, stage = acts[0].target.partition("/")
-        model = stage.partition(".")[0]
-        return self._ledger.revise(excuse, until_s=now_s + FOUND_WITHIN_S, worker=worker, stage=stage, model=model)
+        where = {"worker": worker, "stage": stage, "model": stage.partition(".")[0]}
+        return self._ledger.revise(excuse, until_s=now_s + FOUND_WITHIN_S, struck_s=now_s, **where)
 
     async def _do(self, kind: Kind, stroke: Stroke, target: str, holders: set[str]) -> list[Act]:
         """Have it done, and tell of it; what was done to whom."""
