@@ -65,6 +65,42 @@ def test_call_in_flight_outlives_its_worker(spares):
     assert [step.name for step in record.steps] == ["detect", "fence", "adopt", "relink", "replay", "verify"]
 
 
+def test_a_worker_that_dies_while_models_are_hosted_is_started_anew(monkeypatch):
+    hosting, killed = LocalDeployment._host, []
+
+    async def dying(deployment, model, flat, plan):
+        if not killed:
+            killed.append(deployment.workers["w1"].process.pid)
+            kill(deployment, "w1")
+        await hosting(deployment, model, flat, plan)
+
+    async def main():
+        async with deploy({"digits": digits(), "stream": stream()}) as deployment:
+            await deployment.until_warm()
+            answer = await collect(deployment.routes["digits"], Call("1", "digits", image(3)))
+            assert answer["y"][-1].tobytes() == reference.run(digits()[0], image(3))["y"].tobytes()
+            assert sorted(deployment.workers) == ["w0", "w1"]
+            assert deployment.workers["w1"].process.pid not in killed
+
+    monkeypatch.setattr(LocalDeployment, "_host", dying)
+    asyncio.run(main())
+
+
+def test_a_deployment_whose_workers_always_die_does_not_begin(monkeypatch):
+    async def dying(deployment, model, flat, plan):
+        kill(deployment, "w1")
+        deployment.workers.lose("w1", "process exit")
+        deployment.workers.living("w1")
+
+    async def main():
+        with pytest.raises(TemporaryError, match="try again"):
+            async with deploy({"digits": digits()}):
+                pass
+
+    monkeypatch.setattr(LocalDeployment, "_host", dying)
+    asyncio.run(main())
+
+
 @pytest.mark.slow
 def test_every_worker_may_die_one_after_the_other():
     models = {"stream": stream(), "digits": digits("digits", ("w1", "w0"))}

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from synfire.base.errors import Bug, SynfireError, UserError
+from synfire.base.errors import Bug, SynfireError, TemporaryError, UserError
 from synfire.base.log import LOGGER
 from synfire.control.condition import condition
 from synfire.control.order import Order, OrderKind
@@ -36,6 +36,9 @@ from synfire.worker.membranes import FLIPPED
 from synfire.worker.settings import Settings as WorkerSettings
 
 __all__ = ["LocalDeployment", "Partners", "RunningWorker", "Settings"]
+
+_MOST_STARTS = 5
+"""How often a deployment is begun where workers die before it runs."""
 
 
 class LocalDeployment:
@@ -97,11 +100,21 @@ class LocalDeployment:
         await self.stop()
 
     async def begin(self) -> None:
-        """Start the workers and host the models. Raises what the first refusing worker says."""
+        """Start the workers and host the models. Raises what the first refusing worker says.
+
+        Workers that die meanwhile are started anew, some times.
+        """
         await asyncio.to_thread(self.hosts.lay)
-        await self.start_workers(name for _, plan in self.models.values() for name in plan.workers)
-        for name, (graph, plan) in list(self.models.items()):
-            await self.add(name, graph, plan)
+        waiting = dict(self.models)
+        for left in range(_MOST_STARTS, 0, -1):
+            try:
+                await self._add_all(waiting)
+                break
+            except TemporaryError as error:
+                lost = {worker for _, plan in waiting.values() for worker in plan.workers} - set(self.workers)
+                if not lost or left == 1 or self._healing is None:
+                    raise
+                LOGGER.warning("%s (started anew: %s)", error, ", ".join(sorted(lost)))
         self.prove_now_and_then()
 
     def prove_now_and_then(self) -> None:
@@ -246,6 +259,13 @@ class LocalDeployment:
                 self.known.flipped(worker, self.settings.most_flips)
         else:
             self._healing.device_lost(worker, report)
+
+    async def _add_all(self, waiting: dict[str, tuple[Graph, Plan]]) -> None:
+        """Host these models, one after the other; those stay there that are not hosted."""
+        await self.start_workers(worker for _, plan in waiting.values() for worker in plan.workers)
+        for name, (graph, plan) in list(waiting.items()):
+            await self.add(name, graph, plan)
+            del waiting[name]
 
     async def _host(self, model: str, flat: Graph, plan: Plan) -> None:
         """Have the plan's workers host its stages, and learn what these answer."""

@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import httpx
 
-from synfire.base.errors import TemporaryError
+from synfire.base.errors import SynfireError, TemporaryError
 from synfire.bench.soak.callers import Doors
 from synfire.bench.soak.crowd import Crowd
 from synfire.bench.soak.judgement import Violation
@@ -157,12 +157,12 @@ class Soak:
                 await asyncio.sleep(POLL_S)
 
     async def _started(self) -> bool:
-        """Start the deployment; false where the disk is full, which passes."""
+        """Start the deployment again; false where the disk is full, which passes. Raises `Violation` where something else is in the way."""
         try:
             await self._served.start()
-        except TemporaryError as error:
-            if FULL not in str(error).lower():
-                raise
+        except SynfireError as error:
+            if not isinstance(error, TemporaryError) or FULL not in str(error).lower():
+                raise Violation(str(error)) from error
             self.ledger.tell(f"… {error}")
             return False
         return True
