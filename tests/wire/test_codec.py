@@ -169,6 +169,12 @@ def test_cut_off_payload_is_refused_at_every_length(encoding):
             decode(msgspec.structs.replace(tensor, bytes=length), bytes(payload)[:length])
 
 
+@pytest.mark.parametrize("encoding", ["narrow", "sparse8"])
+def test_objects_are_no_numbers_that_a_header_could_name(encoding):
+    with pytest.raises(UserError, match="do not fit into object; the frame is damaged"):
+        decode(Tensor("x", encoding, "O", (1,), 8, 1, "O"), bytes(8))
+
+
 @given(
     st.sampled_from(sorted(examples())),
     st.binary(max_size=64),

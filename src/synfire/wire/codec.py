@@ -308,7 +308,7 @@ def _decode_blobs(tensor: Tensor, payload: memoryview, dtype: np.dtype[Any], siz
 def _value_dtype(tensor: Tensor, dtype: np.dtype[Any]) -> np.dtype[Any]:
     narrow = _known_dtype(tensor.values, tensor)
     integers = narrow.kind in "iu" and dtype.kind in "iu" and narrow.itemsize <= dtype.itemsize
-    if narrow != dtype and not integers:
+    if narrow.hasobject or (narrow != dtype and not integers):
         raise UserError(f"{_where(tensor)}: {narrow} numbers do not fit into {dtype}; the frame is damaged")
     return narrow
 
