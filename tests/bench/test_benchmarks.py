@@ -120,6 +120,8 @@ def test_split_compares_every_cut_with_uncut(tmp_path: Path, monkeypatch: pytest
     assert {row["stages"] for row in found.rows if not row["apart"]} == {1, 2}
     assert found.rows[0]["latency_ratio"] == 1.0
     assert all((row["hop_bytes"] > 0) == (row["workers"] == 2) for row in found.rows)
+    assert all(row["work_s"] > 0 for row in found.rows)
+    assert found.rows[0]["throughput_limit"] > 0
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from pathlib import Path
 
 
@@ -13,6 +14,15 @@ def born(pid: int) -> str:
     except (FileNotFoundError, ProcessLookupError):
         return ""
     return "" if fields[0] == "Z" else fields[19]
+
+
+def busy_s(pid: int) -> float:
+    """How long the process's threads have run on processors so far, in seconds, to a tick of the kernel (10 ms).
+
+    Raises `FileNotFoundError` when there is none of that number.
+    """
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def starved(pid: int) -> bool:

@@ -40,11 +40,13 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Measured(msgspec.Struct, frozen=True, kw_only=True):
-    """Seconds of each answered request, by name: alone and in turns, or under load; and answers per second under load."""
+    """Seconds of each answered request, by name: alone and in turns, or under load; answers per second under load; and how many
+    seconds of a processor this process took for each."""
 
     turns: dict[str, list[float]] = {}
     loaded: dict[str, list[float]] = {}
     requests_s: dict[str, float] = {}
+    work_s: dict[str, float] = {}
 
 
 def infer_request(
@@ -126,10 +128,12 @@ def _content_length(head: bytes) -> int:
 async def _run(job: Job) -> Measured:
     requests = {name: base64.b64decode(text) for name, text in job.requests.items()}
     turns = await _turns(job, requests) if job.rounds else {}
-    loaded, rates = {}, {}
+    loaded, rates, work = {}, {}, {}
     for name, request in requests.items() if job.seconds else ():
+        before_s = time.process_time()
         loaded[name], rates[name] = await _loaded(job, request)
-    return Measured(turns=turns, loaded=loaded, requests_s=rates)
+        work[name] = (time.process_time() - before_s) / max(len(loaded[name]), 1)
+    return Measured(turns=turns, loaded=loaded, requests_s=rates, work_s=work)
 
 
 async def _connect(url: str) -> _Connection:

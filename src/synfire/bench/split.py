@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import statistics
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import msgspec
+
+from synfire.base.processes import busy_s
 from synfire.bench.benchmark import BENCHMARKS, Benchmark, Floor, Progress, Report, Settings, floor, report, spread
 from synfire.bench.load import Job, infer_request, measure
 from synfire.deploy.planning import Planned, plan_models
@@ -40,6 +45,10 @@ class Split(Benchmark):
 
     Each cut is served as it is by default, with neighbours on one worker fused, and with all its stages apart. Floors are the worst of
     all models: operator-wise `colocated` on one worker, and forced `apart` onto two, each against uncut.
+
+    Workers, gateway and the load's sender share the machine's cores. `work_s` is what a request takes of them in all, under load,
+    and `throughput_limit` what the throughput's ratio would be if no core ever waited: a cut that adds work where uncut leaves no
+    core idle cannot come to 1, however it is done.
     """
 
     name = "split"
@@ -90,8 +99,29 @@ def _measure(model: str, rounds: int, seconds: float) -> list[dict[str, Any]]:
         turns = measure(Job(url=url, requests=requests, rounds=rounds)).turns
         loaded = Job(url=url, requests=requests, seconds=seconds, concurrency=CONCURRENCY)
         rates = [measure(loaded).requests_s for _ in range(LOADED_ROUNDS if rounds > LOADED_ROUNDS else 1)]
+        work = {
+            name: _work_s(running, msgspec.structs.replace(loaded, requests={name: requests[name]}))
+            for name in requests
+        }
         hops = _hops(running)
-    return [_row(model, cut, each, turns, rates, hops) for cut, each in zip(CUTS, planned, strict=True)]
+    rows = [_row(model, cut, each, turns, rates, hops) for cut, each in zip(CUTS, planned, strict=True)]
+    return [{**row, **_limit(work[_name(cut)], rates)} for row, cut in zip(rows, CUTS, strict=True)]
+
+
+def _work_s(running: Background, loaded: Job) -> float:
+    """Seconds of a processor that a request takes under load: of the workers, the gateway, which is here, and its sender."""
+    workers = [each.pid for each in running.describe().values()]
+    before_s = time.process_time() + sum(map(busy_s, workers))
+    found = measure(loaded)
+    after_s = time.process_time() + sum(map(busy_s, workers))
+    (name,) = loaded.requests
+    return (after_s - before_s) / max(len(found.loaded[name]), 1) + found.work_s[name]
+
+
+def _limit(work_s: float, rates: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The work of a request, and the throughput against uncut that all cores of the machine would give with it."""
+    uncut = statistics.median(each[_name(UNCUT)] for each in rates)
+    return {"work_s": work_s, "throughput_limit": len(os.sched_getaffinity(0)) / work_s / uncut}
 
 
 def _planned(model: Model, cut: tuple[str, int, bool]) -> Planned:

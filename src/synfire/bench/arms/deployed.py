@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import os
 import queue
 import tempfile
 import time
@@ -17,6 +16,7 @@ import numpy as np
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from synfire.base.errors import PermanentError
+from synfire.base.processes import busy_s
 from synfire.bench.arms.arm import Conditions
 from synfire.bench.witness import Case
 from synfire.control.record import RecoveryLog
@@ -73,7 +73,7 @@ class Deployed:
     @property
     def busy_s(self) -> float:
         """Processor time that the gateway and its workers have used so far, in seconds; that of this process included."""
-        return time.process_time() + sum(_busy_s(each.process.pid) for each in self.deployment.workers.values())
+        return time.process_time() + sum(busy_s(each.process.pid) for each in self.deployment.workers.values())
 
     def until_warm(self) -> None:
         """Wait until nothing is being recovered and the spares are ready. Raises `PermanentError` when that takes too long."""
@@ -187,11 +187,6 @@ def _sent(planned: Planned, digit: Array) -> dict[str, Array]:
 
 def _each(right: Mapping[str, Array], i: int) -> dict[str, Array]:
     return {name: array[i : i + 1] for name, array in right.items()}
-
-
-def _busy_s(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 async def _within_patience(act: Callable[[], Awaitable[None]], what: str) -> None:
