@@ -1,7 +1,7 @@
 # make demo    serve the zoo's digits models operator by operator, and ask them (sets everything up first)
 # make test    every test that needs no other framework
 # make check   linters, types, import floors and the fast tests: what to run before a commit
-# make parity  the tests against SpikingJelly, snnTorch, Norse and sinabs, in two environments of their own
+# make parity  the tests against SpikingJelly, snnTorch, Norse and sinabs, in two environments of their own; and engine `cuda`, emulated
 # make bench   the benchmarks, written to benchmarks/results; against other frameworks in the parity environment
 # make expert the benchmark against compiled torch, onnxruntime and OpenVINO, in an environment of its own (needs g++)
 # make serving the benchmark against other servers, in an environment of its own (needs wrk)
@@ -43,7 +43,7 @@ lint: $(VENV)/.dev
 
 parity: $(PARITY)-1/.installed $(PARITY)-2/.installed
 	$(PARITY)-1/bin/pytest -m parity tests/parity
-	$(PARITY)-2/bin/pytest -m parity tests/parity
+	$(PARITY)-2/bin/pytest -m parity tests/parity tests/engines/cuda
 
 bench: $(PARITY)-2/.installed
 	mkdir -p benchmarks/results
@@ -90,7 +90,7 @@ $(KSERVE)/.installed: tests/gateway/requirements-kserve.txt
 # SpikingJelly's two generations need an environment each. torch comes first and alone: whatever depends on it is installed
 # without its dependencies, which would bring another torch.
 $(PARITY)-1/.installed: tests/parity/requirements-spikingjelly-0.0.0.0.14.txt pyproject.toml
-$(PARITY)-2/.installed: tests/parity/requirements-spikingjelly-2.txt tests/parity/requirements-nir.txt pyproject.toml
+$(PARITY)-2/.installed: tests/parity/requirements-spikingjelly-2.txt tests/parity/requirements-nir.txt tests/parity/requirements-cuda.txt pyproject.toml
 
 $(PARITY)-1/.installed $(PARITY)-2/.installed:
 	echo "installing the frameworks to compare with into $(@D)"

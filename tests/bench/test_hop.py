@@ -26,15 +26,22 @@ def test_every_link_carries_every_density() -> None:
 
 def test_the_floors_take_the_worst_density_of_16_kilobytes_on_the_default_link() -> None:
     rows = [
-        {"link": link, "frame_bytes": size, "median_s": median}
-        for link, size, median in [
-            (DEFAULT, 1 << 14, 1.0),
-            (DEFAULT, 1 << 14, 3.0),
-            (DEFAULT, 1 << 18, 9.0),
-            ("tcp", 1 << 14, 9.0),
+        {"link": link, "frame_bytes": size, "rest_s": rest, "median_s": median}
+        for link, size, rest, median in [
+            (DEFAULT, 1 << 14, 0.0, 1.0),
+            (DEFAULT, 1 << 14, 0.0, 3.0),
+            (DEFAULT, 1 << 14, 0.002, 9.0),
+            (DEFAULT, 1 << 18, 0.0, 9.0),
+            ("tcp", 1 << 14, 0.0, 9.0),
         ]
     ]
     assert benchmark._worst(rows, "median_s") == 3.0
+
+
+def test_a_frame_may_come_after_a_rest() -> None:
+    (row,) = benchmark._measure({"memory": Way(*MemoryLink.pair("near", "far"))}, 64, 0.5, 1, 0, 1e-4)
+    assert row["rest_s"] == 1e-4
+    assert row["median_s"] < 1e-4, "the rest does not count"
 
 
 def test_a_link_that_changes_bits_ends_the_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,7 +32,7 @@ def test_every_endpoint_but_health_asks_for_a_key(locked):
                 continue
             assert (answer.status_code, list(answer.json())) == (401, ["error"]), each.path
             assert answer.headers["www-authenticate"].startswith("Bearer")
-            assert "send the header 'Authorization: Bearer KEY'" in answer.json()["error"]
+            assert "send the header 'Authorization: Bearer KEY'" in str(answer.json()["error"])
 
 
 def test_a_key_opens_every_endpoint_that_reads(locked):

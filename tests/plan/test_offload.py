@@ -75,3 +75,12 @@ def test_a_model_that_the_device_takes_nothing_of_is_refused():
     graph = simplify(flatten(load("svgg-digits")))
     with pytest.raises(UserError, match="darwin3 can run none of its neurons; the first reason: encoder: no"):
         offloaded(graph, refused=dict.fromkeys(graph.order(), "no"))
+
+
+def test_what_is_to_be_known_of_operators_on_the_device_is_a_reason():
+    graph = simplify(flatten(load("svgg-digits")))
+    first, *_, last = graph.order()
+    demand = Demand("m", graph, Costs(steps=4))
+    plan = plan_offloaded(demand, rooms(2), "cuda", {first: "no"}, {last: "runs on the host", first: "is not there"})
+    assert f"{last} runs on the host" in plan.reasons
+    assert f"{first} is not there" not in plan.reasons

@@ -7,9 +7,11 @@ import socket
 from collections.abc import Iterator
 
 import msgspec
+import numpy as np
 import pytest
 
 from synfire.base.errors import OutOfReach
+from synfire.wire.batches import join
 from synfire.wire.links import SocketLink
 from synfire.wire.links.silence import LOOK_S, SILENT_S
 from synfire.wire.messages import PROTOCOL, Failure, Frame, Hello
@@ -102,6 +104,35 @@ def test_what_is_sent_later_leaves_together(scene: Scene) -> None:
     packets = reader.feed(scene.far.recv(1 << 16))
     assert [each.message.request for each in packets if isinstance(each.message, Frame)] == ["r2", "r3"]
     assert not scene.connections.sending
+
+
+def batch(*requests: str) -> Packet:
+    frames = [msgspec.structs.replace(FRAME, request=request) for request in requests]
+    return join(frames, [1] * len(frames), {"x": np.zeros((1, len(frames), 2), np.uint8)}, ["x"])
+
+
+def test_each_request_fails_of_a_batch_that_does_not_get_through(scene: Scene) -> None:
+    scene.far.close()
+    scene.connections.send_out(Outgoing(batch("r2", "r3"), "gateway-0", scene.address))
+    assert sorted({failure.request for failure in scene.told()}) == ["r1", "r2", "r3"]
+
+
+def test_each_request_fails_of_a_batch_that_was_on_its_way_when_the_other_end_went(scene: Scene) -> None:
+    scene.connections.send_out(Outgoing(batch("r2", "r3"), "gateway-0", scene.address))
+    scene.silent_s = SILENT_S
+    scene.connections.look(scene.connections.look_at_s)
+    assert sorted(failure.request for failure in scene.told()) == ["r1", "r2", "r3"]
+
+
+def test_the_frames_of_a_batch_are_taken_one_by_one(scene: Scene) -> None:
+    taken: list[Packet] = []
+    scene.connections._take = lambda peer, packet: taken.append(packet)
+    peer = scene.connections._outgoing[scene.address]
+    peer.who = "w1"
+    scene.connections._on_packet(peer, batch("r2", "r3"))
+    assert [each.message.request for each in taken if isinstance(each.message, Frame)] == ["r2", "r3"]
+    assert [each.arrays["x"].shape for each in taken] == [(1, 1, 2)] * 2
+    assert peer.senders == {("m", "a")}, "who is lost when the connection breaks"
 
 
 def test_requests_fail_whose_frames_were_to_be_sent_later_to_a_peer_who_is_gone(scene: Scene) -> None:

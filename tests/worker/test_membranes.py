@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from synfire.base.errors import TemporaryError, UserError
-from synfire.engines import ENGINES
+from synfire.engines import ENGINES, DeviceProgram
 from synfire.gateway.call import Call
 from synfire.graph import Graph, Synapse
 from synfire.ops import Clock, Kind, Signal
@@ -26,7 +27,7 @@ from synfire.worker.core import Core
 from synfire.worker.devices import Devices
 from synfire.worker.membranes import FLIPPED, MEMBRANE_BIT, remembers
 from synfire.worker.settings import Settings
-from synfire.worker.twice import MOST_UNLIKE
+from synfire.worker.twice import MOST_UNLIKE, needed
 
 STEPS = 4
 
@@ -276,3 +277,15 @@ def test_what_fails_twice_alike_fails_once():
 def test_settings_that_mean_nothing_are_refused(setting):
     with pytest.raises(UserError, match="it takes"):
         Settings(**setting)
+
+
+@pytest.mark.parametrize(
+    ("device", "corrects", "twice"), [(False, False, False), (True, False, True), (True, True, False)]
+)
+def test_devices_compute_twice_by_default_unless_their_memory_mends_itself(device, corrects, twice):
+    program = type("Program", (DeviceProgram,) if device else (), {"corrects": corrects, "__init__": lambda self: None})
+    program.__abstractmethods__ = frozenset()
+    job = SimpleNamespace(stage=SimpleNamespace(program=program()))
+    assert needed("devices", job) == twice
+    assert needed("always", job)
+    assert not needed("never", job)

@@ -4,6 +4,7 @@
     ├── UserError         the graph, the setting or the request is at fault: mend it and call again
     │   ├── UnknownName       nothing goes by that name here
     │   ├── Unauthenticated   the caller showed no key of this deployment
+    │   ├── ContextExceeded   a prompt has more tokens than the language model can hold
     │   └── LossyImport       a conversion would change what the model does, and nobody allowed it
     ├── TemporaryError    nobody is at fault for long: wait `retry_after_s`, then call again
     │   ├── Overloaded        a queue is full; the request was not accepted
@@ -40,6 +41,10 @@ class UnknownName(UserError):
 
 class Unauthenticated(UserError):
     """Raised when a caller shows no key, or a wrong one, to a deployment that has `SYNFIRE_API_KEY` set."""
+
+
+class ContextExceeded(UserError):
+    """Raised when a prompt has more tokens than a language model can hold. Nothing was computed."""
 
 
 class LossyImport(UserError):

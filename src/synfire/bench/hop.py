@@ -1,14 +1,15 @@
 """What a frame of spikes costs on its way from one worker process to another, from before it is encoded until it is decoded.
 
-Both ends are at rest when it is sent: the receiver waits in its selector, as a worker does that has nothing to compute. One way,
-on `time.monotonic`, which is the same clock in every process of a host. `python -m synfire.bench.hop` is the far end.
+Both ends have nothing else to do, and wait as a worker waits (`synfire.worker.peers.Watch`). Frames follow each other, as in a
+pipeline, or come after a rest, when the receiver sleeps and others may have had its core. One way, on `time.monotonic`, which is
+the same clock in every process of a host. `python -m synfire.bench.hop` is the far end.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
-import selectors
 import subprocess
 import sys
 import tempfile
@@ -28,6 +29,7 @@ from synfire.wire import gaps
 from synfire.wire.links import Limits, Link, MemoryLink, SocketLink, connect, listen
 from synfire.wire.messages import Frame
 from synfire.wire.stream import Packet
+from synfire.worker.peers import READ, WRITE, Peer, Watch
 
 SIZES = (1 << 10, 1 << 14, 1 << 18)
 DENSITIES = (0.01, 0.1, 0.5)
@@ -37,6 +39,10 @@ DEFAULT = "same host"
 STEPS = 4
 WARM_UP = 50
 FLOOR_BYTES = 1 << 14
+REST_S = 0.002
+"""How long nothing is sent before a frame that comes after a rest."""
+RESTED_ROUNDS = 100
+PATIENCE_S = 1.0
 ROUNDS_BYTES = 1 << 26
 """Larger frames make fewer rounds."""
 LIMITS = {"shared memory": Limits(ring_from_bytes=1), "unix socket": Limits(ring_bytes=0)}
@@ -45,11 +51,12 @@ LIMITS = {"shared memory": Limits(ring_from_bytes=1), "unix socket": Limits(ring
 
 class Hop(Benchmark):
     """A frame of `size` bytes holds 8 · `size` spikes of a density, one bit each, over 4 time steps; on a host it travels as
-    that bitmap, to another one, over TCP, as whatever is smallest. The floors take the worst of the densities."""
+    that bitmap, to another one, over TCP, as whatever is smallest. The floors take the worst of the densities, with frames that
+    follow each other."""
 
     name = "hop"
     about = "one frame of spikes from worker to worker, encode to decode, one way"
-    shown = ("link", "frame_bytes", "density", "encoded_bytes", "median_s", "q1_s", "q3_s", "p99_s")
+    shown = ("link", "frame_bytes", "density", "rest_s", "encoded_bytes", "median_s", "q1_s", "q3_s", "p99_s")
 
     def measure(self, settings: Settings, progress: Progress) -> Report:
         sizes, rounds = (SIZES[:1], 20) if settings.quick else (SIZES, 2000)
@@ -59,6 +66,8 @@ class Hop(Benchmark):
                 for density in DENSITIES:
                     progress(f"{size} bytes at {density:.0%}")
                     rows += _measure(ways, size, density, min(rounds, ROUNDS_BYTES // size), settings.seed)
+                    if size == FLOOR_BYTES:
+                        rows += _measure({DEFAULT: ways[DEFAULT]}, size, density, RESTED_ROUNDS, settings.seed, REST_S)
         floors = [
             floor("hop_16k_p50_us", "<=", 60.0, 1e6 * _worst(rows, "median_s")),
             floor("hop_16k_p99_us", "<=", 300.0, 1e6 * _worst(rows, "p99_s")),
@@ -75,9 +84,11 @@ class Way:
     def __init__(self, near: Link, far: Link | None = None) -> None:
         self.near = near
         self._far = far
-        self._selector = selectors.DefaultSelector()
+        self._watch = Watch()
+        self._peer = Peer(near)
+        self._packets: list[Packet] = []
         if far is None:
-            self._selector.register(near, selectors.EVENT_READ)
+            self._watch.add(self._peer, self._act)
 
     def hop(self, packet: Packet) -> tuple[float, int, int]:
         """Send a frame and wait until it is known what came of it: seconds one way, its encoded size, and its checksum."""
@@ -90,19 +101,23 @@ class Way:
         return float(answer["arrived_s"].item()) - sent_s, size, int(answer["checksum"].item())
 
     def close(self) -> None:
-        self._selector.close()
+        self._watch.remove(self._peer)
+        self._watch.selector.close()
         self.near.close()
 
     def _answer(self) -> Mapping[str, Array]:
-        packets: list[Packet] = []
-        while not packets:
-            self._selector.modify(self.near, selectors.EVENT_READ | (selectors.EVENT_WRITE if self.near.pending else 0))
-            for _, events in self._selector.select():
-                if events & selectors.EVENT_WRITE:
-                    self.near.flush()
-                if events & selectors.EVENT_READ:
-                    packets = self.near.receive()
-        return packets[0].arrays
+        self._packets = []
+        while not self._packets:
+            self._watch.refresh(self._peer)
+            for key, events in self._watch.wait(PATIENCE_S):
+                key.data(events)
+        return self._packets[0].arrays
+
+    def _act(self, events: int) -> None:
+        if events & WRITE:
+            self.near.flush()
+        if events & READ:
+            self._packets = self.near.receive()
 
 
 def checksum(packet: Packet) -> int:
@@ -113,7 +128,9 @@ def checksum(packet: Packet) -> int:
     return zlib.crc32(np.ascontiguousarray(packet.arrays["spikes"]).data) if frame.number < WARM_UP else 0
 
 
-def _measure(ways: Mapping[str, Way], size: int, density: float, rounds: int, seed: int) -> list[dict[str, Any]]:
+def _measure(
+    ways: Mapping[str, Way], size: int, density: float, rounds: int, seed: int, rest_s: float = 0.0
+) -> list[dict[str, Any]]:
     """A row per link. They take turns, and each must carry the same bits."""
     spikes = np.asarray(np.random.default_rng(seed).random((STEPS, 1, 8 * size // STEPS)) < density, np.uint8)
     wanted = zlib.crc32(spikes.data)
@@ -122,19 +139,21 @@ def _measure(ways: Mapping[str, Way], size: int, density: float, rounds: int, se
     for number in range(WARM_UP + rounds):
         packet = Packet(Frame("m", "a", "b", "request", "gateway", number, 0, STEPS), {"spikes": spikes})
         for name, way in ways.items():
+            if rest_s:
+                time.sleep(rest_s)
             took_s, encoded[name], got = way.hop(packet)
             if number >= WARM_UP:
                 found[name].append(took_s)
             elif got != wanted:
                 raise Bug(f"the {name} link changed a frame of {size} bytes; please report this")
-    return [_row(name, size, density, encoded[name], found[name]) for name in ways]
+    return [
+        {"link": name, "frame_bytes": size, "density": density, "rest_s": rest_s, **_found(encoded[name], found[name])}
+        for name in ways
+    ]
 
 
-def _row(name: str, size: int, density: float, encoded: int, found: list[float]) -> dict[str, Any]:
+def _found(encoded: int, found: list[float]) -> dict[str, Any]:
     return {
-        "link": name,
-        "frame_bytes": size,
-        "density": density,
         "encoded_bytes": encoded,
         **spread(found),
         "p99_s": float(np.quantile(found, 0.99)),
@@ -142,7 +161,8 @@ def _row(name: str, size: int, density: float, encoded: int, found: list[float])
 
 
 def _worst(rows: list[dict[str, Any]], value: str) -> float:
-    found = [row[value] for row in rows if (row["link"], row["frame_bytes"]) == (DEFAULT, FLOOR_BYTES)]
+    wanted = (DEFAULT, FLOOR_BYTES, 0.0)
+    found = [row[value] for row in rows if (row["link"], row["frame_bytes"], row["rest_s"]) == wanted]
     return max(found, default=0.0)
 
 
@@ -176,30 +196,36 @@ def serve(addresses: Mapping[str, str]) -> None:
     gaps.warm()
     listeners = {name: listen(address) for name, address in addresses.items()}
     print(json.dumps({name: address for name, (_, address) in listeners.items()}), flush=True)
-    selector = selectors.DefaultSelector()
+    watch = Watch()
     for name, (listener, _) in listeners.items():
         listener.setblocking(True)
-        link = SocketLink(listener.accept()[0], "the near end", LIMITS.get(name))
+        peer = Peer(SocketLink(listener.accept()[0], "the near end", LIMITS.get(name)))
         listener.close()
-        selector.register(link, selectors.EVENT_READ, link)
-    while selector.get_map():
-        for key, _ in selector.select():
-            if not _answered(key.data):
-                selector.unregister(key.fd)
-                key.data.close()
+        watch.add(peer, functools.partial(_act, watch, peer))
+    while watch.selector.get_map():
+        for key, events in watch.wait(PATIENCE_S):
+            key.data(events)
 
 
-def _answered(link: Link) -> bool:
-    """Answer what has arrived; false when the other end is gone."""
+def _act(watch: Watch, peer: Peer, events: int) -> None:
+    """Answer what has come, or send on what waits, until the other end is gone."""
     try:
-        packets = link.receive()
-        arrived_s = time.monotonic()
-        for packet in packets:
-            answer = {"arrived_s": np.array([arrived_s]), "checksum": np.array([checksum(packet)])}
-            link.send(Packet(Frame("m", "b", "a", "request", "gateway", 0), answer))
+        if events & WRITE:
+            peer.link.flush()
+        if events & READ:
+            _give_answers(peer.link)
+        watch.refresh(peer)
     except TemporaryError:
-        return False
-    return True
+        watch.remove(peer)
+        peer.link.close()
+
+
+def _give_answers(link: Link) -> None:
+    packets = link.receive()
+    arrived_s = time.monotonic()
+    for packet in packets:
+        answer = {"arrived_s": np.array([arrived_s]), "checksum": np.array([checksum(packet)])}
+        link.send(Packet(Frame("m", "b", "a", "request", "gateway", 0), answer))
 
 
 if __name__ == "__main__":

@@ -26,15 +26,32 @@ def curl(planned: Planned, run: runs.Run) -> str:
 
     A key is left to the shell, where `SYNFIRE_API_KEY` is set too: what is printed may be logged.
     """
+    if planned.graph.open_ended:
+        return _chat(planned, run)
     tensors = batch_first(planned.graph.inputs, sample(planned.graph))
     body = json.dumps({"inputs": [_tensor(name, array) for name, array in tensors.items()]}, separators=(",", ":"))
-    key = f' -H "Authorization: Bearer ${{{VARIABLE}%%,*}}"' if authorization() else ""
-    start = f"curl -s {run.url}/v2/models/{planned.model.name}/infer{key} -H 'Content-Type: application/json'"
+    start = f"curl -s {run.url}/v2/models/{planned.model.name}/infer{_key()} -H 'Content-Type: application/json'"
     if len(body) > INLINE_CHARACTERS:
         file = paths.home() / "run" / f"{run.id}.request"
         write_atomically(file, body.encode())
         return f"{start} -d @{shlex.quote(str(file))}"
     return f"{start} -d {shlex.quote(body)}"
+
+
+def _chat(planned: Planned, run: runs.Run) -> str:
+    """A line that asks a language model: with a chat where it was trained for that, else with a text to go on from."""
+    card = planned.graph.metadata.get("language", {})
+    body: dict[str, Any] = {"model": planned.model.name, "max_tokens": 32}
+    if card.get("chat_template"):
+        path, body = "chat/completions", {**body, "messages": [{"role": "user", "content": "Speak, what news?"}]}
+    else:
+        path, body = "completions", {**body, "prompt": "Speak, what news?"}
+    start = f"curl -s {run.url}/v1/{path}{_key()} -H 'Content-Type: application/json'"
+    return f"{start} -d {shlex.quote(json.dumps(body, separators=(',', ':')))}"
+
+
+def _key() -> str:
+    return f' -H "Authorization: Bearer ${{{VARIABLE}%%,*}}"' if authorization() else ""
 
 
 def _tensor(name: str, array: Array) -> dict[str, Any]:

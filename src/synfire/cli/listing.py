@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
 from typing import Any
 
+from synfire.base.errors import SynfireError
+from synfire.base.log import LOGGER
 from synfire.cli.output import AsJson, print_json, say, table
 from synfire.formats.bundle import stored_graph
 from synfire.graph import Graph, flatten
+from synfire.hub.pieces import Described, described_config
 from synfire.plan.costs import format_bytes
-from synfire.store import BlobStore, Catalog
+from synfire.store import BlobStore, Catalog, ModelStore, Tagged
 from synfire.zoo import card, load, names
 
 
 def list_models(as_json: AsJson = False) -> None:
-    """List the models that can be served by name: the zoo's and the imported ones.
+    """List the models that are here by name: the zoo's, imported graphs, and models of weights with their adapters.
 
     \b
     Examples:
@@ -21,9 +26,17 @@ def list_models(as_json: AsJson = False) -> None:
       synfire list --json
     """
     found = [*(_zoo(name) for name in names()), *_imported()]
+    weights = _weights()
     if as_json:
-        print_json({"models": found})
+        print_json({"models": [*found, *weights]})
         return
+    _print_graphs(found)
+    if weights:
+        say("")
+        _print_weights(weights)
+
+
+def _print_graphs(found: Sequence[dict[str, Any]]) -> None:
     rows = [
         (
             each["name"], each["family"], each["data"],
@@ -34,6 +47,18 @@ def list_models(as_json: AsJson = False) -> None:
     ]  # fmt: skip
     columns = ("model", "family", "data", "-accuracy", "-operators", "-parameters", "-steps", "from")
     say(table("", columns, rows))
+
+
+def _print_weights(found: Sequence[dict[str, Any]]) -> None:
+    rows = [
+        (
+            each["name"], each["manifest"][:12], each["family"], each["size"], each["precision"],
+            format_bytes(each["parameter_bytes"]), time.strftime("%Y-%m-%d %H:%M", time.localtime(each["added_s"])),
+            each["source"],
+        )
+        for each in found
+    ]  # fmt: skip
+    say(table("", ("model", "manifest", "family", "-parameters", "precision", "-bytes", "since", "from"), rows))
 
 
 def _zoo(name: str) -> dict[str, Any]:
@@ -52,6 +77,34 @@ def _imported() -> list[dict[str, Any]]:
         return []
     blobs = BlobStore()
     return [_entry(str(each), stored_graph(each.manifest, blobs), "imported") for each in catalog.entries()]
+
+
+def _weights() -> list[dict[str, Any]]:
+    """The models of weights. One that is damaged is listed all the same: `show` says what is wrong with it."""
+    store = ModelStore()
+    return [_of_weights(each, store) for each in store.names()]
+
+
+def _of_weights(each: Tagged, store: ModelStore) -> dict[str, Any]:
+    entry: dict[str, Any] = {"name": str(each.name), "data": "", "accuracy": None, "operators": 1, "steps": None}
+    try:
+        manifest = store.manifest(each.manifest)
+        described = described_config(store.blobs.get(manifest.config.sha256))
+        size = manifest.size
+    except SynfireError as error:
+        LOGGER.warning("%s is damaged: %s", each.name, error)
+        described, size = Described("damaged"), 0
+    return {
+        **entry,
+        "family": described.model_family,
+        "parameter_bytes": size,
+        "source": each.source,
+        "manifest": each.manifest,
+        "format": described.model_format,
+        "size": described.model_type,
+        "precision": described.file_type,
+        "added_s": each.added_s,
+    }
 
 
 def _entry(name: str, graph: Graph, source: str) -> dict[str, Any]:

@@ -40,7 +40,7 @@ DeviceOption = Annotated[
     str,
     typer.Option(
         "--device",
-        help="Where what it takes of a model goes: cpu, or darwin3 (an emulated chip, with numbers of its own).",
+        help="Where what it takes of a model goes: cpu, cuda (an NVIDIA GPU; exact), or darwin3 (an emulated chip, with numbers of its own).",
     ),
 ]
 ProfileOption = Annotated[

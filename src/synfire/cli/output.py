@@ -19,10 +19,10 @@ class _Output(Console):
         raise BrokenPipeError
 
 
-CONSOLE = _Output(highlight=False, width=None if sys.stdout.isatty() else 200)
+CONSOLE = _Output(highlight=False, emoji=False, width=None if sys.stdout.isatty() else 200)
 """Standard output for people; where it is no terminal, lines are not wrapped at a terminal's width."""
 
-ERRORS = Console(stderr=True, highlight=False)
+ERRORS = Console(stderr=True, highlight=False, emoji=False)
 """Standard error: progress and complaints."""
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one line of JSON instead.")]

@@ -40,12 +40,13 @@ from synfire.cli.serve_options import (
     PriorityOption,
     ServiceOption,
     SparesOption,
+    ThreadsOption,
     TwiceOption,
 )
 from synfire.deploy.planning import DEVICE, Planned, plan_models
 from synfire.deploy.profiles import build_planned
 from synfire.deploy.roles.serving import supervised
-from synfire.deploy.serving import Listening
+from synfire.deploy.serving import Listening, shared_cores
 from synfire.deploy.settings import Settings
 from synfire.gateway.server import until_signal
 from synfire.plan.costs import parse_bytes
@@ -74,6 +75,7 @@ def serve(
     hosts: HostsOption = 0,
     twice: TwiceOption = "devices",
     gateways: GatewaysOption = 1,
+    threads: ThreadsOption = None,
     service: ServiceOption = None,
     as_json: AsJson = False,
 ) -> None:
@@ -113,6 +115,7 @@ def serve(
         priorities=priorities_of(priority or (), planned),
         hosts=hosts,
         twice=twice,
+        threads=threads or shared_cores(planned),
     )
     _check_room(settings, planned)
     uvloop.run(_serve(planned, listening, services, settings, gateways, as_json))

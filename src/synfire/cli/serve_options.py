@@ -17,6 +17,15 @@ GrpcPortOption = Annotated[
 GatewaysOption = Annotated[
     int, typer.Option("--gateways", min=1, max=16, help="How many processes answer callers, all at the same ports.")
 ]
+ThreadsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--threads",
+        min=1,
+        max=256,
+        help="How many threads each worker computes with. Default: the cores, but for one, shared evenly by the workers.",
+    ),
+]
 SparesOption = Annotated[
     int, typer.Option("--spares", min=0, max=64, help="Warm workers kept ready to take over from lost ones.")
 ]

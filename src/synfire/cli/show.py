@@ -12,8 +12,10 @@ from synfire.cli.models import Accept, AcceptOption, AllowOption, Discretisation
 from synfire.cli.options import ApartOption, Granularity, GranularityOption, ModelArgument, WorkersOption
 from synfire.cli.output import AsJson, print_json, say, table
 from synfire.cli.picture import picture
+from synfire.cli.show_weights import show_weights
 from synfire.deploy.planning import plan_models
 from synfire.graph import Graph, flatten
+from synfire.hub.files import is_weights
 from synfire.plan.costs import format_bytes
 
 
@@ -29,9 +31,12 @@ def show(
     dt_s: DtOption = None,
     allow: AllowOption = None,
     accept: AcceptOption = Accept.TENSOR,
+    modelfile: Annotated[
+        bool, typer.Option("--modelfile", help="Of a model of weights: print the Modelfile that makes it again.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show a model: its operators, the signals between them, parameters and digests.
+    """Show a model: its operators, the signals between them, parameters and digests; of a model of weights, what it is made of.
 
     The digests are short: equal structure digests can share code and spares, equal content digests weights too.
 
@@ -41,7 +46,13 @@ def show(
       synfire show svgg-digits --svg svgg.svg --granularity operator --workers 2
       synfire show ./my-bundle --json
       synfire show net.nir --discretisation norse --dt-s 0.0001
+      synfire show bard --modelfile
     """
+    if is_weights(model) and svg is None:
+        show_weights(model, modelfile, as_json)
+        return
+    if modelfile:
+        raise UserError(f"{model} is a graph, and has no Modelfile; leave --modelfile out")
     (found,) = find_all([model], Reading(discretisation, dt_s, allow, accept))
     graph = flatten(found.graph)
     if svg is not None:

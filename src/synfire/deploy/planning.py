@@ -7,13 +7,15 @@ from collections.abc import Mapping, Sequence
 from synfire.deploy.measurements import Measurements
 from synfire.deploy.planned import Planned
 from synfire.deploy.prices import prices
+from synfire.deploy.whole import plan_wholes
 from synfire.devices import DEVICES
 from synfire.engines.engine import ENGINES
 from synfire.engines.profiles.profile import LATENCY, Profile
 from synfire.graph import Graph, flatten
 from synfire.graph.passes import simplify
-from synfire.plan import Demand, Hop, plan_all, plan_offloaded, rooms
+from synfire.plan import Demand, Hop, Plan, plan_all, plan_offloaded, rooms
 from synfire.plan.costs import parse_bytes
+from synfire.plan.place import Room
 from synfire.zoo import Model
 
 __all__ = ["DEVICE", "ENGINE", "Planned", "plan_models"]
@@ -37,8 +39,26 @@ def plan_models(
     `memory` is what a worker may hold, such as `2GiB`; `apart` keeps neighbours that share a worker from being fused.
     With a `device` other than the processor, what it takes of each model goes there, and the cut is where that demands it.
     `profiles` say, for some models by name, what else than the usual engine, device and goal is wanted, and `hop` what else hops
-    cost than was measured on this machine.
+    cost than was measured on this machine. Models that an engine runs whole get workers of their own, beside those.
     """
+    cut = [model for model in models if not model.graph.open_ended]
+    whole = [model for model in models if model.graph.open_ended]
+    found = _plan_cut(cut, granularity, workers, memory, apart, device, profiles, hop) if cut else ()
+    found += plan_wholes(whole, parse_bytes(memory) if memory else None, workers if cut else 0)
+    by_name = {each.model.name: each for each in found}
+    return tuple(by_name[model.name] for model in models)
+
+
+def _plan_cut(
+    models: Sequence[Model],
+    granularity: str,
+    workers: int,
+    memory: str | None,
+    apart: bool,
+    device: str,
+    profiles: Mapping[str, Profile] | None,
+    hop: Hop | None,
+) -> tuple[Planned, ...]:
     wanted = profiles or {}
     places = rooms(workers, parse_bytes(memory) if memory else None)
     graphs = [simplify(flatten(model.graph)) for model in models]
@@ -50,12 +70,18 @@ def plan_models(
     ]
     here = iter(plan_all([each for each, where in zip(demands, devices, strict=True) if where == DEVICE], places))
     plans = [
-        next(here) if where == DEVICE else plan_offloaded(each, places, where, DEVICES[where].refusals(each.graph))
+        next(here) if where == DEVICE else _offloaded(each, places, where)
         for each, where in zip(demands, devices, strict=True)
     ]
     return tuple(
         Planned(model, each.graph, each.costs, plan) for model, each, plan in zip(models, demands, plans, strict=True)
     )
+
+
+def _offloaded(demand: Demand, places: Sequence[Room], device: str) -> Plan:
+    """Raises as the device's `refusals` does where this machine has none."""
+    refused, remarks = DEVICES[device].refusals(demand.graph), ENGINES[device].remarks(demand.graph)
+    return plan_offloaded(demand, places, device, refused, remarks)
 
 
 def _demand(

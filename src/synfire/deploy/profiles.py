@@ -20,6 +20,7 @@ from synfire.engines.profiles.offers import AUTO, Offer, chosen, offers, profile
 from synfire.engines.profiles.profile import Profile
 from synfire.graph import Graph, flatten
 from synfire.graph.passes import simplify
+from synfire.plan import Costs
 from synfire.zoo import Model, sample
 
 Tell = Callable[[str, str, float], None]
@@ -41,7 +42,10 @@ class Listed:
 
 def listed(model: Model, machine: Machine) -> Listed:
     """The model's profiles on this machine; its operators are measured, or that is recalled."""
-    graph = simplify(flatten(model.graph))
+    graph = flatten(model.graph)
+    if graph.open_ended:
+        return Listed(model, graph, offers(model.name, graph, Costs(), machine))
+    graph = simplify(graph)
     costs = msgspec.structs.replace(measured(graph, ENGINES[ENGINE](), sample(graph)), hop=prices())
     return Listed(model, graph, offers(model.name, graph, costs, machine))
 
@@ -78,7 +82,12 @@ def _matching(models: Sequence[Listed], wanted: str) -> dict[str, Profile]:
 
 
 def build_all(graph: Graph, profiles: Sequence[Profile], tell: Tell) -> list[Built]:
-    """Build a graph's profiles, or recall that they were. Raises `UserError` for a model that an engine cannot run after all."""
+    """Build a graph's profiles, or recall that they were; nothing is built of a model that runs whole, from its file as it is.
+
+    Raises `UserError` for a model that an engine cannot run after all.
+    """
+    if graph.open_ended:
+        return []
     return [build(graph, each, partial(tell, f"{each.model} {each.name}")) for each in profiles]
 
 

@@ -40,6 +40,9 @@ class Settings:
     twice: Twice = "devices"
     """What workers compute twice, and compare: stages on `devices`, everything, `always`, or nothing, `never`."""
 
+    threads: int = 1
+    """How many threads each worker computes with; see `synfire.worker.settings`. `synfire serve` shares the processor's cores."""
+
     most_flips: int = 3
     """After so many states that were found wrong within a minute a worker counts as corrupted. Particles come one by one, worn
     memory errs again and again."""
@@ -65,10 +68,17 @@ class Settings:
     def __post_init__(self) -> None:
         if self.most_flips < 1:
             raise UserError(f"most_flips is {self.most_flips}; after 1 or more a worker counts as corrupted")
+        if self.threads < 1:
+            raise UserError(f"threads is {self.threads}; a worker computes with 1 or more")
         if min(self.ready_s, self.stop_s, self.prove_s) <= 0:
             raise UserError(
                 f"ready_s is {self.ready_s}, stop_s {self.stop_s} and prove_s {self.prove_s}; all are seconds above 0"
             )
+
+    @property
+    def of_workers(self) -> dict[str, Any]:
+        """What workers are started with."""
+        return {"check_states": self.check_states, "twice": self.twice, "threads": self.threads}
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Settings:

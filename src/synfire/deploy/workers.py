@@ -47,8 +47,7 @@ class Workers(Mapping[str, RunningWorker]):
         self._gateways = gateways
         self._listener = listener
         self._partners = partners
-        looks = {"check_states": settings.check_states, "twice": settings.twice}
-        self._worker_settings = {**looks, **(worker_settings or {})}
+        self._worker_settings = {**settings.of_workers, **(worker_settings or {})}
         self._running: dict[str, RunningWorker] = {}
         self._leaving: list[RunningWorker] = []
         self._away: dict[RunningWorker, asyncio.Task[None]] = {}

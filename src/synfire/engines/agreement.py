@@ -17,8 +17,10 @@ def spike_agreement(graph: Graph, one: Engine, other: Engine) -> float | None:
     None where no stimulus can be made, or where no neuron fires.
     """
     layers = [name for name in graph.order() if _fires(graph, name)]
+    if not layers:
+        return None
     seen = Graph(graph.operators, graph.synapses, graph.inputs, {name: name for name in layers})
-    if not layers or (ours := _spikes(seen, one)) is None or (theirs := _spikes(seen, other)) is None:
+    if (ours := _spikes(seen, one)) is None or (theirs := _spikes(seen, other)) is None:
         return None
     either = sum(int(np.count_nonzero(ours[name] | theirs[name])) for name in layers)
     both = sum(int(np.count_nonzero(ours[name] & theirs[name])) for name in layers)

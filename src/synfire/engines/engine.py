@@ -20,8 +20,10 @@ PROCESSOR = "cpu"
 class Program(ABC):
     """A stage built for a device: pure steps over explicit state, whole blocks of time steps at a call.
 
-    A program holds parameters and nothing of any request. It may be called from one thread at a time.
+    A program holds parameters and nothing of any request. As many threads as `calls` says may call it at a time.
     """
+
+    calls: int = 1
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
@@ -43,6 +45,12 @@ class Program(ABC):
         Any split of the steps into blocks, and of the requests into batches, gives the same bits.
         """
 
+    def grant(self, threads: int) -> None:  # noqa: B027  (most programs know nothing of threads)
+        """Let it use so many threads, the callers' among them: in each call, or one in each of as many calls. Before its first call.
+
+        The default uses its caller's alone.
+        """
+
     def warm(self) -> None:  # noqa: B027  (an interpreter has nothing to warm)
         """Compile or load what the first block would otherwise wait for. The default has nothing to do."""
 
@@ -53,6 +61,9 @@ class DeviceProgram(Program):
     `run` raises `DeviceFault` when the hardware breaks meanwhile: nothing of that call counts, and after `mend` the same call
     gives what the sound device would have given. Faults that no hardware reports are found by `examine`.
     """
+
+    corrects = False
+    """Whether its memory mends flipped bits by itself, so that nothing needs to be computed twice for that."""
 
     @property
     @abstractmethod
@@ -95,6 +106,11 @@ class Engine(ABC):
     def refusal(cls, graph: Graph) -> str:
         """Why it is of no use for a flat, simplified graph; empty where it is. What its device refuses is asked of that."""
         return ""
+
+    @classmethod
+    def remarks(cls, graph: Graph) -> Mapping[str, str]:
+        """What is to be known of operators of a flat graph that it runs in an unusual way, such as elsewhere than on its device."""
+        return {}
 
     @classmethod
     def parameter_bytes(cls, graph: Graph) -> int:

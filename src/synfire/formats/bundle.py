@@ -29,6 +29,7 @@ from synfire.formats.manifest import (
     decode,
     encode,
     graph_of,
+    is_scalar,
     manifest_of,
     tensor_digest,
 )
@@ -127,7 +128,9 @@ def _tensor_file(tensors: dict[str, Array]) -> bytes:
 def _arrays(graph: Graph) -> list[Array]:
     found: list[Array] = []
     for each in graph.operators.values():
-        found += _arrays(each) if isinstance(each, Graph) else list(each.parameters().values())
+        found += (
+            _arrays(each) if isinstance(each, Graph) else [a for a in each.parameters().values() if not is_scalar(a)]
+        )
     return found
 
 

@@ -137,6 +137,11 @@ def as_stored(array: Array) -> Array:
     return np.ascontiguousarray(array, array.dtype.newbyteorder("<")).reshape(array.shape)
 
 
+def is_scalar(array: Array) -> bool:
+    """Whether a parameter is a number that the manifest itself holds, and no tensor."""
+    return array.shape == () and array.dtype == np.float32
+
+
 _CURE = "it was damaged or edited: restore the file, or write the bundle again (synfire import)"
 
 
@@ -172,7 +177,7 @@ def _operator_record(each: Operator | Graph, name: str, tensors: _Tensors) -> Op
     scalars: dict[str, float] = {}
     arrays: dict[str, str] = {}
     for field, array in each.parameters().items():
-        if array.shape == () and array.dtype == np.float32:
+        if is_scalar(array):
             scalars[field] = float(array)
         else:
             arrays[field] = tensors.name(f"{name}/{field}", array)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from typing import Any
 
@@ -50,10 +50,11 @@ class App:
             await _send_chunks(response, response.chunks, receive, _Patient(send, self._limits.body_timeout_s))
 
     async def _answer(self, scope: Message, receive: Receive) -> HttpResponse:
+        refuse: Callable[[BaseException], HttpResponse] = error_response
         try:
             # The raw path keeps %2F apart from a slash.
             endpoint, parameters = self._router.find(scope["method"], scope["raw_path"].decode("latin-1"))
-            headers = dict(scope["headers"])
+            headers, refuse = dict(scope["headers"]), endpoint.refuse
             if self._keys and not endpoint.open:
                 self._keys.check(headers.get(b"authorization", b"").decode("latin-1"))
             body = await read_body(headers, receive, self._limits)
@@ -64,7 +65,7 @@ class App:
         except Exception as error:
             if is_ours(error):
                 LOGGER.error("%s %s failed", scope["method"], scope["path"], exc_info=error)
-            return error_response(error)
+            return refuse(error)
 
 
 class _Watch:

@@ -254,19 +254,20 @@ class DataPlane:
         model.outlet.check(request.outputs)
         if not request.session and (request.start or request.end):
             raise UserError("sequence_start and sequence_end need a sequence_id; name one, or leave them out")
-        deadline_s = arrived_s + self._timeout_s(request)
+        deadline_s = arrived_s + self._timeout_s(request, model.route.graph.open_ended)
         name = request.id or next(self._ids)
         call = Call(
             name, model.name, inputs, request.session, request.start, request.end, deadline_s, request.part_steps
         )
         return call, samples(model.route.graph, inputs)
 
-    def _timeout_s(self, request: Request) -> float:
+    def _timeout_s(self, request: Request, open_ended: bool) -> float:
+        most_s = self.limits.open_ended_timeout_s if open_ended else self.limits.timeout_s
         if request.timeout_s is None:
-            return self.limits.timeout_s
+            return most_s
         if not request.timeout_s > 0:
             raise UserError(f"the timeout is {request.timeout_s} s; it must be above 0, or left out")
-        return min(request.timeout_s, self.limits.timeout_s)
+        return min(request.timeout_s, most_s)
 
     def _deadline(self, call: Call) -> Deadline:
         return Deadline(f"{call.id} of model {call.model!r}", (call.deadline_s or 0.0) - self._clock.now_s())

@@ -75,7 +75,8 @@ class Endpoint:
 
     `path` holds parameters in braces. `takes` and `gives` are the JSON bodies' types, None for none; `gives` may be a
     content type instead. `fails` are the statuses besides 200 that a correct client may meet. `binary` says that both
-    bodies may also be raw tensors. An `open` endpoint answers callers without a key too.
+    bodies may also be raw tensors, `events` that the answer may also be a stream of server-sent events. An `open` endpoint answers
+    callers without a key too. `refuse` makes the answer that tells of an error, with a body of the type `error`.
     """
 
     method: str
@@ -87,6 +88,9 @@ class Endpoint:
     fails: tuple[int, ...] = ()
     binary: bool = False
     open: bool = False
+    events: bool = False
+    refuse: Callable[[BaseException], HttpResponse] = lambda error: error_response(error)
+    error: Any = ErrorBody
 
 
 def json_response(value: object, status: int = OK) -> HttpResponse:

@@ -31,6 +31,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """After this long without a call a session is closed; workers forget its state then, too."""
     timeout_s: float = 60.0
     """Time for a call that names no deadline of its own; also the longest that it may name."""
+    open_ended_timeout_s: float = 600.0
+    """The same for calls of models that find out themselves how long their answer gets: a language model on a processor may take a
+    second for ten words."""
     retry_after_s: float = 1.0
     """What a refused caller is told to wait."""
 

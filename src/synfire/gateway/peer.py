@@ -7,19 +7,21 @@ import contextlib
 import itertools
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
 from synfire.base.errors import Bug, Interrupted, SynfireError, TemporaryError
 from synfire.base.log import LOGGER
 from synfire.graph import Graph
 from synfire.ops import Array
 from synfire.store import BlobStore
+from synfire.wire import batches
 from synfire.wire.graphs import pack_graph, refer_graph
 from synfire.wire.links import Limits, SocketLink, connect
 from synfire.wire.links.watched import WatchedLink
 from synfire.wire.messages import (
     PROTOCOL,
     AnyMessage,
+    Batch,
     Checkpoint,
     Describe,
     Description,
@@ -173,7 +175,7 @@ class WorkerPeer:
         if self.lost is not None:
             raise self.lost
         try:
-            self._link.send(packet)
+            self._link.send(packet, later=len(self._inboxes) > 1)  # calls that come together wake the worker once
         except TemporaryError as error:
             raise self.lost or error from error
 
@@ -265,8 +267,9 @@ class WorkerPeer:
                 raise error_of(message)
             check_hello(message, self._deployment)
             self._greeted.set_result(None)
-        elif isinstance(message, Frame):
-            self._deliver(message, packet)
+        elif isinstance(message, Frame | Batch):
+            for each in batches.part(packet):
+                self._deliver(each)
         elif isinstance(message, Failure):
             self._fail(message.request, error_of(message))
         elif isinstance(message, Hosted):
@@ -288,7 +291,8 @@ class WorkerPeer:
         else:
             self._answer(message)
 
-    def _deliver(self, frame: Frame, packet: Packet) -> None:
+    def _deliver(self, packet: Packet) -> None:
+        frame = cast(Frame, packet.message)
         if packet.fault is not None:
             self._fail(frame.request, packet.fault)
         elif frame.request in self._inboxes:  # else the call was cancelled, or failed elsewhere

@@ -16,6 +16,7 @@ from synfire.base.errors import DeadlineExceeded, Interrupted, OutOfReach, Synfi
 from synfire.gateway.call import Call, Part
 from synfire.gateway.frames import Frames, Span
 from synfire.gateway.inputs import samples
+from synfire.gateway.open_ended import Told
 from synfire.gateway.peer import Inbox, Peer
 from synfire.gateway.protection import Protection, Track
 from synfire.graph import Graph, flatten
@@ -202,6 +203,7 @@ class WorkerRoute:
         protected = bool(call.session) and self.protected
         track = self.sessions.begin(call, samples(self._flat, call.inputs), self._clock.now_s()) if protected else None
         given, ways, tries, engines = 0, 0, 0, self._way.engines
+        told = Told(self._flat, call) if self._flat.open_ended else None
         while True:
             way = await self._standing()
             if given and way.engines != engines:
@@ -213,9 +215,12 @@ class WorkerRoute:
             try:
                 way.check()
                 await self._bring_back(way, track, call)
-                async with aclosing(self._attempt(way, call, given, track)) as parts:
+                attempt = self._attempt(way, call, given, track) if told is None else self._open(way, told.rest())
+                async with aclosing(attempt) as parts:
                     async for part in parts:
                         given += 1
+                        if told is not None:
+                            told.add(part)
                         yield part
                 return
             except Interrupted as error:
@@ -282,6 +287,22 @@ class WorkerRoute:
                     yield way.frames.part(span, call.inputs, found)
                 if not span.last:
                     self._advance(way, request, call, spans, span.number + 1, token)
+
+    async def _open(self, way: Way, call: Call) -> AsyncGenerator[Part, None]:
+        """The parts of an open-ended call along one way: what its last stage sends, until that says that it was all."""
+        request = f"{self._who}-{way.plan.model}-{next(self._ids)}"
+        (span,) = way.frames.spans(call.inputs)
+        with self._registered(way, request, call) as inbox:
+            self._send(way, request, call, span, 0)
+            last = False
+            while not last:
+                frame, arrays = await inbox.get()
+                if frame.epoch != way.epoch:
+                    self.fenced += 1
+                    continue
+                last = frame.last
+                part = Span(frame.number, frame.first_step, frame.steps, last)
+                yield way.frames.part(part, call.inputs, arrays)
 
     async def _standing(self) -> Way:
         """The way for the next attempt, once there is one. Raises when it was given up."""

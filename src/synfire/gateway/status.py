@@ -38,6 +38,10 @@ class NotSupported(PermanentError):
 
 
 OK = 200
+PARTIAL = 206
+"""A part of a file, as the caller asked for."""
+UNSATISFIABLE = 416
+"""A part of a file that it has not."""
 UNAUTHENTICATED = status.http_status(Unauthenticated())
 
 _HTTP: tuple[tuple[type[BaseException], int], ...] = (
@@ -68,6 +72,7 @@ REASONS: dict[int, str] = {
     404: "no such model, version or path",
     405: "the path does not take this method",
     408: "the body did not arrive in time",
+    UNSATISFIABLE: "the file ends before the part that was asked for",
     413: "the request is longer than the gateway's limit",
     429: "the model's queue is full; retry after the time in Retry-After",
     500: "this deployment failed",

@@ -100,6 +100,11 @@ class Graph:
         """The signal of each output, by output name."""
         return {name: self._signals[source] for name, source in self.outputs.items()}
 
+    @property
+    def open_ended(self) -> bool:
+        """Whether one of its operators makes time steps, and nobody knows beforehand how many."""
+        return self._cached("open_ended", lambda: any(each.open_ended for each in self.operators.values()))
+
     def structural_digest(self) -> str:
         """SHA-256 over the operators' structural digests and the synapses; names do not matter, order does."""
         return self._digest("structural")

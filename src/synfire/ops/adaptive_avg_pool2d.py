@@ -36,8 +36,8 @@ class AdaptiveAvgPool2d(Stateless):
     def apply(self, *inputs: Array) -> Array:
         x = as_summand(inputs[0])
         mean = np.empty((*x.shape[:2], *self.size), np.float32)
-        for i, rows in enumerate(_regions(x.shape[2], self.size[0])):
-            for j, columns in enumerate(_regions(x.shape[3], self.size[1])):
+        for i, rows in enumerate(regions(x.shape[2], self.size[0])):
+            for j, columns in enumerate(regions(x.shape[3], self.size[1])):
                 mean[:, :, i, j] = self._mean(x[:, :, rows, columns])
         return mean
 
@@ -49,5 +49,6 @@ class AdaptiveAvgPool2d(Stateless):
         return total / np.float32(height) / np.float32(width)
 
 
-def _regions(size: int, outputs: int) -> list[slice]:
+def regions(size: int, outputs: int) -> list[slice]:
+    """What each of the outputs along an axis of `size` averages."""
     return [slice(i * size // outputs, -(-(i + 1) * size // outputs)) for i in range(outputs)]

@@ -46,6 +46,9 @@ class Operator(ABC):
     inputs: ClassVar[int | None] = 1
     """How many synapses end here; None: two or more."""
 
+    open_ended: ClassVar[bool] = False
+    """Whether it makes time steps of one request, and only its engine finds out how many. It has no reference step."""
+
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)

@@ -15,11 +15,18 @@ from synfire.plan.plan import Plan, Stage
 from synfire.plan.planner import Demand, links, stage_names
 
 
-def plan_offloaded(demand: Demand, workers: Sequence[Room], engine: str, refused: Mapping[str, str]) -> Plan:
+def plan_offloaded(
+    demand: Demand,
+    workers: Sequence[Room],
+    engine: str,
+    refused: Mapping[str, str],
+    remarks: Mapping[str, str] | None = None,
+) -> Plan:
     """The model with every run of operators that the engine's device takes as a stage there, and the others on `cpu`.
 
-    `refused` gives the reason for each operator that the device cannot run. Stages of the processor live on the first
-    worker, the others in turn on the rest. No latency is predicted: nothing of the device was measured.
+    `refused` gives the reason for each operator that the device cannot run, and `remarks` say what is to be known of some that
+    it takes. Stages of the processor live on the first worker, the others in turn on the rest. No latency is predicted: nothing
+    of the device was measured.
     Raises `UserError` when the device takes nothing of the model.
     """
     graph = flatten(demand.graph)
@@ -50,7 +57,7 @@ def plan_offloaded(demand: Demand, workers: Sequence[Room], engine: str, refused
         links=links(graph, groups, names, demand.costs),
         frame_steps=graph.steps or demand.costs.steps,
         engine=demand.engine,
-        reasons=_reasons(engine, stages, refused),
+        reasons=_reasons(engine, stages, refused, remarks or {}),
     )
 
 
@@ -71,10 +78,14 @@ def _fires(graph: Graph, name: str) -> bool:
     return bool(state) and graph.signals()[name].kind is Kind.SPIKE
 
 
-def _reasons(engine: str, stages: Sequence[Stage], refused: Mapping[str, str]) -> tuple[str, ...]:
+def _reasons(
+    engine: str, stages: Sequence[Stage], refused: Mapping[str, str], remarks: Mapping[str, str]
+) -> tuple[str, ...]:
     there = [stage for stage in stages if stage.engine]
     operators = sum(len(stage.operators) for stage in there)
     said = [f"{len(there)} stage{'s' * (len(there) > 1)} with {operators} operators on {engine}, the rest on cpu"]
     said += [f"{name} stays on cpu: {why}" for name, why in refused.items()]
+    placed = {name for stage in there for name in stage.operators}
+    said += [f"{name} {remark}" for name, remark in remarks.items() if name in placed]
     left = [name for stage in stages if not stage.engine for name in stage.operators if name not in refused]
     return (*said, *(f"{name} stays on cpu: there is no neuron between it and what {engine} refuses" for name in left))

@@ -13,6 +13,7 @@ from pathlib import Path
 from synfire.base import paths
 from synfire.base.errors import Bug, PermanentError, TemporaryError, UnknownName, UserError
 from synfire.store.files import explained
+from synfire.store.names import ModelName
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _SCHEMA = (
@@ -20,6 +21,12 @@ _SCHEMA = (
     CREATE TABLE IF NOT EXISTS model (
         name TEXT NOT NULL, version INTEGER NOT NULL, manifest TEXT NOT NULL, added_s REAL NOT NULL,
         PRIMARY KEY (name, version)
+    ) WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE IF NOT EXISTS tag (
+        name TEXT NOT NULL, tag TEXT NOT NULL, manifest TEXT NOT NULL, source TEXT NOT NULL, added_s REAL NOT NULL,
+        PRIMARY KEY (name, tag)
     ) WITHOUT ROWID
     """,
     """
@@ -49,6 +56,16 @@ class Entry:
         return f"{self.name}@{self.version}"
 
 
+@dataclass(frozen=True)
+class Tagged:
+    """A named model: which manifest `name` stands for, where it came from (`source`), and since when, in Unix seconds."""
+
+    name: ModelName
+    manifest: str
+    source: str
+    added_s: float
+
+
 class Catalog:
     """The models, present facts and journals of one store, in a SQLite file; `path` defaults to `SYNFIRE_HOME/catalog.sqlite`.
 
@@ -66,6 +83,8 @@ class Catalog:
             newest = _newest(connection, name)
             if newest and newest.manifest == manifest:
                 return newest
+            if connection.execute("SELECT 1 FROM tag WHERE name = ?", (name,)).fetchone():
+                raise UserError(f"{name!r} is a model of another kind here; choose another name, or `synfire rm` that")
             entry = Entry(name, newest.version + 1 if newest else 1, manifest, time.time())
             connection.execute("INSERT INTO model VALUES (?, ?, ?, ?)", (name, entry.version, manifest, entry.added_s))
             return entry
@@ -91,6 +110,33 @@ class Catalog:
         with self._connection() as connection:
             connection.execute("DELETE FROM model WHERE name = ? AND version = ?", (entry.name, entry.version))
         return entry
+
+    def tag(self, name: ModelName, manifest: str, source: str) -> Tagged:
+        """Let `name` stand for this manifest, whatever it stood for before. Raises `UserError` where a graph is called so."""
+        entry = Tagged(name, manifest, source, time.time())
+        with self._connection() as connection:
+            if _newest(connection, name.name):
+                raise UserError(f"{name.name!r} is an imported graph; choose another name, or `synfire rm` that")
+            row = (name.name, name.tag, manifest, source, entry.added_s)
+            connection.execute("INSERT OR REPLACE INTO tag VALUES (?, ?, ?, ?, ?)", row)
+        return entry
+
+    def tagged(self, name: ModelName) -> Tagged | None:
+        """What `name` stands for; None where it stands for nothing."""
+        with self._connection() as connection:
+            where = "SELECT * FROM tag WHERE name = ? AND tag = ?"
+            return _tagged(connection.execute(where, (name.name, name.tag)).fetchone())
+
+    def tags(self) -> list[Tagged]:
+        """All named models, by name and tag."""
+        with self._connection() as connection:
+            rows = connection.execute("SELECT * FROM tag ORDER BY name, tag").fetchall()
+            return [found for row in rows if (found := _tagged(row))]
+
+    def untag(self, name: ModelName) -> None:
+        """Let `name` stand for nothing; its blobs stay. A name that stands for nothing is no error."""
+        with self._connection() as connection:
+            connection.execute("DELETE FROM tag WHERE name = ? AND tag = ?", (name.name, name.tag))
 
     def append(self, kind: str, entry_id: str, content: str) -> None:
         """Add an entry to the journal of this kind; the same entry again changes nothing.
@@ -131,6 +177,11 @@ class Catalog:
                 known = [name for (name,) in connection.execute("SELECT id FROM present WHERE kind = ?", (kind,))]
                 raise UnknownName.among(kind, entry_id, known)
             return bytes(row[0])
+
+    def kept(self, kind: str) -> list[str]:
+        """The ids under which something of this kind is kept."""
+        with self._connection() as connection:
+            return [name for (name,) in connection.execute("SELECT id FROM present WHERE kind = ?", (kind,))]
 
     def drop(self, kind: str, entry_id: str) -> None:
         """Keep it no longer; what is not there is no error."""
@@ -183,3 +234,7 @@ def _newest(connection: sqlite3.Connection, name: str) -> Entry | None:
 def _one(connection: sqlite3.Connection, name: str, version: int) -> Entry | None:
     row = connection.execute("SELECT * FROM model WHERE name = ? AND version = ?", (name, version)).fetchone()
     return Entry(*row) if row else None
+
+
+def _tagged(row: tuple[str, str, str, str, float] | None) -> Tagged | None:
+    return Tagged(ModelName(row[0], row[1]), *row[2:]) if row else None

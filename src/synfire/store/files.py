@@ -33,7 +33,7 @@ def write_atomically(path: Path, content: bytes, lasting: bool = True) -> None:
             Path(name).unlink(missing_ok=True)
             raise
         if lasting:
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
 
 
 @contextmanager
@@ -59,7 +59,8 @@ def _explanation(error: OSError, path: Path, verb: str) -> UserError | Temporary
     return UserError(f"cannot {verb} {path}: {error.strerror or error}; check the path and the disk")
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Force to disk which files the folder has."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -17,7 +17,7 @@ import msgspec
 from synfire.base.errors import SynfireError, TemporaryError, UserError
 from synfire.ops import Array
 from synfire.wire.codec import DENSE, decode, encode
-from synfire.wire.messages import PROTOCOL, AnyMessage, Ask, Checkpoint, Frame, Given, Restore
+from synfire.wire.messages import PROTOCOL, AnyMessage, Ask, Batch, Checkpoint, Frame, Given, Restore
 
 Buffer = bytes | bytearray | memoryview
 
@@ -33,8 +33,8 @@ _MAX_HEADER_BYTES = 1 << 24
 _ENCODER = msgspec.msgpack.Encoder()
 _DECODER: msgspec.msgpack.Decoder[AnyMessage] = msgspec.msgpack.Decoder(AnyMessage)
 
-_Carrier = Frame | Checkpoint | Restore | Ask | Given
-_CARRIERS = (Frame, Checkpoint, Restore, Ask, Given)
+_Carrier = Frame | Batch | Checkpoint | Restore | Ask | Given
+_CARRIERS = (Frame, Batch, Checkpoint, Restore, Ask, Given)
 """Messages with arrays beside them."""
 
 

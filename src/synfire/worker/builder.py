@@ -15,6 +15,7 @@ from synfire.base.log import LOGGER
 from synfire.engines import ENGINES, Program
 from synfire.engines.agreement import spike_agreement
 from synfire.engines.engine import PROCESSOR
+from synfire.engines.streaming import StreamingProgram
 from synfire.formats.bundle import read_bundle
 from synfire.graph import Graph, flatten
 from synfire.plan.plan import stage_graph
@@ -48,8 +49,14 @@ class Builder:
     models have in common is run by one program for all of them. `require` raises for an engine that this worker has no device for.
     """
 
-    def __init__(self, parameter_bytes: float = math.inf, require: Callable[[str], None] = lambda engine: None) -> None:
+    def __init__(
+        self,
+        parameter_bytes: float = math.inf,
+        require: Callable[[str], None] = lambda engine: None,
+        threads: int = 1,
+    ) -> None:
         self._require = require
+        self._threads = threads
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="builder")
         self._room = parameter_bytes
         self._kept: OrderedDict[_Key, Built] = OrderedDict()
@@ -73,13 +80,16 @@ class Builder:
         )
         if not host.url:
             self._require(host.engine)
-        built = build(host, graph, self._programs) if kept is None or host.url else kept
+        built = build(host, graph, self._programs, self._threads) if kept is None or host.url else kept
+        if isinstance(built.program, StreamingProgram):
+            built.program.warm()  # it may have rested, or died, since it was built
         return compared(built, host.engine) if host.compare and not host.url else built
 
     def _prepare(self, wanted: Prepare, graph: Buffer) -> Prepared:
         try:
             self._require(wanted.engine)
-            built = program_of(wanted.engine, unpack_graph(graph), wanted.digest, "a stage to prepare", self._programs)
+            made = unpack_graph(graph)
+            built = program_of(wanted.engine, made, wanted.digest, "a stage to prepare", self._programs, self._threads)
         except Exception as error:
             LOGGER.info("stage %s cannot be prepared: %s", wanted.digest[:12], error)
             return Prepared(wanted.digest, *error_words(error))
@@ -89,8 +99,8 @@ class Builder:
         return Prepared(wanted.digest, build_s=built.build_s)
 
 
-def build(host: Host, given: Graph | Buffer, programs: Programs | None = None) -> Built:
-    """The stage's graph and program, which may be one of those that there are already.
+def build(host: Host, given: Graph | Buffer, programs: Programs | None = None, threads: int = 1) -> Built:
+    """The stage's graph and program, which may be one of those that there are already, and is granted so many threads.
 
     Raises `UserError` for a graph that is damaged or that the engine cannot run.
     """
@@ -99,7 +109,7 @@ def build(host: Host, given: Graph | Buffer, programs: Programs | None = None) -
     if host.url:
         _verify(graph, host.digest, where)
         return Built(graph, None, 0.0)
-    return program_of(host.engine, graph, host.digest, where, programs)
+    return program_of(host.engine, graph, host.digest, where, programs, threads)
 
 
 def compared(built: Built, engine: str) -> Built:
@@ -110,7 +120,9 @@ def compared(built: Built, engine: str) -> Built:
     return replace(built, agreement=spike_agreement(built.graph, made, ENGINES[PROCESSOR]()))
 
 
-def program_of(engine: str, graph: Graph, digest: str, where: str, programs: Programs | None = None) -> Built:
+def program_of(
+    engine: str, graph: Graph, digest: str, where: str, programs: Programs | None = None, threads: int = 1
+) -> Built:
     """The graph with its program, compiled and loaded. Raises `UserError` when it is not the graph of that digest.
 
     Of `programs`, one for the same stage serves again: it holds parameters only, and nothing of any request. Not so on hardware,
@@ -123,6 +135,7 @@ def program_of(engine: str, graph: Graph, digest: str, where: str, programs: Pro
     program = known.get(key)
     if program is None:
         known[key] = program = made.build(graph)
+        program.grant(threads)
         program.warm()
     return Built(graph, program, time.perf_counter() - began_s)
 

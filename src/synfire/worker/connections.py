@@ -14,9 +14,10 @@ from collections.abc import Callable, Iterable
 from synfire.base.errors import Interrupted, OutOfReach, SynfireError, TemporaryError, UnknownName, UserError
 from synfire.base.log import LOGGER
 from synfire.plan.plan import GATEWAY
+from synfire.wire import batches
 from synfire.wire.links import Link, SocketLink
 from synfire.wire.links.silence import LOOK_S, SILENT_S
-from synfire.wire.messages import AnyMessage, Draining, Failure, Frame, Hello, Impair, check_hello, error_words
+from synfire.wire.messages import AnyMessage, Batch, Draining, Failure, Frame, Hello, Impair, check_hello, error_words
 from synfire.wire.stream import Packet
 from synfire.worker.core import Core
 from synfire.worker.impairments import Impairments, dropped
@@ -170,17 +171,16 @@ class Connections:
             self._core.lost_address(outgoing.address, lost)
             self._fail_sent(outgoing, lost)
             return
-        if isinstance(outgoing.packet.message, Frame):
-            peer.crosses(outgoing.packet.message.request, outgoing.origin)
+        for frame in _frames(outgoing.packet):
+            peer.crosses(frame.request, frame.origin)
         self.send(peer, outgoing.packet, outgoing, later)
         if peer.distant:
             self.look_at_s = min(self.look_at_s, time.monotonic() + LOOK_S)
 
     def _fail_sent(self, outgoing: Outgoing | None, error: SynfireError) -> None:
-        """The frame did not get through, so its request cannot be answered."""
-        message = outgoing.packet.message if outgoing else None
-        if outgoing and isinstance(message, Frame):
-            self._core.fail(message.request, outgoing.origin, error)
+        """The frame, or several, did not get through, so their requests cannot be answered."""
+        for frame in _frames(outgoing.packet) if outgoing else ():
+            self._core.fail(frame.request, frame.origin, error)
 
     def _reach(self, address: str) -> Peer:
         self._impairments.check(address)
@@ -209,9 +209,10 @@ class Connections:
         if not peer.who:
             self._on_hello(peer, packet)
             return
-        if isinstance(packet.message, Frame):
-            peer.senders.add((packet.message.model, packet.message.sender))
-        self._take(peer, packet)
+        for each in batches.part(packet):
+            if isinstance(each.message, Frame):
+                peer.senders.add((each.message.model, each.message.sender))
+            self._take(peer, each)
 
     def _on_hello(self, peer: Peer, packet: Packet) -> None:
         try:
@@ -262,6 +263,13 @@ class Connections:
         if not isinstance(error, TemporaryError):
             return error
         return Interrupted(str(error), unreachable=OutOfReach(address, self._core.who, for_s) if address else None)
+
+
+def _frames(packet: Packet) -> tuple[Frame, ...]:
+    message = packet.message
+    if isinstance(message, Batch):
+        return message.frames
+    return (message,) if isinstance(message, Frame) else ()
 
 
 def _silent(peer: Peer, silent_s: float) -> TemporaryError:

@@ -159,6 +159,22 @@ class Core:
                 tally.look(job.stage.outputs, outcome.outputs)
                 self._go_on(visit, block, outcome, now_s)
 
+    def give(self, job: Job, outcome: Outcome, last: bool, now_s: float) -> None:
+        """A stage that streams has computed the next step of its only visit, or failed: that goes on at once."""
+        (visit,) = job.visits
+        if visit.dead:
+            return
+        tally = job.stage.tally
+        if outcome.error is not None:
+            tally.failures += 1
+            self._fail_visit(visit, outcome.error)
+            return
+        tally.steps += visit.batch
+        tally.jobs += last
+        tally.samples += visit.batch * last
+        visit.busy = not last
+        self._go_on(visit, Block(visit.number, visit.number, 1, last), outcome, now_s)
+
     def cancel(self, request: str) -> None:
         """Forget the request, and refuse in silence what still comes for it."""
         self._remember(request)
@@ -279,6 +295,7 @@ class Core:
 
     def _go_on(self, visit: Visit, block: Block, outcome: Outcome, now_s: float) -> None:
         """A block of the visit is computed: keep its state, send its outputs, and look for the next one."""
+        visit.fresh = False
         if block.last and (visit.first.end or visit.session is None):
             visit.state = outcome.state
         else:
@@ -290,7 +307,7 @@ class Core:
         else:
             self._queue(visit)
         try:
-            self._emit(visit, block, outcome.outputs, now_s)
+            self._emit(visit, block, outcome, now_s)
             if block.last:
                 self.outbox.extend(checkpoints_of(visit))  # after the answer, for which somebody waits
         except Exception as error:  # an engine that does not give what it promised
@@ -298,8 +315,8 @@ class Core:
         if not visit.request.visits:
             self.requests.pop(visit.request.id, None)
 
-    def _emit(self, visit: Visit, block: Block, outputs: Mapping[str, Array], now_s: float) -> None:
-        for outgoing in frames_of(visit, block, outputs):
+    def _emit(self, visit: Visit, block: Block, outcome: Outcome, now_s: float) -> None:
+        for outgoing in frames_of(visit, block, outcome):
             if outgoing.local:
                 self.receive(outgoing.packet, now_s, local=True)
             else:

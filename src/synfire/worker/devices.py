@@ -18,6 +18,7 @@ from synfire.devices.mending import DeviceFault, DeviceLost, FaultOrder, Mending
 from synfire.engines import ENGINES, DeviceProgram
 from synfire.engines.engine import PROCESSOR
 from synfire.wire.messages import Inject, Injected, Lap, StageLost, StageMended
+from synfire.worker.hands import Run
 from synfire.worker.hosting import Stages
 from synfire.worker.job import Job, Outcome
 from synfire.worker.membranes import FLIPPED, MEMBRANE_BIT, Flip, remembers
@@ -33,7 +34,7 @@ class Devices:
     """Cares for the devices of `stages`, by (model, stage). `tell` is given what whoever controls the worker should know.
 
     `installed` are the devices that worker `who` has beside its processor; None: every one that an engine asks for. `twice` says
-    what is computed twice, see `synfire.worker.settings`.
+    what is computed twice, see `synfire.worker.settings`, and `run` how a job is run once.
     """
 
     def __init__(
@@ -43,12 +44,14 @@ class Devices:
         tell: Callable[[Report], None],
         installed: Collection[str] | None = None,
         twice: Twice = "never",
+        run: Run = Job.run,
     ) -> None:
         self._who = who
         self._stages = stages
         self._tell = tell
         self._installed = installed
         self._twice: Twice = twice
+        self._run = run
         self._lost: dict[DeviceProgram, StageLost] = {}
         self._gone: dict[str, str] = {}
 
@@ -148,18 +151,18 @@ class Devices:
 
     def _computed(self, job: Job) -> tuple[list[Outcome], float]:
         """Run the job; where it is to be run twice, until two runs agree."""
-        outcomes, busy_s = job.run()
+        outcomes, busy_s = self._run(job)
         if not needed(self._twice, job):
             return outcomes, busy_s
         began_s = time.monotonic()
-        again, more_s = job.run()
+        again, more_s = self._run(job)
         unlike, found_s = 0, time.monotonic()
         while not alike(outcomes, again):
             unlike += 1
             if unlike == MOST_UNLIKE or not self.examine(job.stage):
                 outcomes = _interrupted(job, f"what stage {job.stage.name} computes is another thing each time")
                 break
-            (outcomes, _), (again, _) = job.run(), job.run()
+            (outcomes, _), (again, _) = self._run(job), self._run(job)
         if unlike:
             self._tell_unlike(job, unlike, began_s, found_s)
         return outcomes, busy_s + more_s

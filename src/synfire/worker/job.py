@@ -16,12 +16,24 @@ from synfire.ops import Array, Signal, State
 from synfire.worker.stage import Block, Stage, Visit
 
 
+class Whole(NamedTuple):
+    """What a job gave for several visits: `sizes` samples for each, along the second axis of those that are `timed`, else the first."""
+
+    outputs: Mapping[str, Array]
+    sizes: tuple[int, ...]
+    timed: frozenset[str]
+
+
 class Outcome(NamedTuple):
-    """What became of one visit's block: its next state and its outputs, or an error."""
+    """What became of one visit's block: its next state and its outputs, or an error.
+
+    Outputs that were computed together with others are views into the `whole`.
+    """
 
     state: State
     outputs: Mapping[str, Array]
     error: Exception | None = None
+    whole: Whole | None = None
 
 
 @dataclass(frozen=True)
@@ -34,6 +46,15 @@ class Job:
     states: tuple[State, ...]
     inputs: tuple[Mapping[str, Array], ...]
 
+    @property
+    def samples(self) -> int:
+        """How many samples it computes."""
+        return sum(visit.batch for visit in self.visits)
+
+    def part(self, which: slice) -> Job:
+        """The job of some of the visits."""
+        return Job(self.stage, self.visits[which], self.blocks[which], self.states[which], self.inputs[which])
+
     def run(self) -> tuple[list[Outcome], float]:
         """Compute all blocks, together where they are several; return an outcome for each, and the seconds it took.
 
@@ -44,50 +65,64 @@ class Job:
         if program is None:
             raise Bug(f"stage {self.stage.name} is computed by a foreign service, not here")
         began_s = time.perf_counter()
-        outcomes = _run(program, self.states, self.inputs, self.blocks[0].steps, [v.batch for v in self.visits])
+        outcomes = self._outcomes(program)
         return outcomes, time.perf_counter() - began_s
 
+    def _outcomes(self, program: Program) -> list[Outcome]:
+        sizes = [visit.batch for visit in self.visits]
+        try:
+            state, outputs = program.run(
+                self._state(program, sizes), _merge(program.inputs, self.inputs), self.blocks[0].steps
+            )
+        except DeviceFault:
+            raise
+        except Exception as error:  # whatever an engine raises belongs to the request, not to the worker
+            if len(sizes) == 1:
+                return [Outcome({}, {}, error)]
+            return [self.part(slice(place, place + 1))._outcomes(program)[0] for place in range(len(sizes))]
+        if len(sizes) == 1:
+            return [Outcome(state, outputs)]
+        timed = frozenset(name for name in outputs if program.outputs[name].timed)
+        whole = Whole(outputs, tuple(sizes), timed)
+        parts = zip(split_state(state, sizes), _split(whole), strict=True)
+        return [Outcome(one, given, whole=whole) for one, given in parts]
 
-def _run(
-    program: Program, states: Sequence[State], inputs: Sequence[Mapping[str, Array]], steps: int, sizes: Sequence[int]
-) -> list[Outcome]:
-    try:
-        state, outputs = program.run(merge_states(states), _merge(program.inputs, inputs), steps)
-    except DeviceFault:
-        raise
-    except Exception as error:  # whatever an engine raises belongs to the request, not to the worker
-        if len(states) == 1:
-            return [Outcome({}, {}, error)]
-        return [
-            _run(program, [one], [given], steps, [size])[0]
-            for one, given, size in zip(states, inputs, sizes, strict=True)
-        ]
-    parts = split_state(state, sizes)
-    return [Outcome(one, given) for one, given in zip(parts, _split(program.outputs, outputs, sizes), strict=True)]
+    def _state(self, program: Program, sizes: Sequence[int]) -> State:
+        """The state of all visits. Where all are at their beginning the program has it ready, and nothing is copied."""
+        if len(sizes) > 1 and all(visit.fresh for visit in self.visits):
+            return program.initial_state(sum(sizes))
+        return merge_states(self.states)
 
 
 def _merge(signals: Mapping[str, Signal], inputs: Sequence[Mapping[str, Array]]) -> Mapping[str, Array]:
     if len(inputs) == 1:
         return inputs[0]
-    return {
-        name: np.concatenate([each[name] for each in inputs], axis=1 if signals[name].timed else 0)
-        for name in inputs[0]
-    }
+    return {name: _joined(signals[name], [each[name] for each in inputs]) for name in inputs[0]}
 
 
-def _split(
-    signals: Mapping[str, Signal], outputs: Mapping[str, Array], sizes: Sequence[int]
-) -> list[Mapping[str, Array]]:
-    if len(sizes) == 1:
-        return [outputs]
+def _joined(signal: Signal, arrays: Sequence[Array]) -> Array:
+    """The batch of several requests; where their samples may differ in size, an array of arrays, as operators take it.
+
+    It is filled one by one: samples that happen to be of one size would else become one array.
+    """
+    if -1 not in signal.shape:
+        return np.concatenate(arrays, axis=1 if signal.timed else 0)
+    samples = [sample for array in arrays for sample in array]
+    joined = np.empty(len(samples), object)
+    for place, sample in enumerate(samples):
+        joined[place] = sample
+    return joined
+
+
+def _split(whole: Whole) -> list[Mapping[str, Array]]:
     parts: list[Mapping[str, Array]] = []
     start = 0
-    for size in sizes:
+    for size in whole.sizes:
         end = start + size
         parts.append(
             {
-                name: np.ascontiguousarray(array[:, start:end]) if signals[name].timed else array[start:end]
-                for name, array in outputs.items()
+                name: array[:, start:end] if name in whole.timed else array[start:end]
+                for name, array in whole.outputs.items()
             }
         )
         start = end

@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from synfire.ops import Array
 from synfire.plan.plan import GATEWAY
+from synfire.wire import batches
 from synfire.wire.messages import Checkpoint, Departure, Frame
 from synfire.wire.stream import Packet, array_bytes
+from synfire.worker.job import Outcome, Whole
 from synfire.worker.stage import Block, LinkTally, Visit
+
+_JOINED_BYTES = 1 << 20
+"""Arrays that take more than this, in bytes, are not joined: to encode them takes longer by far than to send several packets."""
 
 
 class Outgoing(NamedTuple):
     """A packet to send: to a stage of this worker where it is `local`, else to the worker at `address`, or, where that is
-    empty, to the gateway `origin`."""
+    empty, to the gateway `origin`. Its arrays may be views into the `whole` of what was computed together."""
 
     packet: Packet
     origin: str = ""
     address: str = ""
     tally: LinkTally | None = None
     local: bool = False
+    whole: Whole | None = None
 
 
-def frames_of(visit: Visit, block: Block, outputs: Mapping[str, Array]) -> Iterator[Outgoing]:
+def frames_of(visit: Visit, block: Block, outcome: Outcome) -> Iterator[Outgoing]:
     """A frame for each link out of the visit's stage that carries some of the block's outputs; what it carries is counted."""
     stage = visit.stage
     alone = (Departure(GATEWAY, tuple(stage.outputs)),)
@@ -33,10 +38,10 @@ def frames_of(visit: Visit, block: Block, outputs: Mapping[str, Array]) -> Itera
             continue
         timed = any(stage.outputs[source].timed for source in sources)
         frame = _frame(visit, departure.receiver, block, timed)
-        packet = Packet(frame, {source: outputs[source] for source in sources})
+        packet = Packet(frame, {source: outcome.outputs[source] for source in sources})
         tally = stage.links.setdefault(departure.receiver, LinkTally())
         local = departure.receiver != GATEWAY and not departure.address
-        yield _counted(packet, visit.request.origin, departure.address, tally, local)
+        yield _counted(packet, visit.request.origin, departure.address, tally, local, outcome.whole)
 
 
 def checkpoints_of(visit: Visit) -> Iterator[Outgoing]:
@@ -54,10 +59,46 @@ def checkpoints_of(visit: Visit) -> Iterator[Outgoing]:
         yield _counted(Packet(message, state), first.origin, "", visit.stage.checkpoints)
 
 
-def _counted(packet: Packet, origin: str, address: str, tally: LinkTally, local: bool = False) -> Outgoing:
+def joined(leaving: Iterable[Outgoing]) -> Iterator[Outgoing]:
+    """What leaves; the frames that one job has put out along one link as one packet, in the place of their first.
+
+    So they are encoded at once, as they were computed, and the receiver decodes them at once.
+    """
+    groups: dict[object, list[Outgoing]] = {}
+    for each in leaving:
+        groups.setdefault(_company(each), []).append(each)
+    for group in groups.values():
+        yield from _together(group)
+
+
+def _company(outgoing: Outgoing) -> object:
+    """What packets agree in that can travel as one."""
+    message = outgoing.packet.message
+    if outgoing.whole is None or not isinstance(message, Frame):
+        return id(outgoing)
+    return id(outgoing.whole), message.receiver, outgoing.address or outgoing.origin, tuple(outgoing.packet.arrays)
+
+
+def _together(group: Sequence[Outgoing]) -> Sequence[Outgoing]:
+    """The frames as one packet, if they are all that their job gave along this link, and not too large."""
+    first = group[0]
+    whole, names = first.whole, first.packet.arrays
+    if whole is None or len(group) < len(whole.sizes):
+        return group
+    arrays = {name: whole.outputs[name] for name in names}
+    if array_bytes(arrays.values()) > _JOINED_BYTES:
+        return group
+    frames = [each.packet.message for each in group if isinstance(each.packet.message, Frame)]
+    packet = batches.join(frames, whole.sizes, arrays, [name for name in names if name in whole.timed])
+    return [Outgoing(packet, first.origin, first.address, first.tally)]
+
+
+def _counted(
+    packet: Packet, origin: str, address: str, tally: LinkTally, local: bool = False, whole: Whole | None = None
+) -> Outgoing:
     tally.frames += 1
     tally.array_bytes += array_bytes(packet.arrays.values())
-    return Outgoing(packet, origin, address, tally, local)
+    return Outgoing(packet, origin, address, tally, local, whole)
 
 
 def _frame(visit: Visit, receiver: str, block: Block, timed: bool) -> Frame:

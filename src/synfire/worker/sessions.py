@@ -35,6 +35,7 @@ def begin(visit: Visit) -> None:
     if slot is None or visit.first.start:
         program = visit.stage.program
         visit.state = program.initial_state(visit.batch) if program is not None else {}
+        visit.fresh = True
     elif slot.state is None:
         raise UserError(
             f"session {visit.first.session!r} is not known at stage {visit.stage.name}: it never began, ended, failed, "

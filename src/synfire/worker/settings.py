@@ -57,6 +57,10 @@ class Settings:
     """Which stages compute everything twice, and compare: those on `devices`, where a bit may flip in what runs and nothing tells;
     all, `always`; or `never`. It takes twice the computing."""
 
+    threads: int = 1
+    """Threads that compute, the one that reads and writes packets among them. More of them than processors are free for the worker
+    only take these from others."""
+
     max_frame_bytes: int = Limits.max_frame_bytes
     """The largest packet, in bytes; see `synfire.wire.links.Limits`."""
 
@@ -74,6 +78,8 @@ class Settings:
                 continue
             if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0:
                 raise UserError(f"worker setting {field.name} is {value!r}; it takes a number, 0 or more")
+            if field.name == "threads" and not isinstance(value, int):
+                raise UserError(f"worker setting threads is {value!r}; it takes a whole number, 1 or more")
             if value == 0 and field.name not in ("batch_wait_s", "parameter_bytes"):
                 raise UserError(f"worker setting {field.name} is 0, so nothing could run; set it above 0")
 

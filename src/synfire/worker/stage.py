@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from synfire.base.errors import Bug, UserError
 from synfire.engines import ENGINES, Program
+from synfire.engines.streaming import StreamingProgram
 from synfire.graph import Graph
 from synfire.ops import Array, Kind, Signal, State
 from synfire.wire.messages import Arrival, Departure, Frame, Host
@@ -79,7 +80,11 @@ class SessionSlot:
 
 @dataclass(eq=False)
 class Visit:
-    """One request at one stage: the frames that wait, the state, and where it stands. A state at rest has a `checksum`."""
+    """One request at one stage: the frames that wait, the state, and where it stands. A state at rest has a `checksum`; one
+    that is as the program makes it is `fresh`.
+
+    `at_end` is called when the visit ends, however it does.
+    """
 
     request: LiveRequest
     stage: Stage
@@ -95,8 +100,10 @@ class Visit:
     number: int = 0
     state: State | None = None
     checksum: int | None = None
+    fresh: bool = False
     busy: bool = False
     dead: bool = False
+    at_end: Callable[[], None] = lambda: None
 
     def __post_init__(self) -> None:
         self.inbox = {sender: deque() for sender in self.senders}
@@ -119,6 +126,8 @@ class Visit:
             if not self.inbox[sender]:
                 return None
             heads.append(self.inbox[sender][0][0])
+        if self.stage.streams:
+            return Block(0, 0, 0, False)
         if self.stage.self_paced:
             return self._own_block()
         timed = [head for head in heads if head.sender in self.timed_senders]
@@ -165,6 +174,7 @@ class Visit:
         """Let go of the frames that wait, and take no more part in anything."""
         self.dead = True
         self.inbox = {sender: deque() for sender in self.inbox}
+        self.at_end()
 
     def _has_turn(self) -> bool:
         slot = self.session
@@ -208,7 +218,8 @@ class LiveRequest:
 
 
 class Stage:
-    """What `Host` asked for, built. `program` is None where a foreign service computes it. `depth` grows downstream."""
+    """What `Host` asked for, built. `program` is None where a foreign service computes it. `depth` grows downstream. One that
+    `streams` gives a request's time steps one by one, as many as there turn out to be."""
 
     def __init__(self, host: Host, graph: Graph, program: Program | None, depth: int) -> None:
         self.host = host
@@ -224,7 +235,8 @@ class Stage:
         self.self_paced = not self.timed_senders and any(signal.timed for signal in self.outputs.values())
         self.total_steps = host.steps or graph.steps or 0
         self.untimed = any(not signal.timed for signal in self.inputs.values())
-        self.single = program is None or any(-1 in signal.shape for signal in graph.signals().values())
+        self.streams = isinstance(program, StreamingProgram)
+        self.single = program is None or self.streams or any(-1 in signal.shape for signal in self.outputs.values())
         self.parameter_bytes = sum(graph.operator(name).parameter_bytes for name in graph)
         self.sessions: dict[str, SessionSlot] = {}
         self.ready: dict[Visit, Block] = {}
@@ -266,5 +278,5 @@ class Stage:
             )
         if self.host.frame_steps < 1 or self.host.window < 1:
             raise UserError(f"stage {self.name}: frame_steps and window must be 1 or more")
-        if self.self_paced and not self.total_steps:
+        if self.self_paced and not self.total_steps and not self.streams:
             raise UserError(f"stage {self.name} makes its own time steps, but no encoder in it says how many")

@@ -21,7 +21,8 @@ MOST_UNLIKE = 3
 
 def needed(twice: Twice, job: Job) -> bool:
     """Whether the job is to be computed twice."""
-    return twice == "always" or (twice == "devices" and isinstance(job.stage.program, DeviceProgram))
+    program = job.stage.program
+    return twice == "always" or (twice == "devices" and isinstance(program, DeviceProgram) and not program.corrects)
 
 
 def alike(one: Sequence[Outcome], other: Sequence[Outcome]) -> bool:

@@ -21,9 +21,10 @@ from typing import cast
 
 from synfire.base.errors import SynfireError, UserError
 from synfire.base.log import LOGGER
-from synfire.devices.mending import DeviceFault
+from synfire.devices.mending import DeviceFault, DeviceLost
 from synfire.engines.known_answer import known_answer
 from synfire.graph import Graph
+from synfire.wire import batches
 from synfire.wire.links import Link, SocketLink, connect, listen, unlink
 from synfire.wire.messages import (
     PROTOCOL,
@@ -44,11 +45,14 @@ from synfire.worker.builder import Builder, Built
 from synfire.worker.connections import Connections
 from synfire.worker.core import Core
 from synfire.worker.devices import Devices
+from synfire.worker.hands import Hands
 from synfire.worker.job import Job, Outcome
+from synfire.worker.outgoing import joined
 from synfire.worker.peers import READ, Peer, Watch
 from synfire.worker.pulse import PulseThread
 from synfire.worker.services import Services
 from synfire.worker.settings import Settings
+from synfire.worker.streams import Streams
 
 _EXPIRE_EVERY_S = 1.0
 
@@ -68,7 +72,10 @@ class Worker:
         self.name = name
         self.settings = settings or Settings()
         self.core: Core = Core(name, self.settings)
-        self.builder = Builder(self.settings.parameter_bytes, lambda engine: self.devices.require(engine))
+        self.builder = Builder(
+            self.settings.parameter_bytes, lambda engine: self.devices.require(engine), self.settings.threads
+        )
+        self._hands = Hands(self.settings.threads)
         self.local_origins: dict[str, Callable[[Packet], None]] = {}
         self._turned_s = time.monotonic()
         self.pulse = PulseThread(lambda: time.monotonic() - self._turned_s < self.settings.stuck_s)
@@ -76,10 +83,13 @@ class Worker:
         self.connections: Connections = Connections(
             Hello(PROTOCOL, deployment, name), self.core, self._watch, self._connect, self._take
         )
-        self.devices = Devices(name, self.core.stages, self.connections.tell, devices, self.settings.twice)
+        self.devices = Devices(
+            name, self.core.stages, self.connections.tell, devices, self.settings.twice, self._hands.run
+        )
         self.core.membranes.found = self.devices.flipped
         self.connections.standing = lambda: self.devices.losses
         self._services = Services(self._watch, self.settings.links, self._finish)
+        self._streams = Streams(self._watch, self.core, self._break)
         self._listeners = [listen(address) for address in addresses]
         self._drain_until_s = math.inf
         self._expire_at_s = 0.0
@@ -87,7 +97,7 @@ class Worker:
         self._woken, self.wake_socket = socket.socketpair()
         self._woken.setblocking(False)
         self.wake_socket.setblocking(False)
-        self._stop = False
+        self._stop = self._broken = False
 
     @property
     def addresses(self) -> list[str]:
@@ -107,7 +117,7 @@ class Worker:
         try:
             while not self._finished():
                 self._turn()
-            return 0 if self.core.idle else 1
+            return 0 if self.core.idle and not self._broken else 1
         finally:
             self._close()
 
@@ -139,6 +149,7 @@ class Worker:
         """Drop those stages of the model that are named; all where none is."""
         self.core.unhost(model, stages)
         self._services.leave(model, stages)
+        self._streams.look_over()
 
     def prove(self, model: str, stage: str) -> str:
         """The stage's known answer; empty where it has none. Its device, if it has one, is examined first."""
@@ -183,18 +194,20 @@ class Worker:
 
     def flush(self) -> None:
         """Send what the core has put out."""
-        later = len(self.core.outbox) > 1
         while self.core.outbox:
-            outgoing = self.core.outbox.popleft()
-            if outgoing.origin in self.local_origins and not outgoing.address:
-                self.local_origins[outgoing.origin](outgoing.packet)
-            else:
-                self.connections.send_out(outgoing, later)
+            leaving = tuple(self.core.outbox)
+            self.core.outbox.clear()
+            for outgoing in joined(leaving) if len(leaving) > 1 else leaving:
+                if outgoing.origin in self.local_origins and not outgoing.address:
+                    for packet in batches.part(outgoing.packet):
+                        self.local_origins[outgoing.origin](packet)
+                else:
+                    self.connections.send_out(outgoing, later=len(leaving) > 1)
         self.connections.flush()
 
     def _turn(self) -> None:
         self._turned_s = time.monotonic()
-        for key, events in self._watch.selector.select(self._patience_s()):
+        for key, events in self._watch.wait(self._patience_s()):
             key.data(events)
         now_s = time.monotonic()
         self.devices.look()
@@ -202,6 +215,7 @@ class Worker:
         if job is not None:
             self._compute(job)
         self.connections.look(time.monotonic())
+        self._streams.look(time.monotonic())
         self.flush()
         if now_s >= self._expire_at_s:
             self._expire_at_s = now_s + _EXPIRE_EVERY_S
@@ -212,7 +226,8 @@ class Worker:
         if self._posted or (self.core.has_work and self.core.wake_s == math.inf and not self._full()):
             return 0.0
         now_s = time.monotonic()
-        due_s = min(self.core.wake_s, self._expire_at_s, self._drain_until_s, self.connections.look_at_s)
+        looks_s = min(self.connections.look_at_s, self._streams.look_at_s)
+        due_s = min(self.core.wake_s, self._expire_at_s, self._drain_until_s, looks_s)
         return max(0.0, due_s - now_s)
 
     def _full(self) -> bool:
@@ -228,12 +243,20 @@ class Worker:
         if job.stage.program is None:
             self._services.compute(job)
             return
+        if job.stage.streams:
+            self._streams.begin(job)
+            return
         outcomes, busy_s = self.devices.run(job)
         self.core.finish(job, outcomes, busy_s, time.monotonic())
 
     def _finish(self, job: Job, outcome: Outcome) -> None:
         """A foreign service has answered."""
         self.core.finish(job, [outcome], 0.0, time.monotonic())
+
+    def _break(self, lost: DeviceLost) -> None:
+        """An engine's process has ended: leave at once, so that whoever replaces lost workers replaces this one."""
+        LOGGER.error("worker %s leaves, since it has lost an engine: %s", self.name, lost)
+        self._stop = self._broken = True
 
     def _connect(self, address: str) -> Link:
         return connect(address, f"the worker at {address}", self.settings.links)
@@ -260,6 +283,7 @@ class Worker:
         try:
             built = future.result()
             self.core.host(host, built.graph, built.program)
+            self._streams.look_over()
             if host.url:
                 self._services.reach(host, built.graph)
         except Exception as error:
@@ -273,8 +297,10 @@ class Worker:
 
     def _close(self) -> None:
         self.builder.close()
+        self._hands.close()
         self.pulse.close()
         self._services.close()
+        self._streams.close()
         self.connections.close()
         for listener, address in self._listeners:
             listener.close()

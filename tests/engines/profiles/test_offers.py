@@ -11,7 +11,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from nets import chain
 
-from synfire.base.errors import UnknownName, UserError
+from synfire.base.errors import PermanentError, UnknownName, UserError
+from synfire.devices import Description
+from synfire.devices.cuda import Cuda
 from synfire.engines.cpu import CpuEngine
 from synfire.engines.profiles.machine import Machine
 from synfire.engines.profiles.offers import Fit, Offer, chosen, offers, profile_of
@@ -28,6 +30,16 @@ def costs(graph: Graph, operator_s: float = 1e-5) -> Costs:
     return Costs(operator_s=dict.fromkeys(graph.operators, operator_s), steps=graph.steps or 1)
 
 
+@pytest.fixture(autouse=True)
+def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever the tests run."""
+
+    def refuse(self: Cuda) -> Description:
+        raise PermanentError("this machine has no GPU; use cpu")
+
+    monkeypatch.setattr(Cuda, "describe", refuse)
+
+
 def offered(graph: Graph | None = None, machine: Machine = ROOMY, operator_s: float = 1e-5) -> dict[str, Offer]:
     graph = graph or chain()
     return {each.profile.name: each for each in offers("net", graph, costs(graph, operator_s), machine)}
@@ -35,14 +47,23 @@ def offered(graph: Graph | None = None, machine: Machine = ROOMY, operator_s: fl
 
 def test_a_small_model_has_one_profile_an_engine_and_the_exact_compiled_one_is_the_first() -> None:
     found = offered()
-    assert list(found) == ["cpu-float32", "reference-float32", "cpu-int8", "darwin3-int8", "cuda-float32"]
-    assert [each.fit for each in found.values()] == [Fit.RUNNABLE] * 4 + [Fit.INCOMPATIBLE]
-    assert [each.profile.exact for each in found.values()] == [True, True, False, False, True]
+    assert list(found) == ["cpu-float32", "reference-float32", "cpu-int8", "cuda-float32", "darwin3-int8"]
+    assert [each.fit for each in found.values()] == [*[Fit.RUNNABLE] * 3, Fit.INCOMPATIBLE, Fit.RUNNABLE]
+    assert [each.profile.exact for each in found.values()] == [True, True, False, True, False]
     assert profile_of("net", chain(), CpuEngine) == found["cpu-float32"].profile
 
 
-def test_cuda_is_refused_as_it_is() -> None:
-    assert offered()["cuda-float32"].remark.endswith("synfire has no engine for CUDA")
+def test_without_a_gpu_cuda_is_incompatible_with_what_its_device_says() -> None:
+    refused = offered()["cuda-float32"]
+    assert (refused.fit, refused.remark) == (Fit.INCOMPATIBLE, "this machine has no GPU; use cpu")
+
+
+def test_with_a_gpu_cuda_is_runnable_and_says_what_runs_on_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Cuda, "describe", lambda self: Description("cuda", "stand-in", 1, 10**9))
+    assert offered()["cuda-float32"].fit is Fit.RUNNABLE
+    found = {each.profile.name: each for each in offers("t", *_zoo("sgnn-digits"), ROOMY)}["cuda-float32"]
+    assert found.fit is Fit.RUNNABLE
+    assert found.remark == "neighbours: runs on the host: there is no GPU kernel for KNearestAggregation"
 
 
 def test_heavy_models_of_one_step_have_another_plan_for_throughput_where_cores_are_left() -> None:
@@ -124,7 +145,7 @@ def test_fewer_digits_than_four_name_nothing() -> None:
 
 
 def test_a_profile_that_does_not_run_here_is_refused_with_the_reason() -> None:
-    with pytest.raises(UserError, match=r"cuda-float32 of net is incompatible: .*no engine for CUDA"):
+    with pytest.raises(UserError, match=r"cuda-float32 of net is incompatible: .*no GPU; use cpu"):
         chosen(list(offered().values()), "cuda-float32")
 
 

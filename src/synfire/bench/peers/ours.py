@@ -18,19 +18,21 @@ from synfire.zoo import load
 
 
 class Ours(Server):
-    """The Open Inference Protocol with binary tensors: one gateway, and one worker, or two between which a model is cut."""
+    """The Open Inference Protocol with binary tensors: one gateway, and one worker, which computes with one thread or two, or two
+    workers between which a model is cut."""
 
     name = "synfire"
     package = "synfire"
 
     def setups(self, model: str) -> tuple[Setup, ...]:
-        return Setup(model=model), Setup(model=model, workers=2)
+        return Setup(model=model), Setup(model=model, threads=2), Setup(model=model, workers=2)
 
     def words(self, setup: Setup) -> str:
-        return f"1 gateway, workers: {setup.workers}"
+        return f"1 gateway, {setup.workers} × {setup.threads} threads"
 
     def command(self, setup: Setup, folder: Path) -> list[str]:
-        options = ["--workers", str(setup.workers), "--port", str(setup.port), "--grpc-port", "0"]
+        options = ["--workers", str(setup.workers), "--threads", str(setup.threads)]
+        options += ["--port", str(setup.port), "--grpc-port", "0"]
         return [sys.executable, "-m", "synfire", "serve", setup.model, *options]
 
     def request(self, model: str, sample: Array) -> bytes:

@@ -22,6 +22,10 @@ from synfire.gateway.server import Server
 from synfire.store import MirroredStore
 from synfire.wire import gaps
 
+YOUNG = 10_000
+"""After so many new objects garbage is looked for. A call under way holds some hundred, and hardly one of them is ever part of a
+cycle: Python's own 700 would have it looked for with every few calls."""
+
 
 class GatewayTold(Told, frozen=True, kw_only=True):
     """What a gateway is told. `names` are those of all gateways; `sockets` are descriptors of sockets that listen: the shared one
@@ -58,6 +62,7 @@ async def serve(told: GatewayTold) -> None:
             plane.neighbours.open()
         addresses = await server.start()
         gc.freeze()  # what is loaded now stays: looking through it for garbage would hold calls up for 50 ms
+        gc.set_threshold(YOUNG)
         lifeline.announce(told.name, [addresses.grpc], addresses.url)
         await lifeline.ended.wait()
         await server.stop()

@@ -115,8 +115,9 @@ class Supervisor:
         refused.
         """
         self._ports = Ports(self._listening, self._count)
+        given = msgspec.json.encode(self._settings.of_workers)
         for name, device in first.items():
-            self._spawn(Spawn(name, f"unix:{self._folder / name}.sock", self._settings.http, device=device))
+            self._spawn(Spawn(name, f"unix:{self._folder / name}.sock", self._settings.http, given, device=device))
         self._begin_role(CONTROLLER, self._begin_controller, lambda _: self._stands.wait())
         for number in range(self._count):
             begin = partial(self._begin_gateway, number)

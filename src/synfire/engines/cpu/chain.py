@@ -25,8 +25,8 @@ CACHED_BYTES = 1 << 19
 Player = Callable[[Array, int, int, int, int, int], None]
 """Plays a tape; see `synfire.engines.cpu.player.play`."""
 
-_BLOCKS = 8
-"""For how many kinds of blocks the scratch memory is kept."""
+_BLOCKS = 32
+"""For how many kinds of blocks, and threads, the tape is kept with its addresses."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Chain:
         self._bind = lru_cache(_BLOCKS)(self._bound)
         self.player: Player = play
         self.team: Team | None = None
-        self._operations = sum(_operations(line) for line in self.lines)
+        self.operations = sum(_operations(line) for line in self.lines)
         self._weight_bytes = sum(line.arrays[tape.WEIGHT].nbytes for line in self.lines if tape.WEIGHT in line.arrays)
 
     @property
@@ -84,7 +84,9 @@ class Chain:
         fresh = np.zeros((batch, self._words), np.uint32)
         octets = fresh.view(np.uint8)
         for at, (_, memory) in zip(self._offsets.tolist(), self._memories, strict=True):
-            octets[:, at : at + memory.fresh.nbytes] = np.frombuffer(memory.fresh.tobytes(), np.uint8)
+            content = np.frombuffer(memory.fresh.tobytes(), np.uint8)
+            if content.any():  # what is never written to takes no memory
+                octets[:, at : at + content.size] = content
         return fresh
 
     def run(self, state: Array, inputs: Sequence[Array], steps: int) -> tuple[Array, dict[str, Array]]:
@@ -110,7 +112,7 @@ class Chain:
         after, address = self._states.lend(batch * state_bytes)
         lines[self._rows, self._columns] = self._offsets + address
         rest = batch, bound.group, _address(before), address, state_bytes
-        if self.team is not None and self._operations * batch * steps >= ENOUGH:
+        if self.team is not None and self.operations * batch * steps >= ENOUGH:
             self.team.play([lines, *bound.copies(self.team.threads)], *rest)
         else:
             self.player(lines, *rest)

@@ -6,9 +6,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from synfire.engines.cpu import recordings as recordings  # its steps enter the table
 from synfire.engines.cpu.compiling import parts_of
 from synfire.engines.cpu.schedule import Cycle, chains_of
-from synfire.engines.cpu.team import Team
+from synfire.engines.cpu.step import lower
+from synfire.engines.cpu.team import ENOUGH, Team
 from synfire.engines.engine import Engine, Program
 from synfire.engines.reference import held_sources
 from synfire.graph import Graph
@@ -25,9 +27,13 @@ class CpuProgram(Program):
     def __init__(self, graph: Graph, narrow: bool = False, threads: int = 1) -> None:
         super().__init__(graph)
         signals = graph.signals()
-        self._once = [name for name in graph.order() if not signals[name].timed]
+        self._once = {
+            name: lower(graph.operator(name), graph.signals_into(name), signals[name])
+            for name in graph.order()
+            if not signals[name].timed
+        }
         self._held = held_sources(graph)
-        self._fresh: dict[int, State] = {}
+        self._fresh: tuple[int, State] = 0, {}
         self.parts = parts_of(graph, narrow)
         for chain in chains_of(self.parts if threads > 1 else ()):
             chain.team = Team(threads)
@@ -39,11 +45,22 @@ class CpuProgram(Program):
         within = {each for part in self.parts if isinstance(part, Cycle) for each in part.inside}
         self._remembered = tuple(each for each in self._delayed if each not in within)
 
+    def grant(self, threads: int) -> None:
+        """Threads share each operator where that pays for a single sample; else each call is one thread's, from start to end."""
+        chains = tuple(chains_of(self.parts))
+        if threads > 1 and any(each.operations * (self.graph.steps or 1) >= ENOUGH for each in chains):
+            for chain in chains:
+                chain.team = Team(threads)
+        else:
+            self.calls = threads
+
     def initial_state(self, batch: int) -> State:
-        """Made once for a batch and read-only: what runs from it leaves it as it is."""
-        if batch not in self._fresh:
-            self._fresh = {batch: self._fresh_state(batch)}  # requests mostly come in one size
-        return dict(self._fresh[batch])
+        """Made once for the largest batch so far, of which others are the beginning; read-only, and what runs from it leaves it."""
+        if batch > self._fresh[0]:
+            room = 1 << (batch - 1).bit_length()
+            self._fresh = room, self._fresh_state(room)
+        room, fresh = self._fresh
+        return dict(fresh) if batch == room else {name: array[:batch] for name, array in fresh.items()}
 
     def _fresh_state(self, batch: int) -> State:
         state: State = {}
@@ -82,14 +99,16 @@ class CpuProgram(Program):
         state = self.initial_state(1)
         for part in self.parts:
             part.run(state, values, 1)
+        for step in self._once.values():
+            step.warm()
 
     def _run_once(self, state: State, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """What stands on the request clock, if this is a request's first block; the state holds it for later ones."""
         fresh = {name: inputs[name] for name in self._given_once if name in inputs}
-        for name in self._once:
+        for name, step in self._once.items():
             sources = [s.source for s in self.graph.arriving(name)]
             if all(source in fresh for source in sources):
-                fresh[name] = self.graph.operator(name).step({}, *(fresh[source] for source in sources))[1]
+                fresh[name] = step.run({}, [fresh[source][None] for source in sources], 1)[1][0]
         state |= {f"held/{source}": fresh[source] for source in self._held if source in fresh}
         return fresh
 

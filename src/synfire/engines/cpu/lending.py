@@ -15,25 +15,33 @@ import numpy as np
 from synfire.ops import Array
 
 _KEPT = 4
-"""Free pieces that are kept."""
+"""Free pieces that are kept: those that came back last."""
+
+_ROOMIER = 2
+"""A piece may be so many times as large as what is asked for: batches differ from one to the next."""
 
 
 class Lender:
-    """Lends pieces of one size, and forgets them when another size is asked for."""
+    """Lends pieces of about one size, and forgets them when other sizes are asked for."""
 
     def __init__(self) -> None:
         self._free: deque[_Memory] = deque(maxlen=_KEPT)
 
     def lend(self, size: int) -> tuple[Array, int]:
-        """`size` bytes with any contents, and their address."""
-        try:
-            memory = self._free.pop()
-        except IndexError:
-            memory = _Memory(size)
-        if memory.size != size:
-            self._free.clear()
-            memory = _Memory(size)
+        """At least `size` bytes with any contents, and their address."""
+        memory = self._fitting(size) or _Memory(size)
         return np.asarray(_Loan(memory, self._free)), memory.address
+
+    def _fitting(self, size: int) -> _Memory | None:
+        for _ in range(_KEPT):
+            try:
+                memory = self._free.pop()
+            except IndexError:  # there was none, or another thread has taken it
+                return None
+            if size <= memory.size <= _ROOMIER * size:
+                return memory
+            self._free.appendleft(memory)
+        return None
 
 
 _LENDERS: WeakValueDictionary[tuple[object, ...], Lender] = WeakValueDictionary()

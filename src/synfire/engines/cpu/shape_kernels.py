@@ -51,6 +51,11 @@ def turn(op, source, out):  # type: ignore[no-untyped-def]
     size = rows * columns
     if form <= COUNTS and to <= COUNTS:
         small, small_out = octets(source, size), octets(out, size)
+        if rows == 2:  # the polarities of an event camera; as two rows at a time it is vector code
+            for c in range(columns):
+                small_out[2 * c] = small[c]
+                small_out[2 * c + 1] = small[columns + c]
+            return
         for r in range(rows):
             for c in range(columns):
                 small_out[c * rows + r] = small[r * columns + c]

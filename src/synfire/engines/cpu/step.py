@@ -28,6 +28,9 @@ class Step(ABC):
     def initial_state(self, batch: int) -> State:
         return self.operator.initial_state(batch, *self.inputs)
 
+    def warm(self) -> None:  # noqa: B027  (most steps have nothing compiled of their own)
+        """Compile or load what the first run would otherwise wait for."""
+
     @abstractmethod
     def run(self, state: State, inputs: Sequence[Array], steps: int) -> tuple[State, Array]:
         """`(state, inputs) → (state, output)`, without changing either argument."""
@@ -77,8 +80,9 @@ class StatelessStep(Step):
     def run(self, state: State, inputs: Sequence[Array], steps: int) -> tuple[State, Array]:
         still = all(constant(each) for each in inputs)
         folded = [(each[:1] if still else each) for each in inputs]
-        output = self.apply(*(each.reshape(-1, *each.shape[2:]) for each in folded))
-        output = output.reshape(-1, inputs[0].shape[1], *output.shape[1:])
+        frames, batch = folded[0].shape[:2]
+        output = self.apply(*(each.reshape(frames * batch, *each.shape[2:]) for each in folded))
+        output = output.reshape(frames, batch, *output.shape[1:])
         return {}, np.broadcast_to(output, (steps, *output.shape[1:])) if still else output
 
     def apply(self, *inputs: Array) -> Array:

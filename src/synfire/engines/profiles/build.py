@@ -15,6 +15,7 @@ import numpy as np
 
 import synfire
 from synfire.base import paths
+from synfire.base.errors import PermanentError
 from synfire.devices import DEVICES
 from synfire.engines.engine import PROCESSOR
 from synfire.engines.profiles.cache import keep, recalled
@@ -61,8 +62,12 @@ class Built(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def known(profile: Profile) -> Built | None:
-    """What was measured before on this kind of processor with these engines; None where nothing was."""
-    found = recalled(_file(profile), Built)
+    """What was measured before on this kind of processor and device with these engines; None where nothing was."""
+    try:
+        file = _file(profile)
+    except PermanentError:  # its device is not here
+        return None
+    found = recalled(file, Built)
     return found if found is not None and found.profile == profile.id else None
 
 
@@ -159,9 +164,14 @@ def _fires(graph: Graph, name: str) -> bool:
 
 
 def _file(profile: Profile) -> Path:
-    """By profile, engines and processor: what is measured on one may be wrong for another."""
-    cpu = DEVICES["cpu"].describe()
-    key = "\n".join([engines_version(), cpu.model, str(cpu.cores), *cpu.features])
+    """By profile, engines, processor and device: what is measured on one may be wrong for another.
+
+    Raises `PermanentError` where the device is not here.
+    """
+    found = [DEVICES[device].describe() for device in dict.fromkeys((PROCESSOR, profile.device))]
+    key = "\n".join(
+        [engines_version(), *(word for each in found for word in (each.model, str(each.cores), *each.features))]
+    )
     return paths.cache() / "profiles" / f"{profile.id[:32]}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
 
 

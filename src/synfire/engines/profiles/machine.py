@@ -40,11 +40,6 @@ def free_bytes() -> int:
     return min(available, max(int(limit) - int(used) + (int(cached[1]) if cached else 0), 0))
 
 
-def has_cuda() -> bool:
-    """Whether an NVIDIA GPU and its driver are here."""
-    return Path("/dev/nvidiactl").exists()
-
-
 def _read(file: Path) -> str:
     """The file's text, or nothing where this system has no such file."""
     return file.read_text() if file.is_file() else ""

@@ -6,13 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-import msgspec
-
 from synfire.base.errors import PermanentError, UnknownName, UserError
 from synfire.devices import DEVICES
 from synfire.engines.engine import ENGINES, PROCESSOR, Engine
-from synfire.engines.profiles.machine import WORKER_BYTES, Machine, has_cuda
+from synfire.engines.profiles.machine import WORKER_BYTES, Machine
 from synfire.engines.profiles.profile import LATENCY, THROUGHPUT, Profile, Requirements
+from synfire.engines.streaming import WholeEngine
 from synfire.graph import Graph
 from synfire.plan import Costs, Demand, Plan, memory_bytes, plan_model, plan_offloaded, rooms, stage_graph
 from synfire.plan.costs import format_bytes
@@ -47,10 +46,13 @@ class Offer:
 
 
 def offers(name: str, graph: Graph, costs: Costs, machine: Machine) -> tuple[Offer, ...]:
-    """All profiles of a flat, simplified graph, the usual one first."""
+    """All profiles of a flat, simplified graph, the usual one first. Engines for whole models are told of these alone."""
     asking = _Asking(name, graph, costs, machine)
-    usual = sorted(ENGINES, key=lambda each: (ENGINES[each].device != PROCESSOR, not ENGINES[each].exact, each))
-    return (*(offer for each in usual for offer in asking.of(ENGINES[each])), asking.cuda())
+    if graph.open_ended:
+        return tuple(asking.whole(ENGINES[each]) for each in ENGINES if issubclass(ENGINES[each], WholeEngine))
+    able = (each for each in ENGINES if not issubclass(ENGINES[each], WholeEngine))
+    usual = sorted(able, key=lambda each: (ENGINES[each].device != PROCESSOR, not ENGINES[each].exact, each))
+    return tuple(offer for each in usual for offer in asking.of(ENGINES[each]))
 
 
 def profile_of(name: str, graph: Graph, engine: type[Engine], workers: int = 1, goal: str = LATENCY) -> Profile:
@@ -123,11 +125,10 @@ class _Asking:
         else:
             yield self._offloaded(engine)
 
-    def cuda(self) -> Offer:
-        """Said as it is, because everybody asks."""
-        here = "an NVIDIA GPU is here, but" if has_cuda() else "no NVIDIA GPU is here, and"
-        profile = msgspec.structs.replace(self._profile(ENGINES[PROCESSOR], 1), engine="cuda", device="cuda")
-        return Offer(profile, Fit.INCOMPATIBLE, f"{here} synfire has no engine for CUDA")
+    def whole(self, engine: type[Engine]) -> Offer:
+        """The profile of an engine for whole models."""
+        remark, profile = engine.refusal(self.graph), self._profile(engine, 1)
+        return Offer(profile, Fit.INCOMPATIBLE, remark) if remark else self._weighed(profile)
 
     def _planned(self, engine: type[Engine]) -> Iterator[Offer]:
         try:
@@ -175,7 +176,9 @@ class _Asking:
             again = device.refusals(stage_graph(self.graph, stage.operators)) if stage.engine else {}
             if again:  # what it takes beside the others it may refuse by itself
                 return Offer(profile, Fit.INCOMPATIBLE, f"stage {stage.name} cannot go there: {_first(again)}")
-        return self._weighed(profile, f"stays on the processor: {_first(refused)}" if refused else "")
+        said = [f"stays on the processor: {_first(refused)}"] if refused else []
+        said += [_first(remarks)] if (remarks := engine.remarks(self.graph)) else []
+        return self._weighed(profile, "; ".join(said))
 
     def _weighed(self, profile: Profile, remark: str = "", requests_s: float = 0.0) -> Offer:
         needs, free = profile.requires.memory_bytes, self.machine.free_bytes
@@ -192,7 +195,7 @@ class _Asking:
 
 
 def _first(refused: Mapping[str, str]) -> str:
-    """The first of what a device refuses, with the reason, and how many there are."""
+    """The first of what is said of operators, and how many others there are."""
     name, why = next(iter(refused.items()))
     others = len(refused) - 1
     return f"{name}: {why}" + (f"; and {others} more" if others else "")

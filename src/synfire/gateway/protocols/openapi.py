@@ -10,7 +10,8 @@ import msgspec
 
 from synfire import __version__
 from synfire.gateway.api import APIS, Api
-from synfire.gateway.http import JSON, Endpoint, ErrorBody, HttpRequest, HttpResponse
+from synfire.gateway.http import JSON, Endpoint, HttpRequest, HttpResponse
+from synfire.gateway.protocols.stream import EVENTS
 from synfire.gateway.status import OK, REASONS, UNAUTHENTICATED
 from synfire.wire.oip import HEADER_LENGTH
 
@@ -25,8 +26,9 @@ def openapi(endpoints: Iterable[Endpoint]) -> dict[str, Any]:
     A key is asked for by deployments that have one, so calls without are within the document too.
     """
     endpoints = tuple(endpoints)
-    types = [each for endpoint in endpoints for each in (endpoint.takes, endpoint.gives) if _typed(each)]
-    _, schemas = msgspec.json.schema_components([*types, ErrorBody], ref_template=_REFERENCE)
+    used = (each for endpoint in endpoints for each in (endpoint.takes, endpoint.gives, endpoint.error))
+    types = [each for each in used if _typed(each)]
+    _, schemas = msgspec.json.schema_components(types, ref_template=_REFERENCE)
     paths: dict[str, dict[str, Any]] = {}
     for endpoint in endpoints:
         paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = _operation(endpoint)
@@ -59,8 +61,9 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
 def _responses(endpoint: Endpoint) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if endpoint.gives is not None:
-        found[str(OK)] = {"description": REASONS[OK], "content": _content(endpoint.gives, endpoint.binary)}
-    error = {"content": {JSON: {"schema": _schema(ErrorBody)}}}
+        content = _content(endpoint.gives, endpoint.binary) | (_content(EVENTS, False) if endpoint.events else {})
+        found[str(OK)] = {"description": REASONS[OK], "content": content}
+    error = {"content": {JSON: {"schema": _schema(endpoint.error)}}}
     fails = endpoint.fails if endpoint.open else (UNAUTHENTICATED, *endpoint.fails)
     return found | {str(status): {"description": REASONS[status], **error} for status in fails}
 

@@ -126,7 +126,7 @@ _stage_graph = remembering(stage_graph)
 _remembered = remembering(_built)
 
 
-def _program_of(engine: str, graph: Graph, digest: str, where: str, programs: object = None) -> Built:
+def _program_of(engine: str, graph: Graph, digest: str, where: str, programs: object = None, threads: int = 1) -> Built:
     """All simulated workers run one program of a stage anyway."""
     return cast(Built, _remembered(engine, graph, digest, where))
 

@@ -16,7 +16,8 @@ from synfire.ops import Clock
 from synfire.testing.simulation.loop import Life, VirtualLoop
 from synfire.testing.simulation.models import answers_of, graph_of, inputs_of
 from synfire.testing.simulation.schedules import PATIENT_S, Asked
-from synfire.wire.messages import Frame, Host
+from synfire.wire.batches import part
+from synfire.wire.messages import Batch, Frame, Host
 from synfire.wire.stream import Packet, array_bytes
 
 if TYPE_CHECKING:
@@ -124,6 +125,10 @@ class Facts:
             if key in self._hosted:
                 raise Violation(f"{key[0]} is told again to host {frame.model}.{frame.stage} in epoch {frame.epoch}")
             self._hosted.add(key)
+        for each in part(packet):
+            self._in_one_epoch(link, each.message)
+
+    def _in_one_epoch(self, link: SimulatedLink, frame: object) -> None:
         if isinstance(frame, Frame):
             epoch = self._epochs.setdefault(frame.request, frame.epoch)
             if frame.epoch != epoch:
@@ -248,6 +253,8 @@ def brief(message: object) -> str:
     """A message in a few words."""
     if isinstance(message, Frame):
         return f"frame {message.number} of {message.request} for {message.receiver}, epoch {message.epoch}"
+    if isinstance(message, Batch):
+        return ", ".join(map(brief, message.frames))
     words = [
         str(getattr(message, name)) for name in ("request", "model", "stage", "epoch", "text") if hasattr(message, name)
     ]

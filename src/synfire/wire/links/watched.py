@@ -24,24 +24,31 @@ class WatchedLink:
         self._lost = lost
         self._loop = asyncio.get_running_loop()
         self._open = True
-        self._reading = self._writing = False
+        self._reading = self._writing = self._due = False
         self._loop.add_reader(link.fileno(), self._on_readable)
 
     @property
     def open(self) -> bool:
         return self._open
 
-    def send(self, packet: Packet) -> None:
-        """Send, or queue, a packet. Raises `TemporaryError` when the link is broken, which `lost` is told first."""
+    def send(self, packet: Packet, later: bool = False) -> None:
+        """Send, or queue, a packet. Raises `TemporaryError` when the link is broken, which `lost` is told first.
+
+        With `later` it leaves in the loop's next turn, in one piece with whatever else is sent until then.
+        """
         if not self._open:
             raise TemporaryError(f"the link to {self._link.peer} is closed; try again when it is back")
         try:
-            self._link.send(packet)
+            self._link.send(packet, later)
         except TemporaryError as error:
             self._hear_out()
             self._break(error)
             raise
-        self._watch_writing()
+        if not later:
+            self._watch_writing()
+        elif not self._due:
+            self._due = True
+            self._loop.call_soon(self._send_due)
 
     def tell(self, packet: Packet) -> None:
         """Send a packet to a peer who may be gone, in which case nobody needs it."""
@@ -72,6 +79,11 @@ class WatchedLink:
         """Hand over what has arrived, unless that is being done."""
         if not self._reading:
             self._on_readable()
+
+    def _send_due(self) -> None:
+        self._due = False
+        if self._open:
+            self._on_writable()
 
     def _on_writable(self) -> None:
         try:

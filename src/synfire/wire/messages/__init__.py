@@ -40,7 +40,7 @@ from synfire.wire.messages.orders import (
     Spawned,
     Unload,
 )
-from synfire.wire.messages.requests import Advance, Cancel, Checkpoint, Failure, Forget, Frame, Restore, Restored
+from synfire.wire.messages.requests import Advance, Batch, Cancel, Checkpoint, Failure, Forget, Frame, Restore, Restored
 from synfire.wire.messages.stages import (
     Arrival,
     Departure,
@@ -62,6 +62,7 @@ __all__ = [
     "Arrival",
     "Ask",
     "Attend",
+    "Batch",
     "Beat",
     "Cancel",
     "Checkpoint",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from synfire.base.errors import (
     Bug,
+    ContextExceeded,
     DeadlineExceeded,
     Interrupted,
     Overloaded,
@@ -20,7 +21,17 @@ from synfire.wire.messages.stages import Hosted, Prepared, Relinked
 
 _ERRORS: dict[str, type[SynfireError]] = {
     kind.__name__: kind
-    for kind in (UserError, UnknownName, TemporaryError, Overloaded, Interrupted, DeadlineExceeded, PermanentError, Bug)
+    for kind in (
+        UserError,
+        UnknownName,
+        ContextExceeded,
+        TemporaryError,
+        Overloaded,
+        Interrupted,
+        DeadlineExceeded,
+        PermanentError,
+        Bug,
+    )
 }
 
 

@@ -36,6 +36,16 @@ class Frame(Message, frozen=True):
     token: int = 0
 
 
+class Batch(Message, frozen=True):
+    """Frames along one link, of requests that were computed together. Their arrays travel joined along the batch axis, `sizes`
+    samples for each frame; that axis is the second one of the arrays that are `timed`, else the first. See `synfire.wire.batches`."""
+
+    frames: tuple[Frame, ...]
+    sizes: tuple[int, ...]
+    timed: tuple[str, ...] = ()
+    tensors: tuple[Tensor, ...] = ()
+
+
 class Failure(Message, frozen=True):
     """The request is answered by an error, and its state at the reporting worker is gone.
 
@@ -107,4 +117,4 @@ class Forget(Message, frozen=True):
     session: str
 
 
-RequestMessage = Frame | Failure | Cancel | Advance | Checkpoint | Restore | Restored | Forget
+RequestMessage = Frame | Batch | Failure | Cancel | Advance | Checkpoint | Restore | Restored | Forget

@@ -1,0 +1,5 @@
+"""Engines for language models: each runs one whole model in a process of its own, see `synfire.ops.language_model`."""
+
+from synfire.engines.language import llama
+
+__all__ = ["llama"]

@@ -1,0 +1,1 @@
+"""What the protocols of language models have in common: the model's card, chats as prompts, several answers at a time."""

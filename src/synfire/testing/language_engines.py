@@ -1,0 +1,236 @@
+"""The conformance suite that every engine for language models passes.
+
+    for name, check in CHECKS.items():
+        check(program)
+
+A check is given a program of a model with a small context, warm or not, and raises `AssertionError` where it breaks its promise.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import select
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from synfire.base.errors import ContextExceeded, UserError
+from synfire.devices.mending import DeviceLost
+from synfire.engines.streaming import Given, StreamingProgram
+from synfire.ops.language_model import Generation, Piece, as_array, read_pieces, resumed
+
+Check = Callable[[StreamingProgram], None]
+
+PROMPT = "the king said"
+_LONG = Generation(PROMPT, 48, 0.0, ignore_eos=True)
+_PATIENCE_S = 60.0
+
+
+def given(program: StreamingProgram, wanted: Mapping[str, Generation]) -> Iterator[Given]:
+    """What the program gives for these calls, all begun at once, until each has ended."""
+    program.warm()
+    for call, each in wanted.items():
+        program.begin(call, {name: as_array(each, 1) for name in program.inputs})
+    left = set(wanted)
+    while left:
+        assert select.select([program.fileno()], [], [], _PATIENCE_S)[0], (
+            f"no word of {sorted(left)} for {_PATIENCE_S} s"
+        )
+        for part in program.given():
+            assert part.call in left, f"something was given for {part.call}, which had ended"
+            if part.last:
+                left.discard(part.call)
+            yield part
+
+
+def answered(program: StreamingProgram, wanted: Mapping[str, Generation]) -> dict[str, list[Piece]]:
+    """The pieces of every answer. Raises the first error that comes instead."""
+    found: dict[str, list[Piece]] = {call: [] for call in wanted}
+    for each in given(program, wanted):
+        if each.error is not None:
+            raise each.error
+        found[each.call] += [piece for array in each.outputs.values() for piece in read_pieces(array)]
+    return found
+
+
+def answer(program: StreamingProgram, wanted: Generation) -> list[Piece]:
+    """The pieces of one answer."""
+    return answered(program, {"one": wanted})["one"]
+
+
+def text_of(pieces: list[Piece]) -> str:
+    return "".join(each.text for each in pieces)
+
+
+def loads_and_rests(program: StreamingProgram) -> None:
+    """Warmed it answers; resting it gives its process, and with it all memory, back; and it can be warmed again."""
+    before = text_of(answer(program, _LONG))
+    pid = process_of(program)
+    program.rest()
+    assert not Path(f"/proc/{pid}").exists(), f"process {pid} is there still, and holds its memory"
+    program.rest()
+    assert text_of(answer(program, _LONG)) == before, "warmed again it answers otherwise"
+
+
+def streams(program: StreamingProgram) -> None:
+    """An answer comes in several pieces: the last, and no other, says why it ended, and counts and tokens add up."""
+    pieces = answer(program, _LONG)
+    assert len(pieces) > 1, "the whole answer came in one piece"
+    assert [bool(each.finish) for each in pieces] == [False] * (len(pieces) - 1) + [True], (
+        "another than the last finishes"
+    )
+    assert pieces[-1].finish == "length", f"after max_tokens it ends by {pieces[-1].finish!r}"
+    assert pieces[-1].count == _LONG.max_tokens, f"{pieces[-1].count} tokens are counted, not {_LONG.max_tokens}"
+    assert pieces[0].prompt_count > 0, "nobody tells how many tokens the prompt has"
+    assert all(one.count <= other.count for one, other in itertools.pairwise(pieces)), "the count goes back"
+    assert not pieces[-1].text or pieces[-1].tokens, "there is text without a token"
+
+
+def ends_at_stop_words(program: StreamingProgram) -> None:
+    """A stop word ends the answer before itself, also where it lies across tokens, and nothing of it is ever given."""
+    whole = text_of(answer(program, _LONG))
+    for start, size in ((len(whole) // 2, 1), (len(whole) // 2, 9), (3, 6)):
+        word = whole[start : start + size]
+        pieces = answer(program, _replaced(_LONG, stop=("\x00 never", word)))
+        wanted = whole[: whole.index(word)]
+        assert text_of(pieces) == wanted, f"with the stop word {word!r} it gives {text_of(pieces)!r}, not {wanted!r}"
+        assert pieces[-1].finish == "stop", f"a stop word ends it by {pieces[-1].finish!r}"
+
+
+def repeats_with_a_seed(program: StreamingProgram) -> None:
+    """With a seed, or without chance, answers are the same; another seed gives another one."""
+    drawn = _replaced(_LONG, temperature=1.5, seed=7)
+    assert text_of(answer(program, drawn)) == text_of(answer(program, drawn)), "the same seed gives two answers"
+    others = {text_of(answer(program, _replaced(drawn, seed=seed))) for seed in range(4)}
+    assert len(others) > 1, "four seeds give one answer"
+    assert text_of(answer(program, _LONG)) == text_of(answer(program, _LONG)), "without chance two answers differ"
+
+
+def scores_tokens(program: StreamingProgram) -> None:
+    """Log-probabilities come for each token, the likeliest first, and the token that was taken greedily is the likeliest."""
+    pieces = answer(program, _replaced(_LONG, logprobs=3))
+    scores = [score for each in pieces for score in each.scores]
+    assert len(scores) == _LONG.max_tokens, f"{len(scores)} tokens of {_LONG.max_tokens} are scored"
+    for each in scores:
+        values = [other.logprob for other in each.likeliest]
+        assert len(values) == 3, f"{len(values)} likeliest tokens come, not 3"
+        assert values == sorted(values, reverse=True), f"the likeliest are not in order: {values}"
+        assert max(values) <= 0, f"a log-probability is above 0: {values}"
+        assert np.isclose(each.logprob, values[0], atol=1e-4), "a greedy token is not the likeliest"
+    assert not any(each.scores for each in answer(program, _LONG)), "scores come where nobody wants them"
+
+
+def refuses_too_long_a_prompt(program: StreamingProgram) -> None:
+    """A prompt beyond the context is refused with both numbers, and the next call is answered."""
+    (found,) = given(program, {"long": Generation("king " * 5000, 4)})
+    assert isinstance(found.error, ContextExceeded), f"a prompt of thousands of words is answered by {found.error!r}"
+    assert any(letter.isdigit() for letter in str(found.error)), f"the refusal has no numbers: {found.error}"
+    assert answer(program, _LONG)
+
+
+def refuses_what_is_no_request(program: StreamingProgram) -> None:
+    """Bytes that are no request end their own call alone."""
+    program.warm()
+    program.begin("bad", {name: np.array([b"{"], object) for name in program.inputs})
+    select.select([program.fileno()], [], [], _PATIENCE_S)
+    (found,) = program.given()
+    assert found.last, "the call goes on"
+    assert isinstance(found.error, UserError), f"it is answered by {found.error!r}"
+    assert answer(program, _LONG)
+
+
+def answers_many_at_a_time(program: StreamingProgram) -> None:
+    """Three times as many calls as it works on at a time are all answered, and several of them side by side."""
+    calls = {f"call {number}": _LONG for number in range(3 * program.capacity)}
+    order = [each.call for each in given(program, calls)]
+    assert set(order) == set(calls), "a call was not answered"
+    first = order[: order.index(order[-1])]
+    assert len(set(first)) > 1 or program.capacity == 1, "one call after the other is answered"
+
+
+def cancels(program: StreamingProgram) -> None:
+    """A cancelled call gives nothing more, whether it ran or waited, and makes room; one that is over may be cancelled."""
+    calls = {f"call {number}": _replaced(_LONG, max_tokens=None) for number in range(2 * program.capacity)}
+    program.warm()
+    for call, each in calls.items():
+        program.begin(call, {name: as_array(each, 1) for name in program.inputs})
+    select.select([program.fileno()], [], [], _PATIENCE_S)
+    program.given()
+    for call in calls:
+        program.cancel(call)
+    assert not program.given(), "something comes for calls that were cancelled"
+    began_s = time.monotonic()
+    assert text_of(answer(program, _LONG)), "nothing is answered after cancellations"
+    assert time.monotonic() - began_s < _PATIENCE_S / 2, "what was cancelled goes on, and takes the time of others"
+    program.cancel("call 0")
+
+
+def goes_on_from_what_was_sent(program: StreamingProgram) -> None:
+    """An answer that was given in part goes on behind that, without a gap and without a repetition, wherever it was cut."""
+    for wanted in (_LONG, _replaced(_LONG, temperature=1.5, seed=11)):
+        pieces = answer(program, wanted)
+        for cut in (1, len(pieces) // 2, len(pieces) - 1):
+            rest = answer(program, resumed(wanted, pieces[:cut]))
+            whole = text_of(pieces[:cut]) + text_of(rest)
+            assert whole == text_of(pieces), f"cut behind piece {cut} it goes on otherwise"
+            assert rest[-1].count == pieces[-1].count, f"{rest[-1].count} tokens are counted, not {pieces[-1].count}"
+    drawn = _replaced(_LONG, temperature=1.5)
+    pieces = answer(program, drawn)
+    rest = answer(program, resumed(drawn, pieces[: len(pieces) // 2]))
+    assert rest[-1].count == drawn.max_tokens, "an answer by chance gets longer, or shorter, where it was cut"
+
+
+def tells_of_its_end(program: StreamingProgram) -> None:
+    """A process that is killed in the midst of an answer is told of at once, and another one answers."""
+    before = text_of(answer(program, _LONG))
+    program.begin("cut", {name: as_array(_replaced(_LONG, max_tokens=None), 1) for name in program.inputs})
+    os.kill(process_of(program), signal.SIGKILL)
+    lost = _loss(program)
+    assert lost is not None, "nobody tells that the process has ended"
+    assert "SIGKILL" in str(lost), f"it does not say how it ended: {lost}"
+    assert text_of(answer(program, _LONG)) == before, "another process answers otherwise"
+
+
+def _loss(program: StreamingProgram) -> DeviceLost | None:
+    """What the program tells of its process's end, within some looks at it."""
+    for _ in range(1000):
+        select.select([program.fileno()], [], [], _PATIENCE_S)
+        try:
+            program.given()
+        except DeviceLost as lost:
+            return lost
+    return None
+
+
+def process_of(program: StreamingProgram) -> int:
+    """The process that runs the model. Raises `AssertionError` for a program that does not tell."""
+    pid = getattr(program, "pid", None)
+    assert isinstance(pid, int), f"{type(program).__name__} has no `pid`: the suite could not kill its process"
+    return pid
+
+
+def _replaced(wanted: Generation, **changes: object) -> Generation:
+    fields = {name: getattr(wanted, name) for name in wanted.__struct_fields__}
+    return Generation(**{**fields, **changes})
+
+
+CHECKS: Mapping[str, Check] = {
+    check.__name__: check
+    for check in (
+        loads_and_rests,
+        streams,
+        ends_at_stop_words,
+        repeats_with_a_seed,
+        scores_tokens,
+        refuses_too_long_a_prompt,
+        refuses_what_is_no_request,
+        answers_many_at_a_time,
+        cancels,
+        goes_on_from_what_was_sent,
+        tells_of_its_end,
+    )
+}
