@@ -65,9 +65,10 @@ def test_who_has_looked_in_vain_sleeps_the_next_time_at_once(scene: Scene) -> No
 
 def test_who_keeps_others_from_the_core_looks_no_more_for_a_while(scene: Scene) -> None:
     scene.wait(50e-6)
-    scene.look_s = 40e-6
-    assert scene.wait(100e-6) == (1, 1)
+    scene.look_s = 400e-6
+    assert scene.wait(500e-6) == (1, 1)
     scene.look_s = 3e-6
+    scene.wait(50e-6)
     assert scene.wait(50e-6) == (0, 1)
     scene.now_s += 0.1
     assert scene.wait(50e-6)[1] == 0
