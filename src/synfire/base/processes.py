@@ -1,10 +1,20 @@
-"""Looking at processes. A number alone does not tell which: it is given away again."""
+"""Looking at processes, and tying them together. A number alone does not tell which: it is given away again."""
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
+import signal
 from pathlib import Path
+
+_PR_SET_PDEATHSIG = 1
+"""From <sys/prctl.h>: the signal that comes when the parent ends."""
+
+
+def end_with_parent() -> None:
+    """Have this process be told to end (SIGTERM) when its parent has, however that did. For a child before it becomes its program."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def born(pid: int) -> str:

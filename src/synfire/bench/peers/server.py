@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from synfire.base.errors import PermanentError
+from synfire.base.processes import end_with_parent
 from synfire.ops import Array
 
 VARIABLE = "SYNFIRE_BENCH_PEER"
@@ -111,6 +112,7 @@ def running(server: Server, setup: Setup, probe: bytes) -> Iterator[str]:
             stdin=subprocess.DEVNULL,
             env=environment,
             start_new_session=True,
+            preexec_fn=end_with_parent,  # where the benchmark is killed, too
         )
         url = f"http://127.0.0.1:{placed.port}"
         try:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import json
 import os
-import signal
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +17,7 @@ import msgspec
 from synfire.base import paths
 from synfire.base.errors import PermanentError, TemporaryError
 from synfire.base.keys import VARIABLE
+from synfire.base.processes import end_with_parent
 from synfire.bench.soak.arrangement import Arrangement
 from synfire.bench.soak.judgement import Violation
 from synfire.bench.soak.processes import Seen
@@ -39,9 +38,6 @@ STOP_S = 60.0
 
 ALL = "1000000"
 """The most records that `synfire events` gives."""
-
-_PR_SET_PDEATHSIG = 1
-"""From <sys/prctl.h>: the signal that comes when the parent ends."""
 
 TEMPORARY = 3
 """The exit code for what may be tried again."""
@@ -143,7 +139,7 @@ class Served:
                 stderr=log,
                 env=self._environment,
                 start_new_session=True,  # Ctrl-C is for the soak, which ends it in order …
-                preexec_fn=_end_with_parent,  # … and where the soak is killed, it ends by itself
+                preexec_fn=end_with_parent,  # … and where the soak is killed, it ends by itself
             )
         try:
             line = await asyncio.wait_for(self._first_line(), READY_S)
@@ -268,10 +264,6 @@ class Served:
         assert self._process is not None
         assert self._process.stdout is not None
         return await self._process.stdout.readline()
-
-
-def _end_with_parent() -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _command(*words: str) -> tuple[str, ...]:
