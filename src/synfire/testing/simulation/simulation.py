@@ -234,12 +234,9 @@ class Simulation:
             await self._rest()
             self._strike_rest()
             await asyncio.gather(*self.operating)
-            await self._rest()
-            if any(model.stopped for model in self.state.models.values()):
-                await asyncio.sleep(RETURN_S)
-                await self._rest()
+            await self._return()
             await callers.ask(self._probes())
-            await self._rest()
+            await self._return()  # a bit that had flipped at rest was found by a probe
             self.tell("test", "is over")
             orphans = any(self._facts.died(name, 0.0) for name, *_ in self.arranged.gateways)
             verdict.check_calm(self.arranged, self.network, orphans)
@@ -251,6 +248,13 @@ class Simulation:
         served = [name for name, *_ in self.schedule.placed if self.serves(name)]
         count = max(self.schedule.gateways, 1)
         return [Asked(f"probe-{name}-{n}", name, 0.0, 1, 6) for name in served for n in range(count)]
+
+    async def _return(self) -> None:
+        """Wait until the controller has nothing left to do, and models that were stopped have had the time to come back."""
+        await self._rest()
+        if any(model.stopped for model in self.state.models.values()):
+            await asyncio.sleep(RETURN_S)
+            await self._rest()
 
     async def _rest(self) -> None:
         """Wait until the controller has nothing left to do."""

@@ -271,7 +271,8 @@ def _stopped_wrongly(state: State, model: ModelView) -> str:
         for stage in each.plan.stages
     )
     leftover = sum(len(list(each.leftover)) for each in state.models.values())
-    if rooms and sum(rooms) + below - leftover >= len(model.plan.stages):
+    room = max(rooms, default=0) if state.severed else sum(rooms)  # whole on one, where workers do not reach each other
+    if rooms and room + below - leftover >= len(model.plan.stages):
         return f"{model.name} is stopped ({model.failure}), with room for {rooms} and {below} stages of less important models"
     return ""
 
