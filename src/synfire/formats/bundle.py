@@ -22,6 +22,7 @@ import safetensors.numpy
 
 from synfire.base.errors import PermanentError, UserError
 from synfire.formats.format import FORMATS, Format
+from synfire.formats.huggingface import is_folder
 from synfire.formats.manifest import (
     Manifest,
     TensorRecord,
@@ -144,6 +145,11 @@ def _check_folder(folder: Path) -> None:
     with explained(folder, "read"):
         found = sorted(folder.iterdir())
     names = {file.name for file in found}
+    if MANIFEST not in names and is_folder(folder):
+        raise UserError(
+            f"{folder} holds weights as Hugging Face's hub has them, which no engine runs from there yet; convert them to one GGUF "
+            "file, and serve that"
+        )
     for name in (MANIFEST, TENSORS):
         if name not in names:
             raise UserError(f"{folder} holds no {name}, so it is no complete bundle; copy the whole folder again")

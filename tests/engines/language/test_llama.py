@@ -64,6 +64,7 @@ def test_weights_are_found_where_they_were_read_last(tmp_path):
     path.unlink()
     load(tmp_path / "copy.gguf")
     program.warm()
+    assert program.fileno() >= 0
     program.rest()
 
 
