@@ -19,13 +19,14 @@ from synfire.formats.bundle import store_graph
 from synfire.gateway.call import Call
 from synfire.gateway.dataplane import DataPlane
 from synfire.gateway.follower import Follower
+from synfire.gateway.on_demand import OnDemand
 from synfire.gateway.recoveries import ToldRecoveries
 from synfire.gateway.routes import Routes
-from synfire.store import BlobStore
+from synfire.store import BlobStore, ModelStore
 from synfire.testing.examples import digits, image, stream
 from synfire.wire.links import connect
 from synfire.wire.links.watched import WatchedLink
-from synfire.wire.messages import PROTOCOL, Attend, Hello, Ping, Standing
+from synfire.wire.messages import PROTOCOL, Attend, Hello, Ping, Standing, Unwanted, Uses, Want
 from synfire.wire.stream import Packet
 
 GRAPH, PLAN = digits()
@@ -41,11 +42,19 @@ def folder() -> Iterator[Path]:
 class Scene:
     """A controller's side behind a door, with two models in the store; gateways follow it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, on_demand: bool = False) -> None:
+        self.on_demand = on_demand
         self.address = f"unix:{folder}/door.sock"
         self.store = BlobStore(folder / "blobs")
         wanted = {
-            name: Wanted(name=name, version="3", source="here", digest=store_graph(graph, self.store), plan=plan)
+            name: Wanted(
+                name=name,
+                version="3",
+                source="here",
+                digest=store_graph(graph, self.store),
+                plan=plan,
+                on_demand=on_demand,
+            )
             for name, graph, plan in (("digits", GRAPH, PLAN), ("stream", OTHER, OTHER_PLAN))
         }
         self.gateways = RemoteGateways(wanted)
@@ -59,6 +68,7 @@ class Scene:
     async def follower(self, who: str = "g"):
         """A gateway that follows, once it knows everything."""
         plane, routes, told = DataPlane(), Routes(who, "d"), ToldRecoveries(lambda count: ())
+        plane.on_demand = OnDemand(ModelStore(Path(self.store.root).parent)) if self.on_demand else None
         follower = Follower(self.address, "d", plane, routes, self.store, told)
         running = asyncio.create_task(follower.run())
         try:
@@ -159,6 +169,30 @@ def test_a_gateway_that_does_not_answer_is_not_waited_for(folder: Path) -> None:
             assert attendant not in scene.gateways.attending.values()
             await scene.gateways.caught_up(1, 60)  # it has come back, and knows
             assert await scene.gateways.resume("digits", PLAN, 1) == (0, 0)
+
+    asyncio.run(main())
+
+
+def test_a_model_rests_when_no_gateway_is_called_for_it_and_else_all_serve_it_on(folder: Path) -> None:
+    async def main():
+        scene, heard = Scene(folder, on_demand=True), []
+        scene.gateways.on_calls(lambda who, message: heard.append((who.partition("-")[0], message)))
+        await scene.gateways.serve("digits", GRAPH, PLAN)
+        async with scene.follower("one") as (plane, _, _), scene.follower("two") as (other, _, _):
+            await scene.gateways.caught_up(2, 60)
+            other.on_demand.begun("digits")
+            assert not await scene.gateways.rest("digits", 0.0)
+            assert [model.name for model in (*plane.models, *other.models)] == ["digits", "digits"]
+            other.on_demand.ended("digits")
+            assert not await scene.gateways.rest("digits", 3600.0)
+            assert await scene.gateways.rest("digits", 0.0)
+            assert (plane.models, other.models) == ((), ())
+            waiting = asyncio.create_task(plane.on_demand.load("digits"))
+            await until(lambda: ("one", Want("digits")) in heard)
+            scene.gateways.refuse(Unwanted("digits", "TemporaryError", "not now", 7.0))
+            with pytest.raises(TemporaryError, match="not now"):
+                await waiting
+        assert ("one", Uses()) in heard  # it uses nothing any more
 
     asyncio.run(main())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import signal
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,12 +13,23 @@ from typing import Annotated, Any
 import typer
 import uvloop
 
+from synfire.base.durations import parse_duration
 from synfire.base.errors import UnknownName, UserError
-from synfire.cli import early, runs
+from synfire.cli import early, nim, runs
 from synfire.cli.book import Book
 from synfire.cli.curl import curl
 from synfire.cli.entry import Terminated
-from synfire.cli.models import Accept, AcceptOption, AllowOption, DiscretisationOption, DtOption, Reading, find_all
+from synfire.cli.models import (
+    Accept,
+    AcceptOption,
+    AllowOption,
+    BaseOption,
+    ContextOption,
+    DiscretisationOption,
+    DtOption,
+    Reading,
+    find_all,
+)
 from synfire.cli.options import (
     ApartOption,
     DeviceOption,
@@ -35,27 +47,35 @@ from synfire.cli.serve_options import (
     GrpcPortOption,
     HostOption,
     HostsOption,
+    KeepAliveOption,
+    MemoryModelsOption,
+    MostModelsOption,
     MostWorkersOption,
     PortOption,
     PriorityOption,
     ServiceOption,
     SparesOption,
+    StoreOption,
     ThreadsOption,
     TwiceOption,
 )
-from synfire.deploy.planning import DEVICE, Planned, plan_models
+from synfire.deploy.planning import DEVICE, Planned, plan_models, shared_cores
 from synfire.deploy.profiles import build_planned
 from synfire.deploy.roles.serving import supervised
-from synfire.deploy.serving import Listening, shared_cores
-from synfire.deploy.settings import Settings
+from synfire.deploy.serving import Listening
+from synfire.deploy.settings import Settings, StoreSettings
 from synfire.gateway.server import until_signal
 from synfire.plan.costs import parse_bytes
 
 
 def serve(
     models: Annotated[
-        list[str], typer.Argument(metavar="MODEL...", help="Models as for `show`; NAME=MODEL serves one by that name.")
-    ],
+        list[str] | None,
+        typer.Argument(
+            metavar="[MODEL]...",
+            help="Models as for `show`; NAME=MODEL serves one by that name. None: those of the store, each when it is called.",
+        ),
+    ] = None,
     granularity: GranularityOption = Granularity.AUTO,
     workers: WorkersOption = 2,
     apart: ApartOption = False,
@@ -66,6 +86,8 @@ def serve(
     dt_s: DtOption = None,
     allow: AllowOption = None,
     accept: AcceptOption = Accept.TENSOR,
+    base: BaseOption = None,
+    context: ContextOption = None,
     host: HostOption = "127.0.0.1",
     port: PortOption = 8000,
     grpc_port: GrpcPortOption = 8001,
@@ -77,6 +99,10 @@ def serve(
     gateways: GatewaysOption = 1,
     threads: ThreadsOption = None,
     service: ServiceOption = None,
+    store: StoreOption = False,
+    keep_alive: KeepAliveOption = "5m",
+    memory_models: MemoryModelsOption = None,
+    most_models: MostModelsOption = None,
     as_json: AsJson = False,
 ) -> None:
     """Serve models until Ctrl-C or SIGTERM; accepted requests are answered first.
@@ -97,13 +123,21 @@ def serve(
       synfire serve svgg-digits --spares 1 --hosts 3
       synfire serve svgg-mnist --device darwin3
       synfire serve svgg-digits srnn-digits --profile throughput
+      synfire serve --keep-alive 30m --memory-models 8GB
     """
     listening = Listening(host, port, None if grpc_port < 0 else grpc_port)
-    found = find_all(models, Reading(discretisation, dt_s, allow, accept))
+    nim.settle(os.environ)
+    asked = nim.asked(os.environ)
+    models = models or list(asked.models)
+    found = (
+        find_all(models, Reading(discretisation, dt_s, allow, accept, base or asked.base, context)) if models else []
+    )
+    for name in nim.without_effect(os.environ):
+        ERRORS.print(f"{name} has no effect here; docs/nim.md lists what is understood")
     if profile and device != DEVICE:
         raise UserError(f"--profile {profile[0]} and --device {device} both say what runs the model; leave one out")
     profiles = chosen_profiles(found, profile, workers, memory) if profile else {}
-    planned = plan_models(found, granularity, workers, memory, apart, device, profiles)
+    planned = plan_models(found, granularity, workers, memory, apart, device, profiles, threads=threads)
     if device == DEVICE:
         with building(as_json) as tell:
             build_planned(planned, profiles, tell)
@@ -116,9 +150,15 @@ def serve(
         hosts=hosts,
         twice=twice,
         threads=threads or shared_cores(planned),
+        store=store_settings(keep_alive, memory_models, most_models) if store or not models else None,
     )
     _check_room(settings, planned)
     uvloop.run(_serve(planned, listening, services, settings, gateways, as_json))
+
+
+def store_settings(keep_alive: str, memory: str | None, most: int | None) -> StoreSettings:
+    """How models of the store are served. Raises `UserError` for a time or a size that is none."""
+    return StoreSettings(parse_duration(keep_alive, "--keep-alive"), parse_bytes(memory) if memory else None, most)
 
 
 def priorities_of(given: Sequence[str], planned: Sequence[Planned]) -> dict[str, int]:
@@ -217,4 +257,7 @@ def _announce(planned: tuple[Planned, ...], run: runs.Run, as_json: bool) -> Non
         plan = each.plan
         say(f"{plan.model}: {counted(len(plan.stages), 'stage')} on {', '.join(plan.workers)}, {predicted(plan)}")
     say(f"serving at {run.url}" + (f", gRPC at {run.grpc}" if run.grpc else "") + f", metrics at {run.metrics}")
-    say(f"try it:\n{curl(planned[0], run)}")
+    if planned:
+        say(f"try it:\n{curl(planned[0], run)}")
+    else:
+        say(f"models of the store are loaded when they are called; these are there:\ncurl -s {run.url}/v1/models")

@@ -6,13 +6,24 @@ from typing import Annotated
 
 import typer
 
+from synfire.cli import nim
 from synfire.deploy.network import MOST_HOSTS
 from synfire.worker.settings import Twice
 
 HostOption = Annotated[str, typer.Option("--host", help="Address to listen on; 0.0.0.0 for all.")]
-PortOption = Annotated[int, typer.Option("--port", min=0, max=65535, help="HTTP port; 0 finds a free one.")]
+PortOption = Annotated[
+    int,
+    typer.Option("--port", min=0, max=65535, envvar=[nim.PORT, nim.HTTP_PORT], help="HTTP port; 0 finds a free one."),
+]
 GrpcPortOption = Annotated[
-    int, typer.Option("--grpc-port", min=-1, max=65535, help="gRPC port; 0 finds a free one, -1 leaves gRPC out.")
+    int,
+    typer.Option(
+        "--grpc-port",
+        min=-1,
+        max=65535,
+        envvar=nim.GRPC_PORT,
+        help="gRPC port; 0 finds a free one, -1 leaves gRPC out.",
+    ),
 ]
 GatewaysOption = Annotated[
     int, typer.Option("--gateways", min=1, max=16, help="How many processes answer callers, all at the same ports.")
@@ -57,6 +68,34 @@ HostsOption = Annotated[
         max=MOST_HOSTS,
         help="Put workers on so many emulated hosts: network namespaces, for `fault link-partition`. Takes root.",
     ),
+]
+StoreOption = Annotated[
+    bool,
+    typer.Option(
+        "--store",
+        help="Serve the models of weights in the store, too: each is loaded when somebody calls it. Without MODEL that is so.",
+    ),
+]
+KeepAliveOption = Annotated[
+    str,
+    typer.Option(
+        "--keep-alive",
+        metavar="TIME",
+        envvar="SYNFIRE_KEEP_ALIVE",
+        help="How long a model of the store stays loaded after its last call: 5m, 90s, seconds; 0 not at all, below 0 for ever.",
+    ),
+]
+MemoryModelsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--memory-models",
+        metavar="SIZE",
+        help="What the store's loaded models may take together; those that were called the longest ago make room. Default: what is free.",
+    ),
+]
+MostModelsOption = Annotated[
+    int | None,
+    typer.Option("--most-models", min=1, help="How many of the store's models may be loaded at a time. Default: any."),
 ]
 ServiceOption = Annotated[
     list[str] | None,

@@ -24,7 +24,7 @@ from synfire.control.losses import (
 )
 from synfire.control.moves import advanced, answered, ordered
 from synfire.control.reach import lapsed
-from synfire.control.state import ModelView, Recovery, State
+from synfire.control.state import RETIRING, ModelView, Recovery, State
 
 
 def apply(state: State, event: Event) -> State:
@@ -35,13 +35,23 @@ def apply(state: State, event: Event) -> State:
 
 def _model_added(state: State, event: events.ModelAdded) -> State:
     hosted = {(stage.name, stage.worker): 0 for stage in event.plan.stages}
-    state = _forgotten(state, event.plan.model).with_model(ModelView(event.plan, 0, event.priority, hosted))
-    return replace(state, in_service=max(state.in_service, len(state.serving())))
+    added = ModelView(event.plan, 0, event.priority, hosted, on_demand=event.on_demand)
+    state = _forgotten(state, event.plan.model).with_model(added)
+    return state if event.on_demand else replace(state, in_service=max(state.in_service, len(state.serving())))
 
 
 def _model_removed(state: State, event: events.ModelRemoved) -> State:
     models = {name: each for name, each in state.models.items() if name != event.model}
     return concluded(_forgotten(replace(state, models=models), event.model), event.at_s)
+
+
+def _dismissed(state: State, event: events.Dismissed) -> State:
+    """It leaves, unless it is one of the spares that are wanted."""
+    idle = state.idle()
+    one = next((each for each in idle if each.name == event.name), None)
+    if one is None or len(idle) <= state.spares:
+        return state
+    return state.with_worker(replace(one, status=RETIRING, leaving=True))
 
 
 def _forgotten(state: State, model: str) -> State:
@@ -181,6 +191,7 @@ _RULES: dict[type[Event], Callable[[State, Any], State]] = {
     events.DeviceMended: device_mended,
     events.ModelAdded: _model_added,
     events.ModelRemoved: _model_removed,
+    events.Dismissed: _dismissed,
     events.EpochSeen: _epoch_seen,
     events.Suspended: _suspended,
     events.Adopted: _adopted,

@@ -82,15 +82,23 @@ class DeviceMended(Event):
 
 @dataclass(frozen=True)
 class ModelAdded(Event):
-    """A model is served along `plan`, in epoch 0."""
+    """A model is served along `plan`, in epoch 0; for now, where it was loaded `on_demand`."""
 
     plan: Plan
     priority: int = 0
+    on_demand: bool = False
 
 
 @dataclass(frozen=True)
 class ModelRemoved(Event):
     model: str
+
+
+@dataclass(frozen=True)
+class Dismissed(Event):
+    """A worker was started for a model that is not there any more: it is one too many, if nothing else is on it."""
+
+    name: str
 
 
 @dataclass(frozen=True)
@@ -267,12 +275,14 @@ class Start(Action):
 
 @dataclass(frozen=True)
 class Prepare(Action):
-    """Have a worker build a stage beforehand, for an engine. Ends in `PreparedOn` or `Refused`."""
+    """Have a worker build a stage of these `operators` beforehand, for an engine; the plan may not have it yet. Ends in `PreparedOn`
+    or `Refused`."""
 
     model: str
     stage: str
     worker: str
     engine: str = "cpu"
+    operators: tuple[str, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,8 @@ class ModelView:
 
     `substituted` are the stages that an unlike engine runs because no worker with the right device is left, each with the
     engine that it was planned for.
+
+    One that was loaded `on_demand` goes when nobody calls it: spares build nothing of it beforehand.
     """
 
     plan: Plan
@@ -71,6 +73,7 @@ class ModelView:
     waits: str = ""
     told: bool = False
     substituted: Mapping[str, str] = field(default_factory=dict)
+    on_demand: bool = False
 
     @property
     def name(self) -> str:
@@ -97,11 +100,18 @@ class ModelView:
 
     @property
     def leftover(self) -> Iterator[tuple[str, str]]:
-        """Stages, with their workers, that are of no use any more where they are: they run elsewhere, or not at all."""
+        """Stages, with their workers, that are of no use any more where they are: they run elsewhere, in parts, or not at all."""
+        planned = {stage.name: stage for stage in self.plan.stages}
+        gone = set(self.gone)
         for name, worker in self.hosted:
-            stage = self.plan.stage(name)
-            if self.stopped or (stage.worker != worker and self.holds(stage)):
+            if (name, worker) in gone or (planned[name].worker != worker and self.holds(planned[name])):
                 yield name, worker
+
+    @property
+    def gone(self) -> Iterator[tuple[str, str]]:
+        """Of what is hosted, or being hosted, all that has no place in the plan: stages that were split, and those of a stopped model."""
+        planned = set() if self.stopped else {stage.name for stage in self.plan.stages}
+        yield from ((name, worker) for name, worker in (*self.hosted, *self.adopting) if name not in planned)
 
 
 @dataclass(frozen=True)
@@ -242,7 +252,8 @@ class State:
     def unprepared(self, spare: WorkerView) -> Iterator[tuple[ModelView, Stage]]:
         """The stages that a spare has still to build beforehand: those of the highest priority, as many as it may hold."""
         left = math.inf if spare.memory_bytes is None else spare.memory_bytes
-        stages = [(model, stage) for model in self.by_priority() for stage in model.plan.stages]
+        lasting = (model for model in self.by_priority() if not model.on_demand)
+        stages = [(model, stage) for model in lasting for stage in model.plan.stages]
         for model, stage in stages if self.prepare else ():
             if stage.memory_bytes <= left:
                 left -= stage.memory_bytes

@@ -21,6 +21,7 @@ from synfire.deploy.hosting import Hosting, hostings, relinks
 from synfire.devices import DEVICES
 from synfire.plan import Plan
 from synfire.plan.costs import format_bytes
+from synfire.plan.parts import unsplit
 from synfire.plan.plan import stage_graph
 from synfire.wire.messages import StageLost, StageMended, Unhost
 from synfire.wire.stream import Packet
@@ -116,12 +117,17 @@ class Healing:
                 "time; allow more with --most-workers"
             )
 
-    def model_added(self, plan: Plan) -> None:
+    def model_added(self, plan: Plan, on_demand: bool = False) -> None:
         priority = self._deployment.settings.priorities.get(plan.model, 0)
-        self.controller.tell(events.ModelAdded(self._now_s(), plan, priority))
+        plan = unsplit(plan, self._deployment.services.get(plan.model, ()))
+        self.controller.tell(events.ModelAdded(self._now_s(), plan, priority, on_demand))
 
     def model_removed(self, model: str) -> None:
         self.controller.tell(events.ModelRemoved(self._now_s(), model))
+
+    def dismiss(self, worker: str) -> None:
+        """End a worker that was started for a model which is gone, unless it is of use as a spare, or something else is on it."""
+        self.controller.tell(events.Dismissed(self._now_s(), worker))
 
     def kind(self, name: str) -> str:
         """The device class of a worker, also of one that is being started."""
@@ -213,8 +219,7 @@ class Healing:
         if worker is None or model is None or view is None:
             return self._nothing()
         graph, _ = model
-        stage = view.plan.stage(action.stage)
-        part = await asyncio.to_thread(stage_graph, graph, stage.operators)
+        part = await asyncio.to_thread(stage_graph, graph, action.operators)
         try:
             await worker.peer.prepare(action.engine, part)
         except SynfireError as error:

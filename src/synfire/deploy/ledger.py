@@ -23,7 +23,10 @@ KIND = "deployment"
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
-    """A model that is to be served: the digest of its flat graph's blob, the plan that it began with, where it comes from."""
+    """A model that is to be served: the digest of its flat graph's blob, the plan that it began with, where it comes from.
+
+    One that is `on_demand` was loaded because somebody called it, and is unloaded when nobody does.
+    """
 
     name: str
     version: str
@@ -32,6 +35,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     plan: Plan
     services: dict[str, str] = {}
     priority: int = 0
+    on_demand: bool = False
 
 
 class Ledger(msgspec.Struct, frozen=True, kw_only=True):

@@ -162,8 +162,9 @@ class LocalDeployment:
             await asyncio.to_thread(gaps.warm)  # for this process's own frames, while the workers start
         await starting
 
-    async def add(self, model: str, graph: Graph, plan: Plan) -> None:
-        """Host a model, and have the gateways serve it. Raises what the first refusing worker says, and then hosts nothing of it."""
+    async def add(self, model: str, graph: Graph, plan: Plan, on_demand: bool = False) -> None:
+        """Host a model, and have the gateways serve it; for now, where it is loaded `on_demand`. Raises what the first refusing
+        worker says, and then hosts nothing of it."""
         if self._healing is not None:
             self._healing.admit(plan)
         await self.start_workers(plan.workers)
@@ -177,7 +178,7 @@ class LocalDeployment:
         self.models[model] = (flat, plan)
         await self.gateways.serve(model, graph, plan)
         if self._healing is not None:
-            self._healing.model_added(plan)
+            self._healing.model_added(plan, on_demand)
 
     async def remove(self, model: str) -> None:
         """Host a model no longer; its calls in flight fail."""

@@ -16,6 +16,7 @@ from synfire.gateway.route import Again
 from synfire.graph import Graph
 from synfire.plan import Plan
 from synfire.wire.messages import (
+    BUSY,
     AnyMessage,
     Attend,
     Cut,
@@ -24,11 +25,19 @@ from synfire.wire.messages import (
     Member,
     Members,
     Reload,
+    Residents,
+    Rest,
     Standing,
     Unload,
+    Unwanted,
+    Uses,
+    Want,
     Whole,
     Withdraw,
 )
+
+News = Members | Standing | Residents | Unwanted
+"""What gateways are told without being asked to answer."""
 
 ANSWER_S = 0.3
 """How long a gateway may take to hold a model's calls, or to let them go, as long as a worker may be silent. One that takes
@@ -64,7 +73,7 @@ class Attendant:
         self._visitor.tell(message)
         return answer
 
-    def hear_of(self, message: Members | Standing) -> None:
+    def hear_of(self, message: News) -> None:
         """Send what is not answered."""
         self._visitor.tell(message)
 
@@ -90,10 +99,12 @@ class RemoteGateways:
         self._members: dict[str, Member] = {}
         self._courses: dict[str, Course] = {}
         self._standing = Standing()
+        self._residents = Residents()
         self._more = asyncio.Event()
         self._cut: Callable[[str, str, float], None] = lambda worker, by, for_s: None
         self._seen: Callable[[Mapping[str, int]], None] = lambda epochs: None
         self._ordered: Callable[[Visitor, AnyMessage], None] = lambda visitor, order: None
+        self._called: Callable[[str, Want | Uses], None] = lambda gateway, message: None
 
     def on_cut(self, act: Callable[[str, str, float], None]) -> None:
         self._cut = act
@@ -105,6 +116,11 @@ class RemoteGateways:
     def on_order(self, act: Callable[[Visitor, AnyMessage], None]) -> None:
         """Call `act` when a gateway's caller has ordered something; it is to be answered by `Done`."""
         self._ordered = act
+
+    def on_calls(self, act: Callable[[str, Want | Uses], None]) -> None:
+        """Call `act` with a gateway's name when it wants a model of the store, or tells how such models are used. When it attends no
+        longer it uses nothing."""
+        self._called = act
 
     def attend(self, visitor: Visitor) -> None:
         """A gateway has come: once it has said what it follows, it is told everything."""
@@ -145,8 +161,31 @@ class RemoteGateways:
         await self._steer(model, course)
 
     async def remove(self, model: str) -> None:
-        del self._courses[model]
+        self._courses.pop(model, None)
         await self._all(Withdraw(model), ANSWER_S)
+
+    async def rest(self, model: str, idle_s: float) -> bool:
+        """Have every gateway serve the model no longer, if none was called for it for `idle_s` seconds; whether that is so now. Where
+        it is not, all serve it on."""
+        course = self._courses.pop(model)  # whoever begins to attend meanwhile shall not serve it
+        answers = [attendant.tell(Rest(model, idle_s)) for attendant in list(self.attending.values())]
+        if answers:
+            await asyncio.wait(answers, timeout=ANSWER_S)
+        if all(each.cancelled() or (each.done() and each.result().told != BUSY) for each in answers):
+            return True
+        self._courses[model] = course
+        await self._all(self._direction(model), ANSWER_S)
+        return False
+
+    def refuse(self, refusal: Unwanted) -> None:
+        """Tell why a model cannot be loaded."""
+        self._tell_all(refusal)
+
+    def reside(self, residents: Residents) -> None:
+        """Tell which models were loaded on demand."""
+        if residents != self._residents:
+            self._residents = residents
+            self._tell_all(residents)
 
     def expect(self, model: str, course: Course) -> None:
         """Gateways that come are to know this; those that a controller before this one has told know it already."""
@@ -165,7 +204,7 @@ class RemoteGateways:
     def _direction(self, model: str) -> Direct:
         wanted, course = self._wanted[model], self._courses[model]
         told = (course.plan, course.epoch, course.held, course.failure, course.retry_after_s)
-        return Direct(model, wanted.version, wanted.digest, *told, wanted.priority)
+        return Direct(model, wanted.version, wanted.digest, *told, wanted.priority, wanted.on_demand)
 
     async def _all(self, order: AnyMessage, within_s: float, also_late: bool = False) -> Again:
         """Have every gateway do it, and wait for those that have caught up, or `also_late` for all; what begins again for it."""
@@ -195,6 +234,8 @@ class RemoteGateways:
             self._cut(message.worker, message.by, message.for_s)
         elif isinstance(message, (Unload, Reload)):
             self._ordered(visitor, message)
+        elif isinstance(message, (Want, Uses)):
+            self._called(who, message)
 
     def _tell_everything(self, who: str, attendant: Attendant) -> None:
         attendant.hear_of(Members(tuple(self._members.values())))
@@ -203,6 +244,7 @@ class RemoteGateways:
         whole = attendant.tell(Whole(tuple(self._courses)))
         whole.add_done_callback(lambda answer: None if answer.cancelled() else self._caught_up(who, attendant))
         attendant.hear_of(self._standing)
+        attendant.hear_of(self._residents)
 
     def _caught_up(self, who: str, attendant: Attendant) -> None:
         LOGGER.info("gateway %s attends", who)
@@ -212,7 +254,7 @@ class RemoteGateways:
     def _tell_members(self) -> None:
         self._tell_all(Members(tuple(self._members.values())))
 
-    def _tell_all(self, news: Members | Standing) -> None:
+    def _tell_all(self, news: News) -> None:
         for attendant in list(self.attending.values()):  # telling may find out that one is gone
             attendant.hear_of(news)
 
@@ -220,4 +262,5 @@ class RemoteGateways:
         if self.attending.get(who) is attendant:
             LOGGER.info("gateway %s attends no longer: %s", who, why)
             del self.attending[who]
+            self._called(who, Uses())
         attendant.leave()

@@ -13,6 +13,30 @@ from synfire.worker.settings import Twice
 
 
 @dataclass(frozen=True)
+class StoreSettings:
+    """How the models of the store are served: loaded when somebody calls them, unloaded when nobody does."""
+
+    keep_alive_s: float = 300.0
+    """How long a model stays after its last call, in seconds, where the call does not say; `math.inf` for good. As Ollama's."""
+
+    memory_bytes: int | None = None
+    """What they may take together, in bytes; None: as much as was free when the deployment began."""
+
+    most_models: int | None = None
+    """How many may be loaded at a time; None: as many as memory holds."""
+
+    def __post_init__(self) -> None:
+        if (
+            self.keep_alive_s < 0
+            or min(self.memory_bytes or 1, 1 if self.most_models is None else self.most_models) < 1
+        ):
+            raise UserError(
+                f"keep_alive_s is {self.keep_alive_s}, memory_bytes {self.memory_bytes} and most_models {self.most_models}; the first "
+                "is 0 or more, the others are above it"
+            )
+
+
+@dataclass(frozen=True)
 class Settings:
     """How a local deployment is run."""
 
@@ -61,6 +85,9 @@ class Settings:
 
     hosts: int = 0
     """On how many emulated hosts the workers are; 0: on this one. See `synfire.deploy.network`."""
+
+    store: StoreSettings | None = None
+    """How the models of the store are served, beside those that were named; None: not at all."""
 
     prepare: bool = True
     """Whether spares build every stage beforehand, which costs them memory, and makes them take over in the time of a message."""

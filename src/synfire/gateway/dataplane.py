@@ -24,12 +24,14 @@ from synfire.gateway.gate import Gate
 from synfire.gateway.inputs import Intake, samples
 from synfire.gateway.limits import Limits
 from synfire.gateway.neighbours import Neighbours
+from synfire.gateway.on_demand import OnDemand
 from synfire.gateway.outputs import Outlet
 from synfire.gateway.protection import Protection
 from synfire.gateway.recoveries import Recoveries
 from synfire.gateway.request import Answer, Request
 from synfire.gateway.sessions import Sessions
 from synfire.gateway.statistics import Statistics
+from synfire.store.names import LATEST
 from synfire.wire.condition import Condition
 from synfire.wire.messages import Description
 
@@ -98,6 +100,9 @@ class DataPlane:
         self.repository: Repository | None = None
         """Who loads and unloads models, where somebody does."""
 
+        self.on_demand: OnDemand | None = None
+        """The models of the store, where these are loaded when they are called."""
+
         self.neighbours: Neighbours | None = None
         """The other gateways of the deployment, where there are any: they keep some of the sessions."""
 
@@ -119,8 +124,10 @@ class DataPlane:
 
         `priority` is told to whoever asks; whoever places the model goes by it.
         """
-        if not name or set("/@") & set(name) or not version or set("/@") & set(version):
-            raise UserError(f"model {name!r} version {version!r}: names are not empty and hold neither '/' nor '@'")
+        if not name or "@" in name or not version or set("/@") & set(version):
+            raise UserError(
+                f"model {name!r} version {version!r}: names are not empty and hold no '@', and versions no '/' either"
+            )
         if version in self._models.get(name, {}):
             raise UserError(f"model {name!r} version {version!r} is served already; remove it first or name another")
         limits = self.limits
@@ -148,6 +155,7 @@ class DataPlane:
     def model(self, name: str, version: str = "") -> Model:
         """The model called `name` or `name@version`; without a version the newest. Raises `UnknownName`."""
         name, _, tagged = name.partition("@")
+        name = self._spoken(name)
         versions = self._models.get(name)
         if not versions:
             raise UnknownName.among("model", name, self._models)
@@ -155,6 +163,22 @@ class DataPlane:
         if wanted not in versions:
             raise UnknownName.among(f"version of model {name!r}", wanted, versions)
         return versions[wanted]
+
+    async def called(self, name: str, version: str = "") -> Model:
+        """The model as `model` has it; where it is one of the store's and not there it is loaded, and waited for.
+
+        Raises as `model` does, and what stands against loading it.
+        """
+        if self.on_demand is not None and self._spoken(name.partition("@")[0]) not in self._models:
+            name = await self.on_demand.find(name)
+            if name not in self._models:
+                await self.on_demand.load(name)
+        return self.model(name, version)
+
+    def keep(self, model: Model, seconds: float) -> None:
+        """Have a model that was loaded on demand stay for so long after its last call; one that is always there does."""
+        if self.on_demand is not None:
+            self.on_demand.keep(model.name, seconds)
 
     def versions(self, name: str) -> tuple[str, ...]:
         """The versions of a model. Raises `UnknownName`."""
@@ -171,7 +195,7 @@ class DataPlane:
         """The whole answer. Raises a `SynfireError` that says who has to act."""
         if self.neighbours is not None and self.neighbours.keeps(request.session):
             return await self.neighbours.infer(request)
-        model = self.model(request.model, request.version)
+        model = await self.called(request.model, request.version)
         async with aclosing(self._parts(model, request)) as parts:
             gathered = [(call, part) async for call, part in parts]
         outputs = model.outlet.lay_out([part for _, part in gathered], request.outputs)
@@ -188,7 +212,7 @@ class DataPlane:
                 async for answer in answers:
                     yield answer
             return
-        model = self.model(request.model, request.version)
+        model = await self.called(request.model, request.version)
         paced = msgspec.structs.replace(request, part_steps=request.part_steps or 1)
         async with aclosing(self._parts(model, paced)) as parts:
             async for call, part in parts:
@@ -230,8 +254,14 @@ class DataPlane:
             model.statistics.compute.add(done_s - began_s)
             model.statistics.answered(done_s - arrived_s, batch, time.time())
 
-    def _arrive(self) -> float:
+    def _spoken(self, name: str) -> str:
+        """The name that a model is served by, of those that it may be called."""
+        return name if name in self._models else name.removesuffix(f":{LATEST}")
+
+    def _arrive(self, model: Model) -> float:
         """A call begins; when that is."""
+        if self.on_demand is not None:
+            self.on_demand.begun(model.name)
         self._active += 1
         self._idle.clear()
         return self._clock.now_s()
@@ -240,6 +270,8 @@ class DataPlane:
         """A call has ended, by an answer or by an error."""
         if error is not None:
             model.statistics.failed(error, self._clock.now_s() - arrived_s)
+        if self.on_demand is not None:
+            self.on_demand.ended(model.name)
         self._active -= 1
         if not self._active:
             self._idle.set()
@@ -283,7 +315,7 @@ class _Counted:
         self._model = model
 
     def __enter__(self) -> float:
-        self._arrived_s = self._plane._arrive()
+        self._arrived_s = self._plane._arrive(self._model)
         return self._arrived_s
 
     def __exit__(

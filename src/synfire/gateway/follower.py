@@ -19,6 +19,7 @@ from synfire.store import BlobStore
 from synfire.wire.links import connect
 from synfire.wire.links.watched import WatchedLink
 from synfire.wire.messages import (
+    BUSY,
     PROTOCOL,
     Attend,
     Cut,
@@ -29,8 +30,13 @@ from synfire.wire.messages import (
     Member,
     Members,
     Reload,
+    Residents,
+    Rest,
     Standing,
     Unload,
+    Unwanted,
+    Uses,
+    Want,
     Whole,
     Withdraw,
     check_hello,
@@ -63,12 +69,14 @@ class Follower:
         self._link: WatchedLink | None = None
         self._lost: asyncio.Future[SynfireError] | None = None
         self._greeted = False
-        self._orders: asyncio.Queue[Direct | Withdraw | Whole] = asyncio.Queue()
+        self._orders: asyncio.Queue[Direct | Withdraw | Rest | Whole] = asyncio.Queue()
         self._reaching: dict[str, asyncio.Task[None]] = {}
         self._cut: set[str] = set()
         self._asked: deque[asyncio.Future[Done]] = deque()
         self._ordering = asyncio.Lock()
         routes.on_cut(self._worker_cut)
+        if plane.on_demand is not None:
+            plane.on_demand.tell = self._tell
 
     async def run(self) -> None:
         """Follow the controller, and the next one when it is gone, until cancelled."""
@@ -130,17 +138,23 @@ class Follower:
                 raise error_of(message)
             check_hello(message, self._deployment)
             self._greeted = True
+            if self._plane.on_demand is not None:
+                self._plane.on_demand.attend()
         elif isinstance(message, Members):
             self._connect(message.workers)
         elif isinstance(message, Standing):
             self._told.hear(message)
         elif isinstance(message, Done):
             _settle(self._asked.popleft(), message)
-        elif isinstance(message, (Direct, Withdraw, Whole)):
+        elif isinstance(message, (Direct, Withdraw, Rest, Whole)):
             self._orders.put_nowait(message)
+        elif self._plane.on_demand is not None and isinstance(message, Unwanted):
+            self._plane.on_demand.refused(message)
+        elif self._plane.on_demand is not None and isinstance(message, Residents):
+            self._plane.on_demand.residents = message.models
 
-    def _tell(self, message: Done | Cut) -> None:
-        if self._link is not None:
+    def _tell(self, message: Done | Cut | Want | Uses) -> None:
+        if self._link is not None and (self._greeted or not isinstance(message, (Want, Uses))):
             self._link.tell(Packet(message))
 
     def _worker_cut(self, worker: str, by: str = "", for_s: float = 0.0) -> None:
@@ -176,14 +190,13 @@ class Follower:
         while True:
             order = await self._orders.get()
             try:
-                again = await _DOING[type(order)](self, order)
-                done = Done(replayed=again.calls, restored=again.sessions)
+                done = await _DOING[type(order)](self, order)
             except SynfireError as error:
                 LOGGER.error("the controller's order cannot be carried out: %s", error)
                 done = Done(*error_words(error))
             self._tell(done)
 
-    async def _direct(self, order: Direct) -> Again:
+    async def _direct(self, order: Direct) -> Done:
         model, plan, epoch = order.model, order.plan, order.epoch
         await self._reached(plan.workers)
         again = Again()
@@ -196,11 +209,15 @@ class Follower:
             await self._routes.suspend(model, epoch)
         elif not route.open or route.epoch != epoch or route.broken:
             again = await self._routes.resume(model, plan, epoch)
-        return again
+        if order.on_demand and self._plane.on_demand is not None and not order.held:
+            self._plane.on_demand.arrived(model)
+        return Done(replayed=again.calls, restored=again.sessions)
 
     async def _serve(self, order: Direct) -> None:
         graph = await asyncio.to_thread(stored_graph, order.digest, self._store)
         await self._routes.serve(order.model, graph, order.plan, order.epoch)
+        if order.on_demand and self._plane.on_demand is not None:
+            self._plane.on_demand.joins(order.model)
         self._plane.add(order.model, self._routes.by_model[order.model], order.version, order.priority)
 
     async def _reached(self, workers: Iterable[str]) -> None:
@@ -208,17 +225,30 @@ class Follower:
         tasks = [self._reaching[name] for name in workers if name in self._reaching]
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _withdraw(self, order: Withdraw) -> Again:
-        if order.model in self._routes.by_model:
-            self._plane.remove(order.model)
-            await self._routes.remove(order.model)
-        return Again()
+    async def _withdraw(self, order: Withdraw) -> Done:
+        await self._remove(order.model)
+        return Done()
 
-    async def _be_whole(self, order: Whole) -> Again:
+    async def _rest(self, order: Rest) -> Done:
+        """Nothing is awaited between looking whether anybody calls it, and calling it being another matter."""
+        on_demand = self._plane.on_demand
+        if on_demand is not None and not on_demand.is_idle(order.model, order.idle_s):
+            return Done(told=BUSY)
+        await self._remove(order.model)
+        return Done()
+
+    async def _remove(self, model: str) -> None:
+        if model in self._routes.by_model:
+            self._plane.remove(model)
+            if self._plane.on_demand is not None:
+                self._plane.on_demand.left(model)
+            await self._routes.remove(model)
+
+    async def _be_whole(self, order: Whole) -> Done:
         for model in set(self._routes.by_model) - set(order.models):
-            await self._withdraw(Withdraw(model))
+            await self._remove(model)
         self.whole.set()
-        return Again()
+        return Done()
 
 
 def _settle(future: asyncio.Future[Done], done: Done) -> None:
@@ -226,8 +256,9 @@ def _settle(future: asyncio.Future[Done], done: Done) -> None:
         future.set_result(done)
 
 
-_DOING: dict[type, Callable[[Follower, Any], Awaitable[Again]]] = {
+_DOING: dict[type, Callable[[Follower, Any], Awaitable[Done]]] = {
     Direct: Follower._direct,
     Withdraw: Follower._withdraw,
+    Rest: Follower._rest,
     Whole: Follower._be_whole,
 }

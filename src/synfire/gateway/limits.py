@@ -34,6 +34,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     open_ended_timeout_s: float = 600.0
     """The same for calls of models that find out themselves how long their answer gets: a language model on a processor may take a
     second for ten words."""
+    load_timeout_s: float = 300.0
+    """How long a call may wait for a model of the store to be loaded: gigabytes from a slow disk take minutes."""
     retry_after_s: float = 1.0
     """What a refused caller is told to wait."""
 

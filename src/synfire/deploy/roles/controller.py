@@ -21,9 +21,11 @@ from synfire.deploy.door import NAME, Door
 from synfire.deploy.healing import refusal
 from synfire.deploy.ledger import Bookkeeper, Ledger, Wanted, read_ledger
 from synfire.deploy.local import LocalDeployment
+from synfire.deploy.on_demand import OnDemand
 from synfire.deploy.remote import Course, RemoteGateways
 from synfire.deploy.roles.lifeline import Told, live
 from synfire.deploy.running import Partners, RunningWorker
+from synfire.deploy.stored import StoreHands
 from synfire.formats.bundle import stored_graph
 from synfire.graph import Graph
 from synfire.store import MirroredStore
@@ -90,6 +92,7 @@ class Control:
             partners=Partners(self._gateways, crew.start, folder, told.owner, self._store),
         )
         self._books = Bookkeeper(self._present)
+        self._on_demand = self._of_store()
         self._door = Door(f"unix:{folder / NAME}", ledger.deployment, self._gateways.attend, self._obey)
         self._gateways.on_epochs(self._deployment.healing.epochs_seen)
         self._gateways.on_order(self._door.order)
@@ -112,11 +115,22 @@ class Control:
                 await self._take_over(self._ledger.state, kept)
             await self._books.write()  # before anybody may count on what runs
             self._begun.set()
-            await self._tell_always()
+            loading = (self._on_demand.run(),) if self._on_demand is not None else ()
+            await asyncio.gather(self._tell_always(), *loading)
         finally:
             writing.cancel()
             self._door.close()
             await self._deployment.close()
+
+    def _of_store(self) -> OnDemand | None:
+        """What loads the store's models, where the deployment serves them."""
+        settings = self._ledger.settings.store
+        if settings is None:
+            return None
+        hands = StoreHands(self._deployment, self._gateways, self._store, self._serve, self._withdraw, self._before)
+        on_demand = OnDemand(settings, hands)
+        self._gateways.on_calls(on_demand.hear)
+        return on_demand
 
     @property
     def _state(self) -> State:
@@ -180,7 +194,12 @@ class Control:
         await self._welcome(self._state)
         healing.go_on()
         for name in set(self.wanted) - set(self._state.models):
-            await deployment.add(name, *deployment.models[name])
+            if self.wanted[name].on_demand:  # whoever wants it says so again
+                del self.wanted[name], deployment.models[name]
+            else:
+                await deployment.add(name, *deployment.models[name])
+        if self._on_demand is not None:
+            self._on_demand.holds({name: _memory(each) for name, each in self.wanted.items() if each.on_demand})
         deployment.prove_now_and_then()
 
     async def _welcome(self, state: State) -> None:
@@ -248,24 +267,40 @@ class Control:
     async def _unload(self, name: str) -> str:
         if name not in self._deployment.models:
             raise UnknownName.among("served model", name, self._deployment.models)
-        await self._deployment.remove(name)
-        self._unloaded[name] = self.wanted.pop(name)
+        wanted = self.wanted[name]
+        await self._withdraw(name)
+        if not wanted.on_demand:
+            self._unloaded[name] = wanted
+        elif self._on_demand is not None:
+            self._on_demand.forget(name)
         await self._books.write()
         return f"{name} is served no longer"
+
+    async def _withdraw(self, name: str) -> None:
+        """Serve a model no longer; its calls in flight fail."""
+        workers = self._state.models[name].plan.workers if name in self._state.models else ()
+        await self._deployment.remove(name)
+        if self.wanted.pop(name).on_demand:
+            for worker in workers:
+                self._deployment.healing.dismiss(worker)
+        self._books.note()
 
     async def _reload(self, name: str) -> str:
         if name in self.wanted:
             return f"{name} is served"
-        if name not in self._unloaded:
+        if name in self._unloaded:
+            return await self._serve(self._unloaded[name])
+        if self._on_demand is None:
             raise UnknownName.among("unloaded model", name, self._unloaded)
-        return await self._serve(self._unloaded[name])
+        await self._on_demand.load(name)
+        return f"{name} is served"
 
     async def _serve(self, wanted: Wanted) -> str:
         name = wanted.name
         self.wanted[name], self._deployment.services[name] = wanted, wanted.services
         try:
             graph = await asyncio.to_thread(self._graph, wanted.digest)
-            await self._deployment.add(name, graph, wanted.plan)
+            await self._deployment.add(name, graph, wanted.plan, wanted.on_demand)
         except BaseException:
             del self.wanted[name]
             raise
@@ -275,6 +310,10 @@ class Control:
 
     def _graph(self, digest: str) -> Graph:
         return stored_graph(digest, self._store)
+
+
+def _memory(wanted: Wanted) -> int:
+    return sum(stage.memory_bytes for stage in wanted.plan.stages)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from synfire.deploy.roles.lifeline import Lifeline, Told, live
 from synfire.gateway.dataplane import DataPlane
 from synfire.gateway.follower import Follower
 from synfire.gateway.neighbours import Neighbours
+from synfire.gateway.on_demand import OnDemand
 from synfire.gateway.recoveries import ToldRecoveries
 from synfire.gateway.routes import Routes
 from synfire.gateway.server import Server
@@ -29,7 +30,7 @@ cycle: Python's own 700 would have it looked for with every few calls."""
 
 class GatewayTold(Told, frozen=True, kw_only=True):
     """What a gateway is told. `names` are those of all gateways; `sockets` are descriptors of sockets that listen: the shared one
-    first, then its own."""
+    first, then its own. Where `store` says so, the models of the store can be called, too."""
 
     name: str
     names: tuple[str, ...]
@@ -37,11 +38,13 @@ class GatewayTold(Told, frozen=True, kw_only=True):
     host: str
     grpc_port: int | None
     sockets: tuple[int, ...]
+    store: bool = False
 
 
 async def serve(told: GatewayTold) -> None:
     """Serve until the supervisor is gone or says so; accepted calls are answered first."""
     plane = DataPlane()
+    plane.on_demand = OnDemand() if told.store else None
     routes = Routes(f"{told.name}-{uuid.uuid4().hex[:6]}", told.deployment)
     lifeline = Lifeline(told.lifeline, routes.forsake)
     plane.describe_workers = routes.describe

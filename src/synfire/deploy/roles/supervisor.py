@@ -237,6 +237,7 @@ class Supervisor:
                 host=ports.host,
                 grpc_port=ports.grpc_port,
                 sockets=sockets,
+                store=self._settings.store is not None,
             )
             return _command("gateway", told)
 

@@ -47,6 +47,13 @@ async def pieces(
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
+async def single(plane: DataPlane, model: str, wanted: Generation, timeout_s: float | None = None) -> Piece:
+    """The answer to a task that is answered by one piece. Raises what `pieces` does."""
+    async with aclosing(pieces(plane, model, [wanted], timeout_s)) as given:
+        (piece,) = [piece async for _, piece in given]
+    return piece
+
+
 async def _put(
     queue: asyncio.Queue[Numbered | Exception | None], number: int, given: AsyncGenerator[Piece, None]
 ) -> None:
@@ -62,7 +69,7 @@ async def _put(
 async def _pieces(
     plane: DataPlane, model: str, wanted: Generation, timeout_s: float | None
 ) -> AsyncGenerator[Piece, None]:
-    (name,) = plane.model(model).route.graph.inputs
+    (name,) = (await plane.called(model)).route.graph.inputs
     request = Request(model, {name: as_array(wanted, 1)}, timeout_s=timeout_s)
     async with aclosing(plane.stream(request)) as answers:
         async for answer in answers:

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable, Sequence
-from contextlib import aclosing
+from collections.abc import Iterable
 from functools import partial
 
 import msgspec
 
-from synfire.base.errors import UserError
-from synfire.base.log import LOGGER
+from synfire.formats.gguf_model import MOST_CONTEXT
 from synfire.gateway.api import APIS, Api
 from synfire.gateway.dataplane import DataPlane, Model
 from synfire.gateway.http import Endpoint, HttpRequest, HttpResponse, json_response
-from synfire.gateway.language.answers import DONE, ChatCompletion, Completion, Writer, event_of
-from synfire.gateway.language.bodies import ChatBody, CompletionBody, Sampling, read_body
-from synfire.gateway.language.calls import Numbered, pieces
-from synfire.gateway.language.card import card_of, is_language, operator_of
+from synfire.gateway.language.answering import answer
+from synfire.gateway.language.answers import ChatCompletion, Completion
+from synfire.gateway.language.bodies import ChatBody, CompletionBody, held, read_body
+from synfire.gateway.language.card import card_of, is_language, operator_of, speaking
 from synfire.gateway.language.chat import prompt_of
-from synfire.gateway.language.errors import OpenAIError, in_openai_shape, openai_error
-from synfire.gateway.protocols.stream import EVENTS
-from synfire.gateway.status import is_ours
-from synfire.ops.language_model import Generation
+from synfire.gateway.language.errors import OpenAIError, openai_error
+from synfire.gateway.language.persona import defaulted
+from synfire.gateway.language.stored import Listed, stored_models
+from synfire.gateway.language.texts import between, echoes
+from synfire.gateway.language.writers import ChatWriter, TextWriter, Told
+from synfire.store.names import LATEST
 
 _ANSWERS = (400, 404, 408, 413, 429, 501, 503, 504)
 
@@ -74,71 +74,72 @@ class OpenAI:
         )
 
     async def models(self, request: HttpRequest) -> HttpResponse:
-        return json_response(LanguageModels([_info(model) for model in self._plane.models if is_language(model)]))
+        return json_response(LanguageModels(await self._models()))
 
     async def model(self, request: HttpRequest) -> HttpResponse:
-        model = self._plane.model(request.path["model"])
+        name = request.path["model"]
+        stored = [each for each in await self._models() if each.id == name.removesuffix(f":{LATEST}")]
+        if stored:
+            return json_response(stored[0])
+        model = self._plane.model(name)
         card_of(model)
         return json_response(_info(model))
 
+    async def _models(self) -> list[LanguageModelInfo]:
+        """Those that are served, and those of the store that would be."""
+        here = [_info(model) for model in self._plane.models if is_language(model)]
+        known = {each.id for each in here}
+        return here + [_of_store(each) for each in await stored_models(self._plane.on_demand) if each.name not in known]
+
     async def chat(self, request: HttpRequest) -> HttpResponse:
         body = read_body(request.body, ChatBody)
-        model = self._plane.model(body.model)
-        more = {"add_generation_prompt": body.add_generation_prompt, **(body.chat_template_kwargs or {})}
-        prompt = prompt_of(model.name, card_of(model), [each.plain() for each in body.messages], more)
+        model = await self._plane.called(body.model)
+        card = speaking(model)
+        body, offer = defaulted(body, card), body.offer
+        calling = offer.calling(model.name, card.chat_template or "")
+        more = {
+            "add_generation_prompt": body.add_generation_prompt,
+            **offer.variables(),
+            **(body.chat_template_kwargs or {}),
+        }
+        prompt = prompt_of(model.name, card, [each.plain() for each in body.messages], more)
         most = body.max_completion_tokens if body.max_completion_tokens is not None else body.max_tokens
         likeliest = body.likeliest()
-        wanted = [body.generation(prompt, most, likeliest, choice) for choice in range(body.choices)]
-        writer = Writer.of(body.model, True, len(wanted), len(wanted), likeliest is not None)
-        return await self._answer(body, wanted, writer)
+        schema = offer.schema() if calling is not None else body.schema
+        shown = calling.shown if calling is not None else ()
+        wanted = [
+            held(body.generation(prompt, most, likeliest, choice), schema, shown) for choice in range(body.choices)
+        ]
+        told = Told(likeliest is not None, body.usage_too)
+        return await answer(self._plane, ChatWriter(body.model, len(wanted), told, calling), wanted, bool(body.stream))
 
     async def completions(self, request: HttpRequest) -> HttpResponse:
         body = read_body(request.body, CompletionBody)
-        card_of(self._plane.model(body.model))
-        if body.echo:
-            raise UserError("echo is not done by language models here yet; put the prompt before the answer yourself")
+        model = await self._plane.called(body.model)
+        card = speaking(model)
+        body = defaulted(body, card)
+        prompts = body.prompts()
         wanted = [
-            body.generation(prompt, body.max_tokens, body.logprobs, choice)
-            for prompt in body.prompts()
+            held(
+                body.generation(between(model.name, card, prompt, body.suffix), body.max_tokens, body.logprobs, choice),
+                body.schema,
+            )
+            for prompt in prompts
             for choice in range(body.choices)
         ]
-        writer = Writer.of(body.model, False, len(wanted), body.choices, body.logprobs is not None)
-        return await self._answer(body, wanted, writer)
-
-    async def _answer(self, body: Sampling, wanted: Sequence[Generation], writer: Writer) -> HttpResponse:
-        given = pieces(self._plane, body.model, wanted)
-        if body.stream:
-            first = await anext(given)  # what is refused before it is an HTTP error, and no event
-            headers = [(b"cache-control", b"no-cache")]
-            return HttpResponse(content_type=EVENTS, headers=headers, chunks=_events(body, writer, first, given))
-        async with aclosing(given):
-            async for number, piece in given:
-                writer.choices[number].add(piece)
-        return json_response(writer.whole())
-
-
-async def _events(
-    body: Sampling, writer: Writer, first: Numbered, rest: AsyncGenerator[Numbered, None]
-) -> AsyncGenerator[bytes, None]:
-    try:
-        for event in writer.beginning():
-            yield event
-        yield writer.event(*first)
-        async for number, piece in rest:
-            yield writer.event(number, piece)
-        if body.usage_too:
-            yield writer.used()
-    except Exception as error:
-        if is_ours(error):
-            LOGGER.error("a stream of model %s failed", body.model, exc_info=error)
-        yield event_of(in_openai_shape(error))
-    finally:
-        await rest.aclose()
-    yield DONE
+        said = await echoes(self._plane, body, prompts) if body.echo else ()
+        told = Told(body.logprobs is not None, body.usage_too)
+        writer = TextWriter(body.model, len(wanted), body.choices, told, said)
+        return await answer(self._plane, writer, wanted, bool(body.stream))
 
 
 def _info(model: Model) -> LanguageModelInfo:
     return LanguageModelInfo(model.name, operator_of(model).context, card_of(model).name or model.name)
+
+
+def _of_store(listed: Listed) -> LanguageModelInfo:
+    context = min(listed.described.context_length or MOST_CONTEXT, MOST_CONTEXT)
+    return LanguageModelInfo(listed.name, context, listed.name, int(listed.added_s))
 
 
 APIS.add("openai", Api(endpoints=lambda plane: OpenAI(plane).endpoints()))

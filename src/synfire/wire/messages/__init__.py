@@ -13,7 +13,26 @@ All are imported from here.
 from synfire.wire.messages.every import AnyMessage
 from synfire.wire.messages.failures import error_of, error_words, failure_of
 from synfire.wire.messages.faults import Impair, Impaired, Inject, Injected, Lap, StageLost, StageMended
-from synfire.wire.messages.gateways import Ask, Attend, Cut, Direct, Given, Member, Members, Standing, Whole, Withdraw
+from synfire.wire.messages.gateways import (
+    BUSY,
+    Ask,
+    Attend,
+    Cut,
+    Direct,
+    Given,
+    Loaded,
+    Member,
+    Members,
+    Residents,
+    Rest,
+    Standing,
+    Unwanted,
+    Use,
+    Uses,
+    Want,
+    Whole,
+    Withdraw,
+)
 from synfire.wire.messages.health import (
     Beat,
     Describe,
@@ -56,6 +75,7 @@ from synfire.wire.messages.stages import (
 )
 
 __all__ = [
+    "BUSY",
     "PROTOCOL",
     "Advance",
     "AnyMessage",
@@ -90,6 +110,7 @@ __all__ = [
     "Lap",
     "LinkCount",
     "Load",
+    "Loaded",
     "Member",
     "Members",
     "Message",
@@ -105,6 +126,8 @@ __all__ = [
     "Relink",
     "Relinked",
     "Reload",
+    "Residents",
+    "Rest",
     "Restore",
     "Restored",
     "Signal",
@@ -116,6 +139,10 @@ __all__ = [
     "Standing",
     "Unhost",
     "Unload",
+    "Unwanted",
+    "Use",
+    "Uses",
+    "Want",
     "Whole",
     "Withdraw",
     "check_hello",

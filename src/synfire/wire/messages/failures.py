@@ -15,6 +15,7 @@ from synfire.base.errors import (
     UserError,
 )
 from synfire.wire.messages.faults import Impaired, Injected
+from synfire.wire.messages.gateways import Unwanted
 from synfire.wire.messages.orders import Done, Spawned
 from synfire.wire.messages.requests import Failure, Restored
 from synfire.wire.messages.stages import Hosted, Prepared, Relinked
@@ -50,7 +51,7 @@ def error_words(error: BaseException) -> tuple[str, str]:
 
 
 def error_of(
-    failure: Done | Failure | Hosted | Impaired | Injected | Prepared | Relinked | Restored | Spawned,
+    failure: Done | Failure | Hosted | Impaired | Injected | Prepared | Relinked | Restored | Spawned | Unwanted,
 ) -> SynfireError:
     """The error again, of the class that it had."""
     kind = _ERRORS.get(failure.kind, Bug)

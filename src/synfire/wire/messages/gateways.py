@@ -34,7 +34,8 @@ class Direct(Message, frozen=True):
     """The controller tells a gateway how the calls of a model go now: along `plan` in `epoch`. Answered by `Done`.
 
     Calls are `held` while stages move, and answered by the temporary error `failure` where that is set. The model's flat graph is the
-    blob `digest` of the deployment's store. Told again it changes nothing.
+    blob `digest` of the deployment's store. One that was loaded `on_demand` is unloaded when nobody calls it. Told again it changes
+    nothing.
     """
 
     model: str
@@ -46,6 +47,7 @@ class Direct(Message, frozen=True):
     failure: str = ""
     retry_after_s: float = 1.0
     priority: int = 0
+    on_demand: bool = False
 
 
 class Withdraw(Message, frozen=True):
@@ -114,4 +116,76 @@ class Given(Message, frozen=True):
     tensors: tuple[Tensor, ...] = ()
 
 
-GatewayMessage = Attend | Members | Direct | Withdraw | Whole | Cut | Standing | Ask | Given
+class Want(Message, frozen=True):
+    """A gateway's callers wait for a model of the store. Answered by `Direct`, to every gateway, or by `Unwanted`."""
+
+    model: str
+
+
+class Unwanted(Message, frozen=True):
+    """The controller tells gateways why a model cannot be loaded; whoever waits for it is told the same."""
+
+    model: str
+    kind: str
+    text: str
+    retry_after_s: float = 1.0
+
+
+class Use(msgspec.Struct, frozen=True, array_like=True):
+    """How a gateway's callers use a model that was loaded on demand: whether they do, since how many seconds not, and for how long it
+    is to stay after that, where somebody said; below zero for good."""
+
+    model: str
+    busy: bool
+    idle_s: float
+    keep_s: float | None = None
+
+
+class Uses(Message, frozen=True):
+    """A gateway tells how the models that were loaded on demand are used there."""
+
+    models: tuple[Use, ...] = ()
+
+
+class Rest(Message, frozen=True):
+    """Serve the model no longer, if nobody has called it for `idle_s` seconds. Answered by `Done`, which tells `busy` where somebody
+    has; it is served on then."""
+
+    model: str
+    idle_s: float = 0.0
+
+
+class Loaded(msgspec.Struct, frozen=True, array_like=True):
+    """A model that was loaded on demand: what it takes, and when it is unloaded, if nobody calls it; None for never. In seconds since
+    the epoch."""
+
+    model: str
+    bytes: int
+    until_s: float | None = None
+
+
+class Residents(Message, frozen=True):
+    """The controller tells gateways which models were loaded on demand."""
+
+    models: tuple[Loaded, ...] = ()
+
+
+BUSY = "busy"
+"""What a gateway answers to `Rest` where it does not."""
+
+GatewayMessage = (
+    Attend
+    | Members
+    | Direct
+    | Withdraw
+    | Whole
+    | Cut
+    | Standing
+    | Ask
+    | Given
+    | Want
+    | Unwanted
+    | Uses
+    | Rest
+    | Residents
+)
