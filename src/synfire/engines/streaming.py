@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import select
 from abc import abstractmethod
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Hashable, Mapping
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
 from synfire.base.errors import SynfireError
 from synfire.engines.engine import Engine, Program
+from synfire.engines.profiles.profile import LATENCY
+from synfire.graph import Graph
 from synfire.ops import Array, State
+from synfire.ops.language_model import LanguageModel
 
 
 class Given(NamedTuple):
@@ -57,6 +60,10 @@ class StreamingProgram(Program):
         """What has come since. Raises `DeviceLost` when the process has ended."""
 
     @abstractmethod
+    def gather(self, quiet: bool) -> None:
+        """While `quiet`, have `fileno` tell of nothing but what shall not wait: the end of an answer, and of the process."""
+
+    @abstractmethod
     def rest(self) -> None:
         """End the process, and forget its calls. Resting twice is no error."""
 
@@ -77,9 +84,33 @@ class StreamingProgram(Program):
 
 
 class WholeEngine(Engine):
-    """Builds such programs, each for a whole model: its graph is one operator."""
+    """Builds programs for whole models alone: streaming ones, or others. What they compute is not compared with other engines' bits."""
 
     exact = False
+
+    rank: ClassVar[int] = 0
+    """Of several that run a model, the one with the lowest is the usual one."""
+
+    goal: ClassVar[str] = LATENCY
+    """What it is best at."""
+
+    @classmethod
+    def precision(cls, graph: Graph) -> str:
+        """How it keeps the weights of this model; without more it is as the engine keeps all."""
+        return cls.format
+
+    @classmethod
+    def whole_bytes(cls, graph: Graph) -> int:
+        """What it takes to run a flat graph's model, beside the worker itself."""
+        return sum(
+            each.memory_bytes if isinstance(each, LanguageModel) else each.parameter_bytes
+            for each in map(graph.operator, graph)
+        )
+
+    @classmethod
+    def shared(cls, graph: Graph) -> Hashable:
+        """Models of which this is equal share their weights where they are on one worker; None for those that share nothing."""
+        return None
 
 
 _ALONE = "alone"

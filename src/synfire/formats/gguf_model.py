@@ -12,7 +12,7 @@ from synfire.formats.gguf import Gguf, is_gguf, read_gguf
 from synfire.formats.weights import digest_of
 from synfire.graph import Graph, Synapse
 from synfire.ops import Clock, Kind, Signal
-from synfire.ops.language_model import LanguageModel
+from synfire.ops.language_model import LanguageModel, Pooling
 
 OPERATOR, REQUEST, PIECES = "model", "request", "pieces"
 
@@ -51,6 +51,7 @@ class GgufModel(Format):
             _context(file, context),
             streams,
             token_bytes(file),
+            _pooling(file),
         )
         return language_graph(model, _card(file))
 
@@ -112,6 +113,16 @@ def _context(file: Gguf, wanted: int) -> int:
     return wanted or min(trained, MOST_CONTEXT)
 
 
+_POOLINGS: dict[int, Pooling] = {1: "mean", 2: "cls", 3: "last", 4: "rank"}
+
+
+def _pooling(file: Gguf) -> Pooling:
+    """How the file's model makes a vector of a text; empty for one that was trained to make text."""
+    told = _POOLINGS.get(file.metadata.get(f"{file.architecture}.pooling_type", 0), "")
+    reads_both_ways = file.metadata.get(f"{file.architecture}.attention.causal") is False
+    return told or ("mean" if reads_both_ways else "")
+
+
 def _card(file: Gguf) -> dict[str, Any]:
     """What is told of the model, and what it takes to render a chat as it was trained for."""
     return {
@@ -124,7 +135,32 @@ def _card(file: Gguf) -> dict[str, Any]:
         "bos_token": _token(file, "bos"),
         "eos_token": _token(file, "eos"),
         "adds_bos": bool(file.metadata.get("tokenizer.ggml.add_bos_token", True)),
+        "bos_id": file.metadata.get("tokenizer.ggml.bos_token_id"),
+        "fill_in": _fill_in(file),
     }
+
+
+def _fill_in(file: Gguf) -> list[int] | None:
+    """The tokens before a prefix, before a suffix, and before what belongs between them; None for a model that was not trained so."""
+    found = [_fim(file, name) for name in ("pre", "suf", "mid")]
+    return None if None in found else [number for number in found if number is not None]
+
+
+def _fim(file: Gguf, name: str) -> int | None:
+    key = f"tokenizer.ggml.fim_{name}_token_id"
+    if key in file.metadata:
+        number = file.metadata[key]
+        return number if isinstance(number, int) else None
+    tokens = file.metadata.get("tokenizer.ggml.tokens", ())
+    return next((tokens.index(text) for text in _FIM[name] if text in tokens), None)
+
+
+_FIM = {
+    "pre": ("<|fim_prefix|>", "<fim_prefix>", "<fim-prefix>", "<PRE>"),
+    "suf": ("<|fim_suffix|>", "<fim_suffix>", "<fim-suffix>", "<SUF>"),
+    "mid": ("<|fim_middle|>", "<fim_middle>", "<fim-middle>", "<MID>"),
+}
+"""What those tokens are called, where a file does not say which they are: Qwen's and CodeGemma's, StarCoder's, Granite's, Code Llama's."""
 
 
 def _token(file: Gguf, which: str) -> str:

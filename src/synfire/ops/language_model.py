@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, Literal
 
 import msgspec
 import numpy as np
@@ -20,6 +20,10 @@ Tokens = tuple[int | str, ...]
 """Tokens by their numbers; a text stands for those whose numbers the engine did not tell."""
 
 
+Pooling = Literal["", "mean", "cls", "last", "rank"]
+"""How the vectors of a text's tokens become one: their mean, the first, or the last one; `rank` gives a number instead."""
+
+
 class Sent(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a caller already has of an answer: its text and tokens, how many these are, and how many the prompt has."""
 
@@ -29,16 +33,27 @@ class Sent(msgspec.Struct, frozen=True, omit_defaults=True):
     prompt_count: int = 0
 
 
+Task = Literal["generate", "embed", "rank", "tokenize", "detokenize"]
+"""What a language model is asked to do with a prompt: go on from it, give its vector, say how well `passage` answers it, give its
+tokens by their numbers, or give the text of these."""
+
+Prompt = str | Tokens
+"""Text, or tokens by their numbers; a text among these stands for its tokens, and nothing is put before it."""
+
+
 class Generation(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """A request to a language model: what to go on from, how to choose tokens, and when to end.
 
-    `prompt` is text, or tokens by their numbers. At most `max_tokens` are given, as many as the context holds where that is None.
-    A `temperature` of 0 always takes the likeliest token. Answers with a `seed` are repeatable; without one they are drawn anew
-    each time. `top_k` 0 stands for all. With `logprobs` each token comes with its log-probability and those of so many likeliest
-    ones. What the caller has already is in `sent`: it is not given again.
+    At most `max_tokens` are given, as many as the context holds where that is None. A `temperature` of 0 always takes the likeliest
+    token. Answers with a `seed` are repeatable; without one they are drawn anew each time. `top_k` 0 stands for all. With
+    `logprobs` each token comes with its log-probability and those of so many likeliest ones. What the caller has already is in
+    `sent`: it is not given again.
+
+    An answer that has to be JSON is so by a JSON Schema in `schema`. Special tokens have no text, but for those `shown`; `tokenize` puts
+    those before a text that its tokenizer does, unless `special` is false. Any other `task` than `generate` is answered by one piece.
     """
 
-    prompt: str | tuple[int, ...]
+    prompt: Prompt
     max_tokens: int | None = None
     temperature: float = 1.0
     top_p: float = 1.0
@@ -53,11 +68,44 @@ class Generation(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown
     logprobs: int | None = None
     ignore_eos: bool = False
     sent: Sent = Sent()
+    task: Task = "generate"
+    passage: str = ""
+    schema: dict[str, Any] | None = None
+    shown: tuple[str, ...] = ()
+    special: bool = True
 
     @property
     def repeatable(self) -> bool:
         """Whether the answer shall come out the same each time."""
         return self.seed is not None or self.temperature == 0
+
+    @property
+    def needs(self) -> frozenset[Ability]:
+        """What an engine has to be able to, to answer."""
+        asked: dict[Ability, bool] = {self.task: True, "schema": self.schema is not None, "shown": bool(self.shown)}
+        return frozenset(name for name, wanted in asked.items() if wanted)
+
+    def check_for(self, engine: str, abilities: Collection[Ability]) -> None:
+        """Raise `UserError`, which names what is asked for, where an `engine` of these `abilities` cannot answer."""
+        missing = sorted(self.needs - set(abilities))
+        if missing:
+            raise UserError(
+                f"engine {engine} cannot {_TELLING[missing[0]]}; leave it out, or serve a model that another engine runs"
+            )
+
+
+Ability = Literal["generate", "embed", "rank", "tokenize", "detokenize", "schema", "shown"]
+"""Tasks, and further fields of a request, that an engine may not be able to do."""
+
+_TELLING: dict[Ability, str] = {
+    "generate": "go on from a text",
+    "embed": "give a text's vector (task embed)",
+    "rank": "rank passages (task rank)",
+    "tokenize": "tell a text's tokens (task tokenize)",
+    "detokenize": "tell the text of tokens (task detokenize)",
+    "schema": "hold an answer to a JSON schema (schema)",
+    "shown": "show special tokens (shown)",
+}
 
 
 class Likely(msgspec.Struct, frozen=True, array_like=True):
@@ -83,6 +131,9 @@ class Piece(msgspec.Struct, frozen=True, omit_defaults=True):
     `count` is how many tokens were made up to here, with those that the caller had before, `prompt_count` how many the prompt has.
     The last piece says in `finish` why the answer ends: `stop` where the model ended it or a stop word came, `length` where
     `max_tokens` or the context did.
+
+    The answer to another task is one such piece, with `finish` `stop`: `tokens` or `text`; or `vector`, float32 numbers, little endian,
+    of Euclidean length 1; or `relevance`, of a passage, the greater the better.
     """
 
     text: str = ""
@@ -91,6 +142,8 @@ class Piece(msgspec.Struct, frozen=True, omit_defaults=True):
     finish: str = ""
     count: int = 0
     prompt_count: int = 0
+    vector: bytes = b""
+    relevance: float = 0.0
 
 
 @operator
@@ -100,9 +153,11 @@ class LanguageModel(Operator):
 
     Takes a `Generation` and gives one `Piece` per step, both as JSON; how many steps, shows when the answer ends. `weights` are its
     files by name, each with the SHA-256 of its content, `weight_bytes` long together, in the `format` `gguf`. It holds `context`
-    tokens for each of `streams` answers at a time, which takes `token_bytes` a token.
+    tokens for each of `streams` answers at a time, which takes `token_bytes` a token. A model that was trained to give vectors, and no
+    text, has its `pooling`: how those of its tokens become one; or `rank`, where it gives the relevance of passages.
     """
 
+    whole: ClassVar[bool] = True
     open_ended: ClassVar[bool] = True
 
     format: str
@@ -111,6 +166,7 @@ class LanguageModel(Operator):
     context: int
     streams: int = 8
     token_bytes: int = 0
+    pooling: Pooling = ""
 
     def check(self) -> None:
         bad = [name for name, digest in self.weights if not _DIGEST.fullmatch(digest)]

@@ -9,6 +9,7 @@ A check is given a program of a model with a small context, warm or not, and rai
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import select
 import signal
@@ -85,7 +86,7 @@ def streams(program: StreamingProgram) -> None:
     )
     assert pieces[-1].finish == "length", f"after max_tokens it ends by {pieces[-1].finish!r}"
     assert pieces[-1].count == _LONG.max_tokens, f"{pieces[-1].count} tokens are counted, not {_LONG.max_tokens}"
-    assert pieces[0].prompt_count > 0, "nobody tells how many tokens the prompt has"
+    assert max(each.prompt_count for each in pieces) > 0, "nobody tells how many tokens the prompt has"
     assert all(one.count <= other.count for one, other in itertools.pairwise(pieces)), "the count goes back"
     assert not pieces[-1].text or pieces[-1].tokens, "there is text without a token"
 
@@ -184,6 +185,63 @@ def goes_on_from_what_was_sent(program: StreamingProgram) -> None:
     assert rest[-1].count == drawn.max_tokens, "an answer by chance gets longer, or shorter, where it was cut"
 
 
+def holds_to_a_schema(program: StreamingProgram) -> None:
+    """An answer to a schema is JSON that fits it, however it is drawn, also where it is made again; what it cannot promise it refuses."""
+    schema = {
+        "type": "object",
+        "properties": {"n": {"type": "integer", "minimum": 1, "maximum": 5}, "s": {"enum": ["a", "b"]}},
+        "required": ["n", "s"],
+    }
+    if not _can(program, Generation(PROMPT, schema=schema), "schema"):
+        return
+    for seed in range(4):
+        wanted = Generation(PROMPT, 64, 1.5, seed=seed, schema=schema)
+        pieces = answer(program, wanted)
+        found = json.loads(text_of(pieces))
+        assert found["n"] in range(1, 6), f"n is {found['n']}"
+        assert found["s"] in ("a", "b"), f"s is {found['s']}"
+        assert pieces[-1].finish == "stop", f"whole JSON ends by {pieces[-1].finish!r}"
+        rest = answer(program, resumed(wanted, pieces[:1]))
+        assert text_of(pieces[:1]) + text_of(rest) == text_of(pieces), "JSON that is made again comes out otherwise"
+    (refused,) = given(program, {"one": Generation(PROMPT, schema={"not": {}})})
+    assert isinstance(refused.error, UserError), f"a schema that cannot be held to is answered by {refused.error!r}"
+
+
+def tells_tokens(program: StreamingProgram) -> None:
+    """A text's tokens are told, each with its text, with those before it that its tokenizer puts there, or without; and the text of
+    tokens."""
+    wanted = Generation(PROMPT, task="tokenize")
+    if not _can(program, wanted, "tokenize"):
+        return
+    (piece,) = answer(program, wanted)
+    assert piece.finish == "stop"
+    assert piece.tokens, "a text has no tokens"
+    assert len(piece.scores) == len(piece.tokens), f"{len(piece.tokens)} tokens have {len(piece.scores)} texts"
+    (bare,) = answer(program, Generation(PROMPT, task="tokenize", special=False))
+    assert piece.tokens[-len(bare.tokens) :] == bare.tokens, "a text's tokens change with those before it"
+    (back,) = answer(program, Generation(bare.tokens, task="detokenize"))
+    assert back.text.strip() == PROMPT, f"the tokens of {PROMPT!r} are those of {back.text!r}"
+
+
+def refuses_what_it_cannot(program: StreamingProgram) -> None:
+    """Tasks that it is not made for end with an error that names them, and the next call is answered."""
+    for task in ("embed", "rank"):
+        assert not _can(program, Generation(PROMPT, task=task, passage="x"), task), (
+            f"a model that makes text can {task}"
+        )
+    assert answer(program, _LONG)
+
+
+def _can(program: StreamingProgram, wanted: Generation, ability: str) -> bool:
+    """Whether the program says that it is able to; where not, asking for it is refused by name."""
+    if ability in getattr(program, "abilities", ("generate",)):
+        return True
+    (refused,) = given(program, {"one": wanted})
+    assert isinstance(refused.error, UserError), f"{ability} is answered by {refused.error!r}"
+    assert ability in str(refused.error), f"the refusal does not name {ability}: {refused.error}"
+    return False
+
+
 def tells_of_its_end(program: StreamingProgram) -> None:
     """A process that is killed in the midst of an answer is told of at once, and another one answers."""
     before = text_of(answer(program, _LONG))
@@ -218,6 +276,21 @@ def _replaced(wanted: Generation, **changes: object) -> Generation:
     return Generation(**{**fields, **changes})
 
 
+def gives_vectors(program: StreamingProgram) -> None:
+    """Of a model for vectors: each is of length 1, the same for the same text, by tokens or by letters, alone or beside others."""
+    (alone,) = answer(program, Generation(PROMPT, task="embed"))
+    vector = np.frombuffer(alone.vector, "<f4")
+    assert np.isclose(np.linalg.norm(vector), 1, atol=1e-3), f"its length is {np.linalg.norm(vector)}"
+    assert alone.prompt_count > 0, "nobody tells how many tokens the text has"
+    others = {f"call {number}": Generation(f"{PROMPT} {number}", task="embed") for number in range(8)}
+    found = answered(program, {**others, "same": Generation(PROMPT, task="embed")})
+    (same,) = found.pop("same")
+    assert np.allclose(np.frombuffer(same.vector, "<f4"), vector, atol=1e-3), "beside others it is another vector"
+    assert len({each[0].vector for each in found.values()}) == len(others), "unlike texts have one vector"
+    (long,) = given(program, {"long": Generation("king " * 5000, task="embed")})
+    assert isinstance(long.error, ContextExceeded), f"too long a text is answered by {long.error!r}"
+
+
 CHECKS: Mapping[str, Check] = {
     check.__name__: check
     for check in (
@@ -231,6 +304,9 @@ CHECKS: Mapping[str, Check] = {
         answers_many_at_a_time,
         cancels,
         goes_on_from_what_was_sent,
+        holds_to_a_schema,
+        tells_tokens,
+        refuses_what_it_cannot,
         tells_of_its_end,
     )
 }

@@ -1,6 +1,6 @@
 """Language models with random weights, as GGUF files: food for engines' tests, where no trained one is at hand.
 
-The vocabulary is some words of one token each, and all bytes. It says nothing that makes sense, always the same where no
+The vocabulary is some words of one token each, the space before a word, and all bytes. It says nothing that makes sense, always the same where no
 chance is wanted, and mostly in words. Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 """
 
@@ -21,7 +21,16 @@ TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}[{{ message['role'] }}] {{ message['content'] }}\n{% endfor %}"
     "{% if add_generation_prompt %}[assistant]{% endif %}"
 )
+TOOLS_TEMPLATE = (
+    "{{ bos_token }}{% if tools %}[tools] {{ tools | tojson }} <tool_call>\n{% endif %}"
+    "{% for message in messages %}[{{ message['role'] }}] {{ message['content'] }}"
+    "{% for call in message['tool_calls'] or [] %}<tool_call>{{ call['function'] | tojson }}</tool_call>{% endfor %}\n"
+    "{% endfor %}{% if add_generation_prompt %}[assistant]{% endif %}"
+)
+"""Of a model that may call functions, as Hermes writes calls."""
+
 WORDS = (
+    "",
     *("the", "and", "to", "of", "a", "in", "that", "is", "was", "for", "on", "with"),
     *("as", "his", "they", "be", "at", "one", "have", "this", "from", "or", "had", "by"),
     *("hot", "but", "some", "what", "there", "we", "can", "out", "other", "were", "all", "your"),
@@ -72,9 +81,14 @@ def write_tiny_language_model(
 ) -> Path:
     """Write the model, with that chat template or without one, and with `more` metadata; give back the path."""
     metadata = {**_metadata(template, context, size), **(more or {})}
-    tensors = _tensors(np.random.default_rng(seed), size)
+    tensors = tensors_of(seed, size)
     path.write_bytes(_gguf(metadata, tensors, size.type))
     return path
+
+
+def tensors_of(seed: int = 0, size: Size = TINY) -> dict[str, Array]:
+    """The model's weights, by the names that GGUF has for them."""
+    return _tensors(np.random.default_rng(seed), size)
 
 
 def _metadata(template: str | None, context: int, size: Size) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """Stages whose engines answer many calls at a time, each in parts: watched beside the worker's connections, in its own thread.
 
 A part costs as much as a frame, here and at the gateway, and a small model gives thousands of tokens a second. So an engine that has
-just given something is left alone for `GATHER_S`, unless somebody waits for the first part of an answer: what comes meanwhile goes
-together. A model that takes longer for a token is not delayed by that, nor is any first token.
+just given something gathers for `GATHER_S`, unless somebody waits for the first part of an answer: what comes meanwhile goes
+together. A model that takes longer for a token is not delayed by that, nor is any first token, nor the end of an answer.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import itertools
 import math
 import time
 from collections.abc import Callable
+from functools import partial
 
 from synfire.base.errors import Bug
 from synfire.devices.mending import DeviceLost
@@ -31,7 +32,7 @@ class Streams:
         self._core = core
         self._lose = lose
         self.look_at_s = math.inf
-        self._left_alone: dict[StreamingProgram, float] = {}
+        self._gathering: dict[StreamingProgram, float] = {}
         self._watched: dict[StreamingProgram, int] = {}
         self._jobs: dict[str, Job] = {}
 
@@ -40,22 +41,21 @@ class Streams:
         programs = (stage.program for stage in self._core.stages.values())
         hosted = {program for program in programs if isinstance(program, StreamingProgram)}
         for program in set(self._watched) - hosted:
-            descriptor = self._watched.pop(program)
-            if self._left_alone.pop(program, None) is None:
-                self._watch.selector.unregister(descriptor)
+            self._watch.selector.unregister(self._watched.pop(program))
+            self._gathering.pop(program, None)
             program.rest()
         for program in hosted - set(self._watched):
             self._watched[program] = program.fileno()
-            self._listen(program)
+            self._watch.selector.register(self._watched[program], READ, partial(self._take, program))
 
     def look(self, now_s: float) -> None:
-        """Watch those engines again that were left alone for long enough. To be called at `look_at_s`."""
+        """Take from those engines that have gathered for long enough. To be called at `look_at_s`."""
         if now_s < self.look_at_s:
             return
-        for program in [each for each, until_s in self._left_alone.items() if until_s <= now_s]:
-            del self._left_alone[program]
-            self._listen(program)
-        self.look_at_s = min(self._left_alone.values(), default=math.inf)
+        for program in [each for each, until_s in self._gathering.items() if until_s <= now_s]:
+            del self._gathering[program]
+            program.gather(False)
+        self.look_at_s = min(self._gathering.values(), default=math.inf)
 
     def begin(self, job: Job) -> None:
         """Have a program begin a job, which is one visit: such a stage is `single`. It is cancelled when the visit ends."""
@@ -66,33 +66,30 @@ class Streams:
         self._jobs[call] = job
         visit.at_end = lambda: self._end(program, call)
         program.begin(call, job.inputs[0])
-        if self._left_alone.pop(program, None) is not None:  # its first part shall not wait
-            self._listen(program)
+        if self._gathering.pop(program, None) is not None:  # its first part shall not wait
+            program.gather(False)
 
     def close(self) -> None:
         """End all engines."""
         for program in self._watched:
             program.rest()
         self._watched.clear()
-        self._left_alone.clear()
+        self._gathering.clear()
 
-    def _listen(self, program: StreamingProgram) -> None:
-        self._watch.selector.register(self._watched[program], READ, lambda _: self._take(program))
-
-    def _leave_alone(self, program: StreamingProgram, now_s: float) -> None:
-        """Gather what it gives for a while; not while anybody waits for the first part of an answer."""
+    def _gather(self, program: StreamingProgram, now_s: float) -> None:
+        """Have it gather for a while; not while anybody waits for the first part of an answer."""
         jobs = (job for job in self._jobs.values() if job.stage.program is program)
         under_way = itertools.islice(jobs, program.capacity)  # they are taken in the order of their coming
         if all(job.visits[0].number for job in under_way):
-            self._watch.selector.unregister(self._watched[program])
-            self._left_alone[program] = now_s + GATHER_S
+            program.gather(True)
+            self._gathering[program] = now_s + GATHER_S
             self.look_at_s = min(self.look_at_s, now_s + GATHER_S)
 
     def _end(self, program: StreamingProgram, call: str) -> None:
         if self._jobs.pop(call, None) is not None:
             program.cancel(call)
 
-    def _take(self, program: StreamingProgram) -> None:
+    def _take(self, program: StreamingProgram, _: int) -> None:
         try:
             given = program.given()
         except DeviceLost as lost:
@@ -104,4 +101,4 @@ class Streams:
             if job is not None:
                 self._core.give(job, Outcome({}, each.outputs, each.error), each.last, now_s)
         if given:
-            self._leave_alone(program, now_s)
+            self._gather(program, now_s)

@@ -8,7 +8,8 @@ import msgspec
 import pytest
 
 from synfire.base.errors import UserError
-from synfire.gateway.language.bodies import ChatBody, CompletionBody, field_of, read_body
+from synfire.gateway.language.bodies import ChatBody, CompletionBody, field_of, held, read_body
+from synfire.ops.language_model import Generation
 
 USER = [{"role": "user", "content": "hi"}]
 
@@ -53,37 +54,48 @@ def test_an_unknown_field_is_refused_with_the_nearest():
 
 
 def test_what_is_not_done_here_is_refused_unless_it_asks_for_nothing():
-    assert chat(
-        response_format={"type": "text"},
-        tools=[],
-        tool_choice="none",
-        user="me",
-        metadata={"a": "b"},
-        best_of=1,
-        suffix=None,
-    )
-    with pytest.raises(UserError, match="tools is not done"):
-        chat(tools=[{"type": "function", "function": {"name": "f"}}])
-    with pytest.raises(UserError, match="response_format is not done"):
-        chat(response_format={"type": "json_object"})
+    assert chat(functions=[], function_call="none", user="me", metadata={"a": "b"}, best_of=1, modalities=["text"])
+    with pytest.raises(UserError, match="functions is not done"):
+        chat(functions=[{"name": "f"}])
+    with pytest.raises(UserError, match="did you mean 'stop'"):
+        completion(stpo="x")
+
+
+def test_json_is_wanted_in_two_ways():
+    schema = {"type": "object", "properties": {"a": {"type": "integer"}}}
+    assert chat().schema is None
+    assert chat(response_format={"type": "text"}).schema is None
+    assert chat(response_format={"type": "json_object"}).schema == {"type": "object"}
+    named = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema, "strict": True}}
+    assert chat(response_format=named).schema == schema
+    with pytest.raises(UserError, match=r"put it under json_schema.schema"):
+        _ = chat(response_format={"type": "json_schema", "json_schema": {"name": "x"}}).schema
+    with pytest.raises(UserError) as error:
+        chat(response_format={"type": "yaml"})
+    assert field_of(str(error.value)) == "response_format"
+
+
+def test_an_answer_by_chance_that_has_to_be_json_gets_a_seed():
+    drawn = Generation("p", temperature=1.0)
+    assert held(drawn, None).seed is None
+    assert held(drawn, {}).repeatable
+    assert held(Generation("p", seed=7), {}).seed == 7
+    assert held(Generation("p", temperature=0), {}).seed is None
+    assert held(drawn, None, ("<x>",)).shown == ("<x>",)
+
+
+def test_tools_and_json_do_not_go_together():
+    tools = [{"type": "function", "function": {"name": "f"}}]
+    assert chat(tools=tools).offer.open
+    assert not chat(tools=tools, tool_choice="none", response_format={"type": "json_object"}).offer.open
+    with pytest.raises(UserError, match="leave one of the two out"):
+        _ = chat(tools=tools, response_format={"type": "json_object"}).offer
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"{", b"\xff", b'{"model":"m"}', b"[" * 100000])
 def test_what_is_no_body_is_an_error(content):
     with pytest.raises(UserError):
         read_body(content, ChatBody)
-
-
-def test_content_in_parts_is_one_text_and_pictures_are_refused():
-    (message,) = chat(
-        messages=[{"role": "developer", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}]
-    ).messages
-    assert message.plain() == {"role": "system", "content": "ab"}
-    (picture,) = chat(
-        messages=[{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]
-    ).messages
-    with pytest.raises(UserError, match="image_url"):
-        picture.plain()
 
 
 @pytest.mark.parametrize(

@@ -2,313 +2,49 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
-import os
-import select
-import time
-from collections import OrderedDict, deque
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection
 from pathlib import Path
-from typing import Any
 
-import msgspec
-
-from synfire.base.errors import Bug, ContextExceeded, PermanentError, SynfireError, UserError
-from synfire.base.log import LOGGER
-from synfire.devices.mending import DeviceLost
+from synfire.base.errors import UserError
 from synfire.engines.engine import ENGINES, Program
-from synfire.engines.language.answer import Answer, Made, Otherwise
 from synfire.engines.language.child import EngineChild, granted_cores
-from synfire.engines.language.exchange import Exchange
-from synfire.engines.streaming import Given, StreamingProgram, WholeEngine
+from synfire.engines.language.server import ServerProgram
+from synfire.engines.streaming import WholeEngine
+from synfire.formats.huggingface_model import ADAPTER
 from synfire.formats.weights import located
 from synfire.graph import Graph
-from synfire.ops import Array
-from synfire.ops.language_model import Generation, LanguageModel, Likely, Piece, Scored, as_array, read_request
+from synfire.ops.language_model import Ability, LanguageModel
 
 PACKAGE, EXTRA = "xllamacpp", "llama"
 FORMAT = "gguf"
 
 SCRIPT = Path(__file__).with_name("llama_process.py")
-_READ, _WRITE = select.EPOLLIN, select.EPOLLOUT
-_FINISH = {"limit": "length"}
-_MOST_SEED = 0xFFFFFFFF
+
+_ABILITIES: dict[str, tuple[Ability, ...]] = {"": ("generate", "schema", "shown"), "rank": ("rank",)}
+"""What a model can, by its pooling, where that is not to give vectors."""
 
 
-class _Probability(msgspec.Struct):
-    token: str = ""
-    bytes: tuple[int, ...] = ()
-    logprob: float = 0.0
-    top_logprobs: list[_Probability] = []
+class LlamaProgram(ServerProgram):
+    """One model on a llama.cpp of its own."""
 
-
-class _Event(msgspec.Struct):
-    """What the server says of the text that it has made since, of which we read this much; or an error."""
-
-    content: str = ""
-    tokens: tuple[int, ...] = ()
-    stop: bool = False
-    stop_type: str = ""
-    tokens_predicted: int = 0
-    tokens_evaluated: int = 0
-    completion_probabilities: list[_Probability] = []
-    error: Any = None
-
-
-class _Refusal(msgspec.Struct):
-    message: str = ""
-    type: str = ""
-    n_prompt_tokens: int = 0
-    n_ctx: int = 0
-
-
-class _Refused(msgspec.Struct):
-    error: _Refusal = msgspec.field(default_factory=_Refusal)
-
-
-@dataclass
-class _Talk:
-    """A call that the server works on."""
-
-    call: str
-    answer: Answer
-    exchange: Exchange
-
-
-class LlamaProgram(StreamingProgram):
-    """One model on a server of its own. As many calls as it has streams are under way; others wait in the order of their coming."""
-
-    def __init__(self, graph: Graph, model: LanguageModel) -> None:
-        super().__init__(graph)
-        self._model = model
-        (self._input,) = graph.inputs
-        (self._output,) = self.outputs
-        self._child: EngineChild | None = None
-        self._epoll: select.epoll | None = None
-        self._bell = -1
-        self._waiting: OrderedDict[str, Generation] = OrderedDict()
-        self._talks: dict[int, _Talk] = {}
-        self._ready: deque[Given] = deque()
+    engine = "llama.cpp"
 
     @property
-    def capacity(self) -> int:
-        return self._model.streams
+    def abilities(self) -> Collection[Ability]:
+        return ("tokenize", "detokenize", *_ABILITIES.get(self.model.pooling, ("embed",)))
 
-    @property
-    def pid(self) -> int | None:
-        """The process that runs the model; None while none does."""
-        return self._child.pid if self._child is not None else None
-
-    def warm(self) -> None:
-        """Load the model, where it is not loaded. Raises `UserError` for weights that are gone or changed, and `PermanentError` for
-        those that llama.cpp refuses."""
-        if self._child is not None and self._child.alive:
-            return
-        self.rest()
-        ((_, digest),) = self._model.weights
-        order = {"model": str(located(digest)), "context": self._model.context, "streams": self._model.streams}
-        child = EngineChild(SCRIPT, order, granted_cores())
-        child.ready()
-        self._child, self._epoll, self._bell = child, select.epoll(), os.eventfd(0, os.EFD_NONBLOCK)
-        self._epoll.register(child.lifeline.fileno(), _READ)
-        self._epoll.register(self._bell, _READ)
-
-    def rest(self) -> None:
-        for talk in list(self._talks.values()):
-            self._close(talk)
-        self._waiting.clear()
-        self._ready.clear()
-        if self._child is not None and self._epoll is not None:
-            self._epoll.close()
-            os.close(self._bell)
-            self._child.end()
-            self._child = self._epoll = None
-
-    def __del__(self) -> None:
-        with contextlib.suppress(
-            Exception
-        ):  # at the interpreter's end what it needs may be gone; the lifeline ends the child
-            self.rest()
-
-    def fileno(self) -> int:
-        return self._watched.fileno()
-
-    def begin(self, call: str, inputs: Mapping[str, Array]) -> None:
-        try:
-            wanted = read_request(inputs[self._input])
-        except UserError as error:
-            self._give(Given(call, {}, True, error))
-            return
-        self._waiting[call] = wanted
-        self._admit()
-
-    def cancel(self, call: str) -> None:
-        self._waiting.pop(call, None)
-        for talk in [each for each in self._talks.values() if each.call == call]:
-            self._close(talk)
-        self._admit()
-
-    def given(self) -> list[Given]:
-        for descriptor, happened in self._watched.poll(0):
-            if descriptor in self._talks:
-                self._serve(self._talks[descriptor], happened)
-            elif descriptor == self._bell:
-                os.eventfd_read(self._bell)
-            elif self._child is not None:
-                raise self._loss(self._child)
-        self._admit()
-        found = list(self._ready)
-        self._ready.clear()
-        return found
-
-    @property
-    def _watched(self) -> select.epoll:
-        if self._epoll is None:
-            raise Bug(f"language model {self._output} is not loaded; warm the program first")
-        return self._epoll
-
-    def _loss(self, child: EngineChild) -> DeviceLost:
-        began_s = time.monotonic()
-        return DeviceLost("engine exit", f"llama.cpp {child.pid}", child.obituary(), began_s)
-
-    def _give(self, given: Given) -> None:
-        """Hand something over, at the next look."""
-        self._ready.append(given)
-        os.eventfd_write(self._bell, 1)
-
-    def _admit(self) -> None:
-        """Begin the calls that wait, as many as there is room for."""
-        while self._waiting and len(self._talks) < self.capacity:
-            call, wanted = self._waiting.popitem(last=False)
-            if wanted.sent.count and wanted.sent.count == wanted.max_tokens:  # only its end was lost
-                self._give_piece(
-                    call, Piece(finish="length", count=wanted.sent.count, prompt_count=wanted.sent.prompt_count)
-                )
-                continue
-            try:
-                self._ask(call, wanted, bool(wanted.sent.text) and wanted.repeatable)
-            except PermanentError as error:  # it is gone, or will be: the lifeline tells
-                LOGGER.info("%s", error)
-                self._waiting[call] = wanted
-                self._waiting.move_to_end(call, last=False)
-                return
-
-    def _ask(self, call: str, wanted: Generation, again: bool) -> None:
-        body = body_of(wanted, self._model.context, again)
-        exchange = Exchange(self._address, "/completion", msgspec.json.encode(body))
-        self._talks[exchange.fileno()] = talk = _Talk(call, Answer(wanted, again), exchange)
-        self._watched.register(exchange.fileno(), _READ)
-        self._write(talk)
-
-    @property
-    def _address(self) -> str:
-        return self._child.address if self._child is not None else ""
-
-    def _write(self, talk: _Talk) -> None:
-        talk.exchange.send()
-        self._watched.modify(talk.exchange.fileno(), _READ | _WRITE if talk.exchange.unsent else _READ)
-
-    def _serve(self, talk: _Talk, happened: int) -> None:
-        if happened & _WRITE:
-            self._write(talk)
-        if not happened & ~_WRITE:
-            return
-        try:
-            talk.exchange.receive()
-            piece = talk.answer.take(_made(talk.exchange)) if talk.exchange.status == 200 else None
-            if piece is not None:
-                self._give_piece(talk.call, piece)
-            if talk.answer.ended:
-                self._close(talk)
-            elif talk.exchange.ended:
-                raise _refusal(talk.exchange)
-        except Otherwise as otherwise:
-            LOGGER.info("%s: %s", talk.call, otherwise)
-            self._close(talk)
-            self._ask(talk.call, talk.answer.wanted, False)
-        except SynfireError as error:
-            self._give(Given(talk.call, {}, True, error))
-            self._close(talk)
-
-    def _give_piece(self, call: str, piece: Piece) -> None:
-        self._give(Given(call, {self._output: as_array(piece, 1, 1)}, bool(piece.finish)))
-
-    def _close(self, talk: _Talk) -> None:
-        if self._talks.pop(talk.exchange.fileno(), None) is not None:
-            self._watched.unregister(talk.exchange.fileno())
-        talk.exchange.close()
-
-
-def body_of(wanted: Generation, context: int, again: bool = False) -> dict[str, Any]:
-    """The request as llama.cpp's `/completion` takes it: from the beginning `again`, or from what the caller has. Every choice of a
-    token is named, since its defaults are not ours."""
-    before = () if again else wanted.sent.tokens
-    prompt: Any = wanted.prompt
-    if before:
-        prompt = [*([prompt] if isinstance(prompt, str) else prompt), *before]
-    body: dict[str, Any] = {
-        "prompt": prompt,
-        "stream": True,
-        "return_tokens": True,
-        "n_predict": -1 if wanted.max_tokens is None else wanted.max_tokens - (wanted.sent.count if before else 0),
-        "temperature": wanted.temperature,
-        "top_p": wanted.top_p,
-        "top_k": wanted.top_k,
-        "min_p": wanted.min_p,
-        "frequency_penalty": wanted.frequency_penalty,
-        "presence_penalty": wanted.presence_penalty,
-        "repeat_penalty": wanted.repeat_penalty,
-        "repeat_last_n": context,
-        "ignore_eos": wanted.ignore_eos,
-    }
-    if wanted.seed is not None:
-        body["seed"] = wanted.seed & _MOST_SEED
-    if wanted.logit_bias:
-        body["logit_bias"] = [[token, bias] for token, bias in wanted.logit_bias.items()]
-    if wanted.logprobs is not None:
-        body["n_probs"] = max(1, wanted.logprobs)
-    return body
-
-
-def _made(exchange: Exchange) -> Iterator[Made]:
-    """What the events say that have come. Raises what an event among them says."""
-    for data in exchange.events():
-        try:
-            event = msgspec.json.decode(data, type=_Event)
-        except msgspec.DecodeError as error:
-            raise PermanentError(
-                f"llama.cpp says {data[:200]!r}, which is no event of a completion: {error}"
-            ) from error
-        if event.error is not None:
-            raise PermanentError(f"llama.cpp failed while it answered: {event.error}; ask again")
-        finish = _FINISH.get(event.stop_type, "stop") if event.stop else ""
-        scores = tuple(map(_scored, event.completion_probabilities))
-        yield Made(event.content, event.tokens, event.tokens_predicted, scores, finish, event.tokens_evaluated)
-
-
-def _scored(of: _Probability) -> Scored:
-    likeliest = tuple(Likely(each.token, each.bytes, each.logprob) for each in of.top_logprobs)
-    return Scored(of.token, of.bytes, of.logprob, likeliest)
-
-
-def _refusal(exchange: Exchange) -> SynfireError:
-    """Why the server did not answer, or not to the end."""
-    if exchange.status == 200 or not exchange.status:
-        return PermanentError("llama.cpp has closed the connection in the midst of an answer; ask again")
-    try:
-        said = msgspec.json.decode(exchange.body, type=_Refused).error
-    except msgspec.DecodeError:
-        said = _Refusal(exchange.body[:500].decode(errors="replace"))
-    if said.type == "exceed_context_size_error":
-        return ContextExceeded(
-            f"this model's maximum context length is {said.n_ctx} tokens, and the prompt has {said.n_prompt_tokens}; make it "
-            "shorter"
-        )
-    if exchange.status in (400, 422):
-        return UserError(f"llama.cpp refuses the request: {said.message}")
-    return PermanentError(f"llama.cpp failed with status {exchange.status}: {said.message}")
+    def launched(self) -> EngineChild:
+        files = {name: str(located(digest)) for name, digest in self.model.weights}
+        adapters = [path for name, path in files.items() if name.startswith(ADAPTER)]
+        (model,) = set(files.values()) - set(adapters)
+        order = {
+            "model": model,
+            "adapters": adapters,
+            "context": self.model.context,
+            "streams": self.model.streams,
+        }
+        return EngineChild(SCRIPT, {**order, "pooling": self.model.pooling}, granted_cores())
 
 
 class LlamaEngine(WholeEngine):
@@ -318,10 +54,14 @@ class LlamaEngine(WholeEngine):
     format = FORMAT
 
     @classmethod
+    def precision(cls, graph: Graph) -> str:
+        card = graph.metadata.get("language", {})
+        return str(card.get("precision", "")).lower() if _model(graph) else cls.format
+
+    @classmethod
     def refusal(cls, graph: Graph) -> str:
-        model = next(iter(graph.operators.values()), None)
-        if len(graph.operators) != 1 or not isinstance(model, LanguageModel) or model.format != FORMAT:
-            return "it runs a language model from a GGUF file, whole, and nothing else"
+        if _model(graph) is None:
+            return "it runs a language model from a GGUF file, whole, and nothing else; llama.cpp converts directories to such files"
         if importlib.util.find_spec(PACKAGE) is None:
             return f"the package {PACKAGE} is not installed: pip install 'synfire[{EXTRA}]'"
         return ""
@@ -333,6 +73,12 @@ class LlamaEngine(WholeEngine):
         if not isinstance(model, LanguageModel):
             raise UserError(f"engine {self.name} cannot run this stage: {refusal}")
         return LlamaProgram(graph, model)
+
+
+def _model(graph: Graph) -> LanguageModel | None:
+    """The only operator, where it is a model from a GGUF file."""
+    found = [each for each in graph.operators.values() if isinstance(each, LanguageModel) and each.format == FORMAT]
+    return found[0] if len(found) == len(graph.operators) == 1 else None
 
 
 ENGINES.add(LlamaEngine.name, LlamaEngine)

@@ -44,8 +44,22 @@ def _server(order: dict[str, Any]) -> Any:
     params.cache_ram_mib = 0  # what is unloaded gives its memory back, and what is loaded holds what was planned
     params.ctx_shift = False
     params.ui = False
+    if order.get("pooling"):
+        params.embedding = True
+        params.pooling_type = getattr(xllamacpp.llama_pooling_type, f"LLAMA_POOLING_TYPE_{order['pooling'].upper()}")
+        # A text's vector is made of all of its tokens at once; and llama.cpp ends by an assertion where streams do not divide a batch.
+        params.n_batch = params.n_ubatch = -(-order["context"] // order["streams"]) * order["streams"]
+    params.lora_adapters = [_adapter(path) for path in order.get("adapters", ())]
     params.verbosity = 1
     return xllamacpp.Server(params)
+
+
+def _adapter(path: str) -> Any:
+    import xllamacpp
+
+    found = xllamacpp.CommonAdapterLoraInfo()
+    found.path, found.scale = path, 1.0
+    return found
 
 
 def _leave_with(lifeline: socket.socket, folder: Path) -> None:

@@ -1,15 +1,13 @@
-"""Pieces as OpenAI's API answers them: whole, or chunk by chunk."""
+"""What OpenAI's API answers to chats and to texts, typed: whole, or chunk by chunk."""
 
 from __future__ import annotations
 
-import time
-import uuid
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
+from synfire.gateway.language.messages import FunctionCall, ToolCall
 from synfire.ops.language_model import Piece, Scored
 
 ASSISTANT = "assistant"
@@ -41,8 +39,9 @@ class ChatLogprobs(msgspec.Struct, frozen=True):
 
 
 class Message(msgspec.Struct, frozen=True):
-    content: str
+    content: str | None
     role: str = ASSISTANT
+    tool_calls: list[ToolCall] | UnsetType = UNSET
 
 
 class ChatChoice(msgspec.Struct, frozen=True):
@@ -61,9 +60,19 @@ class ChatCompletion(msgspec.Struct, frozen=True):
     object: str = "chat.completion"
 
 
+class CallDelta(msgspec.Struct, frozen=True):
+    """A call of a function, whole: `index` tells calls of one answer apart."""
+
+    index: int
+    id: str
+    function: FunctionCall
+    type: str = "function"
+
+
 class Delta(msgspec.Struct, frozen=True, omit_defaults=True):
     role: str | None = None
     content: str | None = None
+    tool_calls: list[CallDelta] | None = None
 
 
 class ChunkChoice(msgspec.Struct, frozen=True):
@@ -125,101 +134,6 @@ class Choice:
         self.finish = piece.finish or self.finish
         self.count = max(self.count, piece.count)
         self.prompt_count = max(self.prompt_count, piece.prompt_count)
-
-
-@dataclass(frozen=True)
-class Writer:
-    """Writes the answer to one request. `scored` says whether log-probabilities are wanted; choices of one prompt share its tokens."""
-
-    model: str
-    chat: bool
-    choices: Sequence[Choice]
-    per_prompt: int
-    scored: bool
-    id: str = ""
-    created: int = 0
-
-    @classmethod
-    def of(cls, model: str, chat: bool, choices: int, per_prompt: int, scored: bool) -> Writer:
-        """A writer for a new answer."""
-        name = f"{'chatcmpl' if chat else 'cmpl'}-{uuid.uuid4().hex}"
-        return cls(model, chat, [Choice() for _ in range(choices)], per_prompt, scored, name, int(time.time()))
-
-    @property
-    def usage(self) -> Usage:
-        prompt = sum(each.prompt_count for each in self.choices[:: self.per_prompt])
-        made = sum(each.count for each in self.choices)
-        return Usage(prompt, made, prompt + made)
-
-    def whole(self) -> ChatCompletion | Completion:
-        """The whole answer, once all its pieces were added."""
-        if self.chat:
-            choices = [
-                ChatChoice(n, Message(each.text), each.finish, self._chat_logprobs(each.scores))
-                for n, each in enumerate(self.choices)
-            ]
-            return ChatCompletion(self.id, self.created, self.model, choices, self.usage)
-        texts = [
-            CompletionChoice(n, each.text, each.finish, self._logprobs(each.scores, 0))
-            for n, each in enumerate(self.choices)
-        ]
-        return Completion(self.id, self.created, self.model, texts, self.usage)
-
-    def beginning(self) -> Iterable[bytes]:
-        """The events that come before any text: who speaks, in a chat."""
-        if self.chat:
-            for number in range(len(self.choices)):
-                yield self._event([ChunkChoice(number, Delta(ASSISTANT, ""))])
-
-    def event(self, number: int, piece: Piece) -> bytes:
-        """The event, or events, of a piece, which is added to its choice."""
-        before = len(self.choices[number].text)
-        self.choices[number].add(piece)
-        finish = piece.finish or None
-        if not self.chat:
-            scores = self._logprobs(piece.scores, before)
-            return self._event([CompletionChoice(number, piece.text, finish, scores)])
-        found = b""
-        if piece.text or piece.scores:
-            found = self._event([ChunkChoice(number, Delta(None, piece.text), None, self._chat_logprobs(piece.scores))])
-        return found + (self._event([ChunkChoice(number, Delta(), finish)]) if finish else b"")
-
-    def used(self) -> bytes:
-        """The event that tells what was used."""
-        return self._event([], self.usage)
-
-    def _event(self, choices: list[Any], usage: Usage | None = None) -> bytes:
-        kind = "chat.completion.chunk" if self.chat else "text_completion"
-        return event_of(Chunk(self.id, self.created, self.model, kind, choices, usage))
-
-    def _chat_logprobs(self, scores: Sequence[Scored]) -> ChatLogprobs | None:
-        if not self.scored:
-            return None
-        return ChatLogprobs(
-            [
-                TokenLogprob(
-                    each.token,
-                    each.logprob,
-                    each.bytes,
-                    tuple(TopLogprob(other.token, other.logprob, other.bytes) for other in each.likeliest),
-                )
-                for each in scores
-            ]
-        )
-
-    def _logprobs(self, scores: Sequence[Scored], offset: int) -> CompletionLogprobs | None:
-        if not self.scored:
-            return None
-        offsets = []
-        for each in scores:
-            offsets.append(offset)
-            offset += len(each.token)
-        return CompletionLogprobs(
-            [each.token for each in scores],
-            [each.logprob for each in scores],
-            [{each.token: each.logprob} | {other.token: other.logprob for other in each.likeliest} for each in scores],
-            offsets,
-        )
 
 
 def event_of(value: object) -> bytes:

@@ -8,17 +8,23 @@ from __future__ import annotations
 
 import difflib
 import re
-from typing import Annotated, Any, Literal, TypeVar
+import secrets
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 from msgspec import Meta
 
 from synfire.base.errors import UserError
-from synfire.ops.language_model import Generation
+from synfire.gateway.language.messages import ChatMessage
+from synfire.gateway.language.schemas import ResponseFormat
+from synfire.gateway.language.tools import MOST_TOOLS, Offer, Tool, ToolChoice
+from synfire.ops.language_model import Generation, Prompt
 
 MOST_CHOICES = 16
 MOST_STOPS = 16
 MOST_LOGPROBS = 20
+MOST_TEXTS = 2048
+"""Of which vectors are wanted at a time."""
 
 Temperature = Annotated[float, Meta(ge=0, le=2)]
 Share = Annotated[float, Meta(gt=0, le=1)]
@@ -34,33 +40,6 @@ Token = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 
 class StreamOptions(msgspec.Struct, frozen=True):
     include_usage: bool = False
-
-
-class Part(msgspec.Struct, frozen=True):
-    """A part of a message's content; models here read text alone."""
-
-    type: str
-    text: str = ""
-
-
-class ChatMessage(msgspec.Struct, frozen=True, omit_defaults=True):
-    role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: str | list[Part] | None = None
-    name: str | None = None
-
-    def plain(self) -> dict[str, Any]:
-        """As templates take it. Raises `UserError` for content that is no text."""
-        if isinstance(self.content, list):
-            other = [each.type for each in self.content if each.type != "text"]
-            if other:
-                raise UserError(
-                    f"a message has content of type {other[0]!r}, and this model reads text alone; leave it out"
-                )
-            text = "".join(each.text for each in self.content)
-        else:
-            text = self.content or ""
-        role = "system" if self.role == "developer" else self.role
-        return {"role": role, "content": text, **({"name": self.name} if self.name else {})}
 
 
 class Sampling(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,6 +59,7 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True):
     presence_penalty: Penalty | None = None
     repetition_penalty: Annotated[float, Meta(gt=0, le=10)] | None = None
     logit_bias: Bias | None = None
+    response_format: ResponseFormat | None = None
     ignore_eos: bool = False
 
     @property
@@ -91,9 +71,12 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True):
         """Whether a stream ends with what was used."""
         return self.stream_options is not None and self.stream_options.include_usage
 
-    def generation(
-        self, prompt: str | tuple[int, ...], max_tokens: int | None, logprobs: int | None, choice: int
-    ) -> Generation:
+    @property
+    def schema(self) -> dict[str, Any] | None:
+        """What the answer is held to, where it has to be JSON. Raises `UserError`."""
+        return self.response_format.wanted if self.response_format is not None else None
+
+    def generation(self, prompt: Prompt, max_tokens: int | None, logprobs: int | None, choice: int) -> Generation:
         """One of the wanted answers. Each has a seed of its own, so that they differ. Raises `UserError`."""
         return Generation(
             prompt,
@@ -121,8 +104,18 @@ class ChatBody(Sampling, frozen=True, kw_only=True):
     max_completion_tokens: Count | None = None
     logprobs: bool | None = None
     top_logprobs: Likeliest | None = None
+    tools: Annotated[list[Tool], Meta(max_length=MOST_TOOLS)] | None = None
+    tool_choice: ToolChoice | None = None
+    parallel_tool_calls: bool | None = None
     add_generation_prompt: bool = True
     chat_template_kwargs: dict[str, Any] | None = None
+
+    @property
+    def offer(self) -> Offer:
+        """The functions that the model may call. Raises `UserError` where it is to answer with JSON as well."""
+        offer = Offer(self.tools or (), self.tool_choice or "auto", self.parallel_tool_calls is not False)
+        offer.check(self.schema)
+        return offer
 
     def likeliest(self) -> int | None:
         """How many likeliest tokens are told of each; None for no log-probabilities. Raises `UserError`."""
@@ -138,41 +131,41 @@ class CompletionBody(Sampling, frozen=True, kw_only=True):
     max_tokens: Count | None = 16
     logprobs: Likeliest | None = None
     echo: bool = False
+    suffix: str | None = None
 
-    def prompts(self) -> list[str | tuple[int, ...]]:
-        """The prompts: one text, several, one list of tokens, or several. Raises `UserError`."""
-        found = _prompts(self.prompt)
-        if isinstance(found, str):
-            return [found]
-        if found and isinstance(found[0], int):
-            return [tuple(found)]
-        prompts = [each if isinstance(each, str) else tuple(each) for each in found]
-        if not 1 <= len(prompts) <= MOST_CHOICES or () in prompts:
-            raise UserError(
-                f"prompt holds {len(prompts)} prompts; send 1 to {MOST_CHOICES}, none of them without a token"
-            )
-        return prompts
+    def prompts(self) -> list[Prompt]:
+        """The prompts. Raises `UserError`."""
+        return texts_of("prompt", self.prompt, MOST_CHOICES)
 
 
-_Body = TypeVar("_Body", ChatBody, CompletionBody)
+_Body = TypeVar("_Body", bound=msgspec.Struct)
 
 LEFT_ALONE = (
     *("user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_retention"),
-    *("parallel_tool_calls", "reasoning_effort", "verbosity"),
+    *("reasoning_effort", "verbosity"),
 )
 """Fields that ask nothing of the model."""
 
 _HARMLESS: dict[str, tuple[Any, ...]] = {
-    "tools": ([],),
+    "include": ([],),
+    "conversation": (),
+    "previous_response_id": (),
+    "reasoning": ({},),
+    "prompt": (),
+    "max_tool_calls": (),
+    "top_logprobs": (0,),
     "functions": ([],),
-    "tool_choice": ("none", "auto"),
     "function_call": ("none", "auto"),
     "modalities": (["text"],),
-    "response_format": ({"type": "text"},),
     "best_of": (1,),
-    "suffix": ("",),
 }
 """Fields that ask for what is not done here, but for these values."""
+
+
+_CURES = {
+    "previous_response_id": "no answers are stored: send the whole conversation as input",
+    "conversation": "no conversations are stored: send the whole of it as input",
+}
 
 
 def read_body(content: bytes, kind: type[_Body]) -> _Body:
@@ -201,9 +194,18 @@ def _refuse_asked(fields: dict[str, Any], kind: type[Any]) -> None:
         if name in LEFT_ALONE or value in _HARMLESS.get(name, ()):
             continue
         if name in _HARMLESS:
-            raise UserError(f"{name} is not done by language models here yet; leave it out")
+            raise UserError(f"{name} is not done by language models here; {_CURES.get(name, 'leave it out')}")
         near = difflib.get_close_matches(name, known, 1)
         raise UserError(f"there is no field {name!r}" + (f"; did you mean {near[0]!r}?" if near else "; leave it out"))
+
+
+def held(wanted: Generation, schema: dict[str, Any] | None, shown: tuple[str, ...] = ()) -> Generation:
+    """The request, with its answer held to a schema. One by chance then gets a seed: it is made again where its engine is lost, since
+    nobody can go on with JSON from its midst."""
+    seed = wanted.seed
+    if schema is not None and not wanted.repeatable:
+        seed = secrets.randbits(32)
+    return msgspec.structs.replace(wanted, schema=schema, shown=shown, seed=seed)
 
 
 def _stops(stop: str | list[str] | None) -> tuple[str, ...]:
@@ -220,11 +222,24 @@ def _biases(given: dict[str, float]) -> dict[int, float]:
     return {int(key): bias for key, bias in given.items()}
 
 
-def _prompts(prompt: Any) -> Any:
-    """The prompt, checked. One type for all would be ambiguous to msgspec, so they are tried in turn. Raises `UserError`."""
+def texts_of(field: str, value: Any, most: int) -> list[Prompt]:
+    """The prompts in a field: one text, several, one list of tokens, or several. Raises `UserError`."""
+    found = _prompts(field, value)
+    if isinstance(found, str):
+        return [found]
+    if found and isinstance(found[0], int):
+        return [tuple(found)]
+    prompts = [each if isinstance(each, str) else tuple(each) for each in found]
+    if not 1 <= len(prompts) <= most or () in prompts:
+        raise UserError(f"{field} holds {len(prompts)} texts; send 1 to {most}, none of them without a token")
+    return prompts
+
+
+def _prompts(field: str, value: Any) -> Any:
+    """The value, checked. One type for all would be ambiguous to msgspec, so they are tried in turn. Raises `UserError`."""
     for kind in (str, list[str], list[Token], list[list[Token]]):
         try:
-            return msgspec.convert(prompt, kind)
+            return msgspec.convert(value, kind)
         except msgspec.ValidationError:
             continue
-    raise UserError("prompt is neither text, a list of texts, nor tokens by their numbers")
+    raise UserError(f"{field} is neither text, a list of texts, nor tokens by their numbers")

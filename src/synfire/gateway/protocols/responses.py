@@ -1,0 +1,56 @@
+"""OpenAI's Responses API for texts and functions. Conversations are not stored: a caller sends its own, whole, each time.
+
+What would be stored lay in one gateway's memory, and died with it; several gateways answer at one port. So `previous_response_id` and
+what else needs a store are refused by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from synfire.gateway.api import APIS, Api
+from synfire.gateway.dataplane import DataPlane
+from synfire.gateway.http import Endpoint, HttpRequest, HttpResponse
+from synfire.gateway.language.answering import answer
+from synfire.gateway.language.bodies import held, read_body
+from synfire.gateway.language.card import speaking
+from synfire.gateway.language.chat import prompt_of
+from synfire.gateway.language.errors import OpenAIError, openai_error
+from synfire.gateway.language.response_bodies import ResponseBody
+from synfire.gateway.language.response_writer import Response, ResponseWriter
+
+_ANSWERS = (400, 404, 408, 413, 429, 501, 503, 504)
+
+
+class Responses:
+    """`/v1/responses`."""
+
+    def __init__(self, plane: DataPlane) -> None:
+        self._plane = plane
+
+    def endpoints(self) -> Iterable[Endpoint]:
+        yield Endpoint(
+            "POST",
+            "/v1/responses",
+            self.respond,
+            "Answer a conversation",
+            ResponseBody,
+            Response,
+            _ANSWERS,
+            events=True,
+            refuse=openai_error,
+            error=OpenAIError,
+        )
+
+    async def respond(self, request: HttpRequest) -> HttpResponse:
+        body = read_body(request.body, ResponseBody)
+        model = await self._plane.called(body.model)
+        card, offer = speaking(model), body.offer
+        calling = offer.calling(model.name, card.chat_template or "")
+        prompt = prompt_of(model.name, card, [each.plain() for each in body.messages()], offer.variables())
+        schema = offer.schema() if calling is not None else body.schema
+        wanted = held(body.generation(prompt), schema, calling.shown if calling is not None else ())
+        return await answer(self._plane, ResponseWriter(body, calling), [wanted], bool(body.stream))
+
+
+APIS.add("responses", Api(endpoints=lambda plane: Responses(plane).endpoints()))
