@@ -83,6 +83,14 @@ def test_plan_says_why(run: Callable, bundle: Path) -> None:
     assert "worker-0 runs" in ran.out
 
 
+def test_plan_takes_the_threads_of_workers_into_account(run: Callable, bundle: Path) -> None:
+    (plan,) = run("plan", str(bundle), "--threads", "3", "--json").json["plans"]
+    assert plan["threads"] == 3
+    assert "with 3 threads for each worker" in plan["explanation"]
+    assert "with 3 threads each" in run("plan", str(bundle), "--threads", "3").out
+    assert "threads" not in run("plan", str(bundle), "--threads", "1", "--explain").out
+
+
 def test_plan_in_json_holds_stages_links_and_reasons(run: Callable, bundle: Path) -> None:
     (plan,) = run("plan", str(bundle), "--granularity", "operator", "--json").json["plans"]
     assert sum(len(stage["operators"]) for stage in plan["stages"]) == 8
@@ -158,7 +166,7 @@ def test_a_nir_file_is_asked_here(run: Callable, nir: Path, tmp_path: Path) -> N
 def test_an_option_that_no_model_takes_is_refused(run: Callable, bundle: Path) -> None:
     ran = run("show", str(bundle), "--dt-s", "1e-4", "--json")
     assert ran.code == 2
-    assert "--dt-s; leave it out, or name a .nir file" in ran.json["error"]
+    assert "--dt-s; leave it out, or name a file that is" in ran.json["error"]
 
 
 def test_a_picture_model_can_accept_images(run: Callable, bundle: Path) -> None:

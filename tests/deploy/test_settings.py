@@ -11,12 +11,13 @@ import pytest
 
 from synfire.base.errors import UserError
 from synfire.deploy.planned import Planned
+from synfire.deploy.planning import plan_models, shared_cores
 from synfire.deploy.roles.supervisor import Supervisor
-from synfire.deploy.serving import Listening, shared_cores
+from synfire.deploy.serving import Listening
 from synfire.deploy.settings import Settings
 from synfire.devices import DEVICES
 from synfire.devices.cpu import Cpu
-from synfire.plan import Costs, Plan
+from synfire.plan import Costs, Hop, Plan
 from synfire.plan.plan import Stage
 from synfire.wire.messages import Spawn
 from synfire.worker.settings import Settings as WorkerSettings
@@ -70,3 +71,10 @@ def test_the_first_workers_are_told_it_too(tmp_path: Path, monkeypatch: pytest.M
 def test_a_worker_without_a_thread_is_refused() -> None:
     with pytest.raises(UserError, match="1 or more"):
         Settings(threads=0)
+
+
+def test_plans_are_made_for_the_threads_that_workers_will_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = replace(DEVICES["cpu"].describe(), cores=4)
+    monkeypatch.setattr(Cpu, "describe", lambda _: here)
+    (found,) = plan_models([find("svgg-digits")], "model", 2, hop=Hop(), threads=None)
+    assert found.costs.threads == 3

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from synfire.engines.cpu import CpuEngine, Int8Engine
+from synfire.engines.cpu.int8 import narrowed
 from synfire.engines.cpu.narrow import quantised
 from synfire.engines.reference import ReferenceEngine
 from synfire.graph import Graph, Synapse, flatten
@@ -96,7 +97,7 @@ def test_a_model_fires_as_float32_does_with_the_quantised_weights() -> None:
     graph, steps = simplify(flatten(load("stransformer-digits"))), 4
     layers = {name: name for name in graph if graph.operator(name).kind == "LIF"}
     rounded = dict(graph.operators)
-    for name in Int8Engine.narrowed(graph):
+    for name in narrowed(graph):
         whole, scale = quantised(rounded[name].parameters()["weight"])
         rounded[name] = copy.copy(rounded[name])
         object.__setattr__(rounded[name], "weight", whole * scale.reshape(-1, *(1,) * (whole.ndim - 1)))

@@ -107,3 +107,14 @@ def test_a_cache_that_cannot_be_written_costs_time_and_no_more(tmp_path: Path, m
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("SYNFIRE_CACHE", str(tmp_path / "file"))
     assert measured(graph(), ENGINES["cpu"](), sample(graph())).steps == 4
+
+
+def test_what_threads_a_worker_has_is_measured_and_remembered_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SYNFIRE_CACHE", str(tmp_path))
+    engine = ENGINES["cpu"]()
+    alone, together = (measured(graph(), engine, sample(graph()), threads) for threads in (1, 2))
+    assert (alone.threads, alone.calls) == (1, 1)
+    assert (together.threads, together.calls) == (2, 2)  # a small model: each thread takes calls of its own
+    assert len(list((tmp_path / "costs").iterdir())) == 2

@@ -126,7 +126,7 @@ def test_lost_workers_make_every_session_one_to_bring_back():
     protection = Protection(STAGES)
     track = played(protection, 3)
     track.epoch = 4
-    assert protection.lose() == 1
+    assert protection.lose(STAGES) == 1
     assert track.epoch == -1
 
 

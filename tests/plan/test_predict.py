@@ -8,6 +8,9 @@ from planned_graphs import graphs, vgg
 
 from synfire.graph import Graph
 from synfire.plan import Costs, Hop, atoms, cut, predict
+from synfire.plan.costs import MOST_TOGETHER, PIECE_S
+from synfire.worker.hands import WORTH_S
+from synfire.worker.settings import Settings
 
 FREE = Hop(frame_s=0.0, work_s=0.0, byte_s=0.0, local_s=0.0, local_byte_s=0.0, request_s=0.0, request_byte_s=0.0)
 
@@ -86,3 +89,22 @@ def test_a_request_takes_at_least_its_slowest_stage_and_at_most_all_of_them(
     times = [costs.block_s(group, 1) for group in groups]
     found = predict(graph, groups, placed, costs, frame_steps)
     assert max(times) - 1e-9 <= found.latency_s <= sum(times) + 1e-9
+
+
+@pytest.mark.parametrize(("calls", "at_a_time"), [(1, 1), (2, 2), (4, 4)])
+def test_threads_that_compute_pieces_of_a_batch_allow_more_requests_and_no_less_latency(
+    calls: int, at_a_time: int
+) -> None:
+    graph = vgg()
+    costs = Costs(operator_s=dict.fromkeys(graph.order(), 0.5), steps=4, threads=calls, calls=calls, hop=FREE)
+    found = predict(graph, cut(graph, "model"), ["w"], costs, 4)
+    assert found.latency_s == pytest.approx(5.0)
+    assert found.requests_s == pytest.approx(0.2 * at_a_time)
+
+
+def test_no_more_threads_compute_than_a_batch_is_worth() -> None:
+    assert [Costs(calls=4).at_a_time(seconds) for seconds in (0.0, 1e-6, 8e-6, 16e-6, 24e-6, 1.0)] == [1, 1, 1, 2, 3, 4]
+
+
+def test_the_planner_knows_a_piece_of_work_as_workers_do() -> None:
+    assert (Settings.max_batch, WORTH_S) == (MOST_TOGETHER, PIECE_S)

@@ -237,9 +237,8 @@ def test_a_session_of_a_chip_cannot_go_on_where_another_engine_runs_the_stage():
     with pytest.raises(UserError, match=r"session 's' cannot go on at stage m.chip: .*begin the session anew"):
         place.core.restore(Restore("m", "chip", "s", 1), checkpoint, 0.0)
     assert place.core.sessions == 0
-    place.core.restore(
-        Restore("m", "chip", "s", 1, maker=place.core.stages["m", "chip"].maker), program.initial_state(1), 0.0
-    )
+    fresh = program.portable(program.initial_state(1))
+    place.core.restore(Restore("m", "chip", "s", 1, maker=place.core.stages["m", "chip"].maker), fresh, 0.0)
     assert place.core.sessions == 1
 
 

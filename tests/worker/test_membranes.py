@@ -176,14 +176,15 @@ def test_without_checks_a_flip_is_found_by_nobody():
     assert place.told == []
 
 
-def test_a_checkpoint_carries_the_checksum_of_what_was_computed():
+def test_a_checkpoint_carries_a_checksum_and_none_is_sent_of_what_memory_has_spoilt():
     place = Place()
     place.core.flip(place.stage, 7)  # hits before the checkpoint leaves
-    _, checkpoint = place.send("c0", session="a", start=True, token=5)
-    assert isinstance(checkpoint.message, Checkpoint)
-    assert checkpoint.message.checksum != checksum(checkpoint.arrays)
+    (answer,) = place.send("c0", session="a", start=True, token=5)
+    assert isinstance(answer.message, Frame)
+    assert refusal(place.send("c1", session="a")).kind == "Interrupted"
     place = Place()
     _, checkpoint = place.send("c0", session="a", start=True, token=5)
+    assert isinstance(checkpoint.message, Checkpoint)
     assert checkpoint.message.checksum == checksum(checkpoint.arrays)
 
 

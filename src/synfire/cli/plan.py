@@ -9,6 +9,7 @@ import typer
 from synfire.cli.models import Accept, AcceptOption, AllowOption, DiscretisationOption, DtOption, Reading, find_all
 from synfire.cli.options import ApartOption, DeviceOption, Granularity, GranularityOption, MemoryOption, WorkersOption
 from synfire.cli.output import AsJson, counted, print_json, say, table
+from synfire.cli.serve_options import ThreadsOption
 from synfire.deploy.planning import DEVICE, Planned, plan_models
 from synfire.plan import Demand, Plan, memory_bytes
 from synfire.plan.costs import format_bytes, format_seconds
@@ -21,6 +22,7 @@ def plan(
     apart: ApartOption = False,
     memory: MemoryOption = None,
     device: DeviceOption = DEVICE,
+    threads: ThreadsOption = None,
     discretisation: DiscretisationOption = None,
     dt_s: DtOption = None,
     allow: AllowOption = None,
@@ -36,9 +38,8 @@ def plan(
       synfire plan svgg-mnist --memory 2MB --json
       synfire plan stransformer-digits --device darwin3 --explain
     """
-    planned = plan_models(
-        find_all(models, Reading(discretisation, dt_s, allow, accept)), granularity, workers, memory, apart, device
-    )
+    found = find_all(models, Reading(discretisation, dt_s, allow, accept))
+    planned = plan_models(found, granularity, workers, memory, apart, device, threads=threads)
     if as_json:
         print_json({"plans": [_plain(each) for each in planned]})
         return
@@ -52,6 +53,7 @@ def _plain(planned: Planned) -> dict[str, Any]:
     return {
         **planned.plan.to_json(),
         "workers": list(planned.plan.workers),
+        "threads": planned.costs.threads,
         "explanation": "\n".join(planned.plan.reasons),
     }
 
@@ -63,8 +65,9 @@ def predicted(plan: Plan) -> str:
 
 def _print(planned: Planned) -> None:
     chosen = planned.plan
+    threads = f" with {planned.costs.threads} threads each" if planned.costs.threads > 1 else ""
     say(
-        f"{chosen.model}: {counted(len(chosen.stages), 'stage')} on {counted(len(chosen.workers), 'worker')}, frames of "
+        f"{chosen.model}: {counted(len(chosen.stages), 'stage')} on {counted(len(chosen.workers), 'worker')}{threads}, frames of "
         f"{chosen.frame_steps} of {counted(planned.costs.steps, 'step')}, {predicted(chosen)}"
     )
     rows = [
@@ -75,6 +78,7 @@ def _print(planned: Planned) -> None:
             len(stage.operators),
             "" if stage.engine else format_seconds(planned.costs.block_s(stage.operators, 1)),
             format_bytes(memory_bytes(planned.graph, stage.operators, Demand.requests)),
+            len(stage.parts) or "",
             format_bytes(
                 sum({link.source: link.bytes_per_step for link in chosen.links if link.sender == stage.name}.values())
             ),
@@ -82,4 +86,4 @@ def _print(planned: Planned) -> None:
         for stage in chosen.stages
     ]
     holds = f"-holds ({Demand.requests} requests)"
-    say(table("", ("stage", "worker", "engine", "-operators", "-computes", holds, "-sends per step"), rows))
+    say(table("", ("stage", "worker", "engine", "-operators", "-computes", holds, "-parts", "-sends per step"), rows))

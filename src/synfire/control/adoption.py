@@ -63,12 +63,11 @@ def _born(written: State, found: Found) -> int:
 
 def _model(written: State, view: ModelView, found: Found) -> ModelView:
     """The model as its stages are found: in order, or in an epoch that nobody has seen."""
-    stages = {stage.name for stage in view.plan.stages}
     hosted = {
         (stage, worker): epoch
         for worker, held in found.workers.items()
         for (model, stage), epoch in held.items()
-        if model == view.name and stage in stages
+        if model == view.name and "/" not in stage  # what a worker has made for calls of a single operator is its own
     }
     epoch = max([view.epoch, *hosted.values()])
     view = replace(view, hosted=hosted, adopting={}, epoch=epoch)

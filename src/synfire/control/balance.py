@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-import msgspec
-
 from synfire.control.order import Relocation
-from synfire.control.placement import with_stages
+from synfire.control.placement import relocated
 from synfire.control.reach import suits
 from synfire.control.state import PROCESSOR, ModelView, State, WorkerView
+from synfire.plan.parts import joined, seam_s
 from synfire.plan.plan import Stage
 
 GAIN = 0.99
 """A move must bring the busier of its two workers below this share of what it does: less is not worth the interruption."""
+
+SPLIT_GAIN = 0.9
+"""So must a stage's being split: all its requests take longer from then on."""
 
 
 def balancing(state: State, workers: Sequence[str]) -> tuple[Relocation, ...]:
@@ -22,15 +24,20 @@ def balancing(state: State, workers: Sequence[str]) -> tuple[Relocation, ...]:
 
     Again and again the stage goes, from the busiest worker that can do better, to the least busy one that can take it, which
     evens these two out most; among equals the one that leaves the fewest links between workers. A worker's work is the sum of
-    its stages' predicted seconds a request. Stages that an unlike engine runs return to their device first.
+    its stages' predicted seconds a request. Stages that an unlike engine runs return to their device first. Where no stage's move
+    helps, one is split again, if that is well worth the frames that then go from worker to worker.
     """
-    trial, moves = state, _returning(state, workers)
-    for each in moves:
+    trial, returning = state, _returning(state, workers)
+    for each in returning:
         trial = _after(trial, each)
-    while (step := _best(trial, workers)) is not None:
+    while step := _best(trial, workers) or _best_split(trial, workers):
         trial = _after(trial, step)
-        moves.append(step)
-    return _joined(state, moves)
+    return tuple(_ways(state, trial, {(each.model, each.stage): each.engine for each in returning}))
+
+
+def work_s(state: State, workers: Sequence[str]) -> dict[str, float]:
+    """How busy each worker is: what its stages are predicted to take together, in seconds a request."""
+    return {name: sum(cost_s(stage) for _, stage in state.stages_on(name)) for name in workers}
 
 
 def cost_s(stage: Stage) -> float:
@@ -54,7 +61,7 @@ def _returning(state: State, workers: Sequence[str]) -> list[Relocation]:
 
 def _best(state: State, workers: Sequence[str]) -> Relocation | None:
     """The move that helps the busiest worker that can be helped; None when all is even."""
-    busy = {name: sum(cost_s(stage) for _, stage in state.stages_on(name)) for name in workers}
+    busy = work_s(state, workers)
     for source in sorted(workers, key=lambda name: (-busy[name], name)):
         found = [
             (max(busy[source] - cost_s(stage), busy[target] + cost_s(stage)), _links(model, stage, target), way)
@@ -67,6 +74,47 @@ def _best(state: State, workers: Sequence[str]) -> Relocation | None:
         if better:
             return min(better, key=lambda each: (each[0], each[1], each[2].model, each[2].stage, each[2].target))[2]
     return None
+
+
+def _best_split(state: State, workers: Sequence[str]) -> Relocation | None:
+    """The first or last parts of a stage whose move helps the busiest worker that can be helped so; None when none is worth it."""
+    busy = work_s(state, workers)
+    for source in sorted(workers, key=lambda name: (-busy[name], name)):
+        found = [
+            (max(busy[source] - gain_s, busy[way.target] + loss_s), way)
+            for model, stage in state.stages_on(source)
+            for going, gain_s, loss_s in _halves(model, stage)
+            for target in workers
+            for way in (Relocation(model.name, stage.name, source, target, parts=going),)
+            if target != source and _may_split(state, way)
+        ]
+        better = [each for each in found if each[0] < SPLIT_GAIN * busy[source]]
+        if better:
+            return min(better, key=lambda each: (each[0], each[1].model, each[1].stage, each[1].parts, each[1].target))[
+                1
+            ]
+    return None
+
+
+def _halves(model: ModelView, stage: Stage) -> Iterator[tuple[tuple[str, ...], float, float]]:
+    """Each beginning and end of a stage, by the names of its parts: what its worker would be rid of, and what another one get."""
+    for at in range(1, len(stage.parts)) if stage.busy_s else ():
+        first, last = stage.parts[:at], stage.parts[at:]
+        crossing_s = seam_s(model.plan, first, last)
+        for going in (first, last):
+            own_s = joined(going).busy_s
+            yield tuple(each.name for each in going), own_s - crossing_s, own_s + crossing_s
+
+
+def _may_split(state: State, way: Relocation) -> bool:
+    """Whether the parts may go that way."""
+    model = state.models[way.model]
+    going = joined([part for part in model.plan.stage(way.stage).parts if part.name in way.parts])
+    if not may_take(state, model, going, state.workers[way.target]):
+        return False
+    after = _after(state, way)
+    plan = after.models[way.model].plan
+    return suits(after, plan, (plan.stage(going.name),), way.target)
 
 
 def _links(model: ModelView, stage: Stage, target: str) -> int:
@@ -105,17 +153,20 @@ def _spared(state: State) -> bool:
 def _after(state: State, way: Relocation) -> State:
     """The state after a move that leaves behind what it takes: nobody may count on that room before it is free."""
     model = state.models[way.model]
-    stage = model.plan.stage(way.stage)
     hosted = {**model.hosted, (way.stage, way.source): model.epoch}
-    moved = msgspec.structs.replace(stage, worker=way.target, engine=way.engine or stage.engine)
-    return state.with_model(replace(model, plan=with_stages(model.plan, [moved]), hosted=hosted))
+    return state.with_model(replace(relocated(model, [way]), hosted=hosted))
 
 
-def _joined(state: State, moves: Sequence[Relocation]) -> tuple[Relocation, ...]:
-    """One way for each stage, however often it was moved on paper; none for one that ends where it began."""
-    ends: dict[tuple[str, str], Relocation] = {}
-    for each in moves:
-        key = each.model, each.stage
-        before = ends.get(key, each)
-        ends[key] = replace(each, source=before.source, engine=each.engine or before.engine)
-    return tuple(each for each in ends.values() if each.source != each.target or each.engine)
+def _ways(before: State, after: State, engines: Mapping[tuple[str, str], str]) -> Iterator[Relocation]:
+    """One way for each stage, or for those of its parts that end in one place, however often they were moved on paper; `engines`
+    are those to which stages return."""
+    for name, model in before.models.items():
+        homes = {each: stage.worker for stage in after.models[name].plan.stages for each in stage.operators}
+        for stage in model.plan.stages:
+            engine = engines.get((name, stage.name), "")
+            ends = {part.name: homes[part.operators[0]] for part in stage.parts or (stage,)}
+            for target in dict.fromkeys(ends.values()):
+                going = tuple(part for part, end in ends.items() if end == target)
+                parts = going if len(going) < len(ends) else ()
+                if target != stage.worker or (engine and not parts):
+                    yield Relocation(name, stage.name, stage.worker, target, engine, parts)

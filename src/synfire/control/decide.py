@@ -18,7 +18,7 @@ from synfire.control.events import (
     Start,
     Suspend,
 )
-from synfire.control.moves import built
+from synfire.control.moves import possible, unbuilt
 from synfire.control.state import PROCESSOR, RETIRING, ModelView, State
 
 
@@ -62,11 +62,10 @@ def _moves(state: State, model: ModelView) -> Iterator[Action]:
 
 
 def _vacant(state: State, worker: str) -> bool:
-    """Whether what is stopped has left a worker whose room is counted."""
+    """Whether what has no place any more has left a worker whose room is counted."""
     if state.workers[worker].memory_bytes is None:
         return True
-    stopped = (model for model in state.models.values() if model.stopped)
-    return not any(home == worker for model in stopped for _, home in (*model.hosted, *model.adopting))
+    return not any(home == worker for model in state.models.values() for _, home in model.gone)
 
 
 def _drops(model: ModelView) -> Iterator[Drop]:
@@ -93,7 +92,7 @@ def _for_spares(state: State) -> Iterator[Action]:
     for spare in state.idle() if state.calm else ():
         model, stage = next(state.unprepared(spare), (None, None))
         if model is not None and stage is not None:
-            yield Prepare(model.name, stage.name, spare.name, state.engine_on(spare, model, stage))
+            yield Prepare(model.name, stage.name, spare.name, state.engine_on(spare, model, stage), stage.operators)
 
 
 def _to_be_had(state: State, kinds: list[str]) -> Iterator[str]:
@@ -112,8 +111,7 @@ def _for_orders(state: State) -> Iterator[Action]:
     for order in state.orders:
         if order.over:
             yield Answer(order.id)
-        for way in order.underway if state.calm else ():
-            if way.target in state.workers and not built(state, way) and way.model in state.models:
-                plan = state.models[way.model].plan
-                yield Prepare(way.model, way.stage, way.target, plan.engine_of(plan.stage(way.stage)))
+        ways = order.underway if state.calm and possible(state, order.underway) else ()
+        for model, stage in unbuilt(state, ways):
+            yield Prepare(model.name, stage.name, stage.worker, model.plan.engine_of(stage), stage.operators)
     yield from (Retire(each.name) for each in state.workers.values() if each.status == RETIRING)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from synfire.control.balance import GAIN, cost_s, may_take
+from synfire.control.balance import GAIN, SPLIT_GAIN, cost_s, may_take, work_s
 from synfire.control.placement import why_none_starts
 from synfire.control.state import PROCESSOR, State
 from synfire.plan.costs import format_seconds
@@ -12,8 +12,7 @@ from synfire.plan.costs import format_seconds
 
 def loads(state: State, workers: Sequence[str]) -> dict[str, float]:
     """What the stages of each worker are predicted to take together, in seconds a request, the busiest worker first."""
-    found = {name: sum(cost_s(stage) for _, stage in state.stages_on(name)) for name in workers}
-    return dict(sorted(found.items(), key=lambda each: (-each[1], each[0])))
+    return dict(sorted(work_s(state, workers).items(), key=lambda each: (-each[1], each[0])))
 
 
 def remarks(state: State, workers: Sequence[str]) -> Iterator[str]:
@@ -45,4 +44,12 @@ def _best_left(state: State, busy: Mapping[str, float]) -> str:
     return (
         f"{said}, and no move makes that better: the best, {stage} to {target}, would leave one of the two with "
         f"{format_seconds(peak_s)}, and a move must gain {100 * (1 - GAIN):.0f} % to be worth the milliseconds in which calls wait"
+        f"{_of_splits(state, source)}"
     )
+
+
+def _of_splits(state: State, worker: str) -> str:
+    """What is to be said of the worker's stages that could be split."""
+    if not any(stage.parts for _, stage in state.stages_on(worker)):
+        return ""
+    return f"; nor would splitting a stage gain the {100 * (1 - SPLIT_GAIN):.0f} % for which frames may go from worker to worker"

@@ -244,11 +244,17 @@ def _moved(before: State, after: State) -> list[str]:
 
 def _heirs(before: State, models: Sequence[ModelView]) -> list[str]:
     """The workers that have something of these models now which they had not before."""
+    home = {
+        (name, each): stage.worker
+        for name, model in before.models.items()
+        for stage in model.plan.stages
+        for each in stage.operators
+    }
     found = (
         stage.worker
         for model in models
         for stage in model.plan.stages
-        if not model.failure and stage.worker != before.models[model.name].plan.stage(stage.name).worker
+        if not model.failure and any(home[model.name, each] != stage.worker for each in stage.operators)
     )
     return list(dict.fromkeys(found))
 

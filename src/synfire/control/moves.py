@@ -6,10 +6,8 @@ Orders are carried out one after the other, and only while nothing is being reco
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-
-import msgspec
 
 from synfire.base.errors import TemporaryError, UnknownName
 from synfire.control import events
@@ -17,7 +15,7 @@ from synfire.control.balance import balancing
 from synfire.control.evenness import loads, remarks
 from synfire.control.losses import recorded
 from synfire.control.order import Order, OrderKind, Relocation
-from synfire.control.placement import awaited, device_of, heir, with_stages
+from synfire.control.placement import awaited, device_of, heir, parted, relocated
 from synfire.control.state import PROCESSOR, READY, RETIRING, ModelView, Recovery, State, WorkerView
 from synfire.plan.costs import format_bytes
 from synfire.plan.plan import Stage
@@ -125,11 +123,13 @@ def _cleared(state: State, order: Order, name: str, at_s: float, but: Sequence[s
     state = state.with_worker(replace(worker, leaving=True)) if not worker.leaving else state
     trial, moves = state, []
     for model, stages in _by_model(state, name):
-        found = _ways(trial, trial.models[model.name], stages, (name, *but))
+        others, kind = (name, *but), device_of(state, model.plan, stages)
+        found = _ways(trial, model.name, stages, others)
+        if found is None and awaited(state, model, stages, kind):
+            return _with(state, order, needs=kind)
+        found = found or _ways(trial, model.name, stages, others, splitting=True)
         if found is None:
-            kind, largest = device_of(state, model.plan, stages), max(stages, key=lambda each: each.memory_bytes)
-            if awaited(state, model, stages, kind):
-                return _with(state, order, needs=kind)
+            largest = max(stages, key=lambda each: each.memory_bytes)
             return _failed(state, order, _no_room(model, largest, name, _device(state, kind)), at_s)
         moves += found
         trial = _shifted(trial, found)
@@ -145,25 +145,42 @@ def _refilling(state: State, order: Order, at_s: float) -> State:
     )
 
 
-def _ways(state: State, model: ModelView, stages: tuple[Stage, ...], but: Sequence[str]) -> list[Relocation] | None:
-    """Where a worker's stages of one model go: all to one worker, or each to its own; None when there is no room."""
-    together = heir(state, model, stages, but)
+def _ways(
+    state: State, name: str, stages: tuple[Stage, ...], but: Sequence[str], splitting: bool = False
+) -> list[Relocation] | None:
+    """Where a worker's stages of one model go: all to one worker, or each to its own, or, if it may be split, its parts to several;
+    None when there is no room."""
+    together = heir(state, state.models[name], stages, but)
     if together:
-        return [Relocation(model.name, stage.name, stage.worker, together) for stage in stages]
+        return [Relocation(name, stage.name, stage.worker, together) for stage in stages]
     found: list[Relocation] = []
     for stage in sorted(stages, key=lambda each: -each.memory_bytes):
-        target = heir(_shifted(state, found), model, (stage,), but)
-        if not target:
+        shifted = _shifted(state, found)
+        model = shifted.models[name]
+        target = heir(shifted, model, (stage,), but)
+        ways = [Relocation(name, stage.name, stage.worker, target)] if target else []
+        if not ways and splitting:
+            ways = _ways_of_parts(stage, name, parted(shifted, model, stage, but))
+        if not ways:
             return None
-        found.append(Relocation(model.name, stage.name, stage.worker, target))
+        found += ways
     return found
+
+
+def _ways_of_parts(stage: Stage, model: str, homes: Sequence[str]) -> list[Relocation]:
+    """The ways of a stage's parts to their workers; none where these have none."""
+    return [
+        Relocation(model, stage.name, stage.worker, target, parts=going)
+        for target in dict.fromkeys(homes)
+        for going in (tuple(part.name for part, home in zip(stage.parts, homes, strict=True) if home == target),)
+    ]
 
 
 def _move(state: State, order: Order, at_s: float) -> State:
     """Move what is under way as soon as its targets have built it; look for other ways when one of them is gone."""
-    if not _possible(state, order.underway):
+    if not possible(state, order.underway):
         return _with(state, order, underway=())
-    if not all(built(state, each) for each in order.underway):
+    if any(unbuilt(state, order.underway)):
         return state
     moves = order.underway
     after = _with(_shifted(state, moves, fenced=True), order, underway=(), moved=(*order.moved, *moves))
@@ -171,46 +188,63 @@ def _move(state: State, order: Order, at_s: float) -> State:
     return recorded(state, after, Recovery(0, order.kind, sources, at_s, at_s, (), (), moved=moves), at_s)
 
 
-def built(state: State, way: Relocation) -> bool:
-    """Whether the target has built the stage beforehand, or need not: for another engine it is built when it is adopted."""
-    return bool(way.engine) or (way.model, way.stage) in state.workers[way.target].prepared
+def unbuilt(state: State, moves: Sequence[Relocation]) -> Iterator[tuple[ModelView, Stage]]:
+    """The stages that these moves bring about, with their models, which have still to be built where they will be.
+
+    Also what is left of a stage that is split, where that stays. For another engine a stage is built when it is adopted.
+    """
+    after = _shifted(state, moves)
+    returning = {(each.model, each.stage) for each in moves if each.engine}
+    for name in dict.fromkeys(each.model for each in moves):
+        model = state.models[name]
+        for stage in after.models[name].plan.stages:
+            prepared = (name, stage.name) in state.workers[stage.worker].prepared | returning
+            if not prepared and (stage.name, stage.worker) not in model.hosted:
+                yield model, stage
 
 
-def _possible(state: State, moves: Sequence[Relocation]) -> bool:
+def possible(state: State, moves: Sequence[Relocation]) -> bool:
     """Whether every stage is still where it is to leave from, and has room where it is to go."""
-    for each in moves:
-        model, target = state.models.get(each.model), state.workers.get(each.target)
-        if model is None or model.failure or target is None or target.status != READY or target.leaving:
+    for (name, what), ways in _by_stage(moves).items():
+        model = state.models.get(name)
+        stages = () if model is None or model.failure else model.plan.stages
+        stage = next((each for each in stages if each.name == what), None)
+        if model is None or stage is None or not all(_open(state, model, stage, each) for each in ways):
             return False
-        stage = model.plan.stage(each.stage)
-        fits = stage.memory_bytes <= state.room(each.target) or (each.stage, each.target) in model.hosted
-        runs = state.runs(target, each.engine or model.plan.engine_of(stage))
-        if stage.worker != each.source or not fits or not runs or (each.model, each.stage) in target.refused:
-            return False
-        state = _shifted(state, [each])
+        state = _shifted(state, ways)
     return True
+
+
+def _by_stage(moves: Sequence[Relocation]) -> dict[tuple[str, str], list[Relocation]]:
+    """The ways of each stage: several where its parts go to several workers."""
+    found: dict[tuple[str, str], list[Relocation]] = {}
+    for each in moves:
+        found.setdefault((each.model, each.stage), []).append(each)
+    return found
+
+
+def _open(state: State, model: ModelView, stage: Stage, way: Relocation) -> bool:
+    """Whether the stage, or what of it is to go, can go that way now."""
+    target = state.workers.get(way.target)
+    if target is None or target.status != READY or target.leaving or stage.worker != way.source:
+        return False
+    need = sum(each.memory_bytes for each in stage.parts if each.name in way.parts) if way.parts else stage.memory_bytes
+    fits = need <= state.room(way.target) or (stage.name, way.target) in model.hosted
+    runs = state.runs(target, way.engine or model.plan.engine_of(stage))
+    return fits and runs and (model.name, stage.name) not in target.refused
 
 
 def _shifted(state: State, moves: Sequence[Relocation], fenced: bool = False) -> State:
     """The state with stages wanted elsewhere, their models in a new epoch if `fenced`."""
     for name in dict.fromkeys(each.model for each in moves):
-        model = state.models[name]
         mine = [each for each in moves if each.model == name]
-        back = {each.stage for each in mine if each.engine}
-        plan = with_stages(model.plan, [_changed(model, each) for each in mine])
-        hosted = {
-            key: epoch for key, epoch in model.hosted.items() if key not in {(s, plan.stage(s).worker) for s in back}
-        }
+        back = {each.stage: each.target for each in mine if each.engine}
+        model = relocated(state.models[name], mine)
+        hosted = {key: epoch for key, epoch in model.hosted.items() if key not in back.items()}
         kept = {stage: planned for stage, planned in model.substituted.items() if stage not in back}
         epoch = state.epoch_after(model) if fenced else model.epoch
-        state = state.with_model(replace(model, plan=plan, epoch=epoch, hosted=hosted, substituted=kept))
+        state = state.with_model(replace(model, epoch=epoch, hosted=hosted, substituted=kept))
     return state
-
-
-def _changed(model: ModelView, way: Relocation) -> Stage:
-    stage = model.plan.stage(way.stage)
-    engine = "" if way.engine == model.plan.engine else way.engine or stage.engine
-    return msgspec.structs.replace(stage, worker=way.target, engine=engine)
 
 
 def _by_model(state: State, worker: str) -> list[tuple[ModelView, tuple[Stage, ...]]]:

@@ -10,13 +10,23 @@ OrderKind = Literal["drain", "rebalance", "upgrade"]
 
 @dataclass(frozen=True)
 class Relocation:
-    """A stage's way from one worker to another. `engine` is set where another engine than before shall run it there."""
+    """A stage's way from one worker to another. `engine` is set where another engine than before shall run it there.
+
+    `parts` are those that go, by name, where not the whole stage does: then it is split again.
+    """
 
     model: str
     stage: str
     source: str
     target: str
     engine: str = ""
+    parts: tuple[str, ...] = ()
+
+    @property
+    def what(self) -> str:
+        """What goes, in words."""
+        ends = " … ".join(dict.fromkeys((self.parts[0], self.parts[-1]))) if self.parts else ""
+        return f"{ends} of {self.stage}" if ends else self.stage
 
 
 @dataclass(frozen=True)

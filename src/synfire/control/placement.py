@@ -1,6 +1,7 @@
 """Who takes over what has lost its place, and which models have to go when there is no room. Pure.
 
-Stages go, in this order: to a worker that has their device and room for them, spares first; to one that can be started; to
+Stages go, in this order: to a worker that has their device and room for them, spares first; in parts to several, where they are
+joined of neighbours in the cut and nobody has room for all of them; to a worker that can be started; to
 the processor of a worker without the device; into the room of models of a lower priority, of which the lowest go first, and
 none in vain. A model that finds nothing of all that is stopped, until there is room again.
 """
@@ -13,14 +14,16 @@ from dataclasses import replace
 
 import msgspec
 
+from synfire.control.order import Relocation
 from synfire.control.reach import astray, place, suits
 from synfire.control.state import PROCESSOR, READY, STARTS, ModelView, State, WorkerView
 from synfire.plan import Plan
 from synfire.plan.costs import format_bytes
+from synfire.plan.parts import split
 from synfire.plan.plan import Stage
 
-NOBODY = ""
-"""The worker of a stage that has no place."""
+NOBODY, LATER = "", "?"
+"""The worker of a stage that has no place, and of parts whose turn comes later."""
 
 
 def rehomed(state: State, refusal: str = "") -> State:
@@ -65,6 +68,43 @@ def heir(
     return order[0].name if order else NOBODY
 
 
+def parted(
+    state: State, model: ModelView, stage: Stage, but: Collection[str] = (), unlike: bool = False
+) -> tuple[str, ...]:
+    """Who may host the parts of a stage, one for each: in order, where the part before went as long as there is room, so that few
+    links cross; else as `heir` says. Empty where one finds nobody."""
+    homes: list[str] = []
+    for n, part in enumerate(stage.parts, 1):
+        trial = divided(model, stage.name, [*homes, NOBODY, *[LATER] * (len(stage.parts) - n)])
+        asked, one = state.with_model(trial), (trial.plan.stage(part.name),)
+        able = [each.name for each in _able(asked, trial, one, unlike)]
+        home = homes[-1] if homes and homes[-1] in able else heir(asked, trial, one, but, unlike)
+        if not home:
+            return ()
+        homes.append(home)
+    return tuple(homes)
+
+
+def divided(model: ModelView, name: str, homes: Sequence[str]) -> ModelView:
+    """The model with a stage split again, its parts on these workers; what an unlike engine ran it still runs."""
+    plan, operators = split(model.plan, name, homes), set(model.plan.stage(name).operators)
+    substituted = dict(model.substituted)
+    if planned := substituted.pop(name, ""):
+        substituted |= {each.name: planned for each in plan.stages if operators.issuperset(each.operators)}
+    return replace(model, plan=plan, substituted=substituted)
+
+
+def relocated(model: ModelView, ways: Sequence[Relocation]) -> ModelView:
+    """The model with stages, or parts of them, wanted elsewhere."""
+    whole = (_elsewhere(model.plan, each) for each in ways if not each.parts)
+    model = replace(model, plan=with_stages(model.plan, whole))
+    for name in dict.fromkeys(each.stage for each in ways if each.parts):
+        stage = model.plan.stage(name)
+        going = {part: each.target for each in ways if each.stage == name for part in each.parts}
+        model = divided(model, name, [going.get(part.name, stage.worker) for part in stage.parts])
+    return model
+
+
 def awaited(state: State, model: ModelView, stages: Sequence[Stage], kind: str) -> bool:
     """Whether a worker of a kind comes, or can be started, that may take the largest of these stages."""
     wanted = {(model.name, stage.name) for stage in stages}
@@ -98,6 +138,13 @@ def with_stages(plan: Plan, changed: Iterable[Stage]) -> Plan:
     """The plan with some stages changed, by their names."""
     by_name = {stage.name: stage for stage in changed}
     return msgspec.structs.replace(plan, stages=tuple(by_name.get(each.name, each) for each in plan.stages))
+
+
+def _elsewhere(plan: Plan, way: Relocation) -> Stage:
+    stage = plan.stage(way.stage)
+    return msgspec.structs.replace(
+        stage, worker=way.target, engine=_named(plan, way.engine) if way.engine else stage.engine
+    )
 
 
 def _at_home(state: State, model: ModelView, stage: Stage) -> bool:
@@ -155,7 +202,7 @@ def _placed(state: State, model: ModelView, refusal: str) -> State:
 def _fitted(state: State, model: ModelView, lost: tuple[Stage, ...], unlike: bool = False) -> ModelView | None:
     """The model in a new epoch with the stages that it has lost on other workers; None when there is no room.
 
-    What was on one worker goes to one worker where that is possible.
+    What was on one worker goes to one worker where that is possible, and a stage that nobody has room for is split again.
     """
     homeless = with_stages(model.plan, (msgspec.structs.replace(stage, worker=NOBODY) for stage in lost))
     found = replace(model, plan=homeless, epoch=state.epoch_after(model), failure="", waits="", told=False)
@@ -165,11 +212,25 @@ def _fitted(state: State, model: ModelView, lost: tuple[Stage, ...], unlike: boo
             found = _taken(state, found, together, target)
             continue
         for stage in sorted(together, key=lambda each: -each.memory_bytes):
-            target = heir(state.with_model(found), model, (stage,), unlike=unlike)
-            if not target:
+            placed = _alone(state.with_model(found), found, stage, unlike)
+            if placed is None:
                 return None
-            found = _taken(state, found, (stage,), target)
+            found = placed
     return found
+
+
+def _alone(state: State, model: ModelView, stage: Stage, unlike: bool) -> ModelView | None:
+    """The model with one lost stage on another worker, or its parts on several; None when there is no room."""
+    if target := heir(state, model, (stage,), unlike=unlike):
+        return _taken(state, model, (stage,), target)
+    homes = parted(state, model, stage, unlike=unlike)
+    if not homes:
+        return None
+    model = divided(model, stage.name, homes)
+    for run in model.plan.stages:
+        if set(run.operators) <= set(stage.operators):
+            model = _taken(state, model, (run,), run.worker)
+    return model
 
 
 def _gathered(state: State, model: ModelView) -> ModelView | None:

@@ -90,7 +90,7 @@ def record_of(recovery: Recovery, deployment: str, began_1970_s: float) -> Recov
         bytes_moved=recovery.bytes_written,
         outcome=_outcome(recovery),
         reason="; ".join([*recovery.failures, *map(str, substituted)]),
-        moved=tuple(Moved(each.model, each.stage, each.source, each.target) for each in recovery.moved),
+        moved=tuple(Moved(each.model, each.what, each.source, each.target) for each in recovery.moved),
         substituted=substituted,
     )
 

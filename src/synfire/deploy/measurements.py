@@ -18,13 +18,14 @@ ALIKE = 0.5
 
 
 class Measurements:
-    """Costs by engine, where a `hop` from worker to worker takes so long.
+    """Costs by engine, where a `hop` from worker to worker takes so long, and each worker computes with so many `threads`.
 
     A hundred fine-tuned models need not be measured one by one: that would take minutes.
     """
 
-    def __init__(self, hop: Hop) -> None:
+    def __init__(self, hop: Hop, threads: int = 1) -> None:
         self._hop = hop
+        self._threads = threads
         self._known: defaultdict[tuple[object, ...], list[tuple[Graph, Costs]]] = defaultdict(list)
 
     def of(self, graph: Graph, engine: str) -> Costs:
@@ -33,7 +34,8 @@ class Measurements:
         for other, costs in known:
             if shared_part(graph, other) >= ALIKE:
                 return costs
-        costs = msgspec.structs.replace(measured(graph, ENGINES[engine](), sample(graph)), hop=self._hop)
+        costs = measured(graph, ENGINES[engine](), sample(graph), self._threads)
+        costs = msgspec.structs.replace(costs, hop=self._hop)
         known.append((graph, costs))
         return costs
 

@@ -9,7 +9,7 @@ from synfire.deploy.planned import Planned
 from synfire.deploy.prices import prices
 from synfire.deploy.whole import plan_wholes
 from synfire.devices import DEVICES
-from synfire.engines.engine import ENGINES
+from synfire.engines.engine import ENGINES, PROCESSOR
 from synfire.engines.profiles.profile import LATENCY, Profile
 from synfire.graph import Graph, flatten
 from synfire.graph.passes import simplify
@@ -33,20 +33,38 @@ def plan_models(
     device: str = DEVICE,
     profiles: Mapping[str, Profile] | None = None,
     hop: Hop | None = None,
+    threads: int | None = 1,
 ) -> tuple[Planned, ...]:
     """Measure each model's operators on this machine (or recall it) and place all models on `workers` workers.
 
     `memory` is what a worker may hold, such as `2GiB`; `apart` keeps neighbours that share a worker from being fused.
     With a `device` other than the processor, what it takes of each model goes there, and the cut is where that demands it.
     `profiles` say, for some models by name, what else than the usual engine, device and goal is wanted, and `hop` what else hops
-    cost than was measured on this machine. Models that an engine runs whole get workers of their own, beside those.
+    cost than was measured on this machine. Models that an engine runs whole get workers of their own, beside those. Each worker
+    computes with so many `threads`; None: with its share of the cores, as `shared_cores` has it.
     """
-    cut = [model for model in models if not model.graph.open_ended]
-    whole = [model for model in models if model.graph.open_ended]
-    found = _plan_cut(cut, granularity, workers, memory, apart, device, profiles, hop) if cut else ()
-    found += plan_wholes(whole, parse_bytes(memory) if memory else None, workers if cut else 0)
+    if threads is None:
+        alone = plan_models(models, granularity, workers, memory, apart, device, profiles, hop)
+        share = shared_cores(alone)
+        if share == 1:
+            return alone
+        return plan_models(models, granularity, workers, memory, apart, device, profiles, hop, share)
+    cut = [model for model in models if not model.graph.whole]
+    whole = [model for model in models if model.graph.whole]
+    found = _plan_cut(cut, granularity, workers, memory, apart, device, profiles, hop, threads) if cut else ()
+    engines = {name: profile.engine for name, profile in (profiles or {}).items()}
+    found += plan_wholes(whole, parse_bytes(memory) if memory else None, workers if cut else 0, engines)
     by_name = {each.model.name: each for each in found}
     return tuple(by_name[model.name] for model in models)
+
+
+def shared_cores(planned: Sequence[Planned]) -> int:
+    """How many threads each worker may compute with where the processor's cores are shared evenly by those that the plans name.
+
+    One core is left to the gateway, which is as busy as a worker of small models. Spares have nothing to compute while they are spares.
+    """
+    workers = {worker for each in planned for worker in each.plan.workers}
+    return max(1, (DEVICES[PROCESSOR].describe().cores - 1) // max(1, len(workers)))
 
 
 def _plan_cut(
@@ -58,12 +76,13 @@ def _plan_cut(
     device: str,
     profiles: Mapping[str, Profile] | None,
     hop: Hop | None,
+    threads: int,
 ) -> tuple[Planned, ...]:
     wanted = profiles or {}
     places = rooms(workers, parse_bytes(memory) if memory else None)
     graphs = [simplify(flatten(model.graph)) for model in models]
     devices = [wanted[model.name].device if model.name in wanted else device for model in models]
-    measurements = Measurements(hop or (prices() if DEVICE in devices else Hop()))
+    measurements = Measurements(hop or (prices() if DEVICE in devices else Hop()), threads)
     demands = [
         _demand(model.name, graph, wanted.get(model.name), granularity, apart, measurements)
         for model, graph in zip(models, graphs, strict=True)

@@ -13,8 +13,6 @@ from synfire.control.record import RecoveryLog
 from synfire.deploy.folders import claimed
 from synfire.deploy.local import LocalDeployment, Settings
 from synfire.deploy.planned import Planned
-from synfire.devices import DEVICES
-from synfire.engines.engine import PROCESSOR
 from synfire.gateway.dataplane import DataPlane
 from synfire.gateway.limits import Limits
 from synfire.gateway.server import Addresses, Server
@@ -49,15 +47,6 @@ def check_names(planned: Sequence[Planned]) -> None:
     for name in names:
         if names.count(name) > 1:
             raise UserError(f"two models are called {name}; give one of them another name with NAME=PATH")
-
-
-def shared_cores(planned: Sequence[Planned]) -> int:
-    """How many threads each worker may compute with where the processor's cores are shared evenly by those that the plans name.
-
-    One core is left to the gateway, which is as busy as a worker of small models. Spares have nothing to compute while they are spares.
-    """
-    workers = {worker for each in planned for worker in each.plan.workers}
-    return max(1, (DEVICES[PROCESSOR].describe().cores - 1) // max(1, len(workers)))
 
 
 @asynccontextmanager

@@ -25,6 +25,9 @@ class Program(ABC):
 
     calls: int = 1
 
+    joins: bool = True
+    """Whether requests that wait are computed together, as one batch. Known once it is warm."""
+
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.inputs: Mapping[str, Signal] = graph.inputs
@@ -32,7 +35,7 @@ class Program(ABC):
 
     @abstractmethod
     def initial_state(self, batch: int) -> State:
-        """The state of `batch` fresh requests: `operator/name` → array whose first axis is the batch."""
+        """The state of `batch` fresh requests, in the program's own layout: name → array whose first axis is the batch."""
 
     @abstractmethod
     def run(self, state: State, inputs: Mapping[str, Array], steps: int) -> tuple[State, dict[str, Array]]:
@@ -44,6 +47,17 @@ class Program(ABC):
         with a state that is not fresh starts the session's next request: encoders and membranes go on from there.
         Any split of the steps into blocks, and of the requests into batches, gives the same bits.
         """
+
+    def portable(self, state: State) -> State:
+        """The state as it travels, the same however operators are grouped: `operator/name` → `(batch, *shape)`, channels first.
+
+        The default suits programs that keep it so.
+        """
+        return state
+
+    def own(self, portable: State) -> State:
+        """The inverse of `portable`."""
+        return portable
 
     def grant(self, threads: int) -> None:  # noqa: B027  (most programs know nothing of threads)
         """Let it use so many threads, the callers' among them: in each call, or one in each of as many calls. Before its first call.
@@ -100,7 +114,7 @@ class Engine(ABC):
     format: ClassVar[str] = "float32"
     """How it keeps weights."""
     version: ClassVar[int] = 1
-    """Of the layout of its states: counts up with each change of it, so that no older checkpoint is taken for a state."""
+    """Of its portable states: counts up with each change of their layout, so that no older checkpoint is taken for a state."""
 
     @classmethod
     def refusal(cls, graph: Graph) -> str:

@@ -7,6 +7,7 @@ import itertools
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -27,38 +28,43 @@ PAUSE_S = 0.5e-3
 """How long a worker has slept when a frame wakes it, by and large."""
 CACHE_BYTES = 4 << 20
 """What others write meanwhile: more than the cache that a core of today has for itself."""
+Build = Callable[[Graph], Program]
+"""Gives a graph's program."""
+
 METHOD = "prefixes, cold; calls warm"
 """Numbers that were found in another way are measured again."""
 
 
-def measured(graph: Graph, engine: Engine, sample: Mapping[str, Array]) -> Costs:
-    """`measure`, remembered in `SYNFIRE_CACHE` by the graph's content, the engine and the processor."""
+def measured(graph: Graph, engine: Engine, sample: Mapping[str, Array], threads: int = 1) -> Costs:
+    """`measure`, remembered in `SYNFIRE_CACHE` by the graph's content, the engine, the threads and the processor."""
     flat = flatten(graph)
     device = DEVICES["cpu"].describe()
     key = "\n".join([METHOD, flat.content_digest(), *flat.operators, engine.name, device.model])
+    key += f"\n{threads} threads" if threads > 1 else ""
     file = paths.cache() / "costs" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
     known = _remembered(file)
     if known is None:
-        known = measure(flat, engine, sample)
+        known = measure(flat, engine, sample, threads)
         _remember(file, known)
     return known
 
 
-def measure(graph: Graph, engine: Engine, sample: Mapping[str, Array]) -> Costs:
+def measure(graph: Graph, engine: Engine, sample: Mapping[str, Array], threads: int = 1) -> Costs:
     """What each operator adds to the program of all operators before it, on one request, and what the whole takes.
 
     Operators are compiled together, so one by itself would be charged for what its neighbours save it. The whole is run
     as a request finds it: on a core that slept, with caches that others have filled. That is shared out
-    as the growing programs tell, which run again and again.
+    as the growing programs tell, which run again and again. Programs are granted so many `threads`.
     """
-    flat = flatten(graph)
+    flat, built = flatten(graph), partial(_granted, engine, threads)
     steps = flat.steps or steps_of(flat, sample)
     everything = Graph(flat.operators, flat.synapses, flat.inputs, {name: name for name in flat.order()})
-    seen = {**sample, **_run(engine.build(everything), sample, steps)}
-    call_s = min(_times(*_entry(engine), REPEATS))
-    whole_s = max(cold_s(engine.build(flat), sample, steps) - call_s, 0.0)
+    seen = {**sample, **_run(built(everything), sample, steps)}
+    call_s = min(_times(*_entry(built), REPEATS))
+    whole = built(flat)
+    whole_s = max(cold_s(whole, sample, steps) - call_s, 0.0)
     return Costs(
-        operator_s={name: share * whole_s for name, share in _shares(flat, engine, sample, steps, call_s).items()},
+        operator_s={name: share * whole_s for name, share in _shares(flat, built, sample, steps, call_s).items()},
         density={name: _density(array) for name, array in seen.items()},
         payload={
             name: _payload(seen[name])
@@ -67,7 +73,15 @@ def measure(graph: Graph, engine: Engine, sample: Mapping[str, Array]) -> Costs:
         },
         steps=steps,
         call_s=call_s,
+        threads=threads,
+        calls=whole.calls,
     )
+
+
+def _granted(engine: Engine, threads: int, graph: Graph) -> Program:
+    program = engine.build(graph)
+    program.grant(threads)
+    return program
 
 
 def cold_s(program: Program, inputs: Mapping[str, Array], steps: int) -> float:
@@ -81,33 +95,31 @@ def cold_s(program: Program, inputs: Mapping[str, Array], steps: int) -> float:
     return statistics.median(_times(program, inputs, steps, 2 * REPEATS, before))
 
 
-def _shares(flat: Graph, engine: Engine, sample: Mapping[str, Array], steps: int, call_s: float) -> dict[str, float]:
+def _shares(flat: Graph, built: Build, sample: Mapping[str, Array], steps: int, call_s: float) -> dict[str, float]:
     """What part of the whole each operator is: by how much the program grows with it. Operators of a cycle share theirs.
 
     A program that ends before a fused pair is whole may take longer than one with the pair; then the first of them takes less.
     """
     groups = atoms(flat)
     growing = [join(groups[: k + 1]) for k in range(len(groups))]
-    times = [call_s, *(_prefix_s(flat, each, engine, sample, steps) for each in growing)]
+    times = [call_s, *(_prefix_s(flat, each, built, sample, steps) for each in growing)]
     least = list(itertools.accumulate(reversed(times), min))[::-1]
     grown = [after - before for before, after in itertools.pairwise(least)]
     total_s = sum(grown) or 1.0
     return {name: own_s / total_s / len(group) for group, own_s in zip(groups, grown, strict=True) for name in group}
 
 
-def _prefix_s(
-    flat: Graph, operators: tuple[str, ...], engine: Engine, sample: Mapping[str, Array], steps: int
-) -> float:
+def _prefix_s(flat: Graph, operators: tuple[str, ...], built: Build, sample: Mapping[str, Array], steps: int) -> float:
     """The least time of the program that ends behind these operators: what disturbs it only adds."""
     part = stage_graph(flat, operators)
-    return min(_times(engine.build(part), {name: sample[name] for name in part.inputs}, steps, REPEATS))
+    return min(_times(built(part), {name: sample[name] for name in part.inputs}, steps, REPEATS))
 
 
-def _entry(engine: Engine) -> tuple[Program, dict[str, Array], int]:
+def _entry(built: Build) -> tuple[Program, dict[str, Array], int]:
     """A program that has next to nothing to do, with its inputs and time steps: its time is the price of a call."""
     value = Signal((1,), Kind.VALUE, Clock.STEP)
     graph = Graph({"rate": MeanRate()}, (Synapse("x", "rate"),), {"x": value}, {"y": "rate"})
-    return engine.build(graph), {"x": np.zeros((1, 1, 1), np.float32)}, 1
+    return built(graph), {"x": np.zeros((1, 1, 1), np.float32)}, 1
 
 
 def steps_of(graph: Graph, inputs: Mapping[str, Array]) -> int:

@@ -23,6 +23,14 @@ def held_sources(graph: Graph) -> tuple[str, ...]:
     return tuple(found)
 
 
+def part_of(state: Mapping[str, Array], graph: Graph) -> State:
+    """What of a portable state the operators of `graph` remember, which may be some of those that it is of."""
+    delayed = {delay_key(s.source, s.target, s.port) for s in graph.synapses}
+    held = {f"held/{source}" for source in held_sources(graph)}
+    known = {*graph.operators, *delayed, *held}
+    return {name: array for name, array in state.items() if name in known or name.rpartition("/")[0] in known}
+
+
 class ReferenceProgram(Program):
     """Steps through the graph operator by operator."""
 

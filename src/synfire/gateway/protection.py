@@ -135,8 +135,9 @@ class Protection:
         if self._tracks.get(track.name) is track:
             del self._tracks[track.name]
 
-    def lose(self) -> int:
-        """The workers are others from now on; how many sessions have to be brought back."""
+    def lose(self, stages: Iterable[str]) -> int:
+        """The workers are others from now on, and these are the stages; how many sessions have to be brought back."""
+        self._stages = frozenset(stages)
         for track in self._tracks.values():
             track.lost()
         return len(self._tracks)
@@ -146,7 +147,7 @@ class Protection:
         a checkpoint cannot."""
         for stage in stages:
             for track in self._tracks.values():
-                track.forsaken = track.forsaken or (stage if stage in track.states else "")
+                track.forsaken = track.forsaken or (stage if track.states else "")
 
     def receive(self, message: Checkpoint, arrays: Mapping[str, Array], now_s: float) -> None:
         """A stage has sent its state. One of a checkpoint that nobody asked for, or not any more, is dropped; and so is a

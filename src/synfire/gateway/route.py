@@ -19,6 +19,7 @@ from synfire.gateway.inputs import samples
 from synfire.gateway.open_ended import Told
 from synfire.gateway.peer import Inbox, Peer
 from synfire.gateway.protection import Protection, Track
+from synfire.gateway.recut import Parts, recut
 from synfire.graph import Graph, flatten
 from synfire.ops import Array
 from synfire.plan.plan import GATEWAY, Plan
@@ -68,8 +69,13 @@ class Way:
 
     @cached_property
     def engines(self) -> Mapping[str, str]:
-        """The engine of each stage: answers are the same bits only as long as these stay the same."""
-        return {stage.name: self.plan.engine_of(stage) for stage in self.plan.stages}
+        """The engine of each operator: answers are the same bits only as long as these stay the same."""
+        return {name: self.plan.engine_of(stage) for stage in self.plan.stages for name in stage.operators}
+
+    def unlike(self, other: Way) -> Iterator[str]:
+        """The stages of which operators run on another engine along the `other` way."""
+        moved = {name for name, engine in self.engines.items() if other.engines[name] != engine}
+        yield from (stage.name for stage in self.plan.stages if moved & set(stage.operators))
 
     @property
     def closing(self) -> bool:
@@ -129,6 +135,7 @@ class WorkerRoute:
         self._flat = flatten(graph)
         self._way = Way.along(self._flat, plan, peers, epoch)
         self.sessions = Protection(stage.name for stage in plan.stages)
+        self._parts: Parts = {}
         self._suspended = False
         self._failure: SynfireError | None = None
         self._changed = asyncio.Event()
@@ -184,8 +191,8 @@ class WorkerRoute:
         """Send calls along another way. Those count that were interrupted by `suspend`, or before, and are replayed on it."""
         before, self._way = self._way, Way.along(self._flat, plan, peers, epoch)
         self._failure = None
-        sessions = self.sessions.lose()
-        self.sessions.forsake(stage for stage, engine in before.engines.items() if self._way.engines[stage] != engine)
+        sessions = self.sessions.lose(stage.name for stage in plan.stages)
+        self.sessions.forsake(before.unlike(self._way))
         self._let_go()
         return Again(self._held, sessions)
 
@@ -249,6 +256,8 @@ class WorkerRoute:
         if track is None or call.start or track.epoch == way.epoch:
             return
         track.check(call)
+        if track.states and track.states.keys() != way.homes.keys():
+            track.states = await asyncio.to_thread(recut, self._flat, way.plan, track.states, self._parts)
         for stage, saved in track.states.items():
             restore = Restore(
                 way.plan.model, stage, track.name, track.batch, maker=saved.maker, checksum=saved.checksum

@@ -15,6 +15,11 @@ FRAME_HEADER_BYTES = 64
 """What a frame carries beside its payload: request, sequence number, signal name, shape, encoding."""
 
 
+MOST_TOGETHER, PIECE_S = 64, 0.5e-3
+"""How many samples a worker computes together at most, and how long each of its threads has to be busy with some of them, in
+seconds: as `synfire.worker` has it."""
+
+
 class Hop(msgspec.Struct, frozen=True, kw_only=True):
     """What frames and requests pay on their way, on one kind of machine.
 
@@ -54,6 +59,9 @@ class Costs(msgspec.Struct, frozen=True, kw_only=True):
     time is not known costs nothing. `call_s` is the price of entering a program, paid once per stage and frame.
     `density` is the share of non-zero elements of each signal, `payload` the bytes of those signals whose shape
     does not tell: files and event lists.
+
+    All that was measured with the `threads` that each worker computes with. They share an operator where that pays, and
+    `operator_s` is less for it; of programs too small for that they make so many `calls` at a time, for requests that wait together.
     """
 
     operator_s: dict[str, float] = {}
@@ -61,11 +69,18 @@ class Costs(msgspec.Struct, frozen=True, kw_only=True):
     payload: dict[str, float] = {}
     steps: int = 1
     call_s: float = 0.0
+    threads: int = 1
+    calls: int = 1
     hop: Hop = Hop()
 
     def block_s(self, operators: Iterable[str], frames: int) -> float:
         """The time that the fused `operators` take for one of a request's `frames`."""
         return sum(self.operator_s.get(name, 0.0) for name in operators) / frames + self.call_s
+
+    def at_a_time(self, seconds: float) -> int:
+        """How many of a worker's threads compute at a time where a request takes it so many seconds, and as many wait as it takes
+        together: to begin a piece of work must be worth it."""
+        return max(1, min(self.calls, int(MOST_TOGETHER * seconds / PIECE_S)))
 
     def encoded(self, graph: Graph, source: str) -> Encoded:
         """The signal of operator or input `source` as the wire would carry it."""

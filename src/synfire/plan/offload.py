@@ -10,9 +10,10 @@ from synfire.graph import Graph, flatten
 from synfire.ops import Kind
 from synfire.plan.costs import memory_bytes
 from synfire.plan.cut import Group, atoms, join
+from synfire.plan.parts import stage_name
 from synfire.plan.place import Room
 from synfire.plan.plan import Plan, Stage
-from synfire.plan.planner import Demand, links, stage_names
+from synfire.plan.planner import Demand, links
 
 
 def plan_offloaded(
@@ -37,7 +38,8 @@ def plan_offloaded(
             + next((f"{name}: {why}" for name, why in refused.items()), "it has none")
         )
     groups = [group for _, group in runs]
-    names = stage_names(groups)
+    names = [stage_name(group) for group in groups]
+    frame_steps = graph.steps or demand.costs.steps
     homes = itertools.cycle([room.worker for room in workers[1:]] or [workers[0].worker])
     stages = tuple(
         Stage(
@@ -54,8 +56,8 @@ def plan_offloaded(
         model=demand.model,
         granularity=demand.granularity,
         stages=stages,
-        links=links(graph, groups, names, demand.costs),
-        frame_steps=graph.steps or demand.costs.steps,
+        links=links(graph, groups, names, demand.costs, frame_steps),
+        frame_steps=frame_steps,
         engine=demand.engine,
         reasons=_reasons(engine, stages, refused, remarks or {}),
     )

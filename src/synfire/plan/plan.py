@@ -17,7 +17,8 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
     """Operators that are compiled and run together, by their names in the model's flat graph.
 
     `engine` is set where it is another than the plan's. `memory_bytes` is what the stage is expected to hold, `busy_s` for how
-    many seconds a request of one sample keeps its worker busy; both are 0 where nobody has predicted it.
+    many seconds a request of one sample keeps its worker busy; both are 0 where nobody has predicted it. `parts` are the
+    stages of the cut that are joined in it, in order, where they are several: between them it can be split again.
     """
 
     name: str
@@ -26,26 +27,30 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
     engine: str = ""
     memory_bytes: int = 0
     busy_s: float = 0.0
+    parts: tuple[Stage, ...] = ()
 
 
 class Link(msgspec.Struct, frozen=True, kw_only=True):
     """Carries the signal `source` (an operator's or a graph input's name) from one stage to the next.
 
     `sender` and `receiver` are stage names or `GATEWAY`. `bytes_per_step` is the estimate that the cut was judged by:
-    one sample, one time step, as encoded on the wire.
+    one sample, one time step, as encoded on the wire. `busy_s` is for how many seconds a request keeps each end busy with it
+    where these are two workers.
     """
 
     source: str
     sender: str
     receiver: str
     bytes_per_step: float = 0.0
+    busy_s: float = 0.0
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """One model, cut and placed. `reasons` says in words why it was cut and placed so.
 
     `frame_steps` is how many time steps travel in one frame. `latency_s` is the predicted time of one request alone,
-    `requests_s` how many a second the busiest worker allows.
+    `requests_s` how many a second the busiest worker allows. `seams` are the links of the cut before any of its stages
+    were joined, if some were: a stage without parts is one of that cut.
     """
 
     model: str
@@ -57,6 +62,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     latency_s: float = 0.0
     requests_s: float = 0.0
     reasons: tuple[str, ...] = ()
+    seams: tuple[Link, ...] = ()
 
     @property
     def workers(self) -> tuple[str, ...]:

@@ -6,10 +6,13 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import msgspec
+
 from synfire.base.errors import UnknownName, UserError
 from synfire.graph import Graph, flatten
 from synfire.plan.costs import Costs, memory_bytes
 from synfire.plan.cut import Group, atoms, cut, join
+from synfire.plan.parts import joined, stage_name
 from synfire.plan.place import DoesNotFit, Room, Work, place
 from synfire.plan.plan import GATEWAY, Link, Plan, Stage
 from synfire.plan.predict import edges
@@ -53,33 +56,43 @@ def plan_cut(demand: Demand, groups: Sequence[Group], workers: Sequence[str]) ->
     """The model in these stages, on a worker each, whatever they cost; only the frames are chosen. Raises as `plan_model` does."""
     _check_alive(demand)
     work = Work(demand.costs, demand.requests, objective=demand.objective)
-    given = framed(flatten(demand.graph), tuple(groups), tuple(workers), work, pieces=len(groups))
+    given = framed(flatten(demand.graph), tuple(groups), tuple(workers), work, pieces=groups)
     return _planned(replace(demand, granularity="given"), [given], given)
 
 
 def _planned(demand: Demand, candidates: Sequence[Candidate], best: Candidate) -> Plan:
     graph, costs = flatten(demand.graph), demand.costs
-    names = stage_names(best.groups)
     stages = tuple(
-        Stage(
-            name=name,
-            operators=group,
-            worker=worker,
-            memory_bytes=memory_bytes(graph, group, demand.requests),
-            busy_s=costs.block_s(group, 1),
-        )
-        for name, group, worker in zip(names, best.groups, best.workers, strict=True)
+        _stage(graph, demand, group, worker, [piece for piece in best.pieces if set(piece) <= set(group)])
+        for group, worker in zip(best.groups, best.workers, strict=True)
     )
     return Plan(
         model=demand.model,
         granularity=demand.granularity,
         stages=stages,
-        links=links(graph, best.groups, names, costs),
+        links=links(graph, best.groups, [stage.name for stage in stages], costs, best.frame_steps),
+        seams=links(graph, best.pieces, [stage_name(each) for each in best.pieces], costs, best.frame_steps)
+        if any(stage.parts for stage in stages)
+        else (),
         frame_steps=best.frame_steps,
         engine=demand.engine,
         latency_s=best.prediction.latency_s,
         requests_s=best.prediction.requests_s,
         reasons=reasons(graph, demand.granularity, candidates, best, costs),
+    )
+
+
+def _stage(graph: Graph, demand: Demand, group: Group, worker: str, pieces: Sequence[Group]) -> Stage:
+    """A group as a stage, with the pieces of the cut as its parts where it has several."""
+    if len(pieces) > 1:
+        whole = joined([_stage(graph, demand, piece, worker, ()) for piece in pieces])
+        return msgspec.structs.replace(whole, busy_s=demand.costs.block_s(group, 1))
+    return Stage(
+        name=stage_name(group),
+        operators=group,
+        worker=worker,
+        memory_bytes=memory_bytes(graph, group, demand.requests),
+        busy_s=demand.costs.block_s(group, 1),
     )
 
 
@@ -144,7 +157,8 @@ def _balanced(graph: Graph, workers: Sequence[Room], count: int, work: Work) -> 
     Beside other models it is the run that balances all work.
     """
     if count == 1:
-        return [_candidate(graph, (graph.order(),), workers, work)]
+        uncut = _candidate(graph, (graph.order(),), workers, work)
+        return [replace(uncut, pieces=atoms(graph))]
     alone = not any(work.load_s.values())
     fine = atoms(graph)
     placed = place(graph, fine, workers[:count], replace(work, spread=True) if alone else work)
@@ -165,11 +179,11 @@ def _fused(graph: Graph, candidate: Candidate, work: Work) -> Candidate:
         )
     ]
     groups, placed = tuple(group for _, group in runs), tuple(worker for worker, _ in runs)
-    return framed(graph, groups, placed, work, pieces=len(candidate.groups))
+    return framed(graph, groups, placed, work, pieces=candidate.groups)
 
 
 def _candidate(graph: Graph, groups: tuple[Group, ...], workers: Sequence[Room], work: Work) -> Candidate:
-    return framed(graph, groups, place(graph, groups, workers, work), work, pieces=len(groups))
+    return framed(graph, groups, place(graph, groups, workers, work), work, pieces=groups)
 
 
 def _choose(candidates: Sequence[Candidate], objective: str = "latency") -> Candidate:
@@ -180,13 +194,10 @@ def _choose(candidates: Sequence[Candidate], objective: str = "latency") -> Cand
     return uncut if as_fast and len(uncut.groups) == 1 else fastest
 
 
-def stage_names(groups: Sequence[Group]) -> tuple[str, ...]:
-    """An operator's own name, or `first..last`."""
-    return tuple(group[0] if len(group) == 1 else f"{group[0]}..{group[-1]}" for group in groups)
-
-
-def links(graph: Graph, groups: Sequence[Group], names: Sequence[str], costs: Costs) -> tuple[Link, ...]:
-    """What crosses between the stages `groups`, called `names`, and the gateway."""
+def links(
+    graph: Graph, groups: Sequence[Group], names: Sequence[str], costs: Costs, frame_steps: int
+) -> tuple[Link, ...]:
+    """What crosses between the stages `groups`, called `names`, and the gateway, in frames of so many steps."""
     ends = [*names, GATEWAY]  # place −1 is the gateway
     return tuple(
         Link(
@@ -194,6 +205,15 @@ def links(graph: Graph, groups: Sequence[Group], names: Sequence[str], costs: Co
             sender=ends[edge.sender],
             receiver=ends[edge.receiver],
             bytes_per_step=costs.encoded(graph, edge.source).bytes,
+            busy_s=_busy_s(graph, edge.source, costs, frame_steps),
         )
         for edge in edges(graph, groups)
     )
+
+
+def _busy_s(graph: Graph, source: str, costs: Costs, frame_steps: int) -> float:
+    """For how long a request keeps each end busy with a signal between two workers."""
+    size = costs.encoded(graph, source).bytes
+    if not graph.signals()[source].timed:
+        return costs.hop.busy_s(size)
+    return -(-costs.steps // frame_steps) * costs.hop.busy_s(frame_steps * size)

@@ -64,14 +64,15 @@ def predict(
     """Play one request through the stages, frame by frame; `workers[i]` runs `groups[i]`, one stage at a time.
 
     Stages work at the same time on different frames where they are on different workers: a pipeline over time steps. The first
-    frame's way from the gateway and the last one's way back are part of what a request costs there.
+    frame's way from the gateway and the last one's way back are part of what a request costs there. With many requests the
+    threads of a worker compute at the same time; frames are sent and taken by one of them.
     """
     frames = -(-costs.steps // frame_steps)
     blocks_s = [costs.block_s(group, frames) for group in groups]
     crossings = _crossings(graph, groups, workers, costs, frame_steps)
     load = dict.fromkeys(workers, 0.0)
     for worker, seconds in zip(workers, blocks_s, strict=True):
-        load[worker] += seconds * frames
+        load[worker] += seconds * frames / costs.at_a_time(seconds)
     for each in crossings:
         for end in (each.sender, each.receiver):
             if end >= 0:

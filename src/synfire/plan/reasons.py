@@ -15,14 +15,14 @@ from synfire.plan.predict import Prediction
 class Candidate:
     """One way to cut and place a model, with the prediction for each frame size that was tried.
 
-    `pieces` is how many groups were placed; fewer groups are left where neighbours on one worker were fused.
+    `pieces` are the groups that were placed; fewer are left where neighbours on one worker were fused.
     """
 
     groups: tuple[Group, ...]
     workers: tuple[str, ...]
     frame_steps: int
     tried: Mapping[int, Prediction]
-    pieces: int
+    pieces: tuple[Group, ...]
 
     @property
     def prediction(self) -> Prediction:
@@ -51,8 +51,8 @@ def reasons(
 def _rule(granularity: str, best: Candidate) -> str:
     stages = f"{len(best.groups)} stage{'s' if len(best.groups) > 1 else ''}"
     fused = (
-        f"; the {best.pieces} pieces are fused where neighbours share a worker"
-        if best.pieces > len(best.groups)
+        f"; the {len(best.pieces)} pieces are fused where neighbours share a worker"
+        if len(best.pieces) > len(best.groups)
         else ""
     )
     rules = {
@@ -155,4 +155,5 @@ def _frames(best: Candidate, costs: Costs) -> str:
     if others:
         nearest = min(others, key=lambda each: best.tried[each].latency_s)
         text += f"; frames of {nearest} would take {format_seconds(best.tried[nearest].latency_s)}"
-    return text + f"; up to {predicted.requests_s:.0f} requests a second"
+    granted = f", with {costs.threads} threads for each worker" if costs.threads > 1 else ""
+    return text + f"; up to {predicted.requests_s:.0f} requests a second{granted}"

@@ -28,14 +28,16 @@ Bounds = tuple[int, ...]
 """The first atom of every run but the first."""
 
 
-def framed(graph: Graph, groups: Sequence[Group], placed: Sequence[str], work: Work, pieces: int) -> Candidate:
+def framed(
+    graph: Graph, groups: Sequence[Group], placed: Sequence[str], work: Work, pieces: Sequence[Group]
+) -> Candidate:
     """The placed groups with the largest frame that is about as fast as any."""
     tried: dict[int, Prediction] = {
         size: predict(graph, groups, placed, work.costs, size) for size in frame_choices(work.costs.steps)
     }
     least_s = min(each.seconds(work.objective) for each in tried.values())
     frame_steps = max(size for size in tried if tried[size].seconds(work.objective) <= AS_FAST * least_s)
-    return Candidate(tuple(groups), tuple(placed), frame_steps, tried, pieces)
+    return Candidate(tuple(groups), tuple(placed), frame_steps, tried, tuple(pieces))
 
 
 def frame_choices(steps: int) -> tuple[int, ...]:
@@ -53,7 +55,8 @@ def bound_s(graph: Graph, costs: Costs, stages: int, workers: int, objective: st
     """
     fed = sum(s.source in graph.inputs for s in graph.synapses)
     hops_s = max(stages - fed, 0) * 2 * costs.hop.busy_s(0)
-    work_s = sum(costs.operator_s.values()) + stages * costs.call_s + hops_s
+    own_s = sum(costs.operator_s.values()) + stages * costs.call_s
+    work_s = own_s / (1 if objective == "latency" else costs.calls) + hops_s
     return work_s / workers + (costs.hop.request_s if objective == "latency" else 0.0)
 
 
@@ -85,7 +88,7 @@ class Search:
     def candidate(self, bounds: Bounds) -> Candidate:
         """The runs between these bounds, with their frames."""
         groups = [join(self.fine[a:b]) for a, b in itertools.pairwise((0, *bounds, len(self.fine)))]
-        return framed(self.graph, groups, self._placed(len(groups)), self.work, pieces=len(groups))
+        return framed(self.graph, groups, self._placed(len(groups)), self.work, pieces=self.fine)
 
     def _best_of(self, ways: Iterator[Bounds], found: Candidate, share: float) -> tuple[Bounds, Candidate] | None:
         objective = self.work.objective

@@ -78,6 +78,22 @@ def check_states_merge(engine: Engine, graph: Graph, inputs: Mapping[str, Array]
         _assert_same(f"with states merged at step {t}", now, {name: outputs[name] for name in now})
 
 
+def check_states_travel(engine: Engine, graph: Graph, inputs: Mapping[str, Array], steps: int, first: int) -> None:
+    """Raise `AssertionError` unless the state after the `first` steps is the reference engine's, once it is portable, and a
+    program goes on from it without a trace in the bits."""
+    program, batch = engine.build(graph), _batch(graph, inputs)
+    begun = {name: array[:first] if graph.inputs[name].timed else array for name, array in inputs.items()}
+    rest = {name: array[first:] for name, array in inputs.items() if graph.inputs[name].timed}
+    after, _ = program.run(program.initial_state(batch), begun, first)
+    reference = ReferenceEngine().build(graph)
+    kept, _ = reference.run(reference.initial_state(batch), begun, first)
+    travelled = program.portable(after)
+    _assert_same(f"for {first} steps, its state", kept, travelled)
+    _, wanted = program.run(after, rest, steps - first)
+    _, outputs = engine.build(graph).run(program.own(travelled), rest, steps - first)
+    _assert_same("from a state that has travelled", wanted, outputs)
+
+
 def _random_blocks(steps: int, rng: np.random.Generator) -> list[int]:
     blocks: list[int] = []
     while sum(blocks) < steps:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from synfire.plan.plan import GATEWAY
 from synfire.wire import batches
+from synfire.wire.checksums import checksum
 from synfire.wire.messages import Checkpoint, Departure, Frame
 from synfire.wire.stream import Packet, array_bytes
 from synfire.worker.job import Outcome, Whole
@@ -45,18 +46,22 @@ def frames_of(visit: Visit, block: Block, outcome: Outcome) -> Iterator[Outgoing
 
 
 def checkpoints_of(visit: Visit) -> Iterator[Outgoing]:
-    """The state that the visit has left to its session, for the origin, if that asked for it."""
-    first, state = visit.first, visit.state
-    if first.token and first.session and state is not None:
-        message = Checkpoint(
-            first.model,
-            visit.stage.host.stage,
-            first.session,
-            first.token,
-            maker=visit.stage.maker,
-            checksum=visit.checksum,
-        )
-        yield _counted(Packet(message, state), first.origin, "", visit.stage.checkpoints)
+    """The state that the visit has left to its session, for the origin, if that asked for it, and memory has not spoilt it since."""
+    first, state, stage = visit.first, visit.state, visit.stage
+    if not (first.token and first.session) or state is None:
+        return
+    if visit.checksum is not None and checksum(state) != visit.checksum:
+        return  # the next call finds that out
+    portable = stage.program.portable(state) if stage.program is not None else state
+    message = Checkpoint(
+        first.model,
+        stage.host.stage,
+        first.session,
+        first.token,
+        maker=stage.maker,
+        checksum=None if visit.checksum is None else checksum(portable),
+    )
+    yield _counted(Packet(message, portable), first.origin, "", stage.checkpoints)
 
 
 def joined(leaving: Iterable[Outgoing]) -> Iterator[Outgoing]:

@@ -76,7 +76,7 @@ def forget(stage: Stage, session: str) -> None:
 
 
 def restore(stage: Stage, message: Restore, state: State, now_s: float) -> None:
-    """Let the session go on from `state`.
+    """Let the session go on from a portable `state`.
 
     Raises `Interrupted` while a call of it is here, `UserError` for a state of another engine or of another version,
     `TemporaryError` for one that is damaged.
@@ -92,13 +92,14 @@ def restore(stage: Stage, message: Restore, state: State, now_s: float) -> None:
         raise Interrupted(
             f"session {message.session!r} at stage {stage.name} is in use and cannot be restored; try again"
         )
-    stage.sessions[message.session] = SessionSlot(
-        state=state, batch=message.batch, used_s=now_s, checksum=message.checksum
-    )
+    own = stage.program.own(state) if stage.program is not None else state
+    again = None if message.checksum is None else checksum(own)
+    stage.sessions[message.session] = SessionSlot(state=own, batch=message.batch, used_s=now_s, checksum=again)
 
 
 def _require_fitting(stage: Stage, message: Restore, state: State) -> None:
-    fresh = stage.program.initial_state(message.batch) if stage.program is not None else {}
+    program = stage.program
+    fresh = program.portable(program.initial_state(message.batch)) if program is not None else {}
     for name, array in fresh.items():
         found = state.get(name)
         if found is None or found.dtype != array.dtype or found.shape != array.shape:

@@ -47,9 +47,9 @@ def offered(graph: Graph | None = None, machine: Machine = ROOMY, operator_s: fl
 
 def test_a_small_model_has_one_profile_an_engine_and_the_exact_compiled_one_is_the_first() -> None:
     found = offered()
-    assert list(found) == ["cpu-float32", "reference-float32", "cpu-int8", "cuda-float32", "darwin3-int8"]
-    assert [each.fit for each in found.values()] == [*[Fit.RUNNABLE] * 3, Fit.INCOMPATIBLE, Fit.RUNNABLE]
-    assert [each.profile.exact for each in found.values()] == [True, True, False, True, False]
+    assert list(found) == ["cpu-float32", "reference-float32", "cpu-bf16", "cpu-int8", "cuda-float32", "darwin3-int8"]
+    assert [each.fit for each in found.values()] == [*[Fit.RUNNABLE] * 4, Fit.INCOMPATIBLE, Fit.RUNNABLE]
+    assert [each.profile.exact for each in found.values()] == [True, True, False, False, True, False]
     assert profile_of("net", chain(), CpuEngine) == found["cpu-float32"].profile
 
 
@@ -140,7 +140,7 @@ def test_the_first_digits_of_an_id_name_a_profile() -> None:
 
 def test_fewer_digits_than_four_name_nothing() -> None:
     found = offered()
-    with pytest.raises(UnknownName, match=r"no profile of net named .*known: auto, cpu-float32, cpu-int8"):
+    with pytest.raises(UnknownName, match=r"no profile of net named .*known: auto, cpu-bf16, cpu-float32, cpu-int8"):
         chosen(list(found.values()), found["cpu-int8"].profile.id[:3])
 
 

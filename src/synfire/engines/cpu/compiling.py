@@ -8,8 +8,9 @@ from synfire.engines.cpu.chain import Chain
 from synfire.engines.cpu.neurons import loop
 from synfire.engines.cpu.schedule import Arrival, Cycle, Link, Node, Part
 from synfire.engines.cpu.step import lower
-from synfire.engines.cpu.tape import TARGET
+from synfire.engines.cpu.tape import TARGET, WIDE
 from synfire.engines.cpu.writing import Line, Refusal, Value, Writer, write
+from synfire.engines.reference import delay_key
 from synfire.graph import Graph, Synapse, strong_components
 from synfire.ops.add import Add
 from synfire.ops.alif import ALIF
@@ -21,7 +22,7 @@ from synfire.ops.parametric_lif import ParametricLIF
 class Linking:
     """A chain that grows, operator by operator, until one does not fit."""
 
-    def __init__(self, graph: Graph, narrow: bool = False) -> None:
+    def __init__(self, graph: Graph, narrow: int = WIDE) -> None:
         self._graph = graph
         self._writer = Writer(narrow)
         self._values: dict[str, Value] = {}
@@ -43,11 +44,11 @@ class Linking:
         """Add three operators that are a loop; whether they fit."""
         operator, signal = self._graph.operator(synapse), self._graph.signals()[neurons]
         assert isinstance(operator, Linear)
-        entering = self._graph.arriving(add)[0]
+        entering, delayed = self._graph.arriving(add)[0], delay_key(synapse, add, 1)
         return self._attempt(
             neurons,
             {add, neurons, synapse},
-            lambda: loop(self._writer, self._graph.operator(neurons), operator, self._value(entering), signal),
+            lambda: loop(self._writer, self._graph.operator(neurons), operator, self._value(entering), signal, delayed),
         )
 
     def done(self) -> Iterator[Link]:
@@ -71,15 +72,16 @@ class Linking:
             del self._writer.lines[lines:], self._arrivals[arrivals:]
             self._given = given
             return False
-        self._sign(self._writer.lines[lines:], value, members)
+        self._sign(self._writer.lines[lines:], value, name, members)
         self._keep(name, value, members)
         return True
 
-    def _sign(self, written: Sequence[Line], value: Value, members: set[str]) -> None:
-        """Put operators' names to the lines written for them, or to the line that they joined."""
+    def _sign(self, written: Sequence[Line], value: Value, name: str, members: set[str]) -> None:
+        """Put operators' names to the lines written for them, or to the line that they joined, and to what these remember."""
         joined = [line for line in self._writer.lines if line.ports[TARGET].place == value.place]
         for line in written or joined:
             line.operators += sorted(members)
+            line.memories = [each.of(name) for each in line.memories]
 
     def _all(self, synapses: Sequence[Synapse]) -> list[Value]:
         """What arrives along synapses: values of the chain, or ones that are loaded."""
@@ -111,12 +113,12 @@ class Linking:
         return name in self._graph.outputs.values() or elsewhere or looped
 
 
-def parts_of(graph: Graph, narrow: bool = False) -> tuple[Part, ...]:
-    """The timed operators of a flat graph, in running order; with `narrow`, synapses that read spikes have bytes for weights."""
+def parts_of(graph: Graph, narrow: int = WIDE) -> tuple[Part, ...]:
+    """The timed operators of a flat graph, in running order; synapses that read spikes keep weights as `narrow` says."""
     return tuple(_parts(graph, narrow))
 
 
-def _parts(graph: Graph, narrow: bool) -> Iterator[Part]:
+def _parts(graph: Graph, narrow: int) -> Iterator[Part]:
     signals = graph.signals()
     order = {name: k for k, name in enumerate(name for name in graph.order() if signals[name].timed)}
     linking = Linking(graph, narrow)

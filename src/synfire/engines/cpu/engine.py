@@ -10,6 +10,7 @@ from synfire.engines.cpu import recordings as recordings  # its steps enter the 
 from synfire.engines.cpu.compiling import parts_of
 from synfire.engines.cpu.schedule import Cycle, chains_of
 from synfire.engines.cpu.step import lower
+from synfire.engines.cpu.tape import WIDE
 from synfire.engines.cpu.team import ENOUGH, Team
 from synfire.engines.engine import Engine, Program
 from synfire.engines.reference import held_sources
@@ -24,7 +25,7 @@ class CpuProgram(Program):
     The state is the engine's own: membranes are kept in the layout of their kernel.
     """
 
-    def __init__(self, graph: Graph, narrow: bool = False, threads: int = 1) -> None:
+    def __init__(self, graph: Graph, narrow: int = WIDE, threads: int = 1) -> None:
         super().__init__(graph)
         signals = graph.signals()
         self._once = {
@@ -85,6 +86,18 @@ class CpuProgram(Program):
             arrival.remember(state, values)
         return state, self._collect(values, fresh)
 
+    def portable(self, state: State) -> State:
+        chains = {each.key: each for each in chains_of(self.parts)}
+        found: State = {}
+        for name, array in state.items():
+            found |= chains[name].portable(array) if name in chains else {name: array}
+        return found
+
+    def own(self, portable: State) -> State:
+        chained = {each.key: each.own(portable) for each in chains_of(self.parts) if each.remembers}
+        apart = self.initial_state(1).keys() - chained.keys()
+        return chained | {name: array for name, array in portable.items() if name in apart or name.startswith("held/")}
+
     def warm(self) -> None:
         """Run every part once on silence, so that its kernels are compiled and loaded."""
         signals = self.graph.signals()
@@ -129,6 +142,7 @@ class CpuEngine(Engine):
     """
 
     name = "cpu"
+    version = 2
 
     def __init__(self, threads: int = 1) -> None:
         self._threads = threads

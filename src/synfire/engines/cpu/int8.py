@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 from synfire.engines.cpu.engine import CpuEngine, CpuProgram
+from synfire.engines.cpu.tape import BYTES
 from synfire.engines.engine import Program
 from synfire.graph import Graph, strong_components
 from synfire.ops import Kind
 from synfire.ops.conv1d import Conv1d
 from synfire.ops.conv2d import Conv2d
 from synfire.ops.linear import Linear
+
+
+def narrowed(graph: Graph) -> tuple[str, ...]:
+    """The synapses whose weights are kept in less than a float32: those that read spikes, but for what is in a loop."""
+    groups = strong_components({name: [s.source for s in graph.arriving(name)] for name in graph.operators})
+    loops = {name for members in groups if len(members) > 1 for name in members}
+    synapses = (name for name in graph if isinstance(graph.operator(name), (Conv1d, Conv2d, Linear)))
+    return tuple(name for name in synapses if name not in loops and graph.signals_into(name)[0].kind is Kind.SPIKE)
+
+
+def narrowed_weights(graph: Graph) -> int:
+    """How many weights these synapses have."""
+    return sum(graph.operator(name).parameters()["weight"].size for name in narrowed(graph))
 
 
 class Int8Engine(CpuEngine):
@@ -23,21 +37,12 @@ class Int8Engine(CpuEngine):
     format = "int8"
 
     def build(self, graph: Graph) -> Program:
-        return CpuProgram(graph, narrow=True)
+        return CpuProgram(graph, narrow=BYTES)
 
     @classmethod
     def refusal(cls, graph: Graph) -> str:
-        return "" if cls.narrowed(graph) else "no synapse of it reads spikes, and only their weights become bytes"
+        return "" if narrowed(graph) else "no synapse of it reads spikes, and only their weights become bytes"
 
     @classmethod
     def parameter_bytes(cls, graph: Graph) -> int:
-        saved = sum(3 * graph.operator(name).parameters()["weight"].size for name in cls.narrowed(graph))
-        return super().parameter_bytes(graph) - saved
-
-    @staticmethod
-    def narrowed(graph: Graph) -> tuple[str, ...]:
-        """The synapses whose weights become bytes: those that read spikes, but for what is in a loop."""
-        groups = strong_components({name: [s.source for s in graph.arriving(name)] for name in graph.operators})
-        loops = {name for members in groups if len(members) > 1 for name in members}
-        synapses = (name for name in graph if isinstance(graph.operator(name), (Conv1d, Conv2d, Linear)))
-        return tuple(name for name in synapses if name not in loops and graph.signals_into(name)[0].kind is Kind.SPIKE)
+        return super().parameter_bytes(graph) - 3 * narrowed_weights(graph)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from synfire.engines.cpu import tape
-from synfire.engines.cpu.narrow import narrow_reach
+from synfire.engines.cpu.narrow import half_reach, narrow_reach
 from synfire.engines.cpu.reach import Axis, Reach, grouped, reach
 from synfire.engines.cpu.tape import COUNTS, FLOATS, SPIKES
 from synfire.engines.cpu.tiled_kernels import FRAMES
@@ -107,13 +107,14 @@ def synapse(writer: Writer, x: Value, weight: Array, bias: Array, axes: tuple[Ax
     """A line that sums the weights `(output, input, row, column)` along (down, along)."""
     down, along = axes
     shape = (down.inputs, along.inputs, weight.shape[1])
-    if writer.narrow and x.format == SPIKES:
+    narrow = writer.narrow if x.format == SPIKES else tape.WIDE
+    if narrow == tape.BYTES:
         return narrow_synapse(writer, x, narrow_reach(weight, bias, down, along), shape, output)
     tile = _tile(weight, axes)
     source = writer.listed(x, *shape) if tile else x
     target = writer.value(output, x.layout, FLOATS, x.still)
-    line = writer.line(tape.TILED if tile else tape.SYNAPSE, target, source, FORM=-1)
-    found = reach(weight, bias, down, along, tile)
+    line = writer.line(tape.TILED if tile else tape.SYNAPSE, target, source, FORM=-1, NARROW=narrow)
+    found = (half_reach if narrow == tape.HALVES else reach)(weight, bias, down, along, tile)
     receive(writer, line, found, shape)
     if tile:
         _divide(writer, line, source, found, axes)
@@ -126,7 +127,7 @@ def narrow_synapse(
     """A line that sums weights of one byte; `shape` is the input's (height, width, channel)."""
     found, scale, bias = narrowed
     target = writer.value(output, x.layout, FLOATS, x.still)
-    line = writer.line(tape.SYNAPSE, target, x, FORM=-1, NARROW=1)
+    line = writer.line(tape.SYNAPSE, target, x, FORM=-1, NARROW=tape.BYTES)
     receive(writer, line, found, shape)
     line.arrays |= {tape.SCALE: scale, tape.BIAS: bias}
     return target
@@ -316,8 +317,8 @@ def mean_rate(writer: Writer, operator: MeanRate, inputs: Sequence[Value], outpu
     target = writer.value(output, FIRST, FLOATS, False)
     line = writer.line(tape.READ, target, x, SIZE=output.size)
     line.memories = [
-        Memory(tape.STATE, np.zeros(output.shape, np.float32)),
-        Memory(tape.STATE_2, np.zeros((), np.int64)),
+        Memory(tape.STATE, np.zeros(output.shape, np.float32), "sum"),
+        Memory(tape.STATE_2, np.zeros((), np.int64), "steps"),
     ]
     writer.room(output.size)
     return target

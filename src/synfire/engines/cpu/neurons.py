@@ -36,8 +36,8 @@ def neurons(writer: Writer, operator: Operator, inputs: Sequence[Value], output:
     return target
 
 
-def loop(writer: Writer, operator: Operator, synapse: Linear, x: Value, output: Signal) -> Value:
-    """Add → neurons → Linear and back, one step later."""
+def loop(writer: Writer, operator: Operator, synapse: Linear, x: Value, output: Signal, delayed: str) -> Value:
+    """Add → neurons → Linear and back, one step later; what is on its way then is remembered as `delayed`."""
     if x.format != FLOATS:
         raise Refusal
     size = output.size
@@ -48,14 +48,17 @@ def loop(writer: Writer, operator: Operator, synapse: Linear, x: Value, output: 
     )
     line.numbers[tape.FORMAT] = SPIKES
     _describe(line, operator, target, x.signal)
-    line.memories.append(Memory(tape.OTHER, np.zeros(size, np.float32)))
+    line.memories.append(Memory(tape.OTHER, np.zeros((1, size), np.float32), delayed))
     return target
 
 
 def _describe(line: Line, operator: Operator, target: Value, given: Signal) -> None:
     """Parameters and states of the layer."""
     line.numbers[tape.TARGET_FORMAT] = SPIKES
-    fresh = {name: shared(_moved(array[0], target)) for name, array in operator.initial_state(1, given).items()}
+    fresh = {
+        name: (shared(_moved(array[0], target)), name, _turned(array[0], target))
+        for name, array in operator.initial_state(1, given).items()
+    }
     if isinstance(operator, ALIF):
         parameters = {
             tape.RATE: operator.alpha, tape.THRESHOLD: operator.rho, tape.BASE: operator.b0, tape.SLOPE: operator.beta,
@@ -63,7 +66,7 @@ def _describe(line: Line, operator: Operator, target: Value, given: Signal) -> N
         line.arrays |= {place: _each(value, target) for place, value in parameters.items()}
         line.numbers |= {tape.FORM: tape.ADAPTIVE, tape.HARD: int(operator.strict)}
         names = {tape.STATE: "u", tape.STATE_2: "b", tape.STATE_3: "s"}
-        line.memories += [Memory(place, fresh[name]) for place, name in names.items()]
+        line.memories += [Memory(place, *fresh[name]) for place, name in names.items()]
         return
     assert isinstance(operator, (IF, LIF, ParametricLIF))
     form, rate = _charging(operator)
@@ -78,7 +81,7 @@ def _describe(line: Line, operator: Operator, target: Value, given: Signal) -> N
         for place, value in parameters.items()
     }
     line.numbers |= {tape.FORM: form, tape.HARD: int(operator.reset == HARD), tape.EACH: int(each)}
-    line.memories.append(Memory(tape.STATE, fresh["v"]))
+    line.memories.append(Memory(tape.STATE, *fresh["v"]))
 
 
 def _charging(operator: IF | LIF | ParametricLIF) -> tuple[int, Array]:
@@ -109,5 +112,9 @@ def _each(value: Array | float, target: Value) -> Array:
 
 def _moved(sample: Array, target: Value) -> Array:
     """A sample, channels first, in the layer's layout."""
-    last = target.layout == LAST and sample.ndim >= 2
-    return np.ascontiguousarray(np.moveaxis(sample, 0, -1) if last else sample)
+    return np.ascontiguousarray(np.moveaxis(sample, 0, -1) if _turned(sample, target) else sample)
+
+
+def _turned(sample: Array, target: Value) -> bool:
+    """Whether its channels are last in the layer's layout."""
+    return target.layout == LAST and sample.ndim >= 2

@@ -19,6 +19,7 @@ from synfire.engines.cpu.tape import (
     AND,
     ATTEND,
     BEGUN,
+    BYTES,
     CHANNELS,
     CURRENT,
     DONE,
@@ -64,6 +65,7 @@ from synfire.engines.cpu.tape import (
     TILED,
     TILES,
     TURN,
+    WIDE,
     WIDTH,
     kernel,
 )
@@ -81,7 +83,7 @@ def _synapse(op, state_bytes, first, start, stop):  # type: ignore[no-untyped-de
     begun, done, current = words(op[BEGUN], op[HEIGHT]), words(op[DONE], op[HEIGHT]), op[CURRENT]
     height, rows, pitch = op[HEIGHT], op[ROWS], 4 * op[PITCH]
     row_bytes = op[WIDTH] * op[CHANNELS] * (4 if op[FORMAT] == FLOATS else 1)
-    still, narrow = op[SOURCE_STEP] == 0, op[NARROW] != 0
+    still, narrow = op[SOURCE_STEP] == 0, op[NARROW]
     for s in range(start, stop):
         for frame in range(1 if still else op[STEPS]):
             source = op[SOURCE] + s * op[SOURCE_SAMPLE] + frame * op[SOURCE_STEP]
@@ -91,12 +93,12 @@ def _synapse(op, state_bytes, first, start, stop):  # type: ignore[no-untyped-de
                 while ready < (rows if y == height - 1 else begun[y]):
                     start_row(op, current + ready * pitch)
                     ready += 1
-                if narrow:
+                if narrow != WIDE:
                     receive_narrow_row(op, source + y * row_bytes, y, current)
                 else:
                     receive_row(op, source + y * row_bytes, y, current)
                 while fired < done[y]:
-                    if narrow:
+                    if narrow == BYTES:
                         scale_row(op, current + fired * pitch)
                     for t in range(op[STEPS] if still else 1):
                         _emit(op, state_bytes, current + fired * pitch, first + s, fired, target + t * op[TARGET_STEP])

@@ -24,6 +24,9 @@ SPIKES, COUNTS, FLOATS, WHOLE = range(4)
 IF, DECAY_DIVIDE, DECAY, LEAK_DIVIDE, LEAK, KEEP, ADAPTIVE = range(7)
 """How a membrane is charged: see `synfire.engines.cpu.neuron_kernels`."""
 
+WIDE, BYTES, HALVES = range(3)
+"""What weights are kept as: float32, whole numbers of one byte, bfloat16."""
+
 MAXIMUM, TOTAL, MEAN = range(3)
 """What becomes of a window."""
 
@@ -52,6 +55,6 @@ PLACES_OF_A_LINE = 60
     BASE, SLOPE,  # of an adaptive threshold
     STATE, STATE_2, STATE_3,  # addresses of what the first sample's neurons remember
     REDUCE, DIVISORS,
-    NARROW, SCALE, BIAS,  # whether weights are bytes, and what makes float32 of their sums: see `narrow_kernels`
+    NARROW, SCALE, BIAS,  # how weights are kept, and what makes float32 of sums of bytes: see `narrow_kernels`
 ) = range(PLACES_OF_A_LINE)  # fmt: skip
 """The places of a line."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 import numpy as np
 
 from synfire.base.compiled import trailing_zeros
+from synfire.engines.cpu.narrow_kernels import sum_halves
 from synfire.engines.cpu.neuron_kernels import fire
 from synfire.engines.cpu.tape import (
     ACROSS,
@@ -27,9 +28,11 @@ from synfire.engines.cpu.tape import (
     FLOATS,
     FORM,
     FORMAT,
+    HALVES,
     HEIGHT,
     LINE_INDEX,
     LINES,
+    NARROW,
     PITCH,
     ROW,
     ROWS,
@@ -114,7 +117,9 @@ def _start_row(op, tile, out):  # type: ignore[no-untyped-def]
 def _sum(op, onto, rows, listed, begin, end, vectors, reached, down, along):  # type: ignore[no-untyped-def]
     """Add the weights of a list's entries from `begin` to `end`."""
     entries, number = listed + op[ENTRIES] + 4 * begin, end - begin
-    if op[FORMAT] == SPIKES:
+    if op[NARROW] == HALVES:
+        sum_halves(onto, rows, entries, op[ACROSS], number, vectors, reached, down, along)
+    elif op[FORMAT] == SPIKES:
         sum_rows(onto, rows, entries, op[ACROSS], number, vectors, reached, down, along)
     else:
         values = listed + op[VALUES] + 4 * begin
@@ -197,18 +202,21 @@ def _sum_frames(op, begin, count, steps, tile):  # type: ignore[no-untyped-def]
     if not reached:
         return
     rows, vectors, block = op[WEIGHT] + tile * op[TILE_BYTES] + lines[1] + runs[1], runs[2], op[BLOCK]
-    share, apart, spikes = -(-block // count), op[VALUES] - op[ENTRIES], op[FORMAT] == SPIKES
+    share, apart = -(-block // count), op[VALUES] - op[ENTRIES]
+    spikes, halves = op[FORMAT] == SPIKES, op[NARROW] == HALVES
     for below in range(block, channels + block, block):
         for k in range(count):
             if active > 2 * channels:
                 next_ = below + k * share
-                _ask(rows + next_ * across, across, min(share, channels - next_), 64 * vectors)
+                _ask(rows + next_ * across, across, min(share, channels - next_), min(64 * vectors, across))
             first, number = here[k], 0
             entries, left = integers(first, 0), (stop[k] - first) // 4
             while number < left and entries[number] < below:
                 number += 1
             current = op[CURRENT] + 4 * k * op[PITCH]
-            if spikes:
+            if halves:
+                sum_halves(current, rows, first, across, number, vectors, 1, 0, 0)
+            elif spikes:
                 sum_rows(current, rows, first, across, number, vectors, 1, 0, 0)
             else:
                 sum_scaled_rows(current, rows, first, across, first + apart, number, vectors, 1, 0, 0)

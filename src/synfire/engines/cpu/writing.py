@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
+import numpy as np
+
 from synfire.engines.cpu import tape
 from synfire.engines.cpu.tape import COUNTS, FLOATS, SPIKES
 from synfire.ops import Array, Kind, Operator, Signal
@@ -57,15 +59,34 @@ class Value:
 
 @dataclass(frozen=True)
 class Memory:
-    """What an operator remembers from step to step: how it begins, for one sample, and the place of its address in the line."""
+    """What an operator remembers from step to step: how it begins, for one sample, and the place of its address in the line.
+
+    `key` is its name in a portable state, where it is channels first; here it may have channels `last`.
+    """
 
     place: int
     fresh: Array
+    key: str
+    last: bool = False
 
     @property
     def words(self) -> int:
         """What it takes, in pieces of four bytes."""
         return -(-self.fresh.nbytes // 4)
+
+    def of(self, operator: str) -> Memory:
+        """The memory under the operator's name, if it has nobody's yet."""
+        return self if "/" in self.key else replace(self, key=f"{operator}/{self.key}")
+
+    def portable(self, octets: Array) -> Array:
+        """`(batch, *shape)` from its bytes `(batch, bytes)` in a chain's state."""
+        kept = np.ascontiguousarray(octets).view(self.fresh.dtype).reshape(len(octets), *self.fresh.shape)
+        return np.ascontiguousarray(np.moveaxis(kept, -1, 1)) if self.last else kept
+
+    def octets(self, portable: Array) -> Array:
+        """The inverse of `portable`."""
+        kept = np.ascontiguousarray(np.moveaxis(portable, 1, -1) if self.last else portable)
+        return kept.reshape(len(kept), -1).view(np.uint8)
 
 
 @dataclass
@@ -89,10 +110,10 @@ class Refusal(Exception):
 class Writer:
     """Takes operators in running order, and writes their lines.
 
-    Where it is `narrow`, synapses that read spikes get weights of one byte; see `synfire.engines.cpu.int8`.
+    Synapses that read spikes get weights that are kept as `narrow` says (`synfire.engines.cpu.tape`), others float32.
     """
 
-    def __init__(self, narrow: bool = False) -> None:
+    def __init__(self, narrow: int = tape.WIDE) -> None:
         self.narrow = narrow
         self.lines: list[Line] = []
         self.places: list[Value] = []

@@ -85,6 +85,7 @@ class Together:
     def __init__(self, schedule: Schedule) -> None:
         self._plane = DataPlane(Limits(timeout_s=PATIENT_S), SystemClock())
         self._catalog = SimulatedCatalog()
+        self._fused = schedule.fused
         log = RecoveryLog(self._catalog)  # type: ignore[arg-type]
         self._deployment = LocalDeployment(schedule.models(), schedule.settings(), log=log, id=DEPLOYMENT)
 
@@ -127,7 +128,7 @@ class Together:
         return "gateway"
 
     async def add(self, name: str, workers: tuple[str, ...], frame_steps: int) -> None:
-        await self._deployment.add(name, *model(name, workers, frame_steps))
+        await self._deployment.add(name, *model(name, workers, frame_steps, self._fused))
         self._plane.add(name, self._deployment.routes[name])
 
     async def remove(self, name: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import cache
 
 import msgspec
@@ -16,12 +17,16 @@ from synfire.ops.lif import LIF
 from synfire.ops.linear import Linear
 from synfire.ops.mean_rate import MeanRate
 from synfire.plan import Plan
+from synfire.plan.parts import fuse
 from synfire.testing.graphs import plan_of, random_inputs
 
 ENCODED_STEPS = 6
 
 STAGE_BYTES = 1
 """What every stage takes of its worker's memory: workers' limits count stages."""
+
+STAGE_S = 1e-3
+"""How long every stage is said to keep its worker busy with a request, where stages are fused: then it may pay to split one."""
 
 SHAPES: dict[str, tuple[tuple[str, ...], ...]] = {
     "chain": (("l0", "n0"), ("l1", "n1"), ("n2",)),
@@ -71,12 +76,21 @@ def graph_of(name: str) -> Graph:
 
 
 @cache
-def model(name: str, workers: tuple[str, ...], frame_steps: int) -> tuple[Graph, Plan]:
-    """A model, and its plan on these workers, one for each stage."""
+def model(name: str, workers: tuple[str, ...], frame_steps: int, fused: bool = False) -> tuple[Graph, Plan]:
+    """A model, and its plan on these workers, one for each stage; if `fused`, neighbours on one worker are one."""
     graph = graph_of(name)
     plan = plan_of(graph, list(SHAPES[name]), list(workers), frame_steps, name)
-    stages = tuple(msgspec.structs.replace(stage, memory_bytes=STAGE_BYTES) for stage in plan.stages)
-    return graph, msgspec.structs.replace(plan, stages=stages)
+    stages = tuple(
+        msgspec.structs.replace(stage, memory_bytes=STAGE_BYTES, busy_s=STAGE_S if fused else 0.0)
+        for stage in plan.stages
+    )
+    plan = msgspec.structs.replace(plan, stages=stages)
+    return graph, fuse(plan) if fused else plan
+
+
+def memory_of(name: str, operators: Collection[str]) -> int:
+    """What a stage of these operators takes."""
+    return STAGE_BYTES * sum(each[0] in operators for each in SHAPES[name])
 
 
 @cache

@@ -26,6 +26,9 @@ ORDERS = ("drain", "rebalance", "upgrade")
 SERVED = 0.4
 """The share of schedules in which controller and gateways are processes."""
 
+FUSED = 0.4
+"""The share of schedules in which neighbours on one worker are one stage."""
+
 ROLES = ("kill controller", "kill gateway")
 """What may go wrong beside where controller and gateways are processes."""
 
@@ -94,7 +97,8 @@ class Schedule:
     of the models, in the order of `placed`. It is `warm` when spares have built every stage before anybody calls. A `shuffled`
     loop has no order among what is ready at one time. Packets that are `encoded` travel as bytes.
 
-    With `gateways`, so many of them and the controller are processes that may be killed; else all is one process.
+    With `gateways`, so many of them and the controller are processes that may be killed; else all is one process. If `fused`,
+    stages of one model that follow each other on one worker are one, until a part of it has to move.
     """
 
     seed: int
@@ -109,18 +113,20 @@ class Schedule:
     most: int = 0
     priorities: tuple[int, ...] = ()
     gateways: int = 0
+    fused: bool = False
 
     def __str__(self) -> str:
         models = [f"{name} on {', '.join(workers)} ({steps} steps a frame)" for name, workers, steps in self.placed]
         head = f"{'; '.join(models)}; {self.spares} spares{'' if self.warm else ', cold'}"
         head += f"; {self.memory} stages a worker" * bool(self.memory) + f"; {self.most} workers" * bool(self.most)
         head += f"; a controller and {self.gateways} gateways" * bool(self.gateways)
+        head += "; fused" * self.fused
         head += f"; priorities {', '.join(map(str, self.priorities))}" * any(self.priorities)
         return "\n".join([head, *map(str, self.requests), *map(str, self.faults)])
 
     def models(self) -> dict[str, tuple[Graph, Plan]]:
         """The models with their plans, by name."""
-        return {name: model(name, workers, steps) for name, workers, steps in self.placed}
+        return {name: model(name, workers, steps, self.fused) for name, workers, steps in self.placed}
 
     def settings(self) -> Settings:
         """How the deployment is run."""
@@ -159,7 +165,8 @@ def random_schedule(seed: int, kinds: tuple[str, ...] = KINDS) -> Schedule:
         bool(rng.random() < 0.1),
     )
     schedule = _cramped(rng, schedule) if rng.random() < 0.35 else schedule
-    return _served(rng, schedule) if set(ROLES) <= set(kinds) and rng.random() < SERVED else schedule
+    schedule = _served(rng, schedule) if set(ROLES) <= set(kinds) and rng.random() < SERVED else schedule
+    return replace(schedule, fused=bool(rng.random() < FUSED))
 
 
 def _served(rng: np.random.Generator, schedule: Schedule) -> Schedule:
@@ -202,7 +209,7 @@ def smaller(schedule: Schedule) -> Iterator[Schedule]:
                 yield _changed(schedule, what, (*these[:place], less, *these[place + 1 :]))
     if schedule.gateways > 1:
         yield replace(schedule, gateways=1)
-    for setting in ("shuffled", "encoded", "memory", "most"):
+    for setting in ("fused", "shuffled", "encoded", "memory", "most"):
         if getattr(schedule, setting):
             yield _changed(schedule, setting, 0)
     if len(schedule.placed) > 1:

@@ -146,7 +146,7 @@ class Served:
         return Neighbours("", names, FOLDER, DEPLOYMENT, self).keeper(session)  # type: ignore[arg-type]
 
     async def add(self, name: str, workers: tuple[str, ...], frame_steps: int) -> None:
-        _, plan = model(name, workers, frame_steps)
+        _, plan = model(name, workers, frame_steps, self._schedule.fused)
         wanted = _wanted(name, plan)
         await self._ask(Load(name, wanted.version, wanted.source, wanted.digest, plan))
 

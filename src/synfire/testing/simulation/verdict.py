@@ -14,7 +14,7 @@ from synfire.control.state import READY, RETIRING, ModelView, State
 from synfire.gateway.request import Answer, Request
 from synfire.ops import Clock
 from synfire.testing.simulation.loop import Life, VirtualLoop
-from synfire.testing.simulation.models import answers_of, graph_of, inputs_of
+from synfire.testing.simulation.models import SHAPES, STAGE_BYTES, answers_of, graph_of, inputs_of, memory_of
 from synfire.testing.simulation.schedules import PATIENT_S, Asked
 from synfire.wire.batches import part
 from synfire.wire.messages import Batch, Frame, Host
@@ -265,22 +265,31 @@ def _stopped_wrongly(state: State, model: ModelView) -> str:
     """What is wrong about a model's being stopped: there would be room, if need be that of less important ones."""
     rooms = [state.room(each.name) for each in state.workers.values() if each.status == READY]
     below = sum(
-        state.living(stage.worker)
+        stage.memory_bytes * state.living(stage.worker)
         for each in state.models.values()
         if not each.failure and each.priority < model.priority
         for stage in each.plan.stages
     )
-    leftover = sum(len(list(each.leftover)) for each in state.models.values())
+    leftover = sum(_at_most(each, stage) for each in state.models.values() for stage, _ in each.leftover)
     room = max(rooms, default=0) if state.severed else sum(rooms)  # whole on one, where workers do not reach each other
-    if rooms and room + below - leftover >= len(model.plan.stages):
+    if rooms and room + below - leftover >= sum(stage.memory_bytes for stage in model.plan.stages):
         return f"{model.name} is stopped ({model.failure}), with room for {rooms} and {below} stages of less important models"
     return ""
 
 
+def _at_most(model: ModelView, stage: str) -> int:
+    """What a stage takes, at most: it may have been split, and be in the plan no longer."""
+    known = [each.memory_bytes for each in model.plan.stages if each.name == stage]
+    return known[0] if known else len(SHAPES[model.name]) * STAGE_BYTES
+
+
 def check_worker(worker: SimulatedWorker, memory: int = 0) -> None:
     """After every turn of a worker: nothing of an older epoch is at work in it, and what it holds is bounded."""
-    if memory and len(worker.core.stages) > memory:
-        raise Violation(f"{worker.name} holds {len(worker.core.stages)} stages, and has room for {memory}")
+    held = (
+        sum(memory_of(name, stage.graph.operators) for (name, _), stage in worker.core.stages.items()) if memory else 0
+    )
+    if held > memory * STAGE_BYTES:
+        raise Violation(f"{worker.name} holds {held} stages, and has room for {memory}")
     for live in worker.core.requests.values():
         for visit in live.visits.values():
             if visit.first.epoch != visit.stage.host.epoch and not visit.first.alone:
