@@ -2,6 +2,7 @@
 # make test    every test that needs no other framework
 # make check   linters, types, import floors and the fast tests: what to run before a commit
 # make parity  the tests against SpikingJelly, snnTorch, Norse and sinabs, in two environments of their own; and engine `cuda`, emulated
+# make transformers the tests of the engine of that name, whose process runs in an environment of its own
 # make bench   the benchmarks, written to benchmarks/results; against other frameworks in the parity environment
 # make expert the benchmark against compiled torch, onnxruntime and OpenVINO, in an environment of its own (needs g++)
 # make serving the benchmark against other servers, in an environment of its own (needs wrk)
@@ -11,7 +12,9 @@
 PYTHON ?= python3
 VENV := .venv
 KSERVE := .venv-kserve
+CLIENTS := .venv-clients
 PARITY := .venv-parity
+TRANSFORMERS := .venv-transformers
 EXPERT := .venv-expert
 PEERS := .venv-peers
 PIP := -m pip install --quiet --disable-pip-version-check --root-user-action=ignore
@@ -20,7 +23,7 @@ PIP := -m pip install --quiet --disable-pip-version-check --root-user-action=ign
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint parity bench expert serving soak clean
+.PHONY: help demo test check lint parity transformers bench expert serving soak clean
 .SILENT:
 
 help:
@@ -29,8 +32,8 @@ help:
 demo: $(VENV)/.demo
 	$(VENV)/bin/synfire demo
 
-test: $(VENV)/.dev $(KSERVE)/.installed
-	SYNFIRE_KSERVE_PYTHON=$(CURDIR)/$(KSERVE)/bin/python $(VENV)/bin/pytest -n auto -m "not parity"
+test: $(VENV)/.dev $(KSERVE)/.installed $(CLIENTS)/.installed
+	SYNFIRE_KSERVE_PYTHON=$(CURDIR)/$(KSERVE)/bin/python SYNFIRE_CLIENTS_PYTHON=$(CURDIR)/$(CLIENTS)/bin/python $(VENV)/bin/pytest -n auto -m "not parity"
 
 check: lint
 	$(VENV)/bin/pytest -n auto --dist loadfile -m "not parity and not slow"
@@ -44,6 +47,9 @@ lint: $(VENV)/.dev
 parity: $(PARITY)-1/.installed $(PARITY)-2/.installed
 	$(PARITY)-1/bin/pytest -m parity tests/parity
 	$(PARITY)-2/bin/pytest -m parity tests/parity tests/engines/cuda
+
+transformers: $(VENV)/.dev $(TRANSFORMERS)/.installed
+	SYNFIRE_TRANSFORMERS_PYTHON=$(CURDIR)/$(TRANSFORMERS)/bin/python $(VENV)/bin/pytest -k transformers tests/engines/language tests/deploy
 
 bench: $(PARITY)-2/.installed
 	mkdir -p benchmarks/results
@@ -63,7 +69,7 @@ soak: $(VENV)/.dev
 	$(VENV)/bin/synfire soak --minutes $(or $(MINUTES),15) $(if $(SEED),--seed $(SEED))
 
 clean:
-	rm -rf $(VENV) $(KSERVE) $(PARITY)-1 $(PARITY)-2 $(EXPERT) $(PEERS) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	rm -rf $(VENV) $(KSERVE) $(CLIENTS) $(PARITY)-1 $(PARITY)-2 $(TRANSFORMERS) $(EXPERT) $(PEERS) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
 	find src tests training -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/bin/python:
@@ -87,6 +93,12 @@ $(KSERVE)/.installed: tests/gateway/requirements-kserve.txt
 	$(KSERVE)/bin/python $(PIP) --no-compile --requirement $<
 	touch $@
 
+$(CLIENTS)/.installed: tests/clients/requirements.txt
+	echo "installing other services' clients into $(CLIENTS)"
+	$(PYTHON) -m venv $(CLIENTS)
+	$(CLIENTS)/bin/python $(PIP) --no-compile --requirement $<
+	touch $@
+
 # SpikingJelly's two generations need an environment each. torch comes first and alone: whatever depends on it is installed
 # without its dependencies, which would bring another torch.
 $(PARITY)-1/.installed: tests/parity/requirements-spikingjelly-0.0.0.0.14.txt pyproject.toml
@@ -98,6 +110,14 @@ $(PARITY)-1/.installed $(PARITY)-2/.installed:
 	$(@D)/bin/python $(PIP) torch==2.13.0
 	$(@D)/bin/python $(PIP) --editable '.[test]'
 	for file in $(filter %.txt,$^); do $(@D)/bin/python $(PIP) --no-deps --requirement $$file || exit 1; done
+	touch $@
+
+# Of synfire it needs nothing: what runs in it is the engine's process.
+$(TRANSFORMERS)/.installed: tests/engines/language/requirements-transformers.txt
+	echo "installing torch and transformers into $(TRANSFORMERS)"
+	$(PYTHON) -m venv $(TRANSFORMERS)
+	$(TRANSFORMERS)/bin/python $(PIP) torch==2.13.0
+	$(TRANSFORMERS)/bin/python $(PIP) --requirement $<
 	touch $@
 
 $(EXPERT)/.installed: pyproject.toml

@@ -11,7 +11,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from synfire.base.errors import UserError
-from synfire.formats import load
 from synfire.formats.huggingface import belongs, is_folder, read_folder
 from synfire.testing.weights import TEMPLATE, write_adapter_folder, write_folder
 
@@ -132,8 +131,3 @@ def _refusal(folder: Path) -> str | None:
     except UserError as error:
         return str(error)
     return None
-
-
-def test_whoever_serves_such_a_directory_is_told_to_convert_it(folder: Path) -> None:
-    with pytest.raises(UserError, match="no engine runs from there yet; convert them to one GGUF file"):
-        load(folder)

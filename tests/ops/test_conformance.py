@@ -18,6 +18,6 @@ def test_operator_conforms(example: Example, seed: int) -> None:
 
 def test_every_registered_operator_has_an_example() -> None:
     """But for those without a reference step: their engines have a suite of their own, see synfire.testing.language_engines."""
-    stepped = {kind for kind in OPERATORS if not OPERATORS[kind].open_ended}
+    stepped = {kind for kind in OPERATORS if not OPERATORS[kind].whole}
     missing = stepped - {example.operator.kind for example in EXAMPLES}
     assert not missing, f"add an example of {sorted(missing)} to synfire.testing.operator_examples"

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from synfire.engines.language import llama
 from synfire.engines.language.child import EngineChild, granted_cores
+from synfire.engines.language.server import body_of
 from synfire.formats import load
 from synfire.ops.language_model import Generation, LanguageModel
 
@@ -148,7 +149,7 @@ class Alone:
         connection = socket.socket(socket.AF_UNIX)
         connection.settimeout(_PATIENCE_S)
         connection.connect(self.address)
-        return connection, _post("/completion", json.dumps(llama.body_of(wanted, self.context)).encode())
+        return connection, _post("/completion", json.dumps(body_of(wanted, self.context)).encode())
 
     def ask(self, question: Question, streams: int) -> Read:
         return ask(self, question, streams)

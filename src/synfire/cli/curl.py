@@ -28,7 +28,7 @@ def curl(planned: Planned, run: runs.Run) -> str:
     """
     if planned.graph.open_ended:
         return _chat(planned, run)
-    tensors = batch_first(planned.graph.inputs, sample(planned.graph))
+    tensors = batch_first(planned.graph.inputs, sample(planned.graph), planned.graph.batches)
     body = json.dumps({"inputs": [_tensor(name, array) for name, array in tensors.items()]}, separators=(",", ":"))
     start = f"curl -s {run.url}/v2/models/{planned.model.name}/infer{_key()} -H 'Content-Type: application/json'"
     if len(body) > INLINE_CHARACTERS:

@@ -16,6 +16,7 @@ from synfire.cli.models import AllowOption, DiscretisationOption, DtOption, Read
 from synfire.cli.output import AsJson, print_json, say, table
 from synfire.cli.served import MetadataClient
 from synfire.deploy.planning import ENGINE
+from synfire.deploy.whole import engine_of
 from synfire.engines.engine import ENGINES
 from synfire.engines.measure import steps_of
 from synfire.graph import Graph, flatten
@@ -58,20 +59,22 @@ def infer(
         graph = simplify(flatten(found.graph))
         sent = _Sent(file, digit, str(graph.metadata.get("input", "")))
         inputs, truth = sent.inputs(graph.inputs, picture_file(graph))
-        outputs: Mapping[str, Array] = run_here(graph, inputs)
+        outputs: Mapping[str, Array] = run_here(graph, inputs, engine_of(graph) if graph.whole else ENGINE)
         labels = list(graph.metadata.get("labels", ()))
     else:
         with MetadataClient(url) as client:
             served, signals = client.served(model), client.inputs(model)
             sent = _Sent(file, digit, served.request)
             inputs, truth = sent.inputs(signals, None if digit is None else served.picture_file)
-            outputs, labels = client.infer(model, batch_first(signals, inputs)).outputs, served.labels
+            answered = client.infer(model, batch_first(signals, inputs, served.batches)).outputs
+            outputs = answered if served.batches else {name: array[None] for name, array in answered.items()}
+            labels = served.labels
     _print(model, answer(outputs, labels), labels, truth, as_json)
 
 
-def run_here(graph: Graph, inputs: Mapping[str, Array]) -> dict[str, Array]:
-    """The outputs of a flat graph, batch first, computed by the engine in this process; a readout gives its last value."""
-    program = ENGINES[ENGINE]().build(graph)
+def run_here(graph: Graph, inputs: Mapping[str, Array], engine: str = ENGINE) -> dict[str, Array]:
+    """The outputs of a flat graph, batch first, computed by an engine in this process; a readout gives its last value."""
+    program = ENGINES[engine]().build(graph)
     batch = next((array.shape[1 if graph.inputs[name].timed else 0] for name, array in inputs.items()), 1)
     steps = graph.steps or steps_of(graph, inputs)
     _, outputs = program.run(program.initial_state(batch), inputs, steps)
@@ -88,13 +91,22 @@ def run_here(graph: Graph, inputs: Mapping[str, Array]) -> dict[str, Array]:
 
 def answer(outputs: Mapping[str, Array], labels: list[Any]) -> dict[str, Any]:
     """The outputs of one sample in plain data, and the label where an output is a score per class."""
-    plain: dict[str, Any] = {"outputs": {name: array[0].tolist() for name, array in outputs.items()}}
-    scores = next((array[0] for array in outputs.values() if array.ndim == 2 and array.shape[1] > 1), None)
+    plain: dict[str, Any] = {"outputs": {name: _plain(array[0]) for name, array in outputs.items()}}
+    numbers = (array for array in outputs.values() if array.dtype.kind == "f")
+    scores = next((array[0] for array in numbers if array.ndim == 2 and array.shape[1] > 1), None)
     if scores is not None:
         best = int(np.argmax(scores))
         plain["label"] = labels[best] if best < len(labels) else best
         plain["scores"] = [round(float(each), 6) for each in scores]
     return plain
+
+
+def _plain(array: Array) -> Any:
+    """As JSON has it: bytes as text."""
+    values = np.asarray(array)
+    if values.dtype == object:
+        values = np.array([each.decode(errors="replace") for each in values.flat]).reshape(values.shape)
+    return values.tolist()
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from synfire.base.errors import UserError
+from synfire.cli import nim
 from synfire.graph.images import accepting_images
 from synfire.zoo import Model, find
 
@@ -38,6 +39,22 @@ AcceptOption = Annotated[
     ),
 ]
 
+BaseOption = Annotated[
+    str | None,
+    typer.Option(
+        "--base", metavar="DIRECTORY", help="The model that LoRA adapters belong to. Default: the one that they name."
+    ),
+]
+ContextOption = Annotated[
+    int | None,
+    typer.Option(
+        "--context",
+        min=1,
+        envvar=nim.CONTEXT,
+        help="Language models: tokens that a prompt and its answer may have together. Default: what it was trained for, up to 4096.",
+    ),
+]
+
 
 @dataclass(frozen=True)
 class Reading:
@@ -47,11 +64,19 @@ class Reading:
     dt_s: float | None = None
     allow: Sequence[str] | None = None
     accept: Accept = Accept.TENSOR
+    base: str | None = None
+    context: int | None = None
 
     @property
     def options(self) -> dict[str, Any]:
         """Those that were given, as the formats call them."""
-        given = {"discretisation": self.discretisation, "dt_s": self.dt_s, "allow": tuple(self.allow or ())}
+        given = {
+            "discretisation": self.discretisation,
+            "dt_s": self.dt_s,
+            "allow": tuple(self.allow or ()),
+            "base": self.base,
+            "context": self.context,
+        }
         return {name: value for name, value in given.items() if value is not None and value != ()}
 
 
@@ -62,7 +87,7 @@ def find_all(references: Sequence[str], reading: Reading) -> list[Model]:
     if unused:
         names = ", ".join("--" + name.replace("_", "-") for name in unused)
         raise UserError(
-            f"{', '.join(references)}: nothing here is read with {names}; leave it out, or name a .nir file"
+            f"{', '.join(references)}: nothing here is read with {names}; leave it out, or name a file that is"
         )
     return found if reading.accept is Accept.TENSOR else _accepting(found, reading.accept is Accept.NEGATIVE)
 

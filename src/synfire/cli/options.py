@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from synfire.cli import nim
+
 
 class Granularity(StrEnum):
     """How finely a model is cut."""
@@ -48,6 +50,7 @@ ProfileOption = Annotated[
     typer.Option(
         "--profile",
         metavar="[MODEL=]PROFILE",
-        help="How to serve, as `profiles` lists it: auto, latency, throughput (all exact), a name, or the first digits of an id.",
+        envvar=nim.PROFILE,
+        help="How to serve, as `profiles` lists it: auto, latency, throughput (exact, but for whole models), a name, or the first digits of an id.",
     ),
 ]

@@ -11,13 +11,24 @@ import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from synfire.cli.models import Accept, AcceptOption, AllowOption, DiscretisationOption, DtOption, Reading, find_all
+from synfire.base.errors import PermanentError
+from synfire.cli.models import (
+    Accept,
+    AcceptOption,
+    AllowOption,
+    BaseOption,
+    ContextOption,
+    DiscretisationOption,
+    DtOption,
+    Reading,
+    find_all,
+)
 from synfire.cli.options import MemoryOption, ModelArgument, ProfileOption, WorkersOption
-from synfire.cli.output import ERRORS, AsJson, print_json, say, table
+from synfire.cli.output import ERRORS, AsJson, counted, print_json, say, table
 from synfire.deploy.profiles import Listed, Tell, build_all, choose, listed
 from synfire.devices import DEVICES
 from synfire.engines.profiles.build import BATCHES, Built, Likeness
-from synfire.engines.profiles.machine import Machine
+from synfire.engines.profiles.machine import Machine, free_bytes
 from synfire.engines.profiles.offers import Fit, Offer
 from synfire.engines.profiles.profile import Profile
 from synfire.plan.costs import format_bytes, format_seconds, parse_bytes
@@ -35,6 +46,8 @@ def profiles(
     dt_s: DtOption = None,
     allow: AllowOption = None,
     accept: AcceptOption = Accept.TENSOR,
+    base: BaseOption = None,
+    context: ContextOption = None,
     as_json: AsJson = False,
 ) -> None:
     """List the ways in which a model can be served on this machine: engine, numbers, what it needs, and how it was measured.
@@ -50,10 +63,11 @@ def profiles(
       synfire profiles svgg-mnist --memory 300kB --workers 4
       synfire profiles srnn-digits --json
     """
-    (found,) = find_all([model], Reading(discretisation, dt_s, allow, accept))
+    (found,) = find_all([model], Reading(discretisation, dt_s, allow, accept, base, context))
     here = listed(found, _machine(workers, memory))
     if as_json:
-        print_json({"model": found.name, "profiles": [_plain(here, each) for each in here.offers]})
+        found_here = {"model": found.name, "hardware": hardware()}
+        print_json(found_here | {"profiles": [_plain(here, each) for each in here.offers]})
         return
     _print(here)
 
@@ -68,6 +82,8 @@ def build(
     dt_s: DtOption = None,
     allow: AllowOption = None,
     accept: AcceptOption = Accept.TENSOR,
+    base: BaseOption = None,
+    context: ContextOption = None,
     as_json: AsJson = False,
 ) -> None:
     """Compile a model for a profile, and measure on real inputs how fast it is and how well it answers.
@@ -80,7 +96,7 @@ def build(
       synfire build svgg-mnist --all
       synfire build svgg-digits --profile darwin3-int8 --json
     """
-    (found,) = find_all([model], Reading(discretisation, dt_s, allow, accept))
+    (found,) = find_all([model], Reading(discretisation, dt_s, allow, accept, base, context))
     here = listed(found, _machine(workers, memory))
     runnable = [each.profile for each in here.offers if each.fit is Fit.RUNNABLE]
     wanted = runnable if every else [choose([here], [each])[found.name] for each in profile or ["auto"]]
@@ -134,22 +150,36 @@ def _plain(here: Listed, offer: Offer) -> dict[str, Any]:
 
 
 def _print(here: Listed) -> None:
-    cpu = DEVICES["cpu"].describe()
-    say(f"{here.model.name} on {cpu.model}, {cpu.cores} cores")
+    say(f"{here.model.name} on {', '.join(hardware())}")
     for fit in Fit:
         found = [each for each in here.offers if each.fit is fit]
         if found:
             say(f"\n{fit}")
-            say(
-                _runnable(here, found)
-                if fit is Fit.RUNNABLE
-                else table("", ("id", "profile", "-needs"), map(_named, found))
-            )
+            measured = fit is Fit.RUNNABLE and not here.graph.whole
+            say(_runnable(here, found) if measured else table("", ("id", "profile", "-needs"), map(_named, found)))
         for each in found:
             if each.remark:
                 say(f"  · {each.profile.name}: {each.remark}")
-    if any(each.fit is Fit.RUNNABLE and here.built(each.profile) is None for each in here.offers):
+    unmeasured = any(each.fit is Fit.RUNNABLE and here.built(each.profile) is None for each in here.offers)
+    if unmeasured and not here.graph.whole:
         say(f"\nnot all are measured yet: synfire build {here.model.name} --all")
+
+
+def hardware() -> list[str]:
+    """What this machine has to run models, in words."""
+    cpu = DEVICES["cpu"].describe()
+    features = [each for each in cpu.features if each in _TELLING]
+    found = [f"{cpu.model} ({' '.join(features) or 'no vector instructions'})", counted(cpu.cores, "core")]
+    found.append(f"{format_bytes(free_bytes())} of {format_bytes(cpu.memory_bytes)} free")
+    try:
+        gpu = DEVICES["cuda"].describe()
+    except PermanentError as error:
+        return [*found, f"no GPU: {error}"]
+    return [*found, f"{gpu.model} with {format_bytes(gpu.memory_bytes)}"]
+
+
+_TELLING = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "asimddp", "bf16", "sve")
+"""The instruction sets that the speed of models depends on."""
 
 
 def _runnable(here: Listed, found: Sequence[Offer]) -> Table:
@@ -169,7 +199,8 @@ def _runnable(here: Listed, found: Sequence[Offer]) -> Table:
 
 
 def _named(offer: Offer) -> tuple[str, str, str]:
-    return offer.profile.id[:SHOWN], offer.profile.name, format_bytes(offer.profile.requires.memory_bytes)
+    needed = offer.profile.requires.memory_bytes
+    return offer.profile.id[:SHOWN], offer.profile.name, format_bytes(needed) if needed else ""
 
 
 def _row(offer: Offer, built: Built | None) -> tuple[str, ...]:

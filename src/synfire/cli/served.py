@@ -10,7 +10,7 @@ import msgspec
 from synfire.base.errors import PermanentError, UserError
 from synfire.ops import Kind
 from synfire.wire import oip
-from synfire.wire.client import Client
+from synfire.wire.client import BATCHES, Client
 from synfire.zoo import PictureFile
 
 
@@ -48,6 +48,11 @@ class ServedModel(msgspec.Struct, frozen=True):
     def labels(self) -> list[Any]:
         """The classes' names; empty where the model has none, or the server does not tell."""
         return list(self.parameters.get("labels", ()))
+
+    @property
+    def batches(self) -> bool:
+        """Whether its tensors have an axis that counts samples."""
+        return bool(self.parameters.get(BATCHES, True))
 
     @property
     def picture_file(self) -> PictureFile | None:

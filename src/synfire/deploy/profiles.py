@@ -43,7 +43,7 @@ class Listed:
 def listed(model: Model, machine: Machine) -> Listed:
     """The model's profiles on this machine; its operators are measured, or that is recalled."""
     graph = flatten(model.graph)
-    if graph.open_ended:
+    if graph.whole:
         return Listed(model, graph, offers(model.name, graph, Costs(), machine))
     graph = simplify(graph)
     costs = msgspec.structs.replace(measured(graph, ENGINES[ENGINE](), sample(graph)), hop=prices())
@@ -86,7 +86,7 @@ def build_all(graph: Graph, profiles: Sequence[Profile], tell: Tell) -> list[Bui
 
     Raises `UserError` for a model that an engine cannot run after all.
     """
-    if graph.open_ended:
+    if graph.whole:
         return []
     return [build(graph, each, partial(tell, f"{each.model} {each.name}")) for each in profiles]
 

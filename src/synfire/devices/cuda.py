@@ -48,7 +48,7 @@ def emulated() -> bool:
 
 
 def _refusal(graph: Graph, name: str) -> str:
-    if graph.operator(name).open_ended:
+    if graph.operator(name).whole:
         return "only an engine of its own runs it"
     signals = (*graph.signals_into(name), graph.signals()[name])
     if any(signal.kind.dtype == object for signal in signals):

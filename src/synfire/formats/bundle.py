@@ -113,7 +113,7 @@ class Bundle(Format):
     looks_like = f"a folder with {MANIFEST}"
 
     def recognises(self, path: Path) -> bool:
-        return path.is_dir()
+        return path.is_dir() and ((path / MANIFEST).exists() or not is_folder(path))
 
     def read(self, path: Path) -> Graph:
         return read_bundle(path)
@@ -145,11 +145,6 @@ def _check_folder(folder: Path) -> None:
     with explained(folder, "read"):
         found = sorted(folder.iterdir())
     names = {file.name for file in found}
-    if MANIFEST not in names and is_folder(folder):
-        raise UserError(
-            f"{folder} holds weights as Hugging Face's hub has them, which no engine runs from there yet; convert them to one GGUF "
-            "file, and serve that"
-        )
     for name in (MANIFEST, TENSORS):
         if name not in names:
             raise UserError(f"{folder} holds no {name}, so it is no complete bundle; copy the whole folder again")

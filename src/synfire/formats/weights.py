@@ -7,6 +7,7 @@ how large and how old the file was then: it is read again to make sure only wher
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -38,6 +39,8 @@ class _Seen(msgspec.Struct, frozen=True):
 def digest_of(path: Path) -> str:
     """The SHA-256 of a file, which can be `located` by it from now on. Raises `UserError` when it cannot be read."""
     path = path.absolute()
+    if known_digest := BlobStore().digest(path):
+        return known_digest
     known = _remembered(_by_path(path))
     if known is None or not known.unchanged:
         known = _read(path)
@@ -59,6 +62,26 @@ def located(digest: str) -> Path:
     if not seen.unchanged and digest_of(Path(seen.path)) != digest:
         raise UserError(f"{seen.path} has changed since it was served; put it back, or serve it again")
     return Path(seen.path)
+
+
+def gathered(files: Sequence[tuple[str, str]]) -> Path:
+    """A folder in which files, each known by its digest, have these names: the one that they lie in, else one of links to them.
+
+    Raises `UserError` for files that are gone or changed.
+    """
+    found = {name: located(digest) for name, digest in files}
+    name, place = next(iter(found.items()))
+    home = place.parents[len(Path(name).parts) - 1]
+    if all(home / each == where for each, where in found.items()):
+        return home
+    folder = paths.cache() / "folders" / hashlib.sha256(repr(sorted(files)).encode()).hexdigest()[:32]
+    with explained(folder, "write"):
+        for each, where in found.items():
+            (folder / each).parent.mkdir(parents=True, exist_ok=True)
+            if not (folder / each).is_symlink() or (folder / each).readlink() != where:
+                (folder / each).unlink(missing_ok=True)
+                (folder / each).symlink_to(where)
+    return folder
 
 
 def _read(path: Path) -> _Seen:

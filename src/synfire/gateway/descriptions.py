@@ -14,6 +14,7 @@ from synfire.gateway.statistics import Duration
 from synfire.gateway.status import NotSupported
 from synfire.graph import Graph, flatten
 from synfire.ops import Kind, Signal
+from synfire.wire.client import BATCHES
 from synfire.wire.oip import datatype_of
 
 EXTENSIONS = (
@@ -51,8 +52,8 @@ class TensorDescription(TensorMetadata, omit_defaults=True):
 
 
 class ModelDescription(ModelMetadata, omit_defaults=True):
-    """Metadata over REST, where there is room for `parameters`: `labels`, the classes' names, where the model has some, and
-    `request`, what a request holds, where that is said of several inputs together.
+    """Metadata over REST, where there is room for `parameters`: `labels`, the classes' names, where the model has some; `request`,
+    what a request holds, where that is said of several inputs together; and `batches`, false where no axis counts samples.
     """
 
     inputs: Sequence[TensorDescription]
@@ -123,8 +124,8 @@ def model_metadata(plane: DataPlane, model: Model) -> ModelMetadata:
         model.name,
         plane.versions(model.name),
         "synfire",
-        [_tensor(name, signal, False) for name, signal in graph.inputs.items()],
-        [_tensor(name, signal, True) for name, signal in graph.output_signals().items()],
+        [_tensor(name, signal, False, graph.batches) for name, signal in graph.inputs.items()],
+        [_tensor(name, signal, True, graph.batches) for name, signal in graph.output_signals().items()],
     )
 
 
@@ -133,16 +134,16 @@ def model_description(plane: DataPlane, model: Model) -> ModelDescription:
     about, graph = model_metadata(plane, model), flatten(model.route.graph)
     inputs = [TensorDescription(t.name, t.datatype, t.shape, _request(graph, t.name)) for t in about.inputs]
     told = {"labels": graph.metadata.get("labels"), "request": graph.metadata.get("input") if len(inputs) > 1 else None}
-    parameters = {name: value for name, value in told.items() if value}
+    parameters = {name: value for name, value in told.items() if value} | ({} if graph.batches else {BATCHES: False})
     return ModelDescription(about.name, about.versions, about.platform, inputs, about.outputs, parameters)
 
 
 def model_config(plane: DataPlane, model: Model) -> ModelConfig:
-    """Sizes as Triton has them: without the batch axis, −1 for what differs from request to request."""
-    about = model_metadata(plane, model)
-    inputs, outputs = ([_config(each) for each in tensors] for tensors in (about.inputs, about.outputs))
-    ragged = any(each.shape[0] == 1 for each in about.inputs)
-    batch = 1 if ragged else plane.limits.batch
+    """Sizes as Triton has them: without the batch axis, −1 for what differs from request to request. No batch at all is 0."""
+    about, batches = model_metadata(plane, model), model.route.graph.batches
+    inputs, outputs = ([_config(each, batches) for each in tensors] for tensors in (about.inputs, about.outputs))
+    ragged = batches and any(each.shape[0] == 1 for each in about.inputs)
+    batch = 1 if ragged else plane.limits.batch if batches else 0
     return ModelConfig(model.name, "synfire", "synfire", batch, inputs, outputs, {"decoupled": False})
 
 
@@ -207,8 +208,8 @@ def _duration(duration: Duration) -> StatisticDuration:
     return StatisticDuration(duration.count, int(duration.total_s * 1e9))
 
 
-def _tensor(name: str, signal: Signal, output: bool) -> TensorMetadata:
-    return TensorMetadata(name, datatype_of(signal.kind.dtype), caller_shape(signal, output))
+def _tensor(name: str, signal: Signal, output: bool, batches: bool) -> TensorMetadata:
+    return TensorMetadata(name, datatype_of(signal.kind.dtype), caller_shape(signal, output, batches))
 
 
 def _request(graph: Graph, name: str) -> dict[str, Any]:
@@ -226,6 +227,6 @@ def _decoder(graph: Graph, name: str) -> dict[str, Any]:
     return {"decoder": readers[0].kind, "attributes": readers[0].attributes()} if readers else {}
 
 
-def _config(tensor: TensorMetadata) -> ConfigTensor:
+def _config(tensor: TensorMetadata, batches: bool) -> ConfigTensor:
     kind = "STRING" if tensor.datatype == "BYTES" else tensor.datatype
-    return ConfigTensor(tensor.name, f"TYPE_{kind}", tensor.shape[1:])
+    return ConfigTensor(tensor.name, f"TYPE_{kind}", tensor.shape[batches:])

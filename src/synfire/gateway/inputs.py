@@ -16,7 +16,8 @@ class Intake:
     """The input rules of one graph.
 
     A call gives the inputs as a `Call` holds them: `(batch, *shape)`, or `(steps, batch, *shape)` on the step clock, in
-    the dtype of each signal's kind. Another dtype is taken when each of its values survives the conversion exactly.
+    the dtype of each signal's kind. Another dtype is taken when each of its values survives the conversion exactly. Callers of a
+    graph that takes no batches leave that axis out.
     Raises `UserError` that names the input, what arrived, and what it takes.
     """
 
@@ -26,6 +27,7 @@ class Intake:
             name for name, signal in self._signals.items() if not signal.timed and min(signal.shape, default=1) > 0
         }
         self._steps = graph.steps
+        self._batches = graph.batches
         self._limits = limits
 
     def __call__(self, tensors: Mapping[str, Array]) -> dict[str, Array]:
@@ -38,6 +40,8 @@ class Intake:
         return inputs
 
     def _one(self, name: str, signal: Signal, array: Array) -> Array:
+        if not self._batches:
+            array = array[None]
         shape = array.shape
         if name not in self._plain or shape[1:] != signal.shape or not 0 < shape[0] <= self._limits.batch:
             self._check_shape(name, signal, shape)
@@ -46,16 +50,16 @@ class Intake:
 
     def _check_shape(self, name: str, signal: Signal, shape: tuple[int, ...]) -> None:
         own = shape[2:] if signal.timed else shape[1:]
-        fits = len(shape) == len(caller_axes(signal)) and all(
+        axes = caller_axes(signal, self._batches)
+        seen = list(shape if self._batches else shape[1:])
+        fits = len(seen) == len(axes) and all(
             wanted in (-1, size) for wanted, size in zip(signal.shape, own, strict=True)
         )
         if not fits:
-            raise UserError(f"input {name!r} has shape {list(shape)}; it takes [{', '.join(caller_axes(signal))}]")
+            raise UserError(f"input {name!r} has shape {seen}; it takes [{', '.join(axes)}]")
         ahead = len(shape) - len(own)
         if 0 in shape[:ahead] or any(size == 0 for wanted, size in zip(signal.shape, own, strict=True) if wanted >= 0):
-            raise UserError(
-                f"input {name!r} is empty, its shape is {list(shape)}; send one sample and one value at least"
-            )
+            raise UserError(f"input {name!r} is empty, its shape is {seen}; send one sample and one value at least")
         if shape[0] > self._limits.batch:
             raise UserError(
                 f"input {name!r} has a batch of {shape[0]}, above the limit batch={self._limits.batch}; split it"
@@ -88,9 +92,11 @@ def samples(graph: Graph, inputs: Mapping[str, Array]) -> int:
     return next((batch_of(signal, inputs[name]) for name, signal in graph.inputs.items()), 1)
 
 
-def caller_axes(signal: Signal) -> tuple[str, ...]:
+def caller_axes(signal: Signal, batches: bool = True) -> tuple[str, ...]:
     """The axes of a signal's tensor as callers see it, in words."""
     own = tuple("any" if size < 0 else str(size) for size in signal.shape)
+    if not batches:
+        return own
     batch = "1" if -1 in signal.shape else "batch"
     return (batch, "steps", *own) if signal.timed else (batch, *own)
 
@@ -106,7 +112,7 @@ def exact(where: str, array: Array, kind: Kind) -> Array:
     if kind is Kind.BYTES:
         _refuse_base64(where, array)
         return array
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
+    if array.dtype.kind == "f" and not kind.plain and not np.isfinite(array).all():
         raise UserError(f"{where} holds {_first(array, ~np.isfinite(array))}; send finite numbers")
     if array.dtype != kind.dtype:
         array = _convert(where, array, kind)
@@ -134,7 +140,9 @@ def _convert(where: str, array: Array, kind: Kind) -> Array:
         return array.astype(kind.dtype)
     with np.errstate(all="ignore"):
         converted = array.astype(kind.dtype)
-        changed = (converted.astype(array.dtype) != array) | ((converted < 0) != (array < 0))
+        back = converted.astype(array.dtype)
+        same = (back == array) | ((back != back) & (array != array))  # no NaN equals itself
+        changed = ~same | ((converted < 0) != (array < 0))
     if changed.any():
         raise UserError(f"{where} holds {_first(array, changed)}, which is no {kind.dtype}; it takes {_takes(kind)}")
     return converted

@@ -105,6 +105,16 @@ class Graph:
         """Whether one of its operators makes time steps, and nobody knows beforehand how many."""
         return self._cached("open_ended", lambda: any(each.open_ended for each in self.operators.values()))
 
+    @property
+    def whole(self) -> bool:
+        """Whether one of its operators is a whole model, which an engine of its own runs: nothing of it is measured, cut or fused."""
+        return self._cached("whole", lambda: any(each.whole for each in self.operators.values()))
+
+    @property
+    def batches(self) -> bool:
+        """Whether it takes several samples at a time, along an axis ahead of their own."""
+        return self._cached("batches", lambda: all(each.batches for each in self.operators.values()))
+
     def structural_digest(self) -> str:
         """SHA-256 over the operators' structural digests and the synapses; names do not matter, order does."""
         return self._digest("structural")
@@ -179,7 +189,7 @@ def _check(graph: Graph) -> None:
         raise UserError("the graph has no output; name the operator whose output is the answer")
     for name, each in graph.operators.items():
         ports = [s.port for s in graph.arriving(name)]
-        expected = len(each.inputs) if isinstance(each, Graph) else each.inputs
+        expected = len(each.inputs) if isinstance(each, Graph) else each.ports
         if ports != list(range(len(ports))) or (expected is not None and len(ports) != expected):
             wanted = "one synapse a port, from port 0" if expected is None else f"exactly {expected}, one a port"
             raise UserError(f"operator {name!r} is reached at ports {ports}; it needs {wanted}")

@@ -73,6 +73,7 @@ class Generation(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown
     schema: dict[str, Any] | None = None
     shown: tuple[str, ...] = ()
     special: bool = True
+    repeat_last_n: int | None = None
 
     @property
     def repeatable(self) -> bool:

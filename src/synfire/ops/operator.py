@@ -46,8 +46,11 @@ class Operator(ABC):
     inputs: ClassVar[int | None] = 1
     """How many synapses end here; None: two or more."""
 
+    whole: ClassVar[bool] = False
+    """Whether it is a whole model, which an engine of its own runs. It has no reference step."""
+
     open_ended: ClassVar[bool] = False
-    """Whether it makes time steps of one request, and only its engine finds out how many. It has no reference step."""
+    """Whether it is one that makes time steps of a request, and only its engine finds out how many."""
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -62,6 +65,17 @@ class Operator(ABC):
     def kind(self) -> str:
         """The class name: what the registry and the bundle call it."""
         return type(self).__name__
+
+    @property
+    def ports(self) -> int | None:
+        """How many synapses end here; `inputs`, but for kinds of which each operator says so for itself."""
+        return self.inputs
+
+    @property
+    def batches(self) -> bool:
+        """Whether it takes several samples at a time, along an axis ahead of their own. Else a request is one sample, and for callers
+        its arrays have no such axis."""
+        return True
 
     def check(self) -> None:  # noqa: B027  (most operators have nothing to refuse)
         """Raise `UserError` when fields contradict each other. The default accepts all."""

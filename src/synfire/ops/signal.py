@@ -15,7 +15,11 @@ Array = NDArray[Any]
 
 
 class Kind(StrEnum):
-    """Which numbers a signal carries, and so in which dtype it is kept."""
+    """Which numbers a signal carries, and so in which dtype it is kept.
+
+    The first five have a meaning. The others are `plain` numbers in a format, as models of other frameworks take and give them: any
+    that the format has, NaN included.
+    """
 
     SPIKE = "spike"  # 0 or 1, uint8
     COUNT = "count"  # small non-negative integers (sums of spikes), int32
@@ -23,18 +27,37 @@ class Kind(StrEnum):
     INDEX = "index"  # int64
     BYTES = "bytes"  # one `bytes` object per sample
 
+    BOOL = "bool"
+    INT8 = "int8"
+    INT16 = "int16"
+    INT32 = "int32"
+    INT64 = "int64"
+    UINT8 = "uint8"
+    UINT16 = "uint16"
+    UINT32 = "uint32"
+    UINT64 = "uint64"
+    FLOAT16 = "float16"
+    FLOAT32 = "float32"
+    FLOAT64 = "float64"
+
     @property
     def dtype(self) -> np.dtype[Any]:
         return _DTYPES[self.value]
 
+    @property
+    def plain(self) -> bool:
+        """Whether it says no more of the numbers than their format."""
+        return self.value not in _MEANT
 
-_DTYPES: dict[str, np.dtype[Any]] = {
+
+_MEANT: dict[str, np.dtype[Any]] = {
     Kind.SPIKE.value: np.dtype(np.uint8),
     Kind.COUNT.value: np.dtype(np.int32),
     Kind.VALUE.value: np.dtype(np.float32),
     Kind.INDEX.value: np.dtype(np.int64),
     Kind.BYTES.value: np.dtype(object),
 }
+_DTYPES = {**{each.value: np.dtype(each.value) for each in Kind if each.value not in _MEANT}, **_MEANT}
 
 
 class Clock(StrEnum):

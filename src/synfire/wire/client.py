@@ -22,7 +22,11 @@ from synfire.base.keys import authorization
 from synfire.ops import Array, Clock, Kind, Signal
 from synfire.wire import oip
 
-_KINDS = {"UINT8": Kind.SPIKE, "INT32": Kind.COUNT, "FP32": Kind.VALUE, "INT64": Kind.INDEX, "BYTES": Kind.BYTES}
+BATCHES = "batches"
+"""A parameter of a model's metadata: false where its tensors have no axis that counts samples."""
+
+_PLAIN = {oip.datatype_of(kind.dtype): kind for kind in Kind if kind.plain}
+_KINDS = _PLAIN | {oip.datatype_of(kind.dtype): kind for kind in Kind if not kind.plain}
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,8 @@ class Client:
     def inputs(self, model: str) -> dict[str, Signal]:
         """The signals that a served model takes, as its metadata tells them. Raises as `infer` does."""
         described = self._send("GET", f"/v2/models/{model}").json()
-        return {each["name"]: _signal(each) for each in described["inputs"]}
+        batches = bool(described.get("parameters", {}).get(BATCHES, True))
+        return {each["name"]: _signal(each, batches) for each in described["inputs"]}
 
     def infer(self, model: str, inputs: Mapping[str, Array]) -> Reply:
         """Send tensors, batch first, and wait for the answer.
@@ -79,19 +84,23 @@ class Client:
         return response
 
 
-def batch_first(signals: Mapping[str, Signal], inputs: Mapping[str, Array]) -> dict[str, Array]:
-    """Arrays as graphs take them, `(steps, batch, …)`, as callers send them, `(batch, steps, …)`."""
-    return {
+def batch_first(signals: Mapping[str, Signal], inputs: Mapping[str, Array], batches: bool = True) -> dict[str, Array]:
+    """Arrays as graphs take them, `(steps, batch, …)`, as callers send them, `(batch, steps, …)`; without the batch where there is
+    none."""
+    turned = {
         name: np.ascontiguousarray(array.swapaxes(0, 1)) if signals[name].timed else array
         for name, array in inputs.items()
     }
+    return turned if batches else {name: array.reshape(array.shape[1:]) for name, array in turned.items()}
 
 
-def _signal(tensor: Mapping[str, Any]) -> Signal:
+def _signal(tensor: Mapping[str, Any], batches: bool) -> Signal:
     """The signal of a tensor in a model's metadata: a batch and then a step axis that differ mean a timed one."""
     shape = tensor["shape"]
     if tensor["datatype"] not in _KINDS:
         raise PermanentError(f"the model takes {tensor['datatype']}, which no synfire model does; use another client")
+    if not batches:
+        return Signal(tuple(shape), _PLAIN.get(tensor["datatype"], Kind.BYTES), Clock.REQUEST)
     if shape[:2] == [-1, -1]:
         return Signal(tuple(shape[2:]), _KINDS[tensor["datatype"]], Clock.STEP)
     return Signal(tuple(shape[1:]), _KINDS[tensor["datatype"]], Clock.REQUEST)

@@ -25,7 +25,7 @@ from synfire.base.keys import HEADER, Keys
 from synfire.wire import oip
 from synfire.wire.status import extra_headers, http_status, ready_status
 from synfire.worker.calls import StageCalls
-from synfire.worker.tensors import inputs_of, metadata, turned
+from synfire.worker.tensors import inputs_of, metadata, turned, with_batch, without_batch
 from synfire.worker.worker import Worker
 
 Answer = Callable[[Request], Awaitable[Response]]
@@ -102,8 +102,8 @@ def _application(worker: Worker, calls: StageCalls) -> Starlette:
         name = request.path_params["name"]
         stage = await calls.stage(name)
         asked = oip.parse_infer_request(await _body(request, worker.settings.max_frame_bytes), _header_length(request))
-        inputs = turned(stage.inputs, inputs_of(name, stage.inputs, asked.inputs))
-        outputs = turned(stage.outputs, await calls.infer(stage, inputs))
+        inputs = turned(stage.inputs, inputs_of(name, stage.inputs, with_batch(stage, asked.inputs)))
+        outputs = without_batch(stage, turned(stage.outputs, await calls.infer(stage, inputs)))
         wanted = [each.name for each in asked.outputs] or list(outputs)
         unknown = [each for each in wanted if each not in outputs]
         if unknown:

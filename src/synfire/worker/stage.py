@@ -236,7 +236,8 @@ class Stage:
         self.total_steps = host.steps or graph.steps or 0
         self.untimed = any(not signal.timed for signal in self.inputs.values())
         self.streams = isinstance(program, StreamingProgram)
-        self.single = program is None or self.streams or any(-1 in signal.shape for signal in self.outputs.values())
+        ragged = any(-1 in signal.shape for signal in self.outputs.values())
+        self.single = program is None or self.streams or ragged or not program.joins
         self.parameter_bytes = sum(graph.operator(name).parameter_bytes for name in graph)
         self.sessions: dict[str, SessionSlot] = {}
         self.ready: dict[Visit, Block] = {}

@@ -47,13 +47,25 @@ def turned(signals: Mapping[str, Signal], arrays: Mapping[str, Array]) -> dict[s
     }
 
 
+def with_batch(stage: Stage, arrays: Mapping[str, Array]) -> Mapping[str, Array]:
+    """Tensors with the axis of the batch, which callers of a stage that takes no batches leave out."""
+    return arrays if stage.graph.batches else {name: array[None] for name, array in arrays.items()}
+
+
+def without_batch(stage: Stage, arrays: Mapping[str, Array]) -> Mapping[str, Array]:
+    """The inverse of `with_batch`."""
+    return arrays if stage.graph.batches else {name: array.reshape(array.shape[1:]) for name, array in arrays.items()}
+
+
 def metadata(name: str, stage: Stage) -> dict[str, Any]:
+    batch = [-1] if stage.graph.batches else []
+
     def tensors(signals: Mapping[str, Signal]) -> list[dict[str, Any]]:
         return [
             {
                 "name": each,
                 "datatype": oip.datatype_of(signal.kind.dtype),
-                "shape": [-1, -1, *signal.shape] if signal.timed else [-1, *signal.shape],
+                "shape": [*batch, -1, *signal.shape] if signal.timed else [*batch, *signal.shape],
             }
             for each, signal in signals.items()
         ]

@@ -13,9 +13,9 @@ from synfire.formats import load as load_file
 from synfire.formats import options_of
 from synfire.formats.bundle import stored_graph
 from synfire.graph import Graph
-from synfire.store import BlobStore, Catalog, ModelName, ModelStore, Tagged
-from synfire.store.layers import GGUF
+from synfire.store import BlobStore, Catalog, ModelName, ModelStore
 from synfire.zoo import shipped
+from synfire.zoo.stored import read_stored
 
 
 @dataclass(frozen=True)
@@ -52,33 +52,13 @@ def find(reference: str, options: Mapping[str, Any] | None = None) -> Model:
         return Model(entry.name, stored_graph(entry.manifest, BlobStore()), "imported", str(entry.version))
     tagged = weights.find(ModelName.parse(reference)) if ModelName.suits(reference) else None
     if tagged:
-        return _read(tagged.name.short, str(_weights(tagged, weights)), options or {})
+        graph, path, taken = read_stored(tagged, weights, options or {})
+        return Model(tagged.name.short, graph, str(path), read_with=taken)
     if Path(reference).exists() or "/" in reference or Path(reference).suffix:
-        return _read(_checked(Path(reference).resolve().stem), reference, options or {})
+        place = Path(reference).resolve()
+        return _read(_checked(place.name if place.is_dir() else place.stem), reference, options or {})
     names = {*shipped.names(), *known, *(each.name.short for each in weights.names())}
     raise UnknownName.among("model, bundle folder or file", reference, names)
-
-
-def _weights(model: Tagged, store: ModelStore) -> Path:
-    """The file of weights of a stored model that has nothing else. Raises `UserError` for one that has, so that nothing of a model is
-    left out unsaid, and for one whose file is gone."""
-    manifest = store.manifest(model.manifest)
-    files = manifest.of(GGUF)
-    if len(files) != 1:
-        raise UserError(
-            f"{model.name} has no GGUF file, and models of other files are not served by name; serve its directory"
-        )
-    path = store.blobs.path(files[0].sha256)
-    more = sorted({layer.media_type.rpartition(".")[2] for layer in manifest.layers} - {"model", "license"})
-    if more:
-        raise UserError(
-            f"{model.name} has {', '.join(more)} beside its weights, which are not served with them; serve the weights alone: {model.name.name}={path}"
-        )
-    if not store.has(files[0]):
-        raise UserError(
-            f"the weights of {model.name} are gone from the store, or cut off; get them again: synfire pull {model.name}"
-        )
-    return path
 
 
 def _read(name: str, path: str, options: Mapping[str, Any]) -> Model:

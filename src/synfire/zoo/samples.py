@@ -21,6 +21,9 @@ STEPS = 16
 EVENTS = 1000
 """Events of a sample recording."""
 
+OPEN = 4
+"""How large an axis of a whole model's sample is that the model leaves open."""
+
 NODES = 10
 """Nodes of a sample neighbourhood: a tree of which the inner ones have three more each."""
 
@@ -125,6 +128,8 @@ def _sample(graph: Graph, name: str, signal: Signal, rng: np.random.Generator) -
         if fitted is not None:
             return fitted
     shape = (STEPS, 1, *signal.shape) if signal.timed else (1, *signal.shape)
+    if graph.whole:
+        return _plain(signal, tuple(OPEN if size < 0 else size for size in shape), rng)
     shape = tuple(EVENTS if size < 0 else size for size in shape)
     makers: Mapping[Kind, Callable[[], Array]] = {
         Kind.SPIKE: lambda: (rng.random(shape) < 0.1).astype(np.uint8),
@@ -134,6 +139,14 @@ def _sample(graph: Graph, name: str, signal: Signal, rng: np.random.Generator) -
         Kind.BYTES: lambda: _file(graph, name, rng),
     }
     return makers[signal.kind]()
+
+
+def _plain(signal: Signal, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+    """Numbers in [0, 1), whole ones 0 or 1, or a short text each: what a model of which nothing is known may take."""
+    if signal.kind is Kind.BYTES:
+        return np.full(shape, b"text", object)
+    numbers = rng.random(shape) if signal.kind.dtype.kind == "f" else rng.integers(0, 2, shape)
+    return numbers.astype(signal.kind.dtype)
 
 
 def _index(graph: Graph, name: str, shape: tuple[int, ...], rng: np.random.Generator) -> Array:

@@ -11,7 +11,7 @@ import pytest
 from synfire.base.errors import PermanentError, UserError
 from synfire.engines import ENGINES
 from synfire.engines.language import child
-from synfire.engines.language.llama import body_of
+from synfire.engines.language.server import body_of
 from synfire.formats import load
 from synfire.graph import Graph, Synapse
 from synfire.ops import Kind, Signal

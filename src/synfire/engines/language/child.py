@@ -31,16 +31,19 @@ class EngineChild:
     `cores` alone. A socket, the lifeline, ties it to this process, and this process to it: it can be read when the child is gone.
     """
 
-    def __init__(self, script: Path, order: Mapping[str, Any], cores: tuple[int, ...]) -> None:
-        """Raises `TemporaryError` when the machine has no room for another process."""
+    def __init__(
+        self, script: Path, order: Mapping[str, Any], cores: tuple[int, ...], python: str = sys.executable
+    ) -> None:
+        """Raises `TemporaryError` when the machine has no room for another process, or no such `python` to run it."""
         self.lifeline, theirs = socket.socketpair()
         _sweep()
         self._folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
         self._tail: deque[str] = deque(maxlen=_TAIL_LINES)
+        self._said: dict[str, Any] | None = None
         whole = {**order, "address": self.address, "cores": cores, "lifeline": theirs.fileno()}
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", str(script), json.dumps(whole)],
+                [python, "-P", str(script), json.dumps(whole)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
@@ -70,7 +73,10 @@ class EngineChild:
         return str(self._folder / ADDRESS)
 
     def ready(self) -> dict[str, Any]:
-        """Wait until it is ready, however long it takes to load, and what it says then. Raises `PermanentError` when it cannot be."""
+        """Wait until it is ready, however long it takes to load, and what it says then; at once when it was before. Raises
+        `PermanentError` when it cannot be."""
+        if self._said is not None:
+            return self._said
         line = b""
         while not line.endswith(b"\n"):
             data = self.lifeline.recv(1 << 16)
@@ -83,6 +89,7 @@ class EngineChild:
             self.end()
             raise PermanentError(said["error"] + self._words)
         self.lifeline.setblocking(False)
+        self._said = said
         return said
 
     def obituary(self) -> str:
@@ -96,7 +103,7 @@ class EngineChild:
         """End it, and wait until its memory is given back. Ending twice is no error."""
         with contextlib.suppress(ProcessLookupError):
             if self.alive:
-                os.kill(self.pid, signal.SIGKILL)
+                os.killpg(self.pid, signal.SIGKILL)  # with what it has started
         self._process.wait(_END_S)
         self.lifeline.close()
         self._remove()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import select
 import socket
 from collections.abc import Iterator
 
@@ -18,7 +19,8 @@ _CONNECT_S = 5.0
 class Exchange:
     """A request that is sent, and whose answer is read: by events where it is a stream of these, else as a whole.
 
-    `receive` whenever the socket can be read, `send` while there is something `unsent` and it can be written.
+    `receive` whenever the socket can be read, `send` while there is something `unsent` and it can be written. The address is a Unix
+    socket's path, or `127.0.0.1:port`.
     """
 
     def __init__(self, address: str, target: str, body: bytes) -> None:
@@ -29,14 +31,16 @@ class Exchange:
             b"POST %s HTTP/1.1\r\nHost: engine\r\nContent-Type: application/json\r\nContent-Length: %d\r\n"
             b"Connection: close\r\n\r\n" % (target.encode(), len(body))
         ) + body
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        host, _, port = address.rpartition(":")
+        family, place = (socket.AF_INET, (host, int(port))) if host else (socket.AF_UNIX, address)
+        self._socket = socket.socket(family, socket.SOCK_STREAM)
         self._received = bytearray()
         self._body = bytearray()
         self._chunked = False
         self._left: int | None = None
         try:
             self._socket.settimeout(_CONNECT_S)
-            self._socket.connect(address)
+            self._socket.connect(place)
         except OSError as error:
             self._socket.close()
             raise PermanentError(f"the engine does not answer at {address}: {error}") from error
@@ -115,3 +119,16 @@ class Exchange:
             self._body += self._received[end + 2 : end + 2 + size]
             del self._received[: end + size + 4]
             self.ended = not size
+
+
+def told(address: str, target: str, body: bytes) -> tuple[int, bytes]:
+    """The status and the whole answer to one question, however long it takes. Raises `PermanentError` when nobody answers."""
+    exchange = Exchange(address, target, body)
+    try:
+        while not exchange.ended:
+            exchange.send()
+            select.select([exchange], [exchange] if exchange.unsent else [], [])
+            exchange.receive()
+        return exchange.status, exchange.body
+    finally:
+        exchange.close()

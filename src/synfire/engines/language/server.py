@@ -334,7 +334,7 @@ def body_of(wanted: Generation, context: int, again: bool = False) -> dict[str, 
         "frequency_penalty": wanted.frequency_penalty,
         "presence_penalty": wanted.presence_penalty,
         "repeat_penalty": wanted.repeat_penalty,
-        "repeat_last_n": context,
+        "repeat_last_n": context if wanted.repeat_last_n is None else wanted.repeat_last_n,
         "ignore_eos": wanted.ignore_eos,
     }
     if wanted.seed is not None:

@@ -48,11 +48,18 @@ class Offer:
 def offers(name: str, graph: Graph, costs: Costs, machine: Machine) -> tuple[Offer, ...]:
     """All profiles of a flat, simplified graph, the usual one first. Engines for whole models are told of these alone."""
     asking = _Asking(name, graph, costs, machine)
-    if graph.open_ended:
-        return tuple(asking.whole(ENGINES[each]) for each in ENGINES if issubclass(ENGINES[each], WholeEngine))
+    if graph.whole:
+        found = [asking.whole(each) for each in whole_engines()]
+        return tuple(sorted(found, key=lambda each: each.fit is Fit.INCOMPATIBLE))
     able = (each for each in ENGINES if not issubclass(ENGINES[each], WholeEngine))
     usual = sorted(able, key=lambda each: (ENGINES[each].device != PROCESSOR, not ENGINES[each].exact, each))
     return tuple(offer for each in usual for offer in asking.of(ENGINES[each]))
+
+
+def whole_engines() -> list[type[WholeEngine]]:
+    """The engines for whole models, the most usual first."""
+    found = [each for each in map(ENGINES.__getitem__, ENGINES) if issubclass(each, WholeEngine)]
+    return sorted(found, key=lambda each: (each.rank, each.name))
 
 
 def profile_of(name: str, graph: Graph, engine: type[Engine], workers: int = 1, goal: str = LATENCY) -> Profile:
@@ -75,14 +82,29 @@ def profile_of(name: str, graph: Graph, engine: type[Engine], workers: int = 1, 
     )
 
 
+def whole_profile(name: str, graph: Graph, engine: type[WholeEngine], needed: int) -> Profile:
+    """The profile of a flat graph that an engine runs whole, which takes so many bytes."""
+    return Profile(
+        model=name,
+        digest=graph.content_digest(),
+        engine=engine.name,
+        format=engine.precision(graph),
+        device=engine.device,
+        exact=False,
+        goal=engine.goal,
+        requires=Requirements(memory_bytes=needed),
+    )
+
+
 def chosen(found: Sequence[Offer], wanted: str) -> Profile:
     """The runnable profile that is `wanted`: `auto`, `latency`, `throughput`, a name, or the first digits of an id.
 
-    The first three are exact. Raises `UnknownName`, and `UserError` for one that does not run here or digits of several.
+    The first three are exact, but for a model that runs whole. Raises `UnknownName`, and `UserError` for one that does not run here or
+    digits of several.
     """
     if wanted in (AUTO, LATENCY, THROUGHPUT):
-        exact = [each.profile for each in found if each.profile.exact and each.fit is Fit.RUNNABLE]
-        best = [each for each in exact if each.goal == wanted] + exact
+        sure = [each.profile for each in found if _sure(each.profile) and each.fit is Fit.RUNNABLE]
+        best = [each for each in sure if each.goal == wanted] + sure
         if not best:
             raise UserError(f"no exact profile of {found[0].profile.model} runs here: {_remarks(found)}")
         return best[0]
@@ -96,6 +118,10 @@ def chosen(found: Sequence[Offer], wanted: str) -> Profile:
     if only.fit is not Fit.RUNNABLE:
         raise UserError(f"profile {only.profile.name} of {only.profile.model} is {only.fit}: {only.remark}")
     return only.profile
+
+
+def _sure(profile: Profile) -> bool:
+    return profile.exact or issubclass(ENGINES[profile.engine], WholeEngine)
 
 
 def _begins(id: str, wanted: str) -> bool:
@@ -125,10 +151,20 @@ class _Asking:
         else:
             yield self._offloaded(engine)
 
-    def whole(self, engine: type[Engine]) -> Offer:
+    def whole(self, engine: type[WholeEngine]) -> Offer:
         """The profile of an engine for whole models."""
-        remark, profile = engine.refusal(self.graph), self._profile(engine, 1)
-        return Offer(profile, Fit.INCOMPATIBLE, remark) if remark else self._weighed(profile)
+        remark = engine.refusal(self.graph)
+        if remark:
+            return Offer(whole_profile(self.name, self.graph, engine, 0), Fit.INCOMPATIBLE, remark)
+        needed, limit = engine.whole_bytes(self.graph), self.machine.limit_bytes
+        profile = whole_profile(self.name, self.graph, engine, needed + WORKER_BYTES)
+        if limit is None or needed <= limit:
+            return self._weighed(profile)
+        return Offer(
+            profile,
+            Fit.LOW,
+            f"it takes {format_bytes(needed)}, and a worker may hold {format_bytes(limit)}: allow more with --memory",
+        )
 
     def _planned(self, engine: type[Engine]) -> Iterator[Offer]:
         try:

@@ -1,0 +1,181 @@
+"""The engine `transformers`: Hugging Face directories, by the package of that name on torch, in a process of its own.
+
+It is the slowest engine and the one that all others are compared with: it knows every architecture, computes in float32, and gives each answer
+the bits that it gets alone. Its process may run in another environment than synfire's, since torch is large and particular about its neighbours.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Collection, Hashable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from synfire.base.errors import PermanentError, UserError
+from synfire.engines.engine import ENGINES, Program
+from synfire.engines.language.child import EngineChild, granted_cores
+from synfire.engines.language.exchange import told
+from synfire.engines.language.server import ServerProgram
+from synfire.engines.streaming import WholeEngine
+from synfire.formats.huggingface_model import ADAPTER, FORMAT
+from synfire.formats.weights import gathered
+from synfire.graph import Graph
+from synfire.ops.language_model import Ability, Generation, LanguageModel
+
+PACKAGES, EXTRA = ("torch", "transformers"), "transformers"
+TORCH_BYTES = 350_000_000
+"""What torch and transformers take by themselves, once they are loaded."""
+
+_WEIGHT_BYTES = 4
+
+PYTHON = "SYNFIRE_TRANSFORMERS_PYTHON"
+"""Names the interpreter of an environment that has these packages; without it they are to be in synfire's own."""
+
+SCRIPT = Path(__file__).parent / "processes" / "torch_main.py"
+
+_Files = tuple[tuple[str, str], ...]
+
+
+@dataclass
+class _Shared:
+    """A process with a model, and how many programs use it: the model itself, and each of its adapters."""
+
+    child: EngineChild
+    users: int = 0
+
+
+_Key = tuple[_Files, int, int]
+
+_running: dict[_Key, _Shared] = {}
+_lock = threading.Lock()
+
+
+def shared_key(model: LanguageModel) -> _Key:
+    """What tells processes apart: the model without its adapter, its context, and its answers at a time."""
+    files = tuple((name, digest) for name, digest in model.weights if not name.startswith(ADAPTER))
+    return files, model.context, model.streams
+
+
+class TransformersProgram(ServerProgram):
+    """One model, or one adapter of a model: all those of one model in a worker share a process, and so its weights."""
+
+    engine = "transformers"
+
+    def __init__(self, graph: Graph, model: LanguageModel) -> None:
+        super().__init__(graph, model)
+        self._adapter: _Files = tuple(
+            (name.removeprefix(ADAPTER), digest) for name, digest in model.weights if name.startswith(ADAPTER)
+        )
+        self._key = shared_key(model)
+
+    @property
+    def abilities(self) -> Collection[Ability]:
+        return ("generate", "tokenize", "detokenize")
+
+    def warm(self) -> None:
+        """Load the model, and the adapter, where it is not loaded. Raises as `ServerProgram` does, and `UserError` for an adapter that
+        does not fit."""
+        super().warm()
+        if self._adapter:
+            body = {"name": self._name, "path": str(gathered(self._adapter))}
+            status, said = told(self.address, "/adapter", msgspec.json.encode(body))
+            if status != 200:
+                self.rest()
+                raise UserError(f"the adapter cannot be used: {said.decode(errors='replace')}")
+
+    def launched(self) -> EngineChild:
+        with _lock:
+            found = _running.get(self._key)
+            if found is None or not found.child.alive:
+                files, context, streams = self._key
+                order = {"model": str(gathered(files)), "context": context, "streams": streams}
+                found = _running[self._key] = _Shared(EngineChild(SCRIPT, order, granted_cores(), interpreter()))
+            found.users += 1
+            return found.child
+
+    def dismiss(self, child: EngineChild) -> None:
+        with _lock:
+            found = _running.get(self._key)
+            if found is not None and found.child is child:
+                found.users -= 1
+                if found.users:
+                    return
+                del _running[self._key]
+        child.end()
+
+    def body(self, wanted: Generation, again: bool) -> dict[str, Any]:
+        return super().body(wanted, again) | ({"adapter": self._name} if self._adapter else {})
+
+    @property
+    def _name(self) -> str:
+        """What the adapter is called in the process: by its content."""
+        return "-".join(sorted(digest for _, digest in self._adapter))
+
+
+def interpreter() -> str:
+    """The Python that runs such processes."""
+    return os.environ.get(PYTHON) or sys.executable
+
+
+@lru_cache(maxsize=8)
+def _missing(python: str) -> Sequence[str]:
+    """Those of the packages that an interpreter has not. Raises `PermanentError` for one that does not run."""
+    if python == sys.executable:
+        return [each for each in PACKAGES if importlib.util.find_spec(each) is None]
+    code = f"import importlib.util as u; print(*(n for n in {PACKAGES!r} if u.find_spec(n) is None))"
+    try:
+        said = subprocess.run([python, "-P", "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    except (OSError, subprocess.SubprocessError) as error:
+        raise PermanentError(f"{PYTHON} is {python}, which does not run as a Python: {error}") from error
+    return said.stdout.split()
+
+
+class TransformersEngine(WholeEngine):
+    """Whole language models from Hugging Face directories, and LoRA adapters on them."""
+
+    name = "transformers"
+    format = "float32"
+    rank = 9
+
+    @classmethod
+    def refusal(cls, graph: Graph) -> str:
+        model = next(iter(graph.operators.values()), None)
+        if len(graph.operators) != 1 or not isinstance(model, LanguageModel) or model.format != FORMAT:
+            return "it runs a language model from a Hugging Face directory, whole, and nothing else"
+        missing = _missing(interpreter())
+        if missing:
+            return (
+                f"{' and '.join(missing)} not installed for {interpreter()}: pip install torch==2.13.0, then pip install "
+                f"'synfire[{EXTRA}]'; or name the Python of an environment that has them in {PYTHON}"
+            )
+        return ""
+
+    @classmethod
+    def whole_bytes(cls, graph: Graph) -> int:
+        """Weights in float32, whatever the files have them in, keys and values, and torch itself."""
+        (model,) = (each for each in graph.operators.values() if isinstance(each, LanguageModel))
+        parameters = graph.metadata.get("language", {}).get("parameters", 0)
+        return model.memory_bytes - model.weight_bytes + _WEIGHT_BYTES * parameters + TORCH_BYTES
+
+    @classmethod
+    def shared(cls, graph: Graph) -> Hashable:
+        return next((shared_key(each) for each in graph.operators.values() if isinstance(each, LanguageModel)), None)
+
+    def build(self, graph: Graph) -> Program:
+        """Raises `UserError` for any other graph, and where the packages are missing."""
+        refusal = self.refusal(graph)
+        (model,) = graph.operators.values() if not refusal else (None,)
+        if not isinstance(model, LanguageModel):
+            raise UserError(f"engine {self.name} cannot run this stage: {refusal}")
+        return TransformersProgram(graph, model)
+
+
+ENGINES.add(TransformersEngine.name, TransformersEngine)
