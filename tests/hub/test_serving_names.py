@@ -11,8 +11,9 @@ from synfire.formats.modelfile import parse_modelfile
 from synfire.hub.create import create
 from synfire.hub.pull import pull
 from synfire.hub.source import Into
+from synfire.ops.language_model import LanguageModel
 from synfire.store import ModelName
-from synfire.testing.weights import language_model, write_folder
+from synfire.testing.weights import adapter, language_model, write_folder
 from synfire.zoo import find
 
 
@@ -35,18 +36,39 @@ def test_a_pulled_model_is_found_by_its_name(file: Path, into: Into) -> None:
     assert find("shake:latest").name == "shake"
 
 
-def test_a_model_that_has_more_than_weights_is_refused_with_what_is_left_out(file: Path, into: Into) -> None:
-    create(ModelName("bard"), parse_modelfile("FROM shake.gguf\nSYSTEM x\nPARAMETER seed 1"), file.parent, into)
-    with pytest.raises(
-        UserError, match=r"bard:latest has params, system beside its weights.*serve the weights alone: bard=/"
-    ):
-        find("bard")
+def test_what_a_modelfile_says_goes_with_the_model(file: Path, into: Into) -> None:
+    (file.parent / "lora.gguf").write_bytes(adapter())
+    text = (
+        "FROM shake.gguf\nADAPTER lora.gguf\nSYSTEM Be brief.\nTEMPLATE {{ .Prompt }}\nPARAMETER seed 1\nPARAMETER num_ctx 5\n"
+        "MESSAGE user Hi\nMESSAGE assistant Ho"
+    )
+    create(ModelName("bard"), parse_modelfile(text), file.parent, into)
+    found = find("bard")
+    language = found.graph.metadata["language"]
+    assert (language["system"], language["template"], language["params"]) == ("Be brief.", "{{ .Prompt }}", {"seed": 1})
+    assert [each["content"] for each in language["messages"]] == ["Hi", "Ho"]
+    (model,) = found.graph.operators.values()
+    assert isinstance(model, LanguageModel)
+    assert model.context == 5
+    assert [name for name, _ in model.weights][1:] == ["adapter/0.gguf"]
+    assert model.weight_bytes == len(language_model()) + len(adapter())
+    assert find("bard").graph.content_digest() == found.graph.content_digest()
 
 
-def test_a_directory_is_served_by_its_path(tmp_path: Path, into: Into) -> None:
+def test_an_adapter_alone_is_no_model(file: Path, into: Into) -> None:
+    (file.parent / "lora.gguf").write_bytes(adapter())
+    pull(str(file.parent / "lora.gguf"), into)
+    with pytest.raises(UserError, match=r"lora:latest is an adapter and no model; name it in a Modelfile"):
+        find("lora")
+
+
+def test_a_directory_is_found_by_its_name_with_its_files(tmp_path: Path, into: Into) -> None:
     pull(str(write_folder(tmp_path / "base")), into)
-    with pytest.raises(UserError, match=r"base:latest has no GGUF file.*serve its directory"):
-        find("base")
+    found = find("base")
+    (model,) = found.graph.operators.values()
+    assert isinstance(model, LanguageModel)
+    assert (Path(found.source) / "config.json").is_file()
+    assert dict(model.weights) == dict(find(str(tmp_path / "base")).graph.operators["model"].weights)
 
 
 def test_weights_that_are_gone_are_told(file: Path, into: Into) -> None:

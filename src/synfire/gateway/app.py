@@ -57,6 +57,8 @@ class App:
             headers, refuse = dict(scope["headers"]), endpoint.refuse
             if self._keys and not endpoint.open:
                 self._keys.check(headers.get(b"authorization", b"").decode("latin-1"))
+            if endpoint.streams:
+                return await endpoint.handle(HttpRequest(parameters, headers, b"", receive))
             body = await read_body(headers, receive, self._limits)
             with _Watch(receive):
                 return await endpoint.handle(HttpRequest(parameters, headers, body))

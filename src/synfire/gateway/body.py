@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import zlib
+from collections.abc import AsyncIterator
 
 from synfire.base.errors import UserError
-from synfire.gateway.http import Receive
+from synfire.gateway.http import HttpRequest, Receive
 from synfire.gateway.limits import Limits
 from synfire.gateway.status import SlowBody, TooLarge
 
@@ -28,6 +29,17 @@ async def read_body(headers: dict[bytes, bytes], receive: Receive, limits: Limit
         raise Gone
     encoding = headers.get(b"content-encoding", b"identity")
     return body if encoding == b"identity" else _decompress(body, encoding.decode("latin-1"), limits)
+
+
+async def pieces_of(request: HttpRequest) -> AsyncIterator[bytes]:
+    """The body of a request as it comes, however long it is. Raises `Gone` where the caller leaves in its midst."""
+    more = request.receive is not None
+    while more and request.receive is not None:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise Gone
+        more = message.get("more_body", False)
+        yield message.get("body", b"")
 
 
 async def _read_more(first: bytes, receive: Receive, limits: Limits) -> bytes:

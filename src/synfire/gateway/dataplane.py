@@ -94,6 +94,9 @@ class DataPlane:
         self._idle = asyncio.Event()
         self._idle.set()
         self.draining = False
+        self.local = False
+        """Whether the deployment answers this machine alone."""
+
         self.describe_workers: Callable[[], Awaitable[Mapping[str, Description]]] | None = None
         """Tells what each worker hosts and did; the deployment sets it, and metrics and `/api/workers` ask it."""
 
@@ -175,8 +178,9 @@ class DataPlane:
                 await self.on_demand.load(name)
         return self.model(name, version)
 
-    def keep(self, model: Model, seconds: float) -> None:
-        """Have a model that was loaded on demand stay for so long after its last call; one that is always there does."""
+    def keep(self, model: Model, seconds: float | None) -> None:
+        """Have a model that was loaded on demand stay for so long after its last call, None for as long as is usual; one that is always
+        there does."""
         if self.on_demand is not None:
             self.on_demand.keep(model.name, seconds)
 

@@ -37,11 +37,13 @@ class ErrorBody(msgspec.Struct):
 
 
 class HttpRequest(msgspec.Struct, frozen=True):
-    """One request: its path's parameters, its headers in lower case, and its body, read."""
+    """One request: its path's parameters, its headers in lower case, and its body, read; or, at an endpoint that takes it as it comes, what
+    it can be received from."""
 
     path: dict[str, str]
     headers: dict[bytes, bytes]
     body: bytes
+    receive: Receive | None = None
 
     def header(self, name: str) -> str | None:
         """A header's value; None when it was not sent."""
@@ -76,7 +78,7 @@ class Endpoint:
     `path` holds parameters in braces. `takes` and `gives` are the JSON bodies' types, None for none; `gives` may be a
     content type instead. `fails` are the statuses besides 200 that a correct client may meet. `binary` says that both
     bodies may also be raw tensors, `events` that the answer may also be a stream of server-sent events. An `open` endpoint answers
-    callers without a key too. `refuse` makes the answer that tells of an error, with a body of the type `error`.
+    callers without a key too. One that `streams` takes bodies of any length, as they come. `refuse` makes the answer that tells of an error, with a body of the type `error`.
     """
 
     method: str
@@ -89,6 +91,7 @@ class Endpoint:
     binary: bool = False
     open: bool = False
     events: bool = False
+    streams: bool = False
     refuse: Callable[[BaseException], HttpResponse] = lambda error: error_response(error)
     error: Any = ErrorBody
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections.abc import Callable, Collection
 
 from synfire.base.clock import Clock, SystemClock
@@ -91,11 +92,15 @@ class OnDemand:
             self.tell(Want(model))
         self._tell_uses()
 
-    def keep(self, model: str, seconds: float) -> None:
-        """Have the model stay for so long after its last call, from now on."""
-        if model in self._calls:
+    def keep(self, model: str, seconds: float | None) -> None:
+        """Have the model stay for so long after its last call, from now on; None for as long as is usual."""
+        if model not in self._calls:
+            return
+        if seconds is None:
+            self._keep_s.pop(model, None)
+        else:
             self._keep_s[model] = seconds
-            self._note(model)
+        self._note(model)
 
     def begun(self, model: str) -> None:
         """A call of the model has begun. One that is always there is none of ours."""
@@ -114,6 +119,14 @@ class OnDemand:
         if self._calls.get(model) or model in self._waiting:
             return False
         return self._clock.now_s() - self._last_s.get(model, -math.inf) >= for_s
+
+    def until_s(self, model: str) -> float:
+        """When the model is unloaded, if nobody calls it, in seconds since the epoch; `math.inf` for never. What callers have said here
+        goes before what the controller has told, which is a little older."""
+        if model in self._keep_s:
+            return time.time() - (self._clock.now_s() - self._last_s[model]) + self._keep_s[model]
+        told = next((each.until_s for each in self.residents if each.model == model), None)
+        return math.inf if told is None else told
 
     def _known(self, name: str) -> Tagged:
         if not ModelName.suits(name):

@@ -83,7 +83,13 @@ class Generation(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown
     @property
     def needs(self) -> frozenset[Ability]:
         """What an engine has to be able to, to answer."""
-        asked: dict[Ability, bool] = {self.task: True, "schema": self.schema is not None, "shown": bool(self.shown)}
+        asked: dict[Ability, bool] = {
+            self.task: True,
+            "schema": self.schema is not None,
+            "shown": bool(self.shown),
+            "logprobs": self.logprobs is not None,
+            "logit_bias": bool(self.logit_bias),
+        }
         return frozenset(name for name, wanted in asked.items() if wanted)
 
     def check_for(self, engine: str, abilities: Collection[Ability]) -> None:
@@ -95,7 +101,7 @@ class Generation(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown
             )
 
 
-Ability = Literal["generate", "embed", "rank", "tokenize", "detokenize", "schema", "shown"]
+Ability = Literal["generate", "embed", "rank", "tokenize", "detokenize", "schema", "shown", "logprobs", "logit_bias"]
 """Tasks, and further fields of a request, that an engine may not be able to do."""
 
 _TELLING: dict[Ability, str] = {
@@ -106,6 +112,8 @@ _TELLING: dict[Ability, str] = {
     "detokenize": "tell the text of tokens (task detokenize)",
     "schema": "hold an answer to a JSON schema (schema)",
     "shown": "show special tokens (shown)",
+    "logprobs": "tell the probabilities of tokens (logprobs)",
+    "logit_bias": "make tokens likelier or not (logit_bias)",
 }
 
 

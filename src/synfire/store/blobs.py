@@ -85,6 +85,11 @@ class BlobStore:
             raise UserError(f"{digest!r} is no digest; a digest is 64 hexadecimal digits in lower case")
         return self.root / digest[:2] / digest[2:]
 
+    def digest(self, path: Path) -> str:
+        """The digest of the blob that lies at an absolute path; empty for a file that is none."""
+        name = path.parent.name + path.name
+        return name if _DIGEST.fullmatch(name) and path == self.path(name).absolute() else ""
+
 
 class MirroredStore(BlobStore):
     """Blobs in two copies, the other one under `root/mirror`: what decays in one is read from the other, and written again."""

@@ -23,6 +23,8 @@ from synfire.gateway.server import Server
 from synfire.store import MirroredStore
 from synfire.wire import gaps
 
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
 YOUNG = 10_000
 """After so many new objects garbage is looked for. A call under way holds some hundred, and hardly one of them is ever part of a
 cycle: Python's own 700 would have it looked for with every few calls."""
@@ -45,6 +47,7 @@ async def serve(told: GatewayTold) -> None:
     """Serve until the supervisor is gone or says so; accepted calls are answered first."""
     plane = DataPlane()
     plane.on_demand = OnDemand() if told.store else None
+    plane.local = told.host in LOOPBACK
     routes = Routes(f"{told.name}-{uuid.uuid4().hex[:6]}", told.deployment)
     lifeline = Lifeline(told.lifeline, routes.forsake)
     plane.describe_workers = routes.describe

@@ -9,7 +9,7 @@ from pathlib import Path
 from synfire.base.errors import UserError
 from synfire.engines.engine import ENGINES, Program
 from synfire.engines.language.child import EngineChild, granted_cores
-from synfire.engines.language.server import ServerProgram
+from synfire.engines.language.server import CHOOSING, ServerProgram
 from synfire.engines.streaming import WholeEngine
 from synfire.formats.huggingface_model import ADAPTER
 from synfire.formats.weights import located
@@ -21,7 +21,7 @@ FORMAT = "gguf"
 
 SCRIPT = Path(__file__).with_name("llama_process.py")
 
-_ABILITIES: dict[str, tuple[Ability, ...]] = {"": ("generate", "schema", "shown"), "rank": ("rank",)}
+_ABILITIES: dict[str, tuple[Ability, ...]] = {"": (*CHOOSING, "schema", "shown"), "rank": ("rank",)}
 """What a model can, by its pooling, where that is not to give vectors."""
 
 

@@ -46,6 +46,8 @@ def _server(order: dict[str, Any]) -> Any:
     params.ui = False
     if order.get("pooling"):
         params.embedding = True
+        params.kv_unified = True  # else the mean of one text's tokens is made of others' that are read beside it
+        params.kv_unified_per_slot = order["context"]
         params.pooling_type = getattr(xllamacpp.llama_pooling_type, f"LLAMA_POOLING_TYPE_{order['pooling'].upper()}")
         # A text's vector is made of all of its tokens at once; and llama.cpp ends by an assertion where streams do not divide a batch.
         params.n_batch = params.n_ubatch = -(-order["context"] // order["streams"]) * order["streams"]

@@ -34,9 +34,10 @@ from synfire.ops.language_model import Ability, Generation, LanguageModel, Likel
 
 _READ, _WRITE, _END = select.EPOLLIN, select.EPOLLOUT, select.EPOLLRDHUP
 _FINISH = {"limit": "length"}
-_SPEAKING: tuple[Ability, ...] = ("generate",)
+CHOOSING: tuple[Ability, ...] = ("generate", "logprobs", "logit_bias")
+"""What a server can that goes on from texts, and tells and changes how likely tokens are."""
 _MOST_SEED = 0xFFFFFFFF
-_TOO_LARGE = re.compile(r"input \((\d+) tokens\) is too large to process.*batch size: (\d+)")
+_TOO_LARGE = re.compile(r"input \((\d+) tokens\) is too large to process")
 """What llama.cpp says of a text that is too long to be made a vector of."""
 
 
@@ -109,7 +110,7 @@ class ServerProgram(StreamingProgram):
     @property
     def abilities(self) -> Collection[Ability]:
         """What it can; a request that takes more is refused."""
-        return _SPEAKING
+        return CHOOSING
 
     @property
     def pid(self) -> int | None:
@@ -384,7 +385,7 @@ def _refusal(exchange: Exchange, engine: str) -> SynfireError:
         )
     if too_large := _TOO_LARGE.search(said.message):
         return ContextExceeded(
-            f"this model's maximum context length is {too_large[2]} tokens, and the text has {too_large[1]}; make it shorter"
+            f"the text has {too_large[1]} tokens, more than this model's context length, and it is read at once; make it shorter"
         )
     if exchange.status in (400, 422):
         return UserError(f"{engine} refuses the request: {said.message}")

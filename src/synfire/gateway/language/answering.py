@@ -42,13 +42,15 @@ class Written(Protocol):
         """What ends an answer that failed on its way."""
 
 
-async def answer(plane: DataPlane, writer: Written, wanted: Sequence[Generation], stream: bool) -> HttpResponse:
-    """The answer to a request. What is refused before the first piece is raised, for a stream too."""
+async def answer(
+    plane: DataPlane, writer: Written, wanted: Sequence[Generation], stream: bool, content_type: str = EVENTS
+) -> HttpResponse:
+    """The answer to a request; a stream is of that content type. What is refused before the first piece is raised, for a stream too."""
     given = pieces(plane, writer.model, wanted)
     if stream:
         first = await anext(given)
         headers = [(b"cache-control", b"no-cache")]
-        return HttpResponse(content_type=EVENTS, headers=headers, chunks=_events(writer, first, given))
+        return HttpResponse(content_type=content_type, headers=headers, chunks=_events(writer, first, given))
     async with aclosing(given):
         async for number, piece in given:
             writer.add(number, piece)

@@ -14,6 +14,7 @@ from typing import Any
 
 from synfire.base.errors import UserError
 from synfire.gateway.language.card import Card
+from synfire.gateway.language.persona import by_template, introduced
 from synfire.gateway.status import NotSupported
 
 EXTRA = "llama"
@@ -25,6 +26,9 @@ def prompt_of(model: str, card: Card, messages: Sequence[Mapping[str, Any]], mor
     Raises `UserError` for a model without a chat template, and for messages that its template refuses; `NotSupported` where jinja2
     is missing.
     """
+    messages = introduced(card, messages)
+    if card.template is not None:
+        return _without_bos(by_template(card.template, messages, more.get("tools") or ()), card)
     if not card.chat_template:
         raise UserError(
             f"model {model!r} is a base model: its tokenizer defines no chat_template, so nobody knows how it would read a chat. "
@@ -35,7 +39,12 @@ def prompt_of(model: str, card: Card, messages: Sequence[Mapping[str, Any]], mor
         text: str = _compiled(card.chat_template).render(messages=list(messages), **variables)
     except _errors() as error:
         raise UserError(f"the chat_template of model {model!r} refuses these messages: {error}") from error
-    return text.removeprefix(card.bos_token) if card.bos_token and card.adds_bos else text  # the engine adds it
+    return _without_bos(text, card)
+
+
+def _without_bos(text: str, card: Card) -> str:
+    """The engine adds it."""
+    return text.removeprefix(card.bos_token) if card.bos_token and card.adds_bos else text
 
 
 @lru_cache(maxsize=64)
