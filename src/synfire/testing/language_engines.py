@@ -117,7 +117,12 @@ def repeats_with_a_seed(program: StreamingProgram) -> None:
 
 
 def scores_tokens(program: StreamingProgram) -> None:
-    """Log-probabilities come for each token, the likeliest first, and the token that was taken greedily is the likeliest."""
+    """Log-probabilities come for each token, the likeliest first, and the token that was taken greedily is the likeliest. An engine that
+    knows none refuses to tell them."""
+    if "logprobs" not in getattr(program, "abilities", ("logprobs",)):
+        (refused,) = given(program, {"scored": _replaced(_LONG, logprobs=3)})
+        assert isinstance(refused.error, UserError), f"log-probabilities that it does not know are answered by {refused.error!r}"
+        return
     pieces = answer(program, _replaced(_LONG, logprobs=3))
     scores = [score for each in pieces for score in each.scores]
     assert len(scores) == _LONG.max_tokens, f"{len(scores)} tokens of {_LONG.max_tokens} are scored"
@@ -304,16 +309,18 @@ def _replaced(wanted: Generation, **changes: object) -> Generation:
 
 
 def gives_vectors(program: StreamingProgram) -> None:
-    """Of a model for vectors: each is of length 1, the same for the same text, by tokens or by letters, alone or beside others."""
+    """Of a model for vectors: each is of length 1, the same for the same text, alone or beside others."""
     (alone,) = answer(program, Generation(PROMPT, task="embed"))
-    vector = np.frombuffer(alone.vector, "<f4")
-    assert np.isclose(np.linalg.norm(vector), 1, atol=1e-3), f"its length is {np.linalg.norm(vector)}"
+    length = np.linalg.norm(np.frombuffer(alone.vector, "<f4"))
+    assert np.isclose(length, 1, atol=1e-3), f"its length is {length}"
     assert alone.prompt_count > 0, "nobody tells how many tokens the text has"
-    others = {f"call {number}": Generation(f"{PROMPT} {number}", task="embed") for number in range(8)}
-    found = answered(program, {**others, "same": Generation(PROMPT, task="embed")})
-    (same,) = found.pop("same")
-    assert np.allclose(np.frombuffer(same.vector, "<f4"), vector, atol=1e-3), "beside others it is another vector"
-    assert len({each[0].vector for each in found.values()}) == len(others), "unlike texts have one vector"
+    texts = ["the night", "a sword and his king", "hot", PROMPT]
+    wanted = {f"{text} {time}": Generation(text, task="embed") for time in range(8) for text in texts}
+    alone_too = {text: answer(program, Generation(text, task="embed"))[0].vector for text in texts}
+    assert len(set(alone_too.values())) == len(texts), "unlike texts have one vector"
+    for call, (piece,) in answered(program, wanted).items():
+        found, apart = (np.frombuffer(each, "<f4") for each in (piece.vector, alone_too[call.rpartition(" ")[0]]))
+        assert np.allclose(found, apart, atol=1e-3), f"beside others the vector of {call!r} is another one"
     (long,) = given(program, {"long": Generation("king " * 5000, task="embed")})
     assert isinstance(long.error, ContextExceeded), f"too long a text is answered by {long.error!r}"
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from synfire.engines import ENGINES
 from synfire.engines.streaming import StreamingProgram
 from synfire.formats import load
+from synfire.ops.language_model import Generation
 from synfire.plan.plan import stage_graph
-from synfire.testing.language_engines import CHECKS, gives_vectors
+from synfire.testing.language_engines import CHECKS, answer, gives_vectors, text_of
 from synfire.testing.language_models import write_tiny_language_model
 
 
@@ -30,3 +32,9 @@ def test_llama_cpp_gives_vectors(pooling: int, tmp_path: Path) -> None:
         gives_vectors(program)
     finally:
         program.rest()
+
+
+def test_llama_cpp_shows_the_special_tokens_that_are_asked_for(program: StreamingProgram) -> None:
+    begins = Generation("the king", 3, 0.0, logit_bias={1: 100.0}, ignore_eos=True)
+    assert "<s>" not in text_of(answer(program, begins))
+    assert text_of(answer(program, msgspec.structs.replace(begins, shown=("<s>",)))) == "<s><s><s>"

@@ -17,10 +17,13 @@ CHAT: list[Any] = [{"role": "user", "content": "the king said"}]
 
 Ask = Callable[..., Any]
 
+FILLING_IN = {f"tokenizer.ggml.fim_{name}_token_id": 250 + place for place, name in enumerate(("pre", "suf", "mid"))}
+"""Tokens that a model has which was trained to fill in: bytes that no text of these tests has."""
+
 
 @pytest.fixture(scope="session")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of a model for chats, `tiny`, one that may call functions, a base model, and two that give vectors and rank."""
+    """The URL of a model for chats, `tiny`, one that may call functions, a base model that fills in, and two that give vectors and rank."""
     pytest.importorskip("xllamacpp", reason="needs the extra `llama`")
     folder: Path = tmp_path_factory.mktemp("models")
     with pytest.MonkeyPatch.context() as patch:
@@ -28,7 +31,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             patch.setenv(f"SYNFIRE_{name.upper()}", str(folder / name))
         paths = [
             write_tiny_language_model(folder / "tiny.gguf"),
-            write_tiny_language_model(folder / "base.gguf", None),
+            write_tiny_language_model(folder / "base.gguf", None, more=FILLING_IN),
             write_tiny_language_model(folder / "caller.gguf", TOOLS_TEMPLATE, 1024),
             write_tiny_language_model(folder / "vectors.gguf", None, more={"llama.pooling_type": 1}),
             write_tiny_language_model(folder / "ranks.gguf", None, more={"llama.pooling_type": 4}),

@@ -49,11 +49,12 @@ def test_a_function_that_must_be_called_is(chat):
     (call,) = chat(model="caller", max_tokens=64, tools=[WEATHER], tool_choice=NAMED).choices[0].message.tool_calls
     assert call.function.name == "weather"
     assert fits(call.function.arguments)
-    answer = chat(model="caller", max_tokens=200, temperature=1.3, tools=[WEATHER], tool_choice="required")
-    (choice,) = answer.choices
+    forced = {"max_tokens": 200, "temperature": 1.3, "tool_choice": "required", "parallel_tool_calls": False}
+    (choice,) = chat(model="caller", tools=[WEATHER], **forced).choices
     assert choice.finish_reason == "tool_calls"
     assert choice.message.content is None
-    assert all(fits(each.function.arguments) for each in choice.message.tool_calls)
+    (only,) = choice.message.tool_calls
+    assert fits(only.function.arguments)
 
 
 def test_calls_come_in_streams_too(chat):
@@ -99,3 +100,9 @@ def test_a_model_that_was_not_trained_to_fill_in_says_so(complete):
     with pytest.raises(openai.BadRequestError, match="has no tokens for that"):
         complete(suffix="the end")
     assert complete(suffix="").choices[0].text
+
+
+def test_a_model_that_was_trained_for_that_fills_in(complete):
+    plain, filled = complete(model="base"), complete(model="base", suffix=" the queen")
+    assert filled.usage.prompt_tokens > plain.usage.prompt_tokens + 3
+    assert filled.choices[0].text

@@ -6,6 +6,7 @@ import asyncio
 import json
 
 import httpx
+import numpy as np
 import pytest
 
 openai = pytest.importorskip("openai", reason="needs the package openai, of the extra `test`")
@@ -155,3 +156,12 @@ def test_the_open_inference_protocol_asks_the_same_model(served):
     (pieces,) = answer["outputs"]
     assert [json.loads(piece).get("finish", "") for piece in pieces["data"]][-1] == "length"
     assert pieces["shape"][0] == 1
+
+
+def test_tritons_client_asks_the_same_model(served):
+    triton = pytest.importorskip("tritonclient.http", reason="needs the package tritonclient, of the extra `test`")
+    wanted = json.dumps({"prompt": "the king said", "max_tokens": 4, "temperature": 0}).encode()
+    tensor = triton.InferInput("request", [1], "BYTES")
+    tensor.set_data_from_numpy(np.array([wanted], np.object_))
+    pieces = triton.InferenceServerClient(served.removeprefix("http://")).infer("tiny", [tensor]).as_numpy("pieces")
+    assert json.loads(pieces.ravel()[-1])["finish"] == "length"

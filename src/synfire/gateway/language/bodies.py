@@ -187,7 +187,7 @@ def field_of(text: str) -> str | None:
 
 def _refuse_asked(fields: dict[str, Any], kind: type[Any]) -> None:
     """Raise `UserError` for fields that ask for what is not done here."""
-    known = {each.name for each in msgspec.structs.fields(kind)}
+    known = kind.__struct_fields__
     for name, value in fields.items():
         if name in known or value is None:
             continue
