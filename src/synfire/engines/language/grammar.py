@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from synfire.base.errors import UserError
+from synfire.engines.language import grammar_numbers
 
 Schema = Mapping[str, Any]
 
@@ -21,8 +22,7 @@ MOST_DEPTH, MOST_VALUES = 32, 4096
 """Levels and values of a schema."""
 MOST_REPEATS = 2000
 """Of characters and items, in all bounds together: a grammar holds each of them."""
-MOST_NUMBERS = 256
-"""Between a minimum and a maximum: a grammar lists them."""
+_LARGEST = 10**15
 
 _REFUSED = frozenset(
     (
@@ -40,8 +40,7 @@ _BASICS = {
     "ws": '" "?',
     "char": r'[^"\\\x7F\x00-\x1F] | "\\" (["\\/bfnrt] | "u" [0-9a-fA-F]{4})',
     "string": r'"\"" char* "\""',
-    "natural": '"0" | [1-9] [0-9]{0,15}',
-    "integer": '"-"? natural',
+    "integer": '"-"? ("0" | [1-9] [0-9]{0,15})',
     "number": 'integer ("." [0-9]{1,16})? ([eE] [-+]? [0-9]{1,3})?',
     "boolean": '"true" | "false"',
     "null": '"null"',
@@ -196,24 +195,17 @@ class _Grammar:
         return rf'"\"" char{{{least},{"" if most is None else most}}} "\""'
 
     def _integer(self, schema: Schema, at: str) -> str:
-        low, high = _range(schema, at)
-        if low is not None and high is not None:
-            if not 0 <= high - low < MOST_NUMBERS:
-                raise UserError(
-                    f"{at} is between {low} and {high}; {MOST_NUMBERS} numbers are the most that a grammar lists"
-                )
-            return _any(f'"{number}"' for number in range(low, high + 1))
-        if high is None and low in (None, 0, 1):
-            return {None: "integer", 0: "natural", 1: "([1-9] [0-9]{0,15})"}[low]
-        raise UserError(
-            f"{at} has one bound, and a grammar holds to 0, to 1 or to two bounds; leave it out, or name both"
-        )
+        low, high = _range(schema, at, _BOUNDS)
+        return "integer" if low is high is None else grammar_numbers.whole(low, high)
 
     def _number(self, schema: Schema, at: str) -> str:
-        bounded = [name for name in _BOUNDS if name in schema]
-        if bounded:
-            raise UserError(f"{at} has {bounded[0]!r}, which a grammar holds whole numbers to alone; leave it out")
-        return "number"
+        beyond = [name for name in _BOUNDS[2:] if name in schema]
+        if beyond:
+            raise UserError(
+                f"{at} has {beyond[0]!r}, which a grammar holds whole numbers to alone; name a bound that is included"
+            )
+        low, high = _range(schema, at, _BOUNDS[:2])
+        return "number" if low is high is None else grammar_numbers.decimal(low, high)
 
     def _bounds(self, schema: Schema, low: str, high: str, at: str) -> tuple[int, int | None]:
         """The least and the greatest number of characters or items."""
@@ -274,15 +266,20 @@ def _repeated(item: str, least: int, most: int | None) -> str:
     return f"{item} {more}" if least else f"({item} {more})?"
 
 
-def _range(schema: Schema, at: str) -> tuple[int | None, int | None]:
-    """The least and the greatest whole number."""
-    found = {name: schema[name] for name in _BOUNDS if name in schema}
-    wrong = [name for name, value in found.items() if not isinstance(value, int)]
+def _range(schema: Schema, at: str, names: Sequence[str]) -> tuple[int | None, int | None]:
+    """The least and the greatest number that bounds of these names leave."""
+    found = {name: schema[name] for name in names if name in schema}
+    wrong = [name for name, value in found.items() if not (isinstance(value, int) and abs(value) < _LARGEST)]
     if wrong:
-        raise UserError(f"{at}.{wrong[0]} is {found[wrong[0]]!r}; a whole number's bounds are whole numbers")
-    low = [found[name] + extra for name, extra in (("minimum", 0), ("exclusiveMinimum", 1)) if name in found]
-    high = [found[name] - extra for name, extra in (("maximum", 0), ("exclusiveMaximum", 1)) if name in found]
-    return max(low, default=None), min(high, default=None)
+        raise UserError(
+            f"{at}.{wrong[0]} is {found[wrong[0]]!r}; a grammar holds to bounds that are whole numbers below 10¹⁵"
+        )
+    lows = [found[name] + extra for name, extra in (("minimum", 0), ("exclusiveMinimum", 1)) if name in found]
+    highs = [found[name] - extra for name, extra in (("maximum", 0), ("exclusiveMaximum", 1)) if name in found]
+    low, high = max(lows, default=None), min(highs, default=None)
+    if low is not None and high is not None and low > high:
+        raise UserError(f"{at}: nothing lies between {low} and {high}; mend its bounds")
+    return low, high
 
 
 def _list(value: Any, at: str) -> list[Any]:
