@@ -91,6 +91,7 @@ class _Rendering:
         if not pairs:
             self.nodes(node.otherwise, dot)
         for key, value in pairs:
+            self._step()
             names = node.variables
             found = {names[-1]: value} if names else {}
             self._scopes.append(found | ({names[0]: key} if len(names) > 1 else {}))
