@@ -21,14 +21,15 @@ def test_a_smoke_run_measures_every_part_and_loses_nothing() -> None:
     (kills,) = (row for row in found.rows if "kills" in row)
     assert (kills["lost"], kills["garbled"]) == (0, 0)
     (memory,) = (row for row in found.rows if "unload_ratio" in row)
-    assert memory["loaded_bytes"] > 0
+    assert (memory["listed"], memory["loaded_bytes"] > 0) == (200, True)
+    assert 0 < memory["idle_gateway_bytes"] < memory["idle_bytes"]
 
 
 def test_floors_are_those_of_the_issue() -> None:
     rows = [
         {"streams": 1, "ratio": 0.98, "first_token_added_s": 0.004},
         {"streams": 8, "ratio": 0.96},
-        {"load_s": 1.0, "unload_ratio": 0.99},
+        {"load_s": 1.0, "unload_ratio": 0.99, "idle_gateway_bytes": 151e6},
         {"lost": 0, "garbled": 1},
     ]
     assert {each.name: each.holds for each in floors(rows)} == {
@@ -36,6 +37,7 @@ def test_floors_are_those_of_the_issue() -> None:
         "first_token_added_ms": True,
         "stream_lost": True,
         "stream_garbled": False,
+        "idle_memory_mb": False,
         "load_s": True,
         "unload_ratio": True,
     }

@@ -19,6 +19,7 @@ from typing import Any
 import httpx
 
 from synfire.base.errors import PermanentError, UserError
+from synfire.bench import listed
 from synfire.bench.benchmark import BENCHMARKS, Benchmark, Floor, Progress, Report, Settings, floor, report
 from synfire.bench.command import Commanded, commanded
 from synfire.bench.texts import Alone, Question, Through
@@ -29,7 +30,7 @@ MODEL = "SYNFIRE_BENCH_MODEL"
 """The variable that names a GGUF file to measure with. Without it a model of the size of the smallest trained ones is made."""
 
 STREAMS = (1, 8)
-_SPARE_S, _LOAD_S = 60.0, 60.0
+_SPARE_S = 60.0
 
 
 class Engines(Benchmark):
@@ -50,6 +51,7 @@ class Engines(Benchmark):
             tokens, rounds, kills = (40, 1, 1) if settings.quick else (400, 11, 50)
             rows = [
                 *_speed(model, Question(tokens), rounds, progress),
+                listed.measured(model, progress),
                 _kills(model, Question(tokens), kills, settings.seed, progress),
             ]
             details = {"tokens": tokens, "rounds": rounds, "model": model.name, "bytes": model.stat().st_size}
@@ -67,13 +69,14 @@ def floors(rows: list[dict[str, Any]]) -> list[Floor]:
         floor("first_token_added_ms", "<=", 5.0, 1e3 * found["first_token_added_s"]),
         floor("stream_lost", "==", 0, found["lost"]),
         floor("stream_garbled", "==", 0, found["garbled"]),
+        floor("idle_memory_mb", "<=", 150.0, found["idle_gateway_bytes"] / 1e6),
         floor("load_s", "<=", 1.5, found["load_s"]),
         floor("unload_ratio", ">=", 0.95, found["unload_ratio"]),
     ]
 
 
 def _speed(model: Path, question: Question, rounds: int, progress: Progress) -> Iterator[dict[str, Any]]:
-    """Tokens a second and the time to the first token, in turns; then the model is unloaded, and loaded again."""
+    """Tokens a second and the time to the first token, in turns."""
     with served(model, 0) as here, Alone.of(model) as alone:
         through = Through(here.url, here.model)
         for streams in STREAMS:
@@ -95,24 +98,6 @@ def _speed(model: Path, question: Question, rounds: int, progress: Progress) -> 
                 row["first_token_s"] = statistics.median(other.first_s for _, other in found)
                 row["first_token_added_s"] = statistics.median(other.first_s - one.first_s for one, other in found)
             yield row
-        progress("unload and load")
-        yield _memory(here)
-
-
-def _memory(here: Served) -> dict[str, Any]:
-    """How long loading takes, and how much of what that takes unloading gives back; of all processes together."""
-    here.switch("unload")
-    before = here.running.memory_bytes()
-    began_s = time.perf_counter()
-    here.switch("load")
-    Through(here.url, here.model).ask(Question(2), 1)
-    load_s, loaded = time.perf_counter() - began_s, here.running.memory_bytes()
-    here.switch("unload")
-    return {
-        "load_s": load_s,
-        "loaded_bytes": loaded - before,
-        "unload_ratio": (loaded - here.running.memory_bytes()) / max(loaded - before, 1),
-    }
 
 
 def _kills(model: Path, question: Question, kills: int, seed: int, progress: Progress) -> dict[str, Any]:
@@ -159,11 +144,6 @@ class Served:
         tasks = Path(f"/proc/{pid}/task").glob("*/children")
         (child,) = (int(each) for task in tasks for each in task.read_text().split())
         return child
-
-    def switch(self, verb: str) -> None:
-        """Load the model, or unload it."""
-        answer = httpx.post(f"{self.url}/v2/repository/models/{self.model}/{verb}", timeout=_LOAD_S)
-        answer.raise_for_status()
 
     def until_spare(self) -> None:
         """Wait until a spare is ready."""

@@ -70,6 +70,7 @@ class Book:
             roles=self._roles(),
             spares=standing.spares,
             spares_wanted=standing.spares_wanted,
+            store=self._settings.store is not None,
         )
 
     def _model(self, plan: Plan, standing: Standing) -> runs.RunModel:

@@ -8,13 +8,20 @@ from typing import Any
 import msgspec
 from rich.table import Table
 
+from synfire.base.durations import written
+from synfire.base.errors import SynfireError
+from synfire.base.log import LOGGER
 from synfire.cli import runs
+from synfire.cli.ollama_client import QUICK_S, Loaded, OllamaClient
 from synfire.cli.output import AsJson, counted, print_json, say, table
 from synfire.cli.runs import Run
+from synfire.plan.costs import format_bytes
 
 
 def ps(as_json: AsJson = False) -> None:
     """List the deployments that run on this machine under this SYNFIRE_HOME, and their processes.
+
+    Models of the store that are loaded have their memory, and the time until they are unloaded, if nobody calls them.
 
     A model's status is served, degraded (an unlike device runs some of it), waiting (its calls wait for a worker that is being started) or stopped (its calls are refused until there is room again). What is not as it should be is told below, with the reason.
 
@@ -33,13 +40,20 @@ def ps(as_json: AsJson = False) -> None:
         say("no deployment is running; start one with: synfire serve MODEL")
         return
     say(table("", MODELS, [row for run in found for row in _models(run)]))
+    if loaded := [row for run in found for row in _loaded(run)]:
+        say("")
+        say(table("", LOADED, loaded))
     for line in (line for run in found for line in _shortfalls(run)):
         say(line)
     say("")
     say(_processes(found))
 
 
+LONG_S = 365 * 86400.0
+"""From so long on a model stays for good."""
+
 MODELS = ("id", "url", "-pid", "model", "status", "-workers", "-stages", "-priority")
+LOADED = ("id", "loaded", "-memory", "unloaded in")
 PROCESSES = ("id", "process", "-pid", "state", "url", "host", "stages")
 
 
@@ -48,6 +62,24 @@ def _models(run: Run) -> Iterator[tuple[object, ...]]:
         stages, status = model.plan["stages"], model.condition.status
         workers = 0 if status == "stopped" else len({stage["worker"] for stage in stages})
         yield run.id, run.url, run.pid, model.name, status, workers, len(stages), model.priority
+
+
+def _loaded(run: Run) -> Iterator[tuple[object, ...]]:
+    """The models that are there because somebody called them."""
+    for each in loaded_of(run):
+        yield run.id, each.name, format_bytes(each.size), written(each.left_s) if each.left_s < LONG_S else "never"
+
+
+def loaded_of(run: Run) -> list[Loaded]:
+    """What a deployment of the store has loaded; nothing where it does not say."""
+    if not run.store:
+        return []
+    try:
+        with OllamaClient(run.url, QUICK_S) as client:
+            return client.loaded()
+    except SynfireError as error:
+        LOGGER.warning("%s: what is loaded is not known: %s", run.id, error)
+        return []
 
 
 def _shortfalls(run: Run) -> Iterator[str]:
@@ -88,4 +120,5 @@ def _plain(run: Run) -> dict[str, Any]:
         kind: [{**msgspec.to_builtins(each), "alive": each.alive} for each in processes]
         for kind, processes in (("workers", run.workers), ("roles", run.roles))
     }
-    return {**plain, **alive}
+    loaded = [{"name": each.name, "bytes": each.size, "left_s": each.left_s} for each in loaded_of(run)]
+    return {**plain, **alive, **({"loaded": loaded} if run.store else {})}

@@ -75,7 +75,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     """A deployment that is, or was, running. `born` tells its process from a later one with the same number.
 
     `deployment` is what its processes know each other by; `pid` is its supervisor's, which started the `roles` and the workers.
-    `spares` are ready to take over, of `spares_wanted`.
+    `spares` are ready to take over, of `spares_wanted`. Where `store` says so, models of the store are loaded when they are called.
     """
 
     id: str
@@ -90,6 +90,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     roles: tuple[RunRole, ...] = ()
     spares: int = 0
     spares_wanted: int = 0
+    store: bool = False
 
     @property
     def alive(self) -> bool:

@@ -170,9 +170,10 @@ class OnDemand:
 
     async def _found(self, model: str) -> Found:
         """The model, read once for as long as it is wanted."""
-        found = self._wanted.get(model)
-        if found is None:
-            found = self._wanted[model] = await asyncio.to_thread(self._hands.find, model)
+        known = self._wanted.get(model)
+        if known is not None:
+            return known
+        found = self._wanted[model] = await asyncio.to_thread(self._hands.find, model)
         return found
 
     async def _make_room(self, found: Found) -> bool:

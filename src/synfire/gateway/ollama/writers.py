@@ -83,7 +83,8 @@ class Writer:
         self._first_s = self._first_s or time.monotonic()
         self._piece = msgspec.structs.replace(piece, prompt_count=piece.prompt_count or self._piece.prompt_count)
         self._tokens += [each for each in piece.tokens if isinstance(each, int)]
-        text, calls = piece.text, ()
+        text = piece.text
+        calls: tuple[Call, ...] = ()
         if self._listener is not None:
             text, found = self._listener.take(piece.text, bool(piece.finish))
             calls = tuple(Call.of(each.function) for each in found)

@@ -172,8 +172,8 @@ class Ollama:
         texts = [body.input] if isinstance(body.input, str) else body.input
         loaded_s, found = await self._embedded(body, texts)
         vectors = [[float(each) for each in one.vector] for one in found]
-        took = [round(1e9 * (each - began_s)) for each in (time.monotonic(), loaded_s)]
-        return json_response(Embedded(body.model, vectors, *took, sum(each.tokens for each in found)))
+        total, load = (round(1e9 * (each - began_s)) for each in (time.monotonic(), loaded_s))
+        return json_response(Embedded(body.model, vectors, total, load, sum(each.tokens for each in found)))
 
     async def embeddings(self, request: HttpRequest) -> HttpResponse:
         body = read(request.body, EmbedBody)
