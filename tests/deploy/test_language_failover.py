@@ -113,6 +113,23 @@ def test_an_answer_by_chance_goes_on_from_the_tokens_that_were_sent(calm):
     assert calm.replays == before + 1
 
 
+def test_json_by_chance_is_whole_although_its_engine_is_killed(calm):
+    digits = {
+        "type": "array",
+        "items": {"type": "integer", "minimum": 0, "maximum": 9},
+        "minItems": 400,
+        "maxItems": 400,
+    }
+    form = {"type": "json_schema", "json_schema": {"name": "digits", "schema": digits}}
+    before = calm.replays
+    fields = {"response_format": form, "temperature": 1.0, "ignore_eos": False, "max_tokens": 1900}
+    text, _ = calm.answer(kill=calm.engine, at=5, **fields)
+    found = json.loads(text)
+    assert len(found) == 400
+    assert set(found) <= set(range(10))
+    assert calm.replays == before + 1
+
+
 def test_an_engine_that_is_killed_while_nothing_is_asked_is_replaced(calm):
     wanted = calm.answer()
     os.kill(calm.engine(), signal.SIGKILL)

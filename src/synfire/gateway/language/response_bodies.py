@@ -8,11 +8,10 @@ import msgspec
 from msgspec import Meta
 
 from synfire.base.errors import UserError
-from synfire.gateway.language.bodies import Count, Share, Temperature
+from synfire.gateway.language.bodies import ChatBody, Count, Share, Temperature
 from synfire.gateway.language.messages import ChatMessage, FunctionCall, Part, Role, ToolCall
 from synfire.gateway.language.schemas import NamedSchema, ResponseFormat
-from synfire.gateway.language.tools import MOST_TOOLS, Function, NamedFunction, NamedTool, Offer, Tool
-from synfire.ops.language_model import Generation, Prompt
+from synfire.gateway.language.tools import MOST_TOOLS, Function, NamedFunction, NamedTool, Tool
 
 
 class Item(msgspec.Struct, frozen=True):
@@ -87,31 +86,23 @@ class ResponseBody(msgspec.Struct, frozen=True, kw_only=True):
     truncation: Literal["disabled"] | None = None
     background: Literal[False] | None = None
 
-    def messages(self) -> list[ChatMessage]:
-        """The conversation. Raises `UserError` for an empty one."""
+    def chat(self) -> ChatBody:
+        """The chat that it comes to. Raises `UserError` for an empty one."""
         items = [Item(content=self.input)] if isinstance(self.input, str) else self.input
         if not items:
             raise UserError("input has no items; send a text, or one message or more")
         system = [ChatMessage("system", self.instructions)] if self.instructions else []
-        return [*system, *(each.message() for each in items)]
-
-    @property
-    def schema(self) -> dict[str, Any] | None:
-        """What the answer is held to, where it has to be JSON. Raises `UserError`."""
-        form = self.text.format
-        return ResponseFormat(form.type, NamedSchema(form.name, form.body)).wanted
-
-    @property
-    def offer(self) -> Offer:
-        """The functions that the model may call. Raises `UserError` where it is to answer with JSON as well."""
-        tools = [Tool(Function(each.name, each.description, each.parameters, each.strict)) for each in self.tools or ()]
-        choice = self.tool_choice or "auto"
-        named = NamedTool(NamedFunction(choice.name)) if isinstance(choice, FlatChoice) else choice
-        offer = Offer(tools, named, self.parallel_tool_calls is not False)
-        offer.check(self.schema)
-        return offer
-
-    def generation(self, prompt: Prompt) -> Generation:
-        """What is asked of the model."""
-        temperature = 1.0 if self.temperature is None else self.temperature
-        return Generation(prompt, self.max_output_tokens, temperature, 1.0 if self.top_p is None else self.top_p)
+        choice, form = self.tool_choice, self.text.format
+        return ChatBody(
+            model=self.model,
+            messages=[*system, *(each.message() for each in items)],
+            max_tokens=self.max_output_tokens,
+            temperature=self.temperature,
+            top_p=self.top_p,
+            tools=[
+                Tool(Function(each.name, each.description, each.parameters, each.strict)) for each in self.tools or ()
+            ],
+            tool_choice=NamedTool(NamedFunction(choice.name)) if isinstance(choice, FlatChoice) else choice,
+            parallel_tool_calls=self.parallel_tool_calls,
+            response_format=ResponseFormat(form.type, NamedSchema(form.name, form.body)),
+        )

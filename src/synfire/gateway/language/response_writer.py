@@ -88,33 +88,27 @@ class Response(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ResponseWriter:
-    """Writes the answer to one request: a message where the model says something, then the functions that it calls."""
+    """Writes the answer to one request: what the model says are messages, between them are the functions that it calls."""
 
     def __init__(self, body: ResponseBody, calling: Calling | None) -> None:
         self.model = body.model
         self._body = body
         self._id, self._created = _name("resp"), int(time.time())
-        self._message = OutputMessage(_name("msg"))
         self._listener = Listener(calling) if calling is not None else None
         self._choice = Choice()
-        self._calls: list[OutputCall] = []
-        self._text = ""
+        self._items: list[OutputMessage | OutputCall] = []
+        self._open: OutputMessage | None = None
         self._number = 0
 
     def add(self, number: int, piece: Piece) -> None:
         """A piece has come."""
-        self._take(piece)
+        self._choice.add(piece)
 
     def whole(self) -> Response:
         """The whole answer."""
-        finish = self._choice.finish
-        usage = ResponseUsage(
-            self._choice.prompt_count, self._choice.count, self._choice.prompt_count + self._choice.count
-        )
-        said = [self._said()] if self._text or not self._calls else []
-        if finish == "length":
-            return self._response([*said, *self._calls], "incomplete", usage, Incomplete())
-        return self._response([*said, *self._calls], "completed", usage)
+        text, calls = self._heard(self._choice.text, True)
+        said = [OutputMessage(_name("msg"), (OutputText(text),))] if text or not calls else []
+        return self._finished([*said, *map(_called, calls)])
 
     def beginning(self) -> Iterable[bytes]:
         """The answer, that it is on its way, empty."""
@@ -124,72 +118,77 @@ class ResponseWriter:
 
     def event(self, number: int, piece: Piece) -> bytes:
         """The events of a piece."""
-        begun, calls = bool(self._text), len(self._calls)
-        text = self._take(piece)
-        found = b"" if begun or not text else b"".join(self._opened())
-        if text:
-            found += self._of_text("response.output_text.delta", delta=text, logprobs=())
-        if self._calls[calls:]:
-            found += b"".join(self._closed()) if self._text and not calls else b""
-            found += b"".join(self._called(place) for place in range(calls, len(self._calls)))
-        return found
+        self._choice.add(piece)
+        text, calls = self._heard(piece.text, bool(piece.finish))
+        return b"".join((*(self._more(text) if text else ()), *(part for each in calls for part in self._call(each))))
 
     def ending(self) -> Iterable[bytes]:
-        """The end of the message, where no call has ended it, and the whole answer."""
-        if not self._calls:
-            if not self._text:
-                yield from self._opened()
-            yield from self._closed()
-        whole = self.whole()
+        """The end of the last message, and the whole answer."""
+        if not self._items and self._open is None:
+            self._open = _message()
+            yield from self._begun(self._open)
+        yield from self._ended()
+        whole = self._finished(self._items)
         yield self._event(f"response.{whole.status}", response=whole)
 
     def failed(self, error: Exception) -> bytes:
         """The answer, as far as it has come, and what ended it."""
         told = in_openai_shape(error).error
-        broken = msgspec.structs.replace(
-            self.whole(), status="failed", error={"code": told.code or told.type, "message": told.message}
+        items = [*self._items, *([self._open] if self._open is not None else [])]
+        failed = msgspec.structs.replace(
+            self._response(items, "failed"), error={"code": told.code or told.type, "message": told.message}
         )
-        return self._event("response.failed", response=broken)
+        return self._event("response.failed", response=failed)
 
-    def _take(self, piece: Piece) -> str:
-        """The new text."""
-        self._choice.add(piece)
-        text, calls = piece.text, list[ToolCall]()
-        if self._listener is not None:
-            text, calls = self._listener.take(piece.text, bool(piece.finish))
-        self._text += text
-        self._calls += [OutputCall(_name("fc"), each.id, each.function.name, each.function.arguments) for each in calls]
-        return text
+    def _heard(self, text: str, ended: bool) -> tuple[str, list[ToolCall]]:
+        return self._listener.take(text, ended) if self._listener is not None else (text, [])
 
-    def _said(self) -> OutputMessage:
-        return msgspec.structs.replace(self._message, content=(OutputText(self._text),))
+    def _more(self, text: str) -> Iterable[bytes]:
+        """More of a message, which begins with it where none is open."""
+        message = self._open or _message()
+        if self._open is None:
+            yield from self._begun(message)
+        self._open = _said(message, _text_of(message) + text)
+        yield self._of_text(message, "response.output_text.delta", delta=text, logprobs=())
 
-    def _opened(self) -> Iterable[bytes]:
-        """The message and its text begin."""
-        begun = msgspec.structs.replace(self._message, status="in_progress")
-        yield self._event("response.output_item.added", output_index=0, item=begun)
-        yield self._of_text("response.content_part.added", part=OutputText(""))
+    def _begun(self, message: OutputMessage) -> Iterable[bytes]:
+        """A message begins, and its text."""
+        yield self._event("response.output_item.added", output_index=len(self._items), item=message)
+        yield self._of_text(message, "response.content_part.added", part=OutputText(""))
 
-    def _closed(self) -> Iterable[bytes]:
-        """The message and its text are whole."""
-        yield self._of_text("response.output_text.done", text=self._text, logprobs=())
-        yield self._of_text("response.content_part.done", part=OutputText(self._text))
-        yield self._event("response.output_item.done", output_index=0, item=self._said())
+    def _ended(self) -> Iterable[bytes]:
+        """The message that is open ends, and its text."""
+        if self._open is None:
+            return
+        whole = _said(msgspec.structs.replace(self._open, status="completed"), _text_of(self._open))
+        yield self._of_text(whole, "response.output_text.done", text=_text_of(whole), logprobs=())
+        yield self._of_text(whole, "response.content_part.done", part=whole.content[0])
+        yield self._event("response.output_item.done", output_index=len(self._items), item=whole)
+        self._items.append(whole)
+        self._open = None
 
-    def _called(self, place: int) -> bytes:
+    def _call(self, tool_call: ToolCall) -> Iterable[bytes]:
         """A call, which is always told whole."""
-        call, index = self._calls[place], place + bool(self._text)
+        yield from self._ended()
+        call, index = _called(tool_call), len(self._items)
         begun = msgspec.structs.replace(call, arguments="", status="in_progress")
         where = {"item_id": call.id, "output_index": index}
-        return (
-            self._event("response.output_item.added", output_index=index, item=begun)
-            + self._event("response.function_call_arguments.delta", **where, delta=call.arguments)
-            + self._event("response.function_call_arguments.done", **where, name=call.name, arguments=call.arguments)
-            + self._event("response.output_item.done", output_index=index, item=call)
-        )
+        yield self._event("response.output_item.added", output_index=index, item=begun)
+        yield self._event("response.function_call_arguments.delta", **where, delta=call.arguments)
+        yield self._event("response.function_call_arguments.done", **where, name=call.name, arguments=call.arguments)
+        yield self._event("response.output_item.done", output_index=index, item=call)
+        self._items.append(call)
 
-    def _of_text(self, kind: str, **fields: Any) -> bytes:
-        return self._event(kind, item_id=self._message.id, output_index=0, content_index=0, **fields)
+    def _finished(self, items: list[OutputMessage | OutputCall]) -> Response:
+        """The answer that has ended."""
+        prompt, made = self._choice.prompt_count, self._choice.count
+        usage = ResponseUsage(prompt, made, prompt + made)
+        if self._choice.finish == "length":
+            return self._response(items, "incomplete", usage, Incomplete())
+        return self._response(items, "completed", usage)
+
+    def _of_text(self, message: OutputMessage, kind: str, **fields: Any) -> bytes:
+        return self._event(kind, item_id=message.id, output_index=len(self._items), content_index=0, **fields)
 
     def _event(self, kind: str, **fields: Any) -> bytes:
         data = msgspec.json.encode({"type": kind, "sequence_number": self._number, **fields})
@@ -222,6 +221,22 @@ class ResponseWriter:
             usage=usage,
             incomplete_details=incomplete,
         )
+
+
+def _message() -> OutputMessage:
+    return OutputMessage(_name("msg"), status="in_progress")
+
+
+def _said(message: OutputMessage, text: str) -> OutputMessage:
+    return msgspec.structs.replace(message, content=(OutputText(text),))
+
+
+def _text_of(message: OutputMessage) -> str:
+    return "".join(part.text for part in message.content)
+
+
+def _called(call: ToolCall) -> OutputCall:
+    return OutputCall(_name("fc"), call.id, call.function.name, call.function.arguments)
 
 
 def _name(prefix: str) -> str:

@@ -75,7 +75,7 @@ class Offer:
         to call functions, and for a function that is not offered."""
         if not self.open:
             return None
-        if "tools" not in template:
+        if "tools" not in template.lower():
             raise UserError(
                 f"the chat_template of model {model!r} takes no tools, so it was not trained to call functions; leave tools out, or "
                 "ask for JSON with response_format"

@@ -13,13 +13,12 @@ from synfire.gateway.dataplane import DataPlane, Model
 from synfire.gateway.http import Endpoint, HttpRequest, HttpResponse, json_response
 from synfire.gateway.language.answering import answer
 from synfire.gateway.language.answers import ChatCompletion, Completion
-from synfire.gateway.language.bodies import ChatBody, CompletionBody, held, read_body
-from synfire.gateway.language.card import card_of, is_language, operator_of, speaking
-from synfire.gateway.language.chat import prompt_of
+from synfire.gateway.language.asking import of_chat, of_text
+from synfire.gateway.language.bodies import ChatBody, CompletionBody, read_body
+from synfire.gateway.language.card import card_of, is_language, operator_of
 from synfire.gateway.language.errors import OpenAIError, openai_error
-from synfire.gateway.language.persona import defaulted
 from synfire.gateway.language.stored import Listed, stored_models
-from synfire.gateway.language.texts import between, echoes
+from synfire.gateway.language.texts import echoes
 from synfire.gateway.language.writers import ChatWriter, TextWriter, Told
 from synfire.store.names import LATEST
 
@@ -93,41 +92,14 @@ class OpenAI:
 
     async def chat(self, request: HttpRequest) -> HttpResponse:
         body = read_body(request.body, ChatBody)
-        model = await self._plane.called(body.model)
-        card = speaking(model)
-        body, offer = defaulted(body, card), body.offer
-        calling = offer.calling(model.name, card.chat_template or "")
-        more = {
-            "add_generation_prompt": body.add_generation_prompt,
-            **offer.variables(),
-            **(body.chat_template_kwargs or {}),
-        }
-        prompt = prompt_of(model.name, card, [each.plain() for each in body.messages], more)
-        most = body.max_completion_tokens if body.max_completion_tokens is not None else body.max_tokens
-        likeliest = body.likeliest()
-        schema = offer.schema() if calling is not None else body.schema
-        shown = calling.shown if calling is not None else ()
-        wanted = [
-            held(body.generation(prompt, most, likeliest, choice), schema, shown) for choice in range(body.choices)
-        ]
-        told = Told(likeliest is not None, body.usage_too)
-        return await answer(self._plane, ChatWriter(body.model, len(wanted), told, calling), wanted, bool(body.stream))
+        wanted, calling = of_chat(await self._plane.called(body.model), body)
+        writer = ChatWriter(body.model, len(wanted), Told(body.likeliest() is not None, body.usage_too), calling)
+        return await answer(self._plane, writer, wanted, bool(body.stream))
 
     async def completions(self, request: HttpRequest) -> HttpResponse:
         body = read_body(request.body, CompletionBody)
-        model = await self._plane.called(body.model)
-        card = speaking(model)
-        body = defaulted(body, card)
-        prompts = body.prompts()
-        wanted = [
-            held(
-                body.generation(between(model.name, card, prompt, body.suffix), body.max_tokens, body.logprobs, choice),
-                body.schema,
-            )
-            for prompt in prompts
-            for choice in range(body.choices)
-        ]
-        said = await echoes(self._plane, body, prompts) if body.echo else ()
+        wanted, _ = of_text(await self._plane.called(body.model), body)
+        said = await echoes(self._plane, body, body.prompts()) if body.echo else ()
         told = Told(body.logprobs is not None, body.usage_too)
         writer = TextWriter(body.model, len(wanted), body.choices, told, said)
         return await answer(self._plane, writer, wanted, bool(body.stream))

@@ -12,9 +12,8 @@ from synfire.gateway.api import APIS, Api
 from synfire.gateway.dataplane import DataPlane
 from synfire.gateway.http import Endpoint, HttpRequest, HttpResponse
 from synfire.gateway.language.answering import answer
-from synfire.gateway.language.bodies import held, read_body
-from synfire.gateway.language.card import speaking
-from synfire.gateway.language.chat import prompt_of
+from synfire.gateway.language.asking import of_chat
+from synfire.gateway.language.bodies import read_body
 from synfire.gateway.language.errors import OpenAIError, openai_error
 from synfire.gateway.language.response_bodies import ResponseBody
 from synfire.gateway.language.response_writer import Response, ResponseWriter
@@ -44,13 +43,8 @@ class Responses:
 
     async def respond(self, request: HttpRequest) -> HttpResponse:
         body = read_body(request.body, ResponseBody)
-        model = await self._plane.called(body.model)
-        card, offer = speaking(model), body.offer
-        calling = offer.calling(model.name, card.chat_template or "")
-        prompt = prompt_of(model.name, card, [each.plain() for each in body.messages()], offer.variables())
-        schema = offer.schema() if calling is not None else body.schema
-        wanted = held(body.generation(prompt), schema, calling.shown if calling is not None else ())
-        return await answer(self._plane, ResponseWriter(body, calling), [wanted], bool(body.stream))
+        wanted, calling = of_chat(await self._plane.called(body.model), body.chat())
+        return await answer(self._plane, ResponseWriter(body, calling), wanted, bool(body.stream))
 
 
 APIS.add("responses", Api(endpoints=lambda plane: Responses(plane).endpoints()))
