@@ -73,7 +73,7 @@ def test_limited_workers_make_profiles_low_on_memory(run: Callable, bundle: Path
 def test_an_unknown_profile_is_refused_with_those_that_there_are(run: Callable, bundle: Path) -> None:
     ran = run("serve", str(bundle), "--profile", "fp4", "--port", "0")
     assert ran.code == 2
-    assert "known: auto, cpu-float32" in ran.err
+    assert "known: auto, cpu-bf16, cpu-float32" in ran.err
 
 
 def test_profile_and_device_are_not_both_given(run: Callable, bundle: Path) -> None:

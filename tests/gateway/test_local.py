@@ -31,7 +31,7 @@ def test_sessions_and_streams_equal_the_reference(serving, routes):
     with (
         closing(LocalRoute(graph)) as route,
         serving({"m": route}) as here,
-        httpx.Client(base_url=here.addresses.url) as http,
+        httpx.Client(base_url=here.addresses.url, timeout=60) as http,
     ):
         spikes = []
         for i, part in enumerate(np.split(x, 4, axis=1)):
