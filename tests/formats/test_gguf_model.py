@@ -65,7 +65,7 @@ def test_what_is_no_whole_language_model_is_refused_with_the_way_on(tmp_path, ti
     other = tmp_path / "other.gguf"
     with pytest.raises(UserError, match="is an adapter"):
         load(write_tiny_language_model(other, more={"general.type": "adapter"}))
-    with pytest.raises(UserError, match="part 2 of 3"):
+    with pytest.raises(UserError, match="part 2 of 3; name the first one"):
         load(write_tiny_language_model(other, more={"split.no": 1, "split.count": 3}))
     other.write_bytes(content.replace(b"tokenizer.ggml.model", b"tokenizer.ggml.modem"))
     with pytest.raises(UserError, match="no tokenizer, so it is no language model"):

@@ -173,7 +173,8 @@ class OnDemand:
         known = self._wanted.get(model)
         if known is not None:
             return known
-        found = self._wanted[model] = await asyncio.to_thread(self._hands.find, model)
+        found = await asyncio.to_thread(self._hands.find, model)
+        self._wanted[model] = found
         return found
 
     async def _make_room(self, found: Found) -> bool:

@@ -8,7 +8,8 @@ from typing import Any
 
 from synfire.base.errors import UserError
 from synfire.formats.format import FORMATS, Format
-from synfire.formats.gguf import Gguf, is_gguf, read_gguf
+from synfire.formats.gguf import Gguf, is_gguf
+from synfire.formats.gguf_parts import read_parts
 from synfire.formats.weights import digest_of
 from synfire.graph import Graph, Synapse
 from synfire.ops import Clock, Kind, Signal
@@ -40,20 +41,22 @@ class GgufModel(Format):
         """The whole model as one operator. `context` is how many tokens an answer and its prompt may have, 0 for as many as the model
         was trained for, up to 4096; `streams` is how many answers there may be at a time.
 
-        Raises `UserError` for a damaged file, an adapter without its model, a part of several, and what is no language model.
+        A model in several files is named by its first. Raises `UserError` for damaged or missing files, an adapter without its model,
+        another part than the first, and what is no language model.
         """
-        file = read_gguf(path)
+        parts = read_parts(path)
+        file = parts[0]
         _check(file)
         model = LanguageModel(
             "gguf",
-            ((path.name, digest_of(path)),),
-            path.stat().st_size,
+            tuple((part.path.name, digest_of(part.path)) for part in parts),
+            sum(part.path.stat().st_size for part in parts),
             _context(file, context),
             streams,
             token_bytes(file),
             _pooling(file),
         )
-        return language_graph(model, _card(file))
+        return language_graph(model, {**_card(file), "parameters": sum(part.parameters for part in parts)})
 
 
 def language_graph(model: LanguageModel, card: Mapping[str, Any]) -> Graph:
@@ -91,11 +94,6 @@ _SIZES = {
 def _check(file: Gguf) -> None:
     if file.is_adapter:
         raise UserError(f"{file.path} is an adapter, and no model of its own; serve the model that it belongs to")
-    number, count = file.split
-    if count > 1:
-        raise UserError(
-            f"{file.path} is part {number + 1} of {count}; join them with `synfire pull`, and serve what comes of it"
-        )
     if "tokenizer.ggml.model" not in file.metadata:
         raise UserError(
             f"{file.path} has no tokenizer, so it is no language model; architecture: {file.architecture or 'unknown'}"
@@ -137,6 +135,7 @@ def _card(file: Gguf) -> dict[str, Any]:
         "adds_bos": bool(file.metadata.get("tokenizer.ggml.add_bos_token", True)),
         "bos_id": file.metadata.get("tokenizer.ggml.bos_token_id"),
         "fill_in": _fill_in(file),
+        "tokenizer": str(file.metadata.get("tokenizer.ggml.model", "")),
     }
 
 

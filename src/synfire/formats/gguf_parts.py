@@ -31,6 +31,27 @@ def whole_name(name: str) -> str:
     return f"{found['stem']}.gguf" if found else name
 
 
+def read_parts(first: Path) -> list[Gguf]:
+    """All parts of the model whose first part, or only file, is at `first`. Raises `UserError` where one is missing, damaged, of another
+    model, or where another part is named."""
+    places = [first.with_name(name) for name in part_names(first.name)]
+    found = read_gguf(first)
+    number, count = found.split
+    if count == 1:
+        return [found]
+    if number:
+        raise UserError(f"{first} is part {number + 1} of {count}; name the first one")
+    missing = [place.name for place in places if not place.is_file()]
+    if missing or len(places) != count:
+        raise UserError(
+            f"{first} is the first of {count} parts, of which {', '.join(missing) or 'the names do not tell the others'} are not beside it; "
+            "lay all there under their own names"
+        )
+    parts = [found, *(read_gguf(place) for place in places[1:])]
+    _check(parts)
+    return parts
+
+
 def join(parts: Sequence[Path], write: Callable[[bytes], None]) -> None:
     """Write the one file that the `parts` make. Raises `UserError` where one is missing, damaged, of another model, or twice."""
     found = [read_gguf(part) for part in parts]

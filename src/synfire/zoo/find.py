@@ -12,6 +12,7 @@ from synfire.base.errors import UnknownName, UserError
 from synfire.formats import load as load_file
 from synfire.formats import options_of
 from synfire.formats.bundle import stored_graph
+from synfire.formats.gguf_parts import whole_name
 from synfire.graph import Graph
 from synfire.store import BlobStore, Catalog, ModelName, ModelStore
 from synfire.zoo import shipped
@@ -56,7 +57,7 @@ def find(reference: str, options: Mapping[str, Any] | None = None) -> Model:
         return Model(tagged.name.short, graph, str(path), read_with=taken)
     if Path(reference).exists() or "/" in reference or Path(reference).suffix:
         place = Path(reference).resolve()
-        return _read(_checked(place.name if place.is_dir() else place.stem), reference, options or {})
+        return _read(_checked(place.name if place.is_dir() else Path(whole_name(place.name)).stem), reference, options or {})
     names = {*shipped.names(), *known, *(each.name.short for each in weights.names())}
     raise UnknownName.among("model, bundle folder or file", reference, names)
 

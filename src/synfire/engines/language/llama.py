@@ -12,7 +12,7 @@ from synfire.engines.language.child import EngineChild, granted_cores
 from synfire.engines.language.server import CHOOSING, ServerProgram
 from synfire.engines.streaming import WholeEngine
 from synfire.formats.huggingface_model import ADAPTER
-from synfire.formats.weights import located
+from synfire.formats.weights import gathered, located
 from synfire.graph import Graph
 from synfire.ops.language_model import Ability, LanguageModel
 
@@ -35,12 +35,11 @@ class LlamaProgram(ServerProgram):
         return ("tokenize", "detokenize", *_ABILITIES.get(self.model.pooling, ("embed",)))
 
     def launched(self) -> EngineChild:
-        files = {name: str(located(digest)) for name, digest in self.model.weights}
-        adapters = [path for name, path in files.items() if name.startswith(ADAPTER)]
-        (model,) = set(files.values()) - set(adapters)
+        files = [each for each in self.model.weights if not each[0].startswith(ADAPTER)]
+        (first, digest) = files[0]
         order = {
-            "model": model,
-            "adapters": adapters,
+            "model": str(located(digest) if len(files) == 1 else gathered(files) / first),
+            "adapters": [str(located(digest)) for name, digest in self.model.weights if name.startswith(ADAPTER)],
             "context": self.model.context,
             "streams": self.model.streams,
         }
