@@ -39,6 +39,7 @@ def threads_of(pid: int) -> int:
     return len(list(Path(f"/proc/{pid}/task").iterdir()))
 
 
+@pytest.mark.slow
 def test_a_fork_says_and_ends_as_a_new_interpreter_does(template: Template) -> None:
     forked, fresh = template.start(WRONG, ()), spawned(WRONG, ())
     assert type(forked) is not type(fresh)
@@ -70,6 +71,7 @@ def test_a_forked_worker_is_our_child_in_a_group_of_its_own_under_its_own_comman
     asyncio.run(live())
 
 
+@pytest.mark.slow
 def test_a_worker_outlives_the_template_and_another_one_is_begun(tmp_path: Path) -> None:
     async def live() -> None:
         template = Template.begin()

@@ -40,6 +40,7 @@ def test_the_engine_is_registered_and_says_that_it_is_emulated() -> None:
     assert "emulated" in (Darwin3Engine.__doc__ or "").lower()
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), cuts=st.sets(st.integers(1, 5)))
 def test_any_blocks_give_the_same_bits(seed: int, cuts: set[int]) -> None:
@@ -50,6 +51,7 @@ def test_any_blocks_give_the_same_bits(seed: int, cuts: set[int]) -> None:
     assert_same(run_in_blocks(program, inputs, blocks)[1], wanted)
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_requests_merge_and_split_between_blocks_without_a_trace(seed: int) -> None:

@@ -27,6 +27,7 @@ def steps_and_inputs(graph, seed, batch):
     return graph.steps or STEPS, inputs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", EXACT)
 @settings(max_examples=60, deadline=None)
 @given(seed=SEEDS, batch=st.integers(1, 3))
@@ -45,6 +46,7 @@ def test_states_of_the_zoo_travel(model):
         check_states_travel(ENGINES["cpu"](), graph, inputs, steps, steps // 2)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(seed=SEEDS, batch=st.integers(1, 3))
 def test_stages_that_were_one_before_go_on_from_what_that_remembered(seed, batch):

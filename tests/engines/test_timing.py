@@ -11,6 +11,7 @@ from synfire.engines.cpu.schedule import Link
 from synfire.engines.cpu.timing import REST, Stopwatch, operator_seconds
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["svgg-digits", "srnn-digits", "stransformer-digits"])
 def test_every_operator_that_does_something_is_in_one_piece(model: str) -> None:
     case = next(iter(cases([model])))

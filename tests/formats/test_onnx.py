@@ -142,6 +142,7 @@ def test_any_other_file_is_an_error_of_ours(tmp_path: Path, content: bytes) -> N
         read_onnx(path)
 
 
+@pytest.mark.slow
 @given(places=st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), min_size=1, max_size=4))
 @settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_damaged_file_is_read_or_refused(affine: Path, places: list[tuple[int, int]]) -> None:

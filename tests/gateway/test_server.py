@@ -255,6 +255,7 @@ serve(plane, "127.0.0.1", 0, 0, lambda where: print(where.url, where.grpc, flush
 """
 
 
+@pytest.mark.slow
 def test_sigterm_ends_the_process_in_order():
     with subprocess.Popen([sys.executable, "-c", SERVE], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

@@ -117,6 +117,7 @@ def test_models_share_the_memory_of_workers() -> None:
         plan_all([demand, demand, demand], rooms(2, memory_bytes=6500))
 
 
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(graphs(), st.integers(1, 4), st.floats(1e-7, 1e-1))
 def test_auto_never_loses_to_model(graph: Graph, count: int, seconds: float) -> None:
@@ -126,6 +127,7 @@ def test_auto_never_loses_to_model(graph: Graph, count: int, seconds: float) -> 
     assert auto.latency_s <= whole.latency_s
 
 
+@pytest.mark.slow
 @given(graphs(), st.sampled_from(GRANULARITIES), st.integers(1, 3))
 def test_links_are_what_stages_need_and_give(graph: Graph, granularity: str, count: int) -> None:
     plan = plan_model(Demand("m", graph, heavy(graph), granularity), rooms(count))
@@ -135,6 +137,7 @@ def test_links_are_what_stages_need_and_give(graph: Graph, granularity: str, cou
         assert {link.source for link in plan.links if link.sender == stage.name} == set(part.outputs)
 
 
+@pytest.mark.slow
 @given(graphs(), st.sampled_from(GRANULARITIES), st.integers(1, 3))
 def test_stages_stand_in_running_order_and_on_known_workers(graph: Graph, granularity: str, count: int) -> None:
     plan = plan_model(Demand("m", graph, heavy(graph), granularity), rooms(count))

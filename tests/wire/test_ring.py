@@ -142,6 +142,7 @@ time.sleep(60)
 """
 
 
+@pytest.mark.slow
 def test_a_killed_peer_is_a_broken_link_after_what_it_sent_and_leaves_nothing():
     before = set(os.listdir("/dev/shm")) if os.path.isdir("/dev/shm") else set()
     one, other = socket.socketpair()

@@ -59,6 +59,7 @@ def in_cluster(test, model, **options):
     asyncio.run(main())
 
 
+@pytest.mark.slow
 @given(SEEDS, st.integers(1, 3), st.sampled_from([1, 64]))
 @settings(max_examples=40, deadline=None)
 def test_interleaved_sessions_go_on_each_from_its_own_state(seed, workers, max_batch):

@@ -27,6 +27,7 @@ LIMITS = chip()
 CUT = replace(LIMITS, neurons_per_core=8, dendrite_words={"big": 1024, "little": 128})
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), bits=st.sampled_from([4, 8, 16]), cut=st.booleans())
 def test_the_words_compute_what_the_network_of_whole_numbers_means(seed: int, bits: int, cut: bool) -> None:
@@ -45,6 +46,7 @@ def test_the_words_compute_what_the_network_of_whole_numbers_means(seed: int, bi
             np.testing.assert_array_equal(got[output][:, b].reshape(5, -1), wanted.astype(got[output].dtype))
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_the_toolchains_way_and_ours_compute_the_same(seed: int) -> None:
@@ -74,6 +76,7 @@ def test_every_step_is_timed() -> None:
     assert min(seconds.values()) > 0
 
 
+@pytest.mark.slow
 def test_the_wide_network_is_placed_with_half_the_traffic_of_the_toolchain() -> None:
     graph, found = wide_network(), []
     for options in (Options(), Options(as_toolchain=True)):
@@ -98,6 +101,7 @@ def test_a_stage_that_does_not_fit_is_refused_with_the_operators_name() -> None:
         compile_stage(simplify(zoo.load("svgg-digits")), LIMITS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["svgg-digits", "scnn-digits", "sresnet-digits", "srnn-digits"])
 def test_eight_bits_on_the_chip_are_within_a_point_of_float_on_digits(model: str) -> None:
     graph = simplify(zoo.load(model))

@@ -78,6 +78,7 @@ def predecessors(linked: Linked, core: Coordinate) -> set[Coordinate]:
     return found
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(data=st.data(), seed=st.integers(0, 2**32 - 1), limits=st.sampled_from([LIMITS, CUT]))
 def test_after_a_dead_core_no_other_word_changes_and_the_chip_behaves_the_same(

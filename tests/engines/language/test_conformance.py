@@ -16,11 +16,13 @@ from synfire.testing.language_engines import CHECKS, answer, gives_vectors, text
 from synfire.testing.language_models import write_tiny_language_model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("check", CHECKS)
 def test_llama_cpp_conforms(check: str, program: StreamingProgram) -> None:
     CHECKS[check](program)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pooling", [1, 3])
 def test_llama_cpp_gives_vectors(pooling: int, tmp_path: Path) -> None:
     pytest.importorskip("xllamacpp", reason="needs the extra `llama`")

@@ -126,6 +126,7 @@ def test_numbers_of_another_format_are_compared_with_float32() -> None:
     assert found.accuracy is found.exact_accuracy is None
 
 
+@pytest.mark.slow
 def test_held_out_digits_tell_how_many_answers_are_right() -> None:
     pytest.importorskip("sklearn")
     graph = simplify(load("svgg-digits"))

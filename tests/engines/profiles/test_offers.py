@@ -77,6 +77,7 @@ def test_heavy_models_of_one_step_have_another_plan_for_throughput_where_cores_a
     assert "cpu-float32-throughput" not in offered(chain(steps=1), lone, operator_s=0.01)
 
 
+@pytest.mark.slow
 def test_a_chip_takes_what_it_can_and_says_what_it_leaves() -> None:
     found = {each.profile.name: each for each in offers("t", *_zoo("stransformer-digits"), ROOMY)}["darwin3-int8"]
     assert found.fit is Fit.RUNNABLE
@@ -88,6 +89,7 @@ def _zoo(name: str) -> tuple[Graph, Costs]:
     return graph, costs(graph)
 
 
+@pytest.mark.slow
 def test_a_chip_that_refuses_a_stage_of_what_it_takes_is_incompatible() -> None:
     found = {each.profile.name: each for each in offers("t", *_zoo("stransformer-mnist"), ROOMY)}["darwin3-int8"]
     assert found.fit is Fit.INCOMPATIBLE
