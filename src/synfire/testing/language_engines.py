@@ -121,7 +121,9 @@ def scores_tokens(program: StreamingProgram) -> None:
     knows none refuses to tell them."""
     if "logprobs" not in getattr(program, "abilities", ("logprobs",)):
         (refused,) = given(program, {"scored": _replaced(_LONG, logprobs=3)})
-        assert isinstance(refused.error, UserError), f"log-probabilities that it does not know are answered by {refused.error!r}"
+        assert isinstance(refused.error, UserError), (
+            f"log-probabilities that it does not know are answered by {refused.error!r}"
+        )
         return
     pieces = answer(program, _replaced(_LONG, logprobs=3))
     scores = [score for each in pieces for score in each.scores]

@@ -60,6 +60,15 @@ def test_calls_are_told_whole_wherever_their_text_is_cut(cut):
     assert chunks[-1]["choices"][0]["finish_reason"] == "tool_calls"
 
 
+def test_the_arguments_of_a_call_that_must_be_come_as_they_are_made():
+    pieces = (Piece('{"a"', count=1), Piece(": 1}", count=2), Piece(finish="stop", count=3))
+    chunks = written(ChatWriter("m", 1, Told(), Calling(only="f")), *pieces)
+    first, more = (chunk["choices"][0]["delta"]["tool_calls"][0] for chunk in chunks[1:3])
+    assert (first["index"], first["type"], first["function"]) == (0, "function", {"name": "f", "arguments": '{"a"'})
+    assert more == {"index": 0, "function": {"arguments": ": 1}"}}
+    assert chunks[3]["choices"][0] == {"index": 0, "delta": {}, "finish_reason": "tool_calls", "logprobs": None}
+
+
 def test_an_answer_of_nothing_but_calls_has_no_content():
     message = whole(ChatWriter("m", 1, Told(), HERMES), Piece(CALL, finish="stop"))["choices"][0]["message"]
     assert message["content"] is None

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from synfire.gateway.language.messages import FunctionCall, ToolCall
+from synfire.gateway.language.messages import ToolCall
 from synfire.ops.language_model import Piece, Scored
 
 ASSISTANT = "assistant"
@@ -60,13 +60,25 @@ class ChatCompletion(msgspec.Struct, frozen=True):
     object: str = "chat.completion"
 
 
-class CallDelta(msgspec.Struct, frozen=True):
-    """A call of a function, whole: `index` tells calls of one answer apart."""
+class FunctionDelta(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A function's name, and more of its arguments."""
+
+    name: str | None = None
+    arguments: str | None = None
+
+
+class CallDelta(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A call of a function, or more of its arguments: `index`, which is always told, tells calls of one answer apart."""
 
     index: int
-    id: str
-    function: FunctionCall
-    type: str = "function"
+    function: FunctionDelta
+    id: str | None = None
+    type: str | None = None
+
+    @classmethod
+    def of(cls, index: int, call: ToolCall) -> CallDelta:
+        """A whole call, or how it begins."""
+        return cls(index, FunctionDelta(call.function.name, call.function.arguments), call.id, call.type)
 
 
 class Delta(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -84,7 +84,7 @@ class Listener:
         """The calls of an answer that was held to a schema; its text where it was cut off."""
         text, self._held = self._held, ""
         if self.calling.only:
-            return "", self._counted([_call(self.calling.only, text)])
+            return "", self._counted([call_of(self.calling.only, text)])
         calls = _calls(text)
         return ("", self._counted(calls)) if calls else (text, [])
 
@@ -148,10 +148,13 @@ def _read(value: Any) -> ToolCall | None:
     if not isinstance(value, dict) or not isinstance(value.get("name"), str):
         return None
     arguments = value.get("arguments", value.get("parameters", {}))
-    return _call(value["name"], arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False))
+    return call_of(
+        value["name"], arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
+    )
 
 
-def _call(name: str, arguments: str) -> ToolCall:
+def call_of(name: str, arguments: str = "") -> ToolCall:
+    """A new call."""
     return ToolCall(f"call_{uuid.uuid4().hex[:24]}", FunctionCall(name, arguments))
 
 

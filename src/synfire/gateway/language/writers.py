@@ -25,6 +25,7 @@ from synfire.gateway.language.answers import (
     CompletionChoice,
     CompletionLogprobs,
     Delta,
+    FunctionDelta,
     Message,
     TokenLogprob,
     TopLogprob,
@@ -32,7 +33,7 @@ from synfire.gateway.language.answers import (
     event_of,
 )
 from synfire.gateway.language.errors import in_openai_shape
-from synfire.gateway.language.listening import Calling, Listener
+from synfire.gateway.language.listening import Calling, Listener, call_of
 from synfire.gateway.language.messages import ToolCall
 from synfire.ops.language_model import Piece, Scored
 
@@ -110,6 +111,7 @@ class ChatWriter(Writer):
 
     def __init__(self, model: str, choices: int, told: Told, calling: Calling | None = None) -> None:
         super().__init__(model, choices, choices, told)
+        self._only = calling.only if calling is not None else ""
         self._listeners = [Listener(calling) for _ in self.choices] if calling is not None else []
 
     def whole(self) -> ChatCompletion:
@@ -126,23 +128,33 @@ class ChatWriter(Writer):
             yield self._event([ChunkChoice(number, Delta(ASSISTANT, ""))])
 
     def event(self, number: int, piece: Piece) -> bytes:
+        delta = self._spelled(number, piece.text) if self._only else self._told(number, piece)
         self.add(number, piece)
-        first = self._listeners[number].called if self._listeners else 0
-        text, calls = self._heard(number, piece.text, bool(piece.finish))
-        deltas = [CallDelta(first + place, each.id, each.function) for place, each in enumerate(calls)]
         found = b""
-        if text or piece.scores or deltas:
-            delta = Delta(None, text if text or not deltas else None, deltas or None)
+        if delta != Delta() or piece.scores:
             found = self._event([ChunkChoice(number, delta, None, self._logprobs(piece.scores))])
         if piece.finish:
             found += self._event([ChunkChoice(number, Delta(), self._finish(number, piece.finish))])
         return found
 
+    def _told(self, number: int, piece: Piece) -> Delta:
+        """What is new: text, and calls, each whole."""
+        first = self._listeners[number].called if self._listeners else 0
+        text, calls = self._heard(number, piece.text, bool(piece.finish))
+        deltas = [CallDelta.of(first + place, each) for place, each in enumerate(calls)]
+        return Delta(None, text or None, deltas or None)
+
+    def _spelled(self, number: int, text: str) -> Delta:
+        """More of the arguments of the only call that may be."""
+        if not self.choices[number].count:
+            return Delta(None, None, [CallDelta.of(0, call_of(self._only, text))])
+        return Delta(None, None, [CallDelta(0, FunctionDelta(None, text))] if text else None)
+
     def _heard(self, number: int, text: str, ended: bool) -> tuple[str, list[ToolCall]]:
         return self._listeners[number].take(text, ended) if self._listeners else (text, [])
 
     def _finish(self, number: int, finish: str) -> str:
-        called = bool(self._listeners) and self._listeners[number].called > 0
+        called = bool(self._only) or (bool(self._listeners) and self._listeners[number].called > 0)
         return CALLED if called and finish == "stop" else finish
 
     def _logprobs(self, scores: Sequence[Scored]) -> ChatLogprobs | None:
