@@ -111,11 +111,14 @@ def test_models_are_unloaded_by_a_controller_that_did_not_load_them() -> None:
 
 
 def test_a_served_model_stays_and_those_of_the_store_come_beside_it(tmp_path: Path) -> None:
-    with store(f"mine={tmp_path / 'tiny.gguf'}", "--store", "--keep-alive", "0") as client:
+    with store(f"mine={tmp_path / 'tiny.gguf'}", "--store", "--keep-alive", "5s") as client:
         text = ask(client, "mine")
         assert ask(client, "one") == text
         until(lambda: loaded() == ["mine"])
-        repository: Any = client.post("/v2/repository/models/one/load")
+        index = {each["name"]: each["state"] for each in client.post("/v2/repository/index").json()}
+        assert index["mine"] == "READY"
+        assert index["two:q8"] == "UNAVAILABLE"
+        repository: Any = client.post("/v2/repository/models/one:latest/load")
         assert repository.status_code == 200, repository.text
         until(lambda: "one" in loaded())
         assert client.post("/v2/repository/models/one/unload").status_code == 200

@@ -91,13 +91,15 @@ def test_a_model_that_is_served_stays(run: Callable, file: Path, monkeypatch: py
         name, source = "shake", "shake"
 
     class Run:
-        id, models = "8000", (Served,)
+        id, models, store = "8000", (Served,), True
 
     run("pull", str(file))
     monkeypatch.setattr("synfire.cli.naming.runs.running", lambda: (Run,))
     ran = run("rm", "shake")
     assert ran.code == 2
-    assert "shake is served by the deployment 8000; stop that first: synfire stop 8000" in ran.err
+    told = " ".join(ran.err.split())
+    assert "shake is served by the deployment 8000; stop that first: synfire stop 8000, or, where a call has" in told
+    assert "unload it: synfire stop shake" in told
     assert resolve("shake").weights.exists()
 
 

@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 
 from synfire import __version__
-from synfire.gateway.dataplane import DataPlane, Model, Repository
+from synfire.gateway.dataplane import DEFAULT_VERSION, DataPlane, Model, Repository
+from synfire.gateway.language.stored import stored_models
 from synfire.gateway.outputs import caller_shape
 from synfire.gateway.statistics import Duration
 from synfire.gateway.status import NotSupported
@@ -165,13 +166,21 @@ def shortfall(plane: DataPlane, model: Model) -> str:
     return "" if model.failure else condition.reason
 
 
-def repository_index(plane: DataPlane, ready_only: bool) -> list[ModelIndex]:
-    """What is served, and in which state. A model that is READY has a reason, too, where it is not served as planned."""
+async def repository_index(plane: DataPlane, ready_only: bool) -> list[ModelIndex]:
+    """What is served, and in which state; and what of the store would be. A model that is READY has a reason, too, where it is not
+    served as planned."""
     states = [(model, why_not_ready(plane, model)) for model in plane.models]
-    return [
+    served = [
         ModelIndex(model.name, model.version, "UNAVAILABLE" if why else "READY", why or shortfall(plane, model))
         for model, why in states
         if not (why and ready_only)
+    ]
+    known = {model.name for model in plane.models}
+    stored = () if ready_only else await stored_models(plane.on_demand)
+    return served + [
+        ModelIndex(each.name, DEFAULT_VERSION, "UNAVAILABLE", "it is in the store: a call loads it")
+        for each in stored
+        if each.name not in known
     ]
 
 

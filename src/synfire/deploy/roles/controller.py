@@ -29,6 +29,7 @@ from synfire.deploy.stored import StoreHands
 from synfire.formats.bundle import stored_graph
 from synfire.graph import Graph
 from synfire.store import MirroredStore
+from synfire.store.names import LATEST
 from synfire.wire.links import SocketLink
 from synfire.wire.messages import AnyMessage, Done, Load, Move, Recorded, Reload, Standing, Unload, error_words
 
@@ -238,9 +239,9 @@ class Control:
         if isinstance(order, Load):
             return await self._load(order)
         if isinstance(order, Unload):
-            return await self._unload(order.model)
+            return await self._unload(order.model.removesuffix(f":{LATEST}"))
         if isinstance(order, Reload):
-            return await self._reload(order.model)
+            return await self._reload(order.model.removesuffix(f":{LATEST}"))
         if isinstance(order, Move):
             kinds: dict[str, OrderKind] = {"drain": "drain", "rebalance": "rebalance", "upgrade": "upgrade"}
             if order.kind not in kinds:

@@ -81,7 +81,7 @@ class OipGrpc:
         )
 
     async def repository_index(self, request: Message, context: Any) -> Message:
-        index = descriptions.repository_index(self._plane, request.ready)
+        index = await descriptions.repository_index(self._plane, request.ready)
         return message("RepositoryIndexResponse")(models=[_fields(each) for each in index])
 
     async def repository_model_load(self, request: Message, context: Any) -> Message:

@@ -194,7 +194,7 @@ class OipRest:
         return json_response(ModelList(list(dict.fromkeys(model.name for model in self._plane.models))))
 
     async def index(self, request: HttpRequest) -> HttpResponse:
-        return json_response(descriptions.repository_index(self._plane, request.json(IndexQuery).ready))
+        return json_response(await descriptions.repository_index(self._plane, request.json(IndexQuery).ready))
 
     async def load(self, request: HttpRequest) -> HttpResponse:
         name = request.path["model"]
