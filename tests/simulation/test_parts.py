@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
+import msgspec
 import pytest
 
 from synfire.control import moves, placement
@@ -12,6 +13,7 @@ from synfire.control.state import ModelView
 from synfire.gateway import recut, route
 from synfire.testing.simulation import random_schedule, run
 from synfire.testing.simulation.schedules import Asked, Fault, Schedule
+from synfire.worker.stage import Stage
 
 PLACED = (
     ("chain", ("w0", "w0", "w0"), 2),
@@ -49,7 +51,7 @@ def splits(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 @pytest.mark.parametrize("kinds", [("kill",), ("leave", "cut"), ("drain", "kill"), ("hang", "rebalance", "drain")])
 def test_a_stage_that_nobody_has_room_for_goes_on_in_parts(kinds, monkeypatch):
     noted = splits(monkeypatch)
-    told = [run(scarce(seed, *kinds)) for seed in range(60)]
+    told = [run(scarce(seed, *kinds)) for seed in range(40)]
     assert not [each.violation for each in told if each.violation]
     assert noted.count("chain.l0..n2") >= 5
     assert sum(each.answered for each in told) > 100
@@ -68,13 +70,33 @@ def test_sessions_go_on_in_parts_from_their_checkpoints(monkeypatch):
 
     monkeypatch.setattr(route, "recut", noted)
     monkeypatch.setattr("synfire.gateway.protection.EVERY_CALLS", 2)
-    told = [run(replace(scarce(seed, "kill", "drain"), requests=TALK)) for seed in range(60)]
+    told = []
+    for seed in range(40):
+        schedule = scarce(seed, "kill", "drain")
+        none, kill, *others = schedule.faults
+        late = (none, replace(kill, at=200 + 20 * seed), *others)  # when there is a checkpoint
+        told.append(run(replace(schedule, requests=TALK, faults=late)))
     assert not [each.violation for each in told if each.violation]
     assert len(taken) >= 5
 
 
-def first_violation(seeds: int = 400) -> str:
-    runs = (run(scarce(seed, "drain", "kill")) for seed in range(seeds))
+def tight(seed: int, *kinds: str) -> Schedule:
+    """A schedule in which two parts of `chain` have to go, each to a worker of its own, and the third one stays."""
+    placed = (("chain", ("w0", "w0", "w1"), 2), ("twin", ("w2", "w3"), 2))
+    others = tuple(replace(each, model="twin", session="", name=f"t{n}") for n, each in enumerate(TALK))
+    return replace(scarce(seed, *kinds), placed=placed, memory=2, most=4, requests=(*TALK, *others))
+
+
+@pytest.mark.parametrize("kinds", [("kill",), ("drain", "cut")])
+def test_stages_that_stay_hear_from_the_parts_of_those_before_them(kinds, monkeypatch):
+    noted = splits(monkeypatch)
+    told = [run(tight(seed, *kinds)) for seed in range(40)]
+    assert not [each.violation for each in told if each.violation]
+    assert noted.count("chain.l0..n1") >= 5
+
+
+def first_violation(seeds: int = 400, made=scarce) -> str:
+    runs = (run(made(seed, "drain", "kill")) for seed in range(seeds))
     failed = next((done for done in runs if done.violation), None)
     assert failed is not None, f"{seeds} seeds did not notice"
     return failed.violation
@@ -89,3 +111,11 @@ def test_no_stage_is_ever_split(monkeypatch):
     monkeypatch.setattr(placement, "parted", lambda *_, **__: ())
     monkeypatch.setattr(moves, "parted", lambda *_, **__: ())
     assert "is stopped" in first_violation()
+
+
+def test_stages_that_stay_are_not_told_how_the_parts_are_called(monkeypatch):
+    def wrong(stage, epoch, arrivals, departures):
+        stage.host = msgspec.structs.replace(stage.host, epoch=epoch, departures=departures)
+
+    monkeypatch.setattr(Stage, "relink", wrong)
+    assert "has no link from" in first_violation(made=tight)

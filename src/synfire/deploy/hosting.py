@@ -65,7 +65,7 @@ def relinks(found: Iterable[Hosting], hosted: Iterable[str]) -> dict[str, Relink
     for each in found:
         if each.host.stage in known:
             before = messages.get(each.worker)
-            stages = ((each.host.stage, each.host.departures),)
+            stages = ((each.host.stage, each.host.arrivals, each.host.departures),)
             messages[each.worker] = Relink(
                 each.host.model, each.host.epoch, (*before.stages, *stages) if before else stages
             )

@@ -43,20 +43,20 @@ class Stages(dict[tuple[str, str], Stage]):
         return gone
 
     def relink(self, relink: Relink) -> list[Stage]:
-        """Take stages into a new epoch, with new links out of them, and give them.
+        """Take stages into a new epoch, with new links into and out of them, and give them.
 
         Raises `UnknownName` for a stage that is not here, and `TemporaryError` for an epoch that is over; nothing is
         changed then.
         """
-        stages = [(self.named(relink.model, name), departures) for name, departures in relink.stages]
-        for stage, _ in stages:
+        stages = [(self.named(relink.model, name), arriving, leaving) for name, arriving, leaving in relink.stages]
+        for stage, _, _ in stages:
             if relink.epoch < stage.host.epoch:
                 raise TemporaryError(
                     f"stage {stage.name} is in epoch {stage.host.epoch}; a route of epoch {relink.epoch} is over"
                 )
-        for stage, departures in stages:
-            stage.relink(relink.epoch, departures)
-        return [stage for stage, _ in stages]
+        for stage, arriving, leaving in stages:
+            stage.relink(relink.epoch, arriving, leaving)
+        return [stage for stage, _, _ in stages]
 
     def named(self, model: str, name: str) -> Stage:
         """The stage of that name. Raises `UnknownName`."""

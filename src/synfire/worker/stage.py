@@ -229,9 +229,7 @@ class Stage:
         self.key = (host.model, host.stage)
         self.inputs: Mapping[str, Signal] = graph.inputs
         self.outputs: Mapping[str, Signal] = graph.output_signals()
-        self.arrivals: dict[str, Arrival] = {each.sender: each for each in host.arrivals}
-        self.senders = tuple(self.arrivals)
-        self.timed_senders = tuple(sender for sender in self.senders if self.timed(sender))
+        self._listen()
         self.self_paced = not self.timed_senders and any(signal.timed for signal in self.outputs.values())
         self.total_steps = host.steps or graph.steps or 0
         self.untimed = any(not signal.timed for signal in self.inputs.values())
@@ -255,9 +253,10 @@ class Stage:
         """Who makes its checkpoints: its engine, with the version of its states' layout, and its content digest."""
         return f"{self.host.engine} v{ENGINES[self.host.engine].version} {self.host.digest}"
 
-    def relink(self, epoch: int, departures: tuple[Departure, ...]) -> None:
-        """Let the links out of the stage lead elsewhere from `epoch` on."""
-        self.host = msgspec.structs.replace(self.host, epoch=epoch, departures=departures)
+    def relink(self, epoch: int, arrivals: tuple[Arrival, ...], departures: tuple[Departure, ...]) -> None:
+        """Let the links into and out of the stage be others from `epoch` on."""
+        self.host = msgspec.structs.replace(self.host, epoch=epoch, arrivals=arrivals, departures=departures)
+        self._listen()
 
     def timed(self, sender: str) -> bool:
         """Whether `sender` sends a signal on the step clock."""
@@ -266,6 +265,12 @@ class Stage:
     def leaving(self, departure: Departure, first: bool) -> tuple[str, ...]:
         """The sources that travel along `departure` with the first frame of a request, or with a later one."""
         return departure.sources if first else tuple(s for s in departure.sources if self.outputs[s].timed)
+
+    def _listen(self) -> None:
+        """Expect frames from where the stage's links begin."""
+        self.arrivals: dict[str, Arrival] = {each.sender: each for each in self.host.arrivals}
+        self.senders = tuple(self.arrivals)
+        self.timed_senders = tuple(sender for sender in self.senders if self.timed(sender))
 
     def _check(self) -> None:
         arriving = sorted(source for each in self.host.arrivals for source in each.sources)

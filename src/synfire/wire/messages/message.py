@@ -6,7 +6,7 @@ import msgspec
 
 from synfire.base.errors import UserError
 
-PROTOCOL = 3
+PROTOCOL = 4
 """The version of messages and layout. Peers of another version are refused."""
 
 

@@ -98,14 +98,15 @@ class Prepared(Message, frozen=True):
 
 
 class Relink(Message, frozen=True):
-    """Take stages of the model that are hosted here into `epoch`, with new links out of each, by stage name.
+    """Take stages of the model that are hosted here into `epoch`, with new links into and out of each, by stage name: where they lead,
+    and how others call themselves that were split, may have changed.
 
     Requests of older epochs at these stages are dropped in silence: their origins replay them. Answered by `Relinked`.
     """
 
     model: str
     epoch: int
-    stages: tuple[tuple[str, tuple[Departure, ...]], ...]
+    stages: tuple[tuple[str, tuple[Arrival, ...], tuple[Departure, ...]], ...]
 
 
 class Relinked(Message, frozen=True):
