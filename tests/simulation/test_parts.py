@@ -74,7 +74,7 @@ def test_sessions_go_on_in_parts_from_their_checkpoints(monkeypatch):
     for seed in range(40):
         schedule = scarce(seed, "kill", "drain")
         none, kill, *others = schedule.faults
-        late = (none, replace(kill, at=200 + 20 * seed), *others)  # when there is a checkpoint
+        late = (none, replace(kill, at=60 + 2 * seed), *others)  # when there is a checkpoint
         told.append(run(replace(schedule, requests=TALK, faults=late)))
     assert not [each.violation for each in told if each.violation]
     assert len(taken) >= 5
