@@ -55,6 +55,12 @@ def loaded() -> list[str]:
     return [each.name for each in found.models]
 
 
+def reserved() -> int:
+    """The memory that is set aside for the only model that is loaded."""
+    (model,) = runs.running()[0].models
+    return int(model.plan["stages"][0]["memory_bytes"])
+
+
 def until(holds: Callable[[], bool]) -> None:
     """Look again and again; the record of a deployment is a file that it writes."""
     given = threading.Event()
@@ -81,11 +87,19 @@ def test_models_are_listed_loaded_when_they_are_called_and_unloaded_when_nobody_
 
 
 def test_one_at_a_time_all_calls_are_answered_in_whatever_order_they_come() -> None:
-    with store("--most-models", "1", "--keep-alive", "-1") as client, ThreadPoolExecutor(9) as callers:
+    with (
+        store("--most-models", "1", "--keep-alive", "-1", "--parallel", "2") as client,
+        ThreadPoolExecutor(9) as callers,
+    ):
         wanted = ["one", "two:q8", "org/three"] * 3
         texts = list(callers.map(lambda name: ask(client, name), wanted))
         assert len(set(texts)) == 1
         assert len(loaded()) == 1
+        few = reserved()
+    with store() as client:
+        ask(client, "one")
+        until(lambda: loaded() == ["one"])
+        assert reserved() > few
 
 
 def test_what_does_not_fit_is_refused_before_it_is_loaded_with_both_numbers() -> None:

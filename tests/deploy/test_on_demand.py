@@ -224,3 +224,5 @@ def test_a_controller_that_takes_over_goes_on_with_what_is_there() -> None:
 def test_settings_that_cannot_be_are_refused() -> None:
     with pytest.raises(UserError, match="keep_alive_s is -1"):
         StoreSettings(keep_alive_s=-1)
+    with pytest.raises(UserError, match="parallel is 0"):
+        StoreSettings(parallel=0)

@@ -51,6 +51,7 @@ from synfire.cli.serve_options import (
     MemoryModelsOption,
     MostModelsOption,
     MostWorkersOption,
+    ParallelOption,
     PortOption,
     PriorityOption,
     ServiceOption,
@@ -103,6 +104,7 @@ def serve(
     keep_alive: KeepAliveOption = "5m",
     memory_models: MemoryModelsOption = None,
     most_models: MostModelsOption = None,
+    parallel: ParallelOption = None,
     as_json: AsJson = False,
 ) -> None:
     """Serve models until Ctrl-C or SIGTERM; accepted requests are answered first.
@@ -123,6 +125,9 @@ def serve(
       synfire serve svgg-digits --spares 1 --hosts 3
       synfire serve svgg-mnist --device darwin3
       synfire serve svgg-digits srnn-digits --profile throughput
+      synfire serve ./my-llama-Q8_0.gguf --profile throughput
+      synfire serve ./my-model ./my-adapter --context 2048
+      synfire serve net.onnx --spares 1
       synfire serve --keep-alive 30m --memory-models 8GB
     """
     listening = Listening(host, port, None if grpc_port < 0 else grpc_port)
@@ -150,15 +155,16 @@ def serve(
         hosts=hosts,
         twice=twice,
         threads=threads or shared_cores(planned),
-        store=store_settings(keep_alive, memory_models, most_models) if store or not models else None,
+        store=store_settings(keep_alive, memory_models, most_models, parallel) if store or not models else None,
     )
     _check_room(settings, planned)
     uvloop.run(_serve(planned, listening, services, settings, gateways, as_json))
 
 
-def store_settings(keep_alive: str, memory: str | None, most: int | None) -> StoreSettings:
+def store_settings(keep_alive: str, memory: str | None, most: int | None, parallel: int | None) -> StoreSettings:
     """How models of the store are served. Raises `UserError` for a time or a size that is none."""
-    return StoreSettings(parse_duration(keep_alive, "--keep-alive"), parse_bytes(memory) if memory else None, most)
+    keep_s = parse_duration(keep_alive, "--keep-alive")
+    return StoreSettings(keep_s, parse_bytes(memory) if memory else None, most, parallel)
 
 
 def priorities_of(given: Sequence[str], planned: Sequence[Planned]) -> dict[str, int]:

@@ -97,6 +97,16 @@ MostModelsOption = Annotated[
     int | None,
     typer.Option("--most-models", min=1, help="How many of the store's models may be loaded at a time. Default: any."),
 ]
+ParallelOption = Annotated[
+    int | None,
+    typer.Option(
+        "--parallel",
+        min=1,
+        max=256,
+        envvar="SYNFIRE_PARALLEL",
+        help="How many answers each of the store's models makes at a time; memory is set aside for each. More wait. Default: 8.",
+    ),
+]
 ServiceOption = Annotated[
     list[str] | None,
     typer.Option(

@@ -25,7 +25,12 @@ class StoreSettings:
     most_models: int | None = None
     """How many may be loaded at a time; None: as many as memory holds."""
 
+    parallel: int | None = None
+    """How many answers each makes at a time, for which memory is set aside; None: as many as a model that is named."""
+
     def __post_init__(self) -> None:
+        if self.parallel is not None and self.parallel < 1:
+            raise UserError(f"parallel is {self.parallel}; a model makes 1 answer at a time or more")
         if (
             self.keep_alive_s < 0
             or min(self.memory_bytes or 1, 1 if self.most_models is None else self.most_models) < 1

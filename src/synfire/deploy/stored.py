@@ -22,7 +22,8 @@ from synfire.zoo import find
 @dataclass
 class StoreHands:
     """Plans models of the store, each for a worker of its own, which is ended with it. `serve` and `withdraw` are the controller's,
-    which is number `before` of its deployment; `blobs` is where all processes find graphs."""
+    which is number `before` of its deployment; `blobs` is where all processes find graphs, `parallel` how many answers a model makes at a
+    time."""
 
     deployment: LocalDeployment
     gateways: RemoteGateways
@@ -30,10 +31,11 @@ class StoreHands:
     serve: Callable[[Wanted], Awaitable[str]]
     withdraw: Callable[[str], Awaitable[None]]
     before: int = 0
+    parallel: int | None = None
     _count: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
 
     def find(self, model: str) -> Found:
-        found = find(model)
+        found = find(model, {"streams": self.parallel} if self.parallel else None)
         planned = plan_whole(found, self._worker())
         wanted = Wanted(
             name=found.name,

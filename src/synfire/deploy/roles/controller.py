@@ -128,7 +128,15 @@ class Control:
         settings = self._ledger.settings.store
         if settings is None:
             return None
-        hands = StoreHands(self._deployment, self._gateways, self._store, self._serve, self._withdraw, self._before)
+        hands = StoreHands(
+            self._deployment,
+            self._gateways,
+            self._store,
+            self._serve,
+            self._withdraw,
+            self._before,
+            settings.parallel,
+        )
         on_demand = OnDemand(settings, hands)
         self._gateways.on_calls(on_demand.hear)
         return on_demand
