@@ -1,8 +1,9 @@
 # make demo    serve the zoo's digits models operator by operator, and ask them (sets everything up first)
 # make test    every test that needs no other framework
-# make check   linters, types, import floors and the fast tests: what to run before a commit
+# make check   linters, types, import floors and the fast tests of each part by itself: what to run before a commit
 # make parity  the tests against SpikingJelly, snnTorch, Norse and sinabs, in two environments of their own; and engine `cuda`, emulated
 # make transformers the tests of the engine of that name, whose process runs in an environment of its own
+# make openvino the same of engine `openvino`, and of its converter, in two environments
 # make bench   the benchmarks, written to benchmarks/results; against other frameworks in the parity environment
 # make expert the benchmark against compiled torch, onnxruntime and OpenVINO, in an environment of its own (needs g++)
 # make serving the benchmark against other servers, in an environment of its own (needs wrk)
@@ -15,15 +16,18 @@ KSERVE := .venv-kserve
 CLIENTS := .venv-clients
 PARITY := .venv-parity
 TRANSFORMERS := .venv-transformers
+OPENVINO := .venv-openvino
 EXPERT := .venv-expert
 PEERS := .venv-peers
+# Where tests begin no whole deployment and no command.
+UNITS := $(addprefix tests/,base control devices engines formats gateway graph hub ops plan store wire worker zoo)
 PIP := -m pip install --quiet --disable-pip-version-check --root-user-action=ignore
 
 # Without its files of bytecode, every process that a test starts would compile all modules again.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint parity transformers bench expert serving soak clean
+.PHONY: help demo test check lint parity transformers openvino bench expert serving soak clean
 .SILENT:
 
 help:
@@ -36,7 +40,7 @@ test: $(VENV)/.dev $(KSERVE)/.installed $(CLIENTS)/.installed
 	SYNFIRE_KSERVE_PYTHON=$(CURDIR)/$(KSERVE)/bin/python SYNFIRE_CLIENTS_PYTHON=$(CURDIR)/$(CLIENTS)/bin/python $(VENV)/bin/pytest -n auto -m "not parity"
 
 check: lint
-	$(VENV)/bin/pytest -n auto --dist loadfile -m "not parity and not slow"
+	$(VENV)/bin/pytest -n auto --dist loadfile -m "not parity and not slow" $(UNITS)
 
 lint: $(VENV)/.dev
 	$(VENV)/bin/ruff check .
@@ -50,6 +54,10 @@ parity: $(PARITY)-1/.installed $(PARITY)-2/.installed
 
 transformers: $(VENV)/.dev $(TRANSFORMERS)/.installed
 	SYNFIRE_TRANSFORMERS_PYTHON=$(CURDIR)/$(TRANSFORMERS)/bin/python $(VENV)/bin/pytest -k transformers tests/engines/language tests/deploy
+
+openvino: $(VENV)/.dev $(OPENVINO)/.installed $(OPENVINO)-build/.installed
+	SYNFIRE_OPENVINO_PYTHON=$(CURDIR)/$(OPENVINO)/bin/python SYNFIRE_OPENVINO_BUILD_PYTHON=$(CURDIR)/$(OPENVINO)-build/bin/python \
+		$(VENV)/bin/pytest tests/engines/language/test_openvino.py
 
 bench: $(PARITY)-2/.installed
 	mkdir -p benchmarks/results
@@ -69,7 +77,7 @@ soak: $(VENV)/.dev
 	$(VENV)/bin/synfire soak --minutes $(or $(MINUTES),15) $(if $(SEED),--seed $(SEED))
 
 clean:
-	rm -rf $(VENV) $(KSERVE) $(CLIENTS) $(PARITY)-1 $(PARITY)-2 $(TRANSFORMERS) $(EXPERT) $(PEERS) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	rm -rf $(VENV) $(KSERVE) $(CLIENTS) $(PARITY)-1 $(PARITY)-2 $(TRANSFORMERS) $(OPENVINO) $(OPENVINO)-build $(EXPERT) $(PEERS) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
 	find src tests training -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/bin/python:
@@ -118,6 +126,21 @@ $(TRANSFORMERS)/.installed: tests/engines/language/requirements-transformers.txt
 	$(PYTHON) -m venv $(TRANSFORMERS)
 	$(TRANSFORMERS)/bin/python $(PIP) torch==2.13.0
 	$(TRANSFORMERS)/bin/python $(PIP) --requirement $<
+	touch $@
+
+$(OPENVINO)/.installed:
+	echo "installing OpenVINO GenAI into $(OPENVINO)"
+	$(PYTHON) -m venv $(OPENVINO)
+	$(OPENVINO)/bin/python $(PIP) openvino-genai==2026.4.1.0
+	touch $@
+
+# A torchvision of another build than torch's breaks transformers, and nothing here needs any.
+$(OPENVINO)-build/.installed: tests/engines/language/requirements-openvino-build.txt
+	echo "installing OpenVINO's converter into $(OPENVINO)-build"
+	$(PYTHON) -m venv $(OPENVINO)-build
+	$(OPENVINO)-build/bin/python $(PIP) torch==2.13.0
+	$(OPENVINO)-build/bin/python $(PIP) torch==2.13.0 --requirement $<
+	$(OPENVINO)-build/bin/python -m pip uninstall --quiet --yes torchvision
 	touch $@
 
 $(EXPERT)/.installed: pyproject.toml

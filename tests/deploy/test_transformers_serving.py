@@ -19,15 +19,15 @@ from synfire.base.errors import SynfireError
 from synfire.deploy.planning import plan_models
 from synfire.deploy.serving import Listening, Serving, serving
 from synfire.deploy.settings import Settings
-from synfire.engines.language import transformers
+from synfire.engines.language.transformers import ENVIRONMENT
 from synfire.testing.language_folders import write_tiny_adapter, write_tiny_folder
 from synfire.zoo import find
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(
-        bool(transformers._missing(transformers.interpreter())),
-        reason=f"needs torch and transformers, here or in the environment that {transformers.PYTHON} names",
+        bool(ENVIRONMENT.missing()),
+        reason=f"needs torch and transformers, here or in the environment that {ENVIRONMENT.variable} names",
     ),
 ]
 

@@ -10,6 +10,7 @@ from synfire.base.errors import UnknownName, UserError
 from synfire.deploy import whole
 from synfire.deploy.profiles import choose, listed
 from synfire.deploy.whole import memory_of, plan_wholes
+from synfire.engines.language.environment import Environment
 from synfire.engines.language.llama import LlamaEngine
 from synfire.engines.language.transformers import TORCH_BYTES, TransformersEngine
 from synfire.engines.profiles.machine import WORKER_BYTES, Machine
@@ -24,9 +25,9 @@ ROOMY = Machine(workers=2, cores=2, free_bytes=10**10)
 
 @pytest.fixture(autouse=True)
 def installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """As if every package were there: nothing is loaded in these tests."""
+    """As if torch, transformers and llama.cpp were there, and nothing else. Nothing is loaded in these tests."""
     monkeypatch.setenv("SYNFIRE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("synfire.engines.language.transformers._missing", lambda python: [])
+    monkeypatch.setattr(Environment, "missing", lambda self: () if "torch" in self.packages else self.packages)
     monkeypatch.setattr("synfire.engines.language.foreign.gpus", list)
     monkeypatch.setattr("importlib.util.find_spec", lambda name, *_: object())
 
@@ -110,7 +111,9 @@ def test_a_profile_may_be_named_by_its_goal_its_name_or_its_id(file: Model) -> N
 def test_a_profile_that_memory_does_not_suffice_for_says_what_would_help(
     folder: Model, machine: Machine, words: str
 ) -> None:
-    (low,) = [each for each in listed(folder, machine).offers if each.fit is Fit.LOW]
+    (low,) = [
+        each for each in listed(folder, machine).offers if each.fit is Fit.LOW and each.profile.engine == "transformers"
+    ]
     assert words in low.remark
 
 

@@ -20,7 +20,11 @@ class Granularity(StrEnum):
 
 
 ModelArgument = Annotated[
-    str, typer.Argument(metavar="MODEL", help="A zoo model, an imported model, a bundle folder, or a .nir file.")
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="A zoo model, an imported or stored one, or the path of a bundle, a .nir or .onnx file, or weights.",
+    ),
 ]
 GranularityOption = Annotated[
     Granularity,

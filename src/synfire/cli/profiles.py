@@ -61,6 +61,7 @@ def profiles(
     Examples:
       synfire profiles svgg-mnist
       synfire profiles svgg-mnist --memory 300kB --workers 4
+      synfire profiles ./my-model
       synfire profiles srnn-digits --json
     """
     (found,) = find_all([model], Reading(discretisation, dt_s, allow, accept, base, context))

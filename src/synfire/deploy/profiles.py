@@ -12,11 +12,12 @@ from synfire.base.errors import UnknownName
 from synfire.deploy.planned import Planned
 from synfire.deploy.planning import ENGINE
 from synfire.deploy.prices import prices
+from synfire.deploy.whole import whole_engine
 from synfire.engines.engine import ENGINES
 from synfire.engines.measure import measured
 from synfire.engines.profiles.build import Built, build, known
 from synfire.engines.profiles.machine import Machine
-from synfire.engines.profiles.offers import AUTO, Offer, chosen, offers, profile_of
+from synfire.engines.profiles.offers import AUTO, Offer, chosen, offers, profile_of, whole_profile
 from synfire.engines.profiles.profile import Profile
 from synfire.graph import Graph, flatten
 from synfire.graph.passes import simplify
@@ -82,11 +83,13 @@ def _matching(models: Sequence[Listed], wanted: str) -> dict[str, Profile]:
 
 
 def build_all(graph: Graph, profiles: Sequence[Profile], tell: Tell) -> list[Built]:
-    """Build a graph's profiles, or recall that they were; nothing is built of a model that runs whole, from its file as it is.
+    """Build a graph's profiles, or recall that they were. Of a model that runs whole that is left to its engine, and nothing is measured.
 
     Raises `UserError` for a model that an engine cannot run after all.
     """
     if graph.whole:
+        for each in profiles:
+            whole_engine(each.engine).build_ahead(graph, partial(tell, f"{each.model} {each.name}"))
         return []
     return [build(graph, each, partial(tell, f"{each.model} {each.name}")) for each in profiles]
 
@@ -94,6 +97,12 @@ def build_all(graph: Graph, profiles: Sequence[Profile], tell: Tell) -> list[Bui
 def build_planned(planned: Sequence[Planned], profiles: Mapping[str, Profile], tell: Tell) -> None:
     """Build what is to be served: each model's profile, by name, or the usual one."""
     for each in planned:
-        name, workers = each.model.name, len(each.plan.workers)
-        profile = profiles.get(name) or profile_of(name, each.graph, ENGINES[ENGINE], workers)
-        build_all(each.graph, [profile], tell)
+        build_all(each.graph, [profiles.get(each.model.name) or _usual(each)], tell)
+
+
+def _usual(planned: Planned) -> Profile:
+    """The profile that a model is served by where nobody asked for one."""
+    name, graph = planned.model.name, planned.graph
+    if graph.whole:
+        return whole_profile(name, graph, whole_engine(planned.plan.engine), 0)
+    return profile_of(name, graph, ENGINES[ENGINE], len(planned.plan.workers))

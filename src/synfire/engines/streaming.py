@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import select
 from abc import abstractmethod
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import ClassVar, NamedTuple
 
 import numpy as np
@@ -106,6 +106,10 @@ class WholeEngine(Engine):
             each.memory_bytes if isinstance(each, LanguageModel) else each.parameter_bytes
             for each in map(graph.operator, graph)
         )
+
+    @classmethod
+    def build_ahead(cls, graph: Graph, tell: Callable[[str, float], None]) -> None:
+        """Make, once, what it needs of a flat graph's model, and keep it; `tell` is told what is done, and the share of it that is."""
 
     @classmethod
     def shared(cls, graph: Graph) -> Hashable:

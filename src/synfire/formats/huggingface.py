@@ -16,6 +16,7 @@ from synfire.base.errors import UserError
 from synfire.store.files import explained
 
 CONFIG, ADAPTER_CONFIG = "config.json", "adapter_config.json"
+GENERATION_CONFIG = "generation_config.json"
 INDEX = "model.safetensors.index.json"
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "tekken.json")
 LARGEST_JSON = 256 * 2**20
@@ -51,6 +52,14 @@ class Folder:
     def architecture(self) -> str:
         """`llama`, say; of an adapter, its kind: `lora`."""
         return str(self.config.get("model_type") or self.config.get("peft_type", "")).lower()
+
+    @property
+    def ends(self) -> tuple[int, ...]:
+        """The numbers of the tokens that end an answer."""
+        more = _json(self.path / GENERATION_CONFIG) if GENERATION_CONFIG in self.others else {}
+        named = [each.get("eos_token_id") for each in (self.config, more)]
+        numbers = [each for some in named for each in (some if isinstance(some, list) else [some])]
+        return tuple(sorted({each for each in numbers if isinstance(each, int)}))
 
     @property
     def context_length(self) -> int | None:

@@ -152,6 +152,7 @@ def _card(folder: Folder) -> dict[str, Any]:
         "bos_token": bos,
         "eos_token": _token(texts, "eos_token"),
         "adds_bos": _adds_bos(folder, texts, bos),
+        "bos_id": number if isinstance(number := folder.config.get("bos_token_id"), int) else None,
     }
 
 

@@ -255,6 +255,8 @@ def tells_tokens(program: StreamingProgram) -> None:
     assert piece.tokens[-len(bare.tokens) :] == bare.tokens, "a text's tokens change with those before it"
     (back,) = answer(program, Generation(bare.tokens, task="detokenize"))
     assert back.text.strip() == PROMPT, f"the tokens of {PROMPT!r} are those of {back.text!r}"
+    (unknown,) = given(program, {"one": Generation((2**31 - 1,), task="detokenize")})
+    assert isinstance(unknown.error, UserError), f"a token that there is not is answered by {unknown.error!r}"
 
 
 def refuses_what_it_cannot(program: StreamingProgram) -> None:

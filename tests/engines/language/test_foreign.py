@@ -12,6 +12,7 @@ import pytest
 from synfire.base.errors import PermanentError, UserError
 from synfire.engines import ENGINES
 from synfire.engines.language import foreign
+from synfire.engines.language.environment import Environment
 from synfire.engines.language.foreign import ForeignEngine, ForeignProgram, Launch
 from synfire.engines.language.openai_server import body_of
 from synfire.formats import load
@@ -85,7 +86,7 @@ def test_commands_name_the_model_the_port_and_the_limits(
 ) -> None:
     engine = ENGINES[name]
     assert issubclass(engine, ForeignEngine)
-    monkeypatch.setenv(engine.launch.variable, "/opt/env/bin/python")
+    monkeypatch.setenv(engine.launch.home.variable, "/opt/env/bin/python")
     model = folder.operator("model")
     assert isinstance(model, LanguageModel)
     command = engine.launch.filled(model)
@@ -103,11 +104,11 @@ def test_what_stands_against_an_engine_is_said(
     monkeypatch.setattr(foreign, "gpus", list)
     assert "it needs an NVIDIA GPU" in engine.refusal(folder)
     monkeypatch.setattr(foreign, "gpus", lambda: ["0000:01:00.0"])
-    monkeypatch.setattr(foreign, "_missing", lambda python, package: True)
-    assert engine.launch.variable in engine.refusal(folder)
+    monkeypatch.setattr(Environment, "missing", lambda self: self.packages)
+    assert engine.launch.home.variable in engine.refusal(folder)
     with pytest.raises(UserError, match=engine.launch.package):
         engine().build(folder)
-    monkeypatch.setattr(foreign, "_missing", lambda python, package: False)
+    monkeypatch.setattr(Environment, "missing", lambda self: ())
     assert engine.refusal(folder) == ""
     write_tiny_folder(tmp_path / "tiny")
     assert "merge this one" in engine.refusal(load(write_tiny_adapter(tmp_path / "lora", "tiny")))

@@ -15,7 +15,8 @@ import safetensors.numpy
 
 from synfire.base.errors import PermanentError, UserError
 from synfire.engines import ENGINES
-from synfire.engines.language import transformers
+from synfire.engines.language.environment import Environment
+from synfire.engines.language.transformers import ENVIRONMENT
 from synfire.engines.streaming import StreamingProgram
 from synfire.formats import load
 from synfire.ops.language_model import Generation
@@ -30,8 +31,8 @@ PROMPT = (SPECIAL.index("<s>"), *(len(SPECIAL) + 256 + WORDS.index(word) for wor
 GREEDY = Generation(PROMPT, 48, 0.0, ignore_eos=True)
 
 needs_torch = pytest.mark.skipif(
-    bool(transformers._missing(transformers.interpreter())),
-    reason=f"needs torch and transformers, here or in the environment that {transformers.PYTHON} names",
+    bool(ENVIRONMENT.missing()),
+    reason=f"needs torch and transformers, here or in the environment that {ENVIRONMENT.variable} names",
 )
 
 
@@ -164,12 +165,14 @@ def test_it_runs_nothing_but_a_directory_of_weights(graph: Any) -> None:
 
 
 def test_packages_that_are_missing_are_named_with_what_to_do(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transformers, "_missing", lambda python: ["torch", "transformers"])
-    with pytest.raises(UserError, match=rf"torch and transformers not installed.*torch==2.13.0.*{transformers.PYTHON}"):
+    monkeypatch.setattr(Environment, "missing", lambda self: self.packages)
+    with pytest.raises(
+        UserError, match=rf"torch and transformers not installed.*torch==2.13.0.*{ENVIRONMENT.variable}"
+    ):
         build(folder)
 
 
 def test_an_interpreter_that_does_not_run_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(transformers.PYTHON, "/nowhere/python")
-    with pytest.raises(PermanentError, match=f"{transformers.PYTHON} is /nowhere/python"):
+    monkeypatch.setenv(ENVIRONMENT.variable, "/nowhere/python")
+    with pytest.raises(PermanentError, match=f"{ENVIRONMENT.variable} is /nowhere/python"):
         build(folder)

@@ -6,21 +6,17 @@ around them, against a server that speaks as they do.
 
 from __future__ import annotations
 
-import importlib.util
-import os
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
 
-from synfire.base.errors import PermanentError, SynfireError, UserError
+from synfire.base.errors import SynfireError, UserError
 from synfire.engines.engine import ENGINES, Program
 from synfire.engines.language.answer import Made
 from synfire.engines.language.child import EngineChild, granted_cores
+from synfire.engines.language.environment import Environment
 from synfire.engines.language.exchange import Exchange
 from synfire.engines.language.openai_server import COMPLETIONS, MODEL, Reader, body_of, refusal_of
 from synfire.engines.language.server import ServerProgram
@@ -37,7 +33,7 @@ SCRIPT = Path(__file__).parent / "processes" / "foreign_main.py"
 @dataclass(frozen=True)
 class Launch:
     """How a server is started: `command`, in which `{folder}`, `{port}`, `{context}` and `{streams}` stand for what they say, `{model}` for
-    what the server calls it, `{python}` for the interpreter that `variable` names, else synfire's own, and `{bin}` for the folder of that. It
+    what the server calls it, `{python}` for the interpreter of its `home`, and `{bin}` for the folder of that. It
     is ready when `health` answers 200."""
 
     name: str
@@ -47,18 +43,15 @@ class Launch:
     environment: Mapping[str, str] = field(default_factory=dict)
 
     @property
-    def variable(self) -> str:
-        return f"SYNFIRE_{self.name.upper().replace('-', '_')}_PYTHON"
-
-    @property
-    def python(self) -> str:
-        return os.environ.get(self.variable) or sys.executable
+    def home(self) -> Environment:
+        variable = f"SYNFIRE_{self.name.upper().replace('-', '_')}_PYTHON"
+        return Environment(variable, (self.package,), "install it as its own pages say, into an environment of its own")
 
     def filled(self, model: LanguageModel) -> list[str]:
         """The command for a model; the port is left open."""
         values = {
-            "python": self.python,
-            "bin": str(Path(self.python).parent),
+            "python": self.home.python,
+            "bin": str(Path(self.home.python).parent),
             "folder": str(gathered(model.weights)),
             "context": model.context,
             "streams": model.streams,
@@ -126,12 +119,7 @@ class ForeignEngine(WholeEngine):
             return "adapters are not handed to it; merge this one into its model, or use transformers"
         if not gpus():
             return "it needs an NVIDIA GPU, and the driver of this machine tells of none"
-        if _missing(cls.launch.python, cls.launch.package):
-            return (
-                f"{cls.launch.package} is not installed for {cls.launch.python}: install it into an environment of its own, and name the Python "
-                f"of that in {cls.launch.variable}"
-            )
-        return ""
+        return cls.launch.home.refusal()
 
     def build(self, graph: Graph) -> Program:
         """Raises `UserError` for any other graph, and where the server cannot be had."""
@@ -140,18 +128,6 @@ class ForeignEngine(WholeEngine):
         if not isinstance(model, LanguageModel):
             raise UserError(f"engine {self.name} cannot run this stage: {refusal}")
         return ForeignProgram(graph, model, self.launch)
-
-
-@lru_cache(maxsize=16)
-def _missing(python: str, package: str) -> bool:
-    """Whether an interpreter has no such package. Raises `PermanentError` for one that does not run."""
-    if python == sys.executable:
-        return importlib.util.find_spec(package) is None
-    code = f"import importlib.util as u, sys; sys.exit(u.find_spec({package!r}) is None)"
-    try:
-        return subprocess.run([python, "-P", "-c", code], timeout=60).returncode != 0
-    except (OSError, subprocess.SubprocessError) as error:
-        raise PermanentError(f"{python} does not run as a Python: {error}; name another one") from error
 
 
 class VllmEngine(ForeignEngine):

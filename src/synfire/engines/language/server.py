@@ -37,6 +37,8 @@ _FINISH = {"limit": "length"}
 CHOOSING: tuple[Ability, ...] = ("generate", "logprobs", "logit_bias")
 """What a server can that goes on from texts, and tells and changes how likely tokens are."""
 _MOST_SEED = 0xFFFFFFFF
+_NO_TOKEN = "_M_range_check"
+"""In what llama.cpp says of a token that its vocabulary does not hold."""
 _TOO_LARGE = re.compile(r"input \((\d+) tokens\) is too large to process")
 """What llama.cpp says of a text that is too long to be made a vector of."""
 
@@ -387,6 +389,8 @@ def _refusal(exchange: Exchange, engine: str) -> SynfireError:
         return ContextExceeded(
             f"the text has {too_large[1]} tokens, more than this model's context length, and it is read at once; make it shorter"
         )
+    if _NO_TOKEN in said.message:
+        return UserError("a token's number lies beyond this model's vocabulary; send tokens of its own tokenizer")
     if exchange.status in (400, 422):
         return UserError(f"{engine} refuses the request: {said.message}")
     return PermanentError(f"{engine} failed with status {exchange.status}: {said.message}")

@@ -6,40 +6,35 @@ the bits that it gets alone. Its process may run in another environment than syn
 
 from __future__ import annotations
 
-import importlib.util
-import os
-import subprocess
-import sys
 import threading
-from collections.abc import Collection, Hashable, Sequence
+from collections.abc import Collection, Hashable
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from synfire.base.errors import PermanentError, UserError
+from synfire.base.errors import UserError
 from synfire.engines.engine import ENGINES, Program
 from synfire.engines.language.child import EngineChild, granted_cores
+from synfire.engines.language.environment import BEGIN, Environment
 from synfire.engines.language.exchange import told
-from synfire.engines.language.server import ServerProgram
+from synfire.engines.language.server import CHOOSING, ServerProgram
 from synfire.engines.streaming import WholeEngine
 from synfire.formats.huggingface_model import ADAPTER, FORMAT
 from synfire.formats.weights import gathered
 from synfire.graph import Graph
 from synfire.ops.language_model import Ability, Generation, LanguageModel
 
-PACKAGES, EXTRA = ("torch", "transformers"), "transformers"
+ENVIRONMENT = Environment(
+    "SYNFIRE_TRANSFORMERS_PYTHON",
+    ("torch", "transformers"),
+    "pip install torch==2.13.0, then pip install 'synfire[transformers]'",
+)
 TORCH_BYTES = 350_000_000
 """What torch and transformers take by themselves, once they are loaded."""
 
+MODULE = "torch_server.process"
 _WEIGHT_BYTES = 4
-
-PYTHON = "SYNFIRE_TRANSFORMERS_PYTHON"
-"""Names the interpreter of an environment that has these packages; without it they are to be in synfire's own."""
-
-SCRIPT = Path(__file__).parent / "processes" / "torch_main.py"
 
 _Files = tuple[tuple[str, str], ...]
 
@@ -78,7 +73,7 @@ class TransformersProgram(ServerProgram):
 
     @property
     def abilities(self) -> Collection[Ability]:
-        return ("generate", "tokenize", "detokenize")
+        return (*CHOOSING, "tokenize", "detokenize")
 
     def warm(self) -> None:
         """Load the model, and the adapter, where it is not loaded. Raises as `ServerProgram` does, and `UserError` for an adapter that
@@ -96,8 +91,9 @@ class TransformersProgram(ServerProgram):
             found = _running.get(self._key)
             if found is None or not found.child.alive:
                 files, context, streams = self._key
-                order = {"model": str(gathered(files)), "context": context, "streams": streams}
-                found = _running[self._key] = _Shared(EngineChild(SCRIPT, order, granted_cores(), interpreter()))
+                order = {"module": MODULE, "model": str(gathered(files)), "context": context, "streams": streams}
+                child = EngineChild(BEGIN, order, granted_cores(), ENVIRONMENT.python)
+                found = _running[self._key] = _Shared(child)
             found.users += 1
             return found.child
 
@@ -120,24 +116,6 @@ class TransformersProgram(ServerProgram):
         return "-".join(sorted(digest for _, digest in self._adapter))
 
 
-def interpreter() -> str:
-    """The Python that runs such processes."""
-    return os.environ.get(PYTHON) or sys.executable
-
-
-@lru_cache(maxsize=8)
-def _missing(python: str) -> Sequence[str]:
-    """Those of the packages that an interpreter has not. Raises `PermanentError` for one that does not run."""
-    if python == sys.executable:
-        return [each for each in PACKAGES if importlib.util.find_spec(each) is None]
-    code = f"import importlib.util as u; print(*(n for n in {PACKAGES!r} if u.find_spec(n) is None))"
-    try:
-        said = subprocess.run([python, "-P", "-c", code], capture_output=True, text=True, timeout=60, check=True)
-    except (OSError, subprocess.SubprocessError) as error:
-        raise PermanentError(f"{PYTHON} is {python}, which does not run as a Python: {error}") from error
-    return said.stdout.split()
-
-
 class TransformersEngine(WholeEngine):
     """Whole language models from Hugging Face directories, and LoRA adapters on them."""
 
@@ -150,13 +128,7 @@ class TransformersEngine(WholeEngine):
         model = next(iter(graph.operators.values()), None)
         if len(graph.operators) != 1 or not isinstance(model, LanguageModel) or model.format != FORMAT:
             return "it runs a language model from a Hugging Face directory, whole, and nothing else"
-        missing = _missing(interpreter())
-        if missing:
-            return (
-                f"{' and '.join(missing)} not installed for {interpreter()}: pip install torch==2.13.0, then pip install "
-                f"'synfire[{EXTRA}]'; or name the Python of an environment that has them in {PYTHON}"
-            )
-        return ""
+        return ENVIRONMENT.refusal()
 
     @classmethod
     def whole_bytes(cls, graph: Graph) -> int:

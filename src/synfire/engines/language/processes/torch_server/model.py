@@ -4,23 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache, GenerationConfig
 
+from ..answering.server import Answer, Event, Refused
+from ..answering.text import known, piece
 from .adapters import Adapters
+from .generation import begun
 
 
-class Refused(Exception):
-    """Raised for a request that the model cannot answer; `said` goes into the refusal, as llama.cpp's has it."""
-
-    def __init__(self, message: str, kind: str = "invalid_request", **more: Any) -> None:
-        super().__init__(message)
-        self.said = {"message": message, "type": kind, **more}
-
-
-class Model:
+class TorchModel:
     """A directory's model, in float32: its weights, of whatever precision they are, are exactly such numbers."""
 
     def __init__(self, folder: str, context: int) -> None:
@@ -37,36 +31,35 @@ class Model:
     def adapters(self) -> list[str]:
         return self._adapters.names
 
-    def adapt(self, name: str, folder: str) -> None:
-        """Load an adapter; one of that name that is there already is left. Raises `Refused` for one that does not fit."""
+    @property
+    def vocabulary(self) -> int:
+        return int(self._model.config.get_text_config().vocab_size)
+
+    def begin(self, asked: Event) -> Answer:
+        """See `synfire.engines.language.processes.answering.server.Model`."""
+        return begun(self, asked)
+
+    def step(self) -> None:
+        """Nothing is computed together."""
+
+    def told(self, target: str, asked: Event) -> Event:
+        """Tokens and texts; and `/adapter`, which loads one: one of that name that is there already is left."""
+        if target == "/tokenize":
+            found = self.tokens(asked["content"], bool(asked.get("add_special")))
+            return {"tokens": [piece(each, *self.token(each)) for each in found]}
+        if target == "/detokenize":
+            return {"content": self.text(known(asked["tokens"], self.vocabulary))}
+        if target != "/adapter":
+            raise Refused(f"nothing is done at {target} here")
         try:
-            self._adapters.load(name, Path(folder))
+            self._adapters.load(asked["name"], Path(asked["path"]))
         except ValueError as error:
             raise Refused(str(error)) from error
+        return {"adapters": self.adapters}
 
     def tokens(self, text: str, special: bool) -> list[int]:
         """A text's tokens, with those before and behind it that its tokenizer adds where `special`."""
         return list(self.tokenizer(text, add_special_tokens=special)["input_ids"])
-
-    def prompt(self, given: str | Sequence[int | str]) -> list[int]:
-        """The tokens of a prompt: text, or tokens among which a text stands for its own. Raises `Refused` for one too long, or empty."""
-        parts = [given] if isinstance(given, str) else list(given)
-        found = [
-            token
-            for place, part in enumerate(parts)
-            for token in (self.tokens(part, place == 0) if isinstance(part, str) else [int(part)])
-        ]
-        if len(found) >= self.context:
-            raise Refused(
-                "the prompt is longer than the context",
-                "exceed_context_size_error",
-                n_prompt_tokens=len(found),
-                n_ctx=self.context,
-            )
-        unknown = [token for token in found if not 0 <= token < self._model.config.get_text_config().vocab_size]
-        if unknown or not found:
-            raise Refused(f"there is no token {unknown[0]} in the vocabulary" if unknown else "the prompt is empty")
-        return found
 
     def text(self, tokens: Sequence[int]) -> str:
         """The text of tokens, special ones left out."""

@@ -28,6 +28,7 @@ class Choice:
     frequency_penalty: float
     presence_penalty: float
     repeat_penalty: float
+    last: int
     bias: Mapping[int, float]
     ignore_eos: bool
     scored: int
@@ -50,6 +51,7 @@ class Choice:
             float(asked.get("frequency_penalty", 0.0)),
             float(asked.get("presence_penalty", 0.0)),
             float(asked.get("repeat_penalty", 1.0)),
+            int(asked.get("repeat_last_n", 1 << 31)),
             bias | (dict.fromkeys(ends, -math.inf) if ignore_eos else {}),
             ignore_eos,
             int(asked.get("n_probs", 0)),
@@ -60,7 +62,7 @@ class Choice:
 def choose(scores: torch.Tensor, before: Sequence[int], choice: Choice) -> Chosen:
     """The next token behind those `before`: the likeliest where the temperature is 0, else one drawn from those that are left.
 
-    Penalties count all tokens before, the prompt's among them, as llama.cpp does. Then come the temperature, `top_k`, `top_p` and `min_p`.
+    Penalties count the `last` tokens before, the prompt's among them, as llama.cpp does. Then come the temperature, `top_k`, `top_p` and `min_p`.
     """
     logprobs = scores.log_softmax(-1)
     scores = _penalised(scores, before, choice)
@@ -77,7 +79,8 @@ def _penalised(scores: torch.Tensor, before: Sequence[int], choice: Choice) -> t
     scores = scores.clone()
     if (choice.repeat_penalty, choice.frequency_penalty, choice.presence_penalty) == (1.0, 0.0, 0.0):
         return scores
-    counts = torch.bincount(torch.tensor(list(before)), minlength=len(scores))[: len(scores)]
+    counted = list(before)[max(0, len(before) - choice.last) :]
+    counts = torch.bincount(torch.tensor(counted, dtype=torch.long), minlength=len(scores))[: len(scores)]
     repeated = torch.where(scores > 0, scores / choice.repeat_penalty, scores * choice.repeat_penalty)
     scores = torch.where(counts > 0, repeated, scores)
     return scores - choice.frequency_penalty * counts - choice.presence_penalty * (counts > 0)

@@ -1,8 +1,4 @@
-"""HTTP at a Unix socket, in one thread: requests are read between two tokens, and each answer under way is given one token in turn.
-
-Answers are not computed as one batch. So the bits of each depend on its own request alone, whatever is asked beside it: this engine is there
-to be right, and to run what no other one does; several answers at a time share its speed.
-"""
+"""HTTP at a Unix socket, in one thread: requests are read between two steps of the answers that are under way."""
 
 from __future__ import annotations
 
@@ -10,11 +6,8 @@ import json
 import re
 import selectors
 import socket
-from collections.abc import Iterator
-from typing import Any
-
-from .generation import Generating
-from .model import Model, Refused
+from collections.abc import Generator
+from typing import Any, Protocol
 
 _LENGTH = re.compile(rb"^content-length:\s*(\d+)\s*$", re.IGNORECASE | re.MULTILINE)
 _EVENTS = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
@@ -22,8 +15,37 @@ _PATIENCE_S = 30.0
 _READ_BYTES = 1 << 16
 
 
+Event = dict[str, Any]
+Answer = Generator[Event | None, None, None]
+"""The events of an answer as they come; None where there is none yet."""
+
+
+class Refused(Exception):
+    """Raised for a request that the model cannot answer; `said` goes into the refusal, as llama.cpp's has it."""
+
+    def __init__(self, message: str, kind: str = "invalid_request", **more: Any) -> None:
+        super().__init__(message)
+        self.said = {"message": message, "type": kind, **more}
+
+
+class Model(Protocol):
+    """What is served."""
+
+    def begin(self, asked: Event) -> Answer:
+        """The answer to one request. Raises `Refused`. It is closed when nobody waits for it any more."""
+        ...
+
+    def step(self) -> None:
+        """Compute a step of all answers that are under way, for a model that computes them together."""
+        ...
+
+    def told(self, target: str, asked: Event) -> Event:
+        """The answer to any other question. Raises `Refused`."""
+        ...
+
+
 class Server:
-    """Answers `POST /completion`, as a stream of events, `/tokenize`, `/detokenize`, and `/adapter`, which loads one."""
+    """Answers `POST /completion` as a stream of events, and everything else at once."""
 
     def __init__(self, address: str, model: Model, streams: int) -> None:
         self._model = model
@@ -34,7 +56,7 @@ class Server:
         self._listener.listen(64)
         self._watched.register(self._listener, selectors.EVENT_READ)
         self._requests: dict[socket.socket, bytearray] = {}
-        self._answers: dict[socket.socket, Iterator[dict[str, Any]]] = {}
+        self._answers: dict[socket.socket, Answer] = {}
 
     def serve(self) -> None:
         """Answer, for ever."""
@@ -44,6 +66,8 @@ class Server:
                     self._accept()
                 elif isinstance(key.fileobj, socket.socket):
                     self._read(key.fileobj)
+            if self._answers:
+                self._model.step()
             for connection in list(self._answers)[: self._streams]:
                 self._go_on(connection)
 
@@ -75,10 +99,10 @@ class Server:
         try:
             asked = json.loads(body)
             if target == "/completion":
-                self._answers[connection] = iter(Generating(self._model, asked))
+                self._answers[connection] = self._model.begin(asked)
                 self._send(connection, _EVENTS)
                 return
-            self._reply(connection, 200, self._told(target, asked))
+            self._reply(connection, 200, self._model.told(target, asked))
         except Refused as refused:
             self._reply(connection, 400, {"error": refused.said})
         except (ValueError, KeyError, TypeError) as error:
@@ -86,35 +110,17 @@ class Server:
                 connection, 400, {"error": {"message": f"{type(error).__name__}: {error}", "type": "invalid_request"}}
             )
 
-    def _told(self, target: str, asked: dict[str, Any]) -> dict[str, Any]:
-        if target == "/tokenize":
-            return {
-                "tokens": [
-                    self._piece(each) for each in self._model.tokens(asked["content"], bool(asked.get("add_special")))
-                ]
-            }
-        if target == "/detokenize":
-            return {"content": self._model.text(asked["tokens"])}
-        if target == "/adapter":
-            self._model.adapt(asked["name"], asked["path"])
-            return {"adapters": self._model.adapters}
-        raise Refused(f"nothing is done at {target} here")
-
-    def _piece(self, token: int) -> dict[str, Any]:
-        """A token's number and text, or its bytes where these are a part of a character's."""
-        text, content = self._model.token(token)
-        return {"id": token, "piece": text if text.encode() == bytes(content) else content}
-
     def _go_on(self, connection: socket.socket) -> None:
-        """The next token of an answer."""
+        """The next event of an answer, where there is one."""
         try:
-            event = next(self._answers[connection], None)
-        except Exception as error:  # of this answer alone: the others go on
-            event = {"error": f"{type(error).__name__}: {error}"}
-            self._answers[connection] = iter(())
-        if event is None:
+            event = next(self._answers[connection])
+        except StopIteration:
             self._close(connection)
-        else:
+            return
+        except Exception as error:  # of this answer alone: the others go on
+            self._answers[connection].close()
+            event = {"error": f"{type(error).__name__}: {error}"}
+        if event is not None:
             self._send(connection, b"data: %s\n\n" % json.dumps(event).encode())
 
     def _reply(self, connection: socket.socket, status: int, content: dict[str, Any]) -> None:
@@ -130,7 +136,9 @@ class Server:
             self._close(connection)
 
     def _close(self, connection: socket.socket) -> None:
-        self._answers.pop(connection, None)
+        answer = self._answers.pop(connection, None)
+        if answer is not None:
+            answer.close()
         self._requests.pop(connection, None)
         if connection.fileno() >= 0:
             self._watched.unregister(connection)

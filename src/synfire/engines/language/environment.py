@@ -1,0 +1,56 @@
+"""The Python environment that an engine's process runs in: synfire's own, or another one that has the engine's packages."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from synfire.base.errors import PermanentError
+
+BEGIN = Path(__file__).parent / "processes" / "begin.py"
+"""Begins the processes of engines that have no server of their own."""
+
+
+@dataclass(frozen=True)
+class Environment:
+    """Where `packages` are to be. `variable` names the interpreter of another environment than synfire's; `cure` says how they are had."""
+
+    variable: str
+    packages: tuple[str, ...]
+    cure: str
+
+    @property
+    def python(self) -> str:
+        """The interpreter."""
+        return os.environ.get(self.variable) or sys.executable
+
+    def missing(self) -> tuple[str, ...]:
+        """Those of the packages that are not there. Raises `PermanentError` for an interpreter that does not run."""
+        if self.python == sys.executable:
+            return tuple(each for each in self.packages if importlib.util.find_spec(each) is None)
+        return _missing(self.variable, self.python, self.packages)
+
+    def refusal(self) -> str:
+        """What is missing, and what to do; empty where nothing is. Raises as `missing` does."""
+        missing = self.missing()
+        if not missing:
+            return ""
+        return (
+            f"{' and '.join(missing)} not installed for {self.python}: {self.cure}; or name the Python of an environment that has them in "
+            f"{self.variable}"
+        )
+
+
+@lru_cache(maxsize=16)
+def _missing(variable: str, python: str, packages: tuple[str, ...]) -> tuple[str, ...]:
+    code = f"import importlib.util as u; print(*(n for n in {packages!r} if u.find_spec(n) is None))"
+    try:
+        said = subprocess.run([python, "-P", "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    except (OSError, subprocess.SubprocessError) as error:
+        raise PermanentError(f"{variable} is {python}, which does not run as a Python: {error}") from error
+    return tuple(said.stdout.split())
