@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from synfire.base.errors import UserError
 from synfire.engines.language.grammar import grammar_of
@@ -82,7 +84,7 @@ def test_every_rule_that_is_named_is_there():
         ({"type": "text"}, "no type of JSON"),
         ({"$ref": "#/$defs/no"}, "not in this schema"),
         ({"$ref": "http://127.0.0.1/x"}, "not in this schema"),
-        ({"$ref": 5}, "not in this schema"),
+        ({"$ref": 5}, "no text"),
         ({"$ref": "#", "minItems": 1}, "'minItems' beside"),
         ({"properties": {}, "required": ["a"]}, "not among the properties"),
         ({"allOf": [{}, {}]}, "merge them"),
@@ -93,6 +95,7 @@ def test_every_rule_that_is_named_is_there():
         ({"type": "number", "exclusiveMaximum": 5}, "'exclusiveMaximum'"),
         ({"type": "string", "minLength": 3, "maxLength": 2}, "nothing fits both"),
         ({"type": "string", "maxLength": -1}, "from 0 on"),
+        ({"type": "array", "minItems": None}, "from 0 on"),
         ({"type": "array", "items": False}, "nothing fits"),
         ({"prefixItems": [{}], "minItems": 2}, "another number"),
         ({"properties": {str(n): {"maxLength": 1500, "type": "string"} for n in range(2)}}, "above 2000 in all"),
@@ -110,3 +113,47 @@ def test_a_schema_that_is_too_deep_is_refused():
         deep = {"items": deep}
     with pytest.raises(UserError, match="32 levels"):
         grammar_of(deep)
+
+
+WORDS = st.sampled_from(
+    [
+        "type",
+        "properties",
+        "required",
+        "items",
+        "prefixItems",
+        "enum",
+        "const",
+        "anyOf",
+        "oneOf",
+        "allOf",
+        "$ref",
+        "$defs",
+        "minItems",
+        "maxItems",
+        "minLength",
+        "maxLength",
+        "minimum",
+        "maximum",
+        "exclusiveMinimum",
+        "exclusiveMaximum",
+        "format",
+        "additionalProperties",
+        "a",
+    ]
+)
+VALUES = st.one_of(
+    st.none(), st.booleans(), st.integers(-3, 3), st.floats(allow_nan=False, allow_infinity=False), WORDS, st.just("#"),
+    st.sampled_from(["object", "array", "string", "integer", "number", "null", "date", "#/$defs/a"]),
+)  # fmt: skip
+ANYTHING = st.recursive(VALUES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=4))
+
+
+@given(st.dictionaries(WORDS, ANYTHING, max_size=5))
+@settings(max_examples=300)
+def test_whatever_comes_becomes_a_grammar_or_is_refused(schema):
+    try:
+        found = rules(schema)
+    except UserError:
+        return
+    assert all(found.values()), "a rule is empty"

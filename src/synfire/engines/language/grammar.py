@@ -109,6 +109,8 @@ class _Grammar:
         kind = schema.get("type", _implied(schema))
         if isinstance(kind, list):
             return _any(self._typed({**schema, "type": each}, at) for each in _list(kind, f"{at}.type"))
+        if not isinstance(kind, str):
+            raise UserError(f"{at}.type is {kind!r}, which is no type of JSON; mend it")
         if kind in self._makers:
             return self._makers[kind](schema, at)
         if kind not in ("boolean", "null", "value"):
@@ -116,22 +118,22 @@ class _Grammar:
         return str(kind)
 
     def _reference(self, schema: Schema, at: str) -> str:
-        path = schema["$ref"]
+        path = _text(schema["$ref"], f"{at}.$ref")
         beside = schema.keys() - _ANNOTATIONS - {"$ref"}
         if beside:
             raise UserError(f"{at} has {min(beside)!r} beside $ref; put it where $ref points to")
         if path not in self._named:
             self._named[path] = name = f"ref{len(self._named)}"
-            self.rules[name] = self.of(self._found(path, at), str(path))
+            self.rules[name] = self.of(self._found(path, at), path)
         return self._named[path]
 
-    def _found(self, path: Any, at: str) -> Any:
+    def _found(self, path: str, at: str) -> Any:
         found: Any = self._whole
-        steps = path.split("/") if isinstance(path, str) else [""]
-        for step in steps[1:]:
+        first, *steps = path.split("/")
+        for step in steps:
             key = step.replace("~1", "/").replace("~0", "~")
             found = found.get(key) if isinstance(found, Mapping) else None
-        if steps[0] != "#" or found is None:
+        if first != "#" or found is None:
             raise UserError(f"{at}.$ref is {path!r}, which is not in this schema; put it under $defs")
         return found
 
@@ -145,9 +147,10 @@ class _Grammar:
         return _any(self.of(each, f"{at}.{word}[{place}]") for place, each in enumerate(merged))
 
     def _object(self, schema: Schema, at: str) -> str:
-        properties = schema.get("properties", {})
-        required = schema.get("required", [])
-        missing = [each for each in required if each not in properties]
+        properties, required = schema.get("properties", {}), schema.get("required", [])
+        if not isinstance(properties, Mapping) or not isinstance(required, list):
+            raise UserError(f"{at} has properties that are no object, or required that is no list; mend it")
+        missing = [each for each in required if not (isinstance(each, str) and each in properties)]
         if missing:
             raise UserError(f"{at}.required names {missing[0]!r}, which is not among the properties; say what it is")
         if properties:
@@ -187,7 +190,7 @@ class _Grammar:
 
     def _string(self, schema: Schema, at: str) -> str:
         least, most = self._bounds(schema, "minLength", "maxLength", at)
-        form = _FORMATS.get(schema.get("format", ""))
+        form = _FORMATS.get(_text(schema.get("format", ""), f"{at}.format"))
         if form is not None:
             return rf'"\"" {form} "\""'
         if not least and most is None:
@@ -210,8 +213,8 @@ class _Grammar:
     def _bounds(self, schema: Schema, low: str, high: str, at: str) -> tuple[int, int | None]:
         """The least and the greatest number of characters or items."""
         least, most = schema.get(low, 0), schema.get(high)
-        for name, value in ((low, least), (high, most)):
-            if value is not None and not (isinstance(value, int) and value >= 0):
+        for name, value in ((low, least), (high, 0 if most is None else most)):
+            if not (isinstance(value, int) and value >= 0):
                 raise UserError(f"{at}.{name} is {value!r}; it takes a whole number from 0 on")
         if most is not None and most < least:
             raise UserError(f"{at}: {high} is {most}, and {low} is {least}; nothing fits both")
@@ -280,6 +283,12 @@ def _range(schema: Schema, at: str, names: Sequence[str]) -> tuple[int | None, i
     if low is not None and high is not None and low > high:
         raise UserError(f"{at}: nothing lies between {low} and {high}; mend its bounds")
     return low, high
+
+
+def _text(value: Any, at: str) -> str:
+    if not isinstance(value, str):
+        raise UserError(f"{at} is {value!r}, which is no text; mend it")
+    return value
 
 
 def _list(value: Any, at: str) -> list[Any]:
