@@ -293,7 +293,12 @@ def _anywhere(state: State, model: ModelView, lost: tuple[Stage, ...]) -> ModelV
 
 
 def _waiting(state: State, model: ModelView, kind: str, lost: tuple[Stage, ...]) -> State:
-    """The model waits for a worker to be started, and its calls with it, unless they are refused already."""
+    """The model waits for a worker to be started, and its calls with it, unless they are refused already.
+
+    One that was just stopped is told so first: others have the room of what it held, and wait until that is dropped.
+    """
+    if model.stopped and not model.told:
+        return state
     if model.failure:
         return state.with_model(replace(model, waits=kind))
     reason = f"{_place_of(model, lost)}, waits for a worker that is being started"
