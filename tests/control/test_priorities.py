@@ -48,6 +48,17 @@ def test_room_is_made_before_it_is_taken():
     raise AssertionError("nothing was adopted")
 
 
+def test_room_is_made_before_it_is_taken_also_where_the_model_that_goes_may_hope_for_a_worker():
+    """Two losses at once: after the first one nobody can be started, after the second one somebody can."""
+    three = [plan(name, home, size=10) for name, home in (("more", "w0"), ("less", "w1"), ("most", "w2"))]
+    state = serving(*three, workers=("w0", "w1", "w2"), priorities={"more": 5, "most": 9}, **ROOM)
+    state, log = until_quiet(told(state, lost("w0"), lost("w2")), till=lambda state: not state.models["less"].hosted)
+    assert not [each for each in log if isinstance(each, events.Adopt) and each.worker == "w1"]
+    state, _ = until_quiet(state)
+    assert (homes(state, "more"), homes(state, "most")) == (["w1"], ["spare-0"])
+    assert state.models["less"].stopped
+
+
 def test_the_calls_of_a_model_that_goes_are_held_before_its_stages_are_dropped():
     _, log = until_quiet(told(crowded(), lost("w0")), no_starts=True)
     about = [type(each) for each in log if getattr(each, "model", "") == "less"]
