@@ -87,7 +87,9 @@ def _check_removable(model: str, store: ModelStore) -> None:
     for run in runs.running():
         if known & {each for one in run.models for each in (one.name, one.source)}:
             unload = f", or, where a call has loaded it, unload it: synfire stop {model}" if run.store else ""
-            raise UserError(f"{model} is served by the deployment {run.id}; stop that first: synfire stop {run.id}{unload}")
+            raise UserError(
+                f"{model} is served by the deployment {run.id}; stop that first: synfire stop {run.id}{unload}"
+            )
 
 
 def _served_as(model: str, store: ModelStore) -> set[str]:

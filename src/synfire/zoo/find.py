@@ -57,7 +57,9 @@ def find(reference: str, options: Mapping[str, Any] | None = None) -> Model:
         return Model(tagged.name.short, graph, str(path), read_with=taken)
     if Path(reference).exists() or "/" in reference or Path(reference).suffix:
         place = Path(reference).resolve()
-        return _read(_checked(place.name if place.is_dir() else Path(whole_name(place.name)).stem), reference, options or {})
+        return _read(
+            _checked(place.name if place.is_dir() else Path(whole_name(place.name)).stem), reference, options or {}
+        )
     names = {*shipped.names(), *known, *(each.name.short for each in weights.names())}
     raise UnknownName.among("model, bundle folder or file", reference, names)
 
