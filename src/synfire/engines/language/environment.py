@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import os
 import subprocess
 import sys
@@ -32,7 +33,7 @@ class Environment:
     def missing(self) -> tuple[str, ...]:
         """Those of the packages that are not there. Raises `PermanentError` for an interpreter that does not run."""
         if self.python == sys.executable:
-            return tuple(each for each in self.packages if importlib.util.find_spec(each) is None)
+            return tuple(each for each in self.packages if not _there(each))
         return _missing(self.variable, self.python, self.packages)
 
     def refusal(self) -> str:
@@ -46,9 +47,15 @@ class Environment:
         )
 
 
+def _there(package: str) -> bool:
+    """Whether it could be imported; to ask for a part of a package that is not there is an error."""
+    parts = package.split(".")
+    return all(importlib.util.find_spec(".".join(parts[: n + 1])) for n in range(len(parts)))
+
+
 @lru_cache(maxsize=16)
 def _missing(variable: str, python: str, packages: tuple[str, ...]) -> tuple[str, ...]:
-    code = f"import importlib.util as u; print(*(n for n in {packages!r} if u.find_spec(n) is None))"
+    code = f"import importlib.util\n{inspect.getsource(_there)}\nprint(*(each for each in {packages!r} if not _there(each)))"
     try:
         said = subprocess.run([python, "-P", "-c", code], capture_output=True, text=True, timeout=60, check=True)
     except (OSError, subprocess.SubprocessError) as error:
