@@ -177,6 +177,7 @@ def test_a_model_that_a_gateway_does_not_give_up_stays_and_is_asked_for_again() 
         clock.advance(1.0)
         on_demand.hear("g", Uses())
         await hands.until(lambda: hands.done == ["load a", "unload a"])
+        assert not on_demand.residents
 
     tell(story)
 

@@ -130,7 +130,8 @@ def test_a_worker_that_a_gateway_cannot_reach_is_told(folder: Path) -> None:
         scene.gateways.on_cut(lambda *what: told.append(what))
         await scene.gateways.reach("w0", f"unix:{folder}/nobody.sock")
         async with scene.follower():
-            await until(lambda: ("w0", "", 0.0) in told)
+            await until(lambda: told)
+            assert ("w0", "", 0.0) in told
 
     asyncio.run(main())
 

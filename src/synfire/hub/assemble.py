@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -90,19 +90,29 @@ def _check_all_there(parts: Sequence[Path]) -> None:
 
 def _joined(parts: Sequence[Path], into: Into) -> str:
     """The blob that the parts make."""
-    blobs = into.store.blobs
-    key = hashlib.sha256("\n".join(str(part.resolve()) for part in parts).encode(errors="surrogateescape")).hexdigest()
     total = sum(part.stat().st_size for part in parts)
-    with Incoming(blobs, key) as incoming:
+    of = "\n".join(str(part.resolve()) for part in parts)
+    return written(of, f"joining {len(parts)} parts", total, lambda write: join(parts, write), into)
+
+
+def written(
+    of: str, what: str, total: int | None, make: Callable[[Callable[[bytes], None]], object], into: Into
+) -> str:
+    """The digest of the blob that `make` writes, piece by piece: `total` bytes, where that is known; the watcher is told `what` it is.
+
+    Of processes that make it `of` the same, one does at a time. What `make` raises leaves nothing behind.
+    """
+    key = hashlib.sha256(of.encode(errors="surrogateescape")).hexdigest()
+    with Incoming(into.store.blobs, key) as incoming:
         incoming.restart()
-        into.watcher.begin(f"joining {len(parts)} parts", total)
+        into.watcher.begin(what, total)
 
         def write(piece: bytes) -> None:
             incoming.write(piece)
             into.watcher.advance(len(piece))
 
         try:
-            join(parts, write)
+            make(write)
             return incoming.finish()
         except BaseException:
             incoming.restart()

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-
 import msgspec
 
 from synfire.base.errors import TemporaryError, UserError
 from synfire.formats.gguf_quantize import quantize as quantize_file
-from synfire.hub.assemble import write_manifest
+from synfire.hub.assemble import write_manifest, written
 from synfire.hub.files import ModelFiles, resolve
 from synfire.hub.pull import TRIES, check_free
 from synfire.hub.source import Into
 from synfire.store import Layer, ModelName, Tagged
-from synfire.store.incoming import Incoming
 from synfire.store.layers import GGUF
 
 QUANTIZED = "quantize"
@@ -45,22 +42,11 @@ def quantize(model: str, name: ModelName, precision: str, into: Into) -> Tagged:
 
 def _weights(files: ModelFiles, precision: str, into: Into) -> Layer:
     """The layer of the weights in their new precision, whose blob is in the store then."""
-    blobs = into.store.blobs
-    key = hashlib.sha256(f"{files.digest} {precision}".encode()).hexdigest()
-    with Incoming(blobs, key) as incoming:
-        incoming.restart()
-        into.watcher.begin(f"{files.name} as {precision}", None)
-
-        def write(piece: bytes) -> None:
-            incoming.write(piece)
-            into.watcher.advance(len(piece))
-
-        try:
-            quantize_file(files.weights, precision, write)
-            digest = incoming.finish()
-        except BaseException:
-            incoming.restart()
-            raise
-        finally:
-            into.watcher.end()
-    return Layer(GGUF, f"sha256:{digest}", blobs.path(digest).stat().st_size)
+    digest = written(
+        f"{files.digest} {precision}",
+        f"{files.name} as {precision}",
+        None,
+        lambda write: quantize_file(files.weights, precision, write),
+        into,
+    )
+    return Layer(GGUF, f"sha256:{digest}", into.store.blobs.path(digest).stat().st_size)
