@@ -12,22 +12,22 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from synfire.base.errors import UserError
-from synfire.wire.codec import DTYPES, Tensor, address_break_even, decode, encode
+from synfire.wire.codec import DTYPES, Tensor, address_break_even, decode, encode, encode_dense
 
 SEEDS = st.integers(0, 2**32 - 1)
 SHAPES = hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=12)
 
 
-def travelled(array):
+def travelled(array, encode=encode):
     tensor, payload = encode("x", array)
     assert tensor.bytes == len(payload)
     return decode(tensor, bytes(payload))
 
 
 def assert_bits(array):
-    back = travelled(array)
-    assert (back.dtype, back.shape) == (array.dtype, array.shape)
-    assert back.tobytes() == np.ascontiguousarray(array).tobytes()
+    for back in (travelled(array), travelled(array, encode_dense)):
+        assert (back.dtype, back.shape) == (array.dtype, array.shape)
+        assert back.tobytes() == np.ascontiguousarray(array).tobytes()
 
 
 @given(SEEDS, SHAPES, st.floats(0, 1))
@@ -64,7 +64,7 @@ def test_negative_zeros_among_zeros_survive(array):
 def test_bytes_survive(elements):
     array = np.empty(len(elements), object)
     array[:] = elements
-    assert travelled(array).tolist() == elements
+    assert travelled(array).tolist() == travelled(array, encode_dense).tolist() == elements
 
 
 @given(
@@ -96,7 +96,7 @@ def test_a_near_peer_is_sent_floats_as_they_are():
 
 def test_strides_do_not_matter():
     array = np.arange(24, dtype=np.float32).reshape(2, 3, 4)[:, ::2, ::-1]
-    assert travelled(array).tolist() == array.tolist()
+    assert travelled(array).tolist() == travelled(array, encode_dense).tolist() == array.tolist()
 
 
 @pytest.mark.parametrize("neurons", [1024, 4096, 65536])

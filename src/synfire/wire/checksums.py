@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-import xxhash
+from xxhash import xxh3_64_intdigest
 
 from synfire.ops import Array
 
@@ -16,6 +16,7 @@ def checksum(state: Mapping[str, Array]) -> int:
     Every state of every session is summed twice a call, which is why it is not a CRC: that takes eight times as long.
     """
     value = 0
-    for name in sorted(state):
-        value = xxhash.xxh3_64_intdigest(np.ascontiguousarray(state[name]).data, value)
+    for name in sorted(state) if len(state) > 1 else state:
+        octets = np.ascontiguousarray(state[name])
+        value = xxh3_64_intdigest(octets, value)  # type: ignore[arg-type]  # an array is a buffer, which numpy's types do not say
     return value

@@ -16,7 +16,7 @@ import msgspec
 
 from synfire.base.errors import SynfireError, TemporaryError, UserError
 from synfire.ops import Array
-from synfire.wire.codec import DENSE, decode, encode
+from synfire.wire.codec import DENSE, decode, encode, encode_dense
 from synfire.wire.messages import PROTOCOL, AnyMessage, Ask, Batch, Checkpoint, Frame, Given, Restore
 
 Buffer = bytes | bytearray | memoryview
@@ -66,7 +66,10 @@ def pack(packet: Packet, near: bool = False) -> tuple[list[Buffer], int]:
     """The packet as buffers for a scatter-gather send, the header first, and their length in bytes; see `encode`."""
     message, payload = packet.message, [packet.raw] if len(packet.raw) else []
     if isinstance(message, _CARRIERS):
-        pairs = [encode(name, array, near) for name, array in packet.arrays.items()]
+        if near and isinstance(message, Checkpoint):
+            pairs = [encode_dense(name, array) for name, array in packet.arrays.items()]
+        else:
+            pairs = [encode(name, array, near) for name, array in packet.arrays.items()]
         message = msgspec.structs.replace(message, tensors=tuple(tensor for tensor, _ in pairs))
         payload = [data for tensor, data in pairs if tensor.bytes]
     header = _ENCODER.encode(message)

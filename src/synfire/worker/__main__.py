@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import gc
 import json
 import os
 import signal
@@ -14,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from synfire.base import garbage
 from synfire.base.errors import SynfireError, UserError
 from synfire.base.log import LOGGER, configure_logging
 from synfire.wire import gaps
@@ -39,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
         signal.signal(number, lambda *_: worker.post(worker.drain))
     signal.set_wakeup_fd(worker.wake_socket.fileno(), warn_on_full_buffer=False)
     gaps.warm()
-    gc.freeze()  # what is loaded now stays: looking through it for garbage would hold a job up for 50 ms
+    garbage.look_seldom()
     _announce(given.lifeline, worker, door)
     code = worker.run()
     if door is not None:

@@ -47,9 +47,10 @@ def frames_of(visit: Visit, block: Block, outcome: Outcome) -> Iterator[Outgoing
 
 def checkpoints_of(visit: Visit) -> Iterator[Outgoing]:
     """The state that the visit has left to its session, for the origin, if that asked for it, and memory has not spoilt it since."""
-    first, state, stage = visit.first, visit.state, visit.stage
-    if not (first.token and first.session) or state is None:
+    first = visit.first
+    if not (first.token and first.session) or visit.state is None:
         return
+    state, stage = visit.state, visit.stage
     if visit.checksum is not None and checksum(state) != visit.checksum:
         return  # the next call finds that out
     portable = stage.program.portable(state) if stage.program is not None else state

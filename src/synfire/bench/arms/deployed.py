@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
+from synfire.base import garbage
 from synfire.base.errors import PermanentError
 from synfire.base.processes import busy_s
 from synfire.bench.arms.arm import Conditions
@@ -38,7 +39,7 @@ DIGITS = 60
 """Held-out digits of each model that are sent, in random order."""
 
 CALLS = 20
-"""Calls of a session, each with another digit: two checkpoints, and some calls since."""
+"""Calls of a session, each with another digit: a checkpoint, and some calls since."""
 
 PATIENCE_S = 120.0
 """How long a recovery, or a new spare, may take before the arm is given up."""
@@ -141,11 +142,13 @@ def deployed(planned: Sequence[Planned], settings: Settings) -> Iterator[Deploye
             portal.wrap_async_context_manager(serving(planned, Listening(), settings=settings, log=log)) as running,
         ):
             gc.collect()
-            gc.freeze()  # the benchmark's own objects: a collection of all of them would stop the gateway for 0.2 s
+            usual = gc.get_threshold()
+            garbage.look_seldom()  # as every gateway does; the benchmark's own objects are none of its business
             try:
                 yield Deployed(running, portal, log)
             finally:
                 gc.unfreeze()
+                gc.set_threshold(*usual)
 
 
 def cases(planned: Planned, url: str) -> list[Case]:
