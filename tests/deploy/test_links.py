@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import tempfile
 import time
 from pathlib import Path
@@ -43,6 +44,10 @@ async def injected(deployment, kind, target, **options):
     acts = []
     await asyncio.to_thread(inject, kind, target, scene_of(deployment), Options(**options), acts.append)
     return acts
+
+
+def host_of_w1(deployment):
+    return deployment.hosts.group("w1")
 
 
 def answered(kind, target, steps=400, spares=0, hosts=0, then=lambda deployment: None, **options):
@@ -124,12 +129,25 @@ def test_workers_of_a_host_that_is_cut_off_live_on_and_leave_when_they_are_back_
         assert await asyncio.wait_for(process.exited(), 60) == 0
         assert "w1" not in deployment.workers
 
-    causes, replays, _ = answered(
-        "link-partition", lambda deployment: deployment.hosts.group("w1"), spares=1, hosts=3, steps=1000, then=mended
-    )
+    causes, replays, _ = answered("link-partition", host_of_w1, spares=1, hosts=3, steps=1000, then=mended)
     assert (causes, replays) == (["host lost"], 1)
     (record,) = RecoveryLog().recent(9)
     assert (str(record.cause), record.cause.detail) == ("host lost: host-1", "w1 was on it")
+
+
+@pytest.mark.slow
+@rooted
+def test_a_worker_that_hangs_when_its_host_is_back_is_ended(monkeypatch):
+    async def hung(deployment):
+        (away,) = deployment.workers.away
+        away.process.signal(signal.SIGSTOP)
+        monkeypatch.setattr("synfire.deploy.hosts.REACH_S", 0.02)
+        await injected(deployment, "link-partition", "host-1")
+        await asyncio.wait_for(deployment.workers.until_all_back(), 30)
+        assert await asyncio.wait_for(away.process.exited(), 30) == -signal.SIGKILL
+
+    causes, _, _ = answered("link-partition", host_of_w1, spares=1, hosts=3, steps=1000, then=hung)
+    assert causes == ["host lost"]
 
 
 @pytest.mark.slow

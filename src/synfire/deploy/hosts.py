@@ -19,6 +19,9 @@ REACH_S = 0.5
 EMPTIED_S = 10.0
 """How long a worker that is back may take to drop what it held: the longest job, and some."""
 
+MOST_CALLS = 10
+"""So many times running a worker that was lost is called upon although its host can be reached; one that answers none hangs."""
+
 
 class Hosts:
     """The emulated hosts of a deployment, between `lay` and `remove`, and the workers on them. No host: an empty one.
@@ -110,18 +113,23 @@ def chosen(
     return min(there, key=lambda host: (load[host], count[host], -host.number))
 
 
-async def returned(reach: Callable[[float], Awaitable[WorkerPeer]], alive: Callable[[], bool]) -> WorkerPeer | None:
+async def returned(
+    reach: Callable[[float], Awaitable[WorkerPeer]], alive: Callable[[], bool], reachable: Callable[[], bool]
+) -> WorkerPeer | None:
     """Call upon a worker that was lost until it answers, and have it drop what it held: it is as good as a new one then.
 
-    None when its process has ended meanwhile. Whatever it had still to say belongs to an epoch that is over, and is refused
-    wherever it arrives; sessions that it kept have gone on elsewhere.
+    None when its process has ended meanwhile, and when it does not answer although its host is `reachable` again. Whatever it
+    had still to say belongs to an epoch that is over, and is refused wherever it arrives; sessions that it kept have gone on
+    elsewhere.
     """
-    while alive():
+    calls = 0
+    while alive() and calls < MOST_CALLS:
         try:
             peer = await reach(REACH_S)
             await asyncio.wait_for(_emptied(peer), EMPTIED_S)
             return peer
         except (TemporaryError, TimeoutError):  # it is still away, or away again
+            calls = calls + 1 if reachable() else 0
             await asyncio.sleep(REACH_S)
     return None
 

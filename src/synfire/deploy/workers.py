@@ -252,19 +252,24 @@ class Workers(Mapping[str, RunningWorker]):
         self._listener.worker_lost(name, cause, began_s)
 
     async def _await_back(self, name: str, worker: RunningWorker) -> None:
-        async def reach(greeting_s: float) -> WorkerPeer:
-            return await self.reach(name, worker.address, greeting_s)
+        async def back() -> WorkerPeer | None:
+            return await returned(
+                lambda greeting_s: self.reach(name, worker.address, greeting_s),
+                lambda: worker.process.running,
+                lambda: self.hosts.reachable(name),
+            )
 
-        peer = await returned(reach, lambda: worker.process.running)
+        peer = await back()
         while peer is not None:
             try:
                 await self._gateways.reach(name, worker.address, worker.http)
                 break
             except TemporaryError:  # away again
                 peer.close()
-                peer = await returned(reach, lambda: worker.process.running)
+                peer = await back()
         del self._away[worker]
         if peer is None:
+            worker.process.kill()  # it hangs, if it has not ended by itself
             return
         LOGGER.warning("worker %s is back, and begins anew", name)
         worker.peer = peer
