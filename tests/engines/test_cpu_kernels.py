@@ -33,7 +33,7 @@ def awkward(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     seed=st.integers(0, 2**32 - 1),
     percent=st.sampled_from([0, 1, 4, 10, 20, 50, 90, 99, 100]),
     values=st.booleans(),
-    channels=st.sampled_from([3, 8, 24, 64, 65]),
+    channels=st.sampled_from([3, 4, 8, 16, 17, 24, 64, 65]),
     outputs=st.sampled_from([7, 16, 24, 32, 50]),
 )
 def test_skipping_a_zero_gives_the_bits_of_adding_its_product_at_any_density(
@@ -51,6 +51,21 @@ def test_skipping_a_zero_gives_the_bits_of_adding_its_product_at_any_density(
     synapses = (Synapse("x", "conv"), Synapse("x", "linear"))
     graph = Graph(operators, synapses, {"x": Signal(shape[2:], kind)}, {"c": "conv", "l": "linear"})
     check_engine(CpuEngine(), graph, {"x": x}, steps=2)
+
+
+@pytest.mark.parametrize("channels", [7, 8, 64, 65])
+@pytest.mark.parametrize("percent", [5, 60])
+def test_a_convolution_of_counts_gives_the_reference_bits(channels: int, percent: int) -> None:
+    rng = np.random.default_rng(channels)
+    operators = {
+        "sum": Add(),
+        "conv": Conv2d(awkward(rng, (24, channels, 3, 3)), awkward(rng, (24,)) + 0, padding=(1, 1, 1, 1)),
+    }
+    synapses = (Synapse("x", "sum"), Synapse("z", "sum", 1), Synapse("sum", "conv"))
+    signal = Signal((channels, 5, 6), Kind.SPIKE)
+    graph = Graph(operators, synapses, {"x": signal, "z": signal}, {"y": "conv"})
+    spikes = {name: (rng.random((2, 2, channels, 5, 6)) * 100 < percent).astype(np.uint8) for name in "xz"}
+    check_engine(CpuEngine(), graph, spikes, steps=2)
 
 
 @pytest.mark.parametrize("model", ["svgg-digits", "sresnet-digits", "stransformer-digits", "srnn-digits"])

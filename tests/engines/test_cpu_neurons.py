@@ -1,5 +1,7 @@
 """Every compiled neuron gives the bits of its operator's reference step."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -44,3 +46,14 @@ def test_a_neuron_gives_the_reference_bits(neuron: Operator) -> None:
     graph = Graph({"neuron": neuron}, (Synapse("x", "neuron"),), {"x": Signal(SHAPE)}, {"spikes": "neuron"})
     check_engine(CpuEngine(), graph, {"x": x}, steps=6)
     check_states_merge(CpuEngine(), graph, {"x": x}, steps=6)
+
+
+@pytest.mark.parametrize("size", [1, 3, 4, 15, 16, 23, 37])
+@pytest.mark.parametrize("neuron", [LIF(tau=3.0), LIF(tau=3.0, decay_input=False, reset="soft"), IF()])
+@pytest.mark.parametrize("alike", [True, False])
+def test_layers_that_fill_no_vector_give_the_reference_bits(size: int, neuron: Operator, alike: bool) -> None:
+    if not alike:
+        neuron = replace(neuron, threshold=np.random.default_rng(size).uniform(0.5, 1, size))
+    x = np.random.default_rng(7).normal(scale=0.8, size=(4, 3, size)).astype(np.float32)
+    graph = Graph({"neuron": neuron}, (Synapse("x", "neuron"),), {"x": Signal((size,))}, {"spikes": "neuron"})
+    check_engine(CpuEngine(), graph, {"x": x}, steps=4)

@@ -6,9 +6,13 @@ import numpy as np
 import pytest
 
 from synfire.bench.frameworks import cases
-from synfire.engines.cpu.engine import CpuProgram
+from synfire.engines.cpu.engine import CpuEngine, CpuProgram
 from synfire.engines.cpu.schedule import Link
 from synfire.engines.cpu.timing import REST, Stopwatch, operator_seconds
+from synfire.graph import Graph, Synapse
+from synfire.ops import Kind, Signal
+from synfire.ops.lif import LIF
+from synfire.ops.linear import Linear
 
 
 @pytest.mark.slow
@@ -41,3 +45,18 @@ def test_a_timed_chain_gives_the_same_bits() -> None:
         assert watches
         assert sum(sum(watch.take().values()) for watch in watches) > 0
         assert all(np.array_equal(plain[name], timed[name]) for name in plain)
+
+
+def test_a_silent_stopwatch_gives_every_operator_nothing_but_zeros() -> None:
+    ones, twos = np.ones((3, 4), np.float32), np.full(3, 2, np.float32)
+    layers = {"a": Linear(ones, twos), "a.sn": LIF(), "b": Linear(ones[:, :3], np.zeros(3, np.float32)), "b.sn": LIF()}
+    synapses = (Synapse("x", "a"), Synapse("a", "a.sn"), Synapse("a.sn", "b"), Synapse("b", "b.sn"))
+    graph = Graph(layers, synapses, {"x": Signal((4,), Kind.SPIKE)}, {"a": "a.sn", "y": "b.sn"})
+    program, spikes = CpuProgram(graph), {"x": np.ones((5, 2, 4), np.uint8)}
+    for part in program.parts:
+        assert isinstance(part, Link)
+        Stopwatch(part.chain, silent=True)
+    found = program.run(program.initial_state(2), spikes, 5)[1]
+    plain = CpuEngine().build(graph)
+    assert plain.run(plain.initial_state(2), spikes, 5)[1]["y"].all()
+    assert not found["y"].any()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from threading import get_ident
@@ -16,7 +16,7 @@ from synfire.engines.cpu.player import play
 from synfire.engines.cpu.scratch import scratch
 from synfire.engines.cpu.team import ENOUGH, Team
 from synfire.engines.cpu.vectors import SLACK
-from synfire.engines.cpu.writing import Line, Memory, Value, Writer
+from synfire.engines.cpu.writing import Line, Value, Writer
 from synfire.ops import Array, Signal, State, sharing
 
 CACHED_BYTES = 1 << 19
@@ -66,6 +66,7 @@ class Chain:
         self._rows, self._columns = np.array(places, np.int64).reshape(-1, 2).T
         ends = np.cumsum([0, *(each.words for _, each in self._memories)])
         self._words, self._offsets = int(ends[-1]), 4 * ends[:-1]
+        self._places = list(zip(self._offsets.tolist(), (each for _, each in self._memories), strict=True))
         self._states, self._lent = lender("states", self._words), lender("outputs", *self._output_bytes)
         self._lives = self._lifetimes()
         self._bind = lru_cache(_BLOCKS)(self._bound)
@@ -83,7 +84,7 @@ class Chain:
         """`(batch, word)`: all that its operators remember, in one piece; what is in it is known to the chain alone."""
         fresh = np.zeros((batch, self._words), np.uint32)
         octets = fresh.view(np.uint8)
-        for at, memory in self._places():
+        for at, memory in self._places:
             content = np.frombuffer(memory.fresh.tobytes(), np.uint8)
             if content.any():  # what is never written to takes no memory
                 octets[:, at : at + content.size] = content
@@ -92,11 +93,11 @@ class Chain:
     def portable(self, state: Array) -> State:
         """What its operators remember, by `operator/name`, as the reference engine keeps it."""
         octets = np.ascontiguousarray(state).view(np.uint8)
-        return {each.key: each.portable(octets[:, at : at + each.fresh.nbytes]) for at, each in self._places()}
+        return {each.key: each.portable(octets[:, at : at + each.fresh.nbytes]) for at, each in self._places}
 
     def own(self, portable: State) -> Array:
         """The inverse of `portable`; what is not its operators' is left aside."""
-        made = [(at, each.octets(portable[each.key])) for at, each in self._places()]
+        made = [(at, each.octets(portable[each.key])) for at, each in self._places]
         state = np.zeros((len(made[0][1]), self._words), np.uint32)
         for at, octets in made:
             state.view(np.uint8)[:, at : at + octets.shape[1]] = octets
@@ -130,11 +131,6 @@ class Chain:
         else:
             self.player(lines, *rest)
         return np.ndarray((batch, self._words), np.uint32, after), found
-
-    def _places(self) -> Iterator[tuple[int, Memory]]:
-        """Where in a sample's state each memory begins, in bytes."""
-        for at, (_, memory) in zip(self._offsets.tolist(), self._memories, strict=True):
-            yield at, memory
 
     def _lifetimes(self) -> dict[int, tuple[int, int]]:
         """The first and the last line at which each value is needed."""

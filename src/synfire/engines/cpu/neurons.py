@@ -10,6 +10,7 @@ from synfire.engines.cpu import tape
 from synfire.engines.cpu.lines import receive
 from synfire.engines.cpu.reach import Axis, reach
 from synfire.engines.cpu.tape import FLOATS, SPIKES
+from synfire.engines.cpu.vectors import LANES
 from synfire.engines.cpu.writing import LAST, Line, Memory, Refusal, Value, Writer, lines_for
 from synfire.ops import Array, Operator, Signal
 from synfire.ops.alif import ALIF
@@ -77,7 +78,7 @@ def _describe(line: Line, operator: Operator, target: Value, given: Signal) -> N
     }  # fmt: skip
     each = any(np.size(value) > 1 for value in parameters.values())
     line.arrays |= {
-        place: _each(value, target) if each else np.asarray(value, np.float32).reshape(1)
+        place: _each(value, target) if each else np.resize(np.asarray(value, np.float32), LANES)
         for place, value in parameters.items()
     }
     line.numbers |= {tape.FORM: form, tape.HARD: int(operator.reset == HARD), tape.EACH: int(each)}

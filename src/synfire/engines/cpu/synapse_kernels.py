@@ -76,7 +76,7 @@ def receive_row(op, source, y, out):  # type: ignore[no-untyped-def]
 
     A row of the input reaches some rows of the output ("lines", evenly spaced), a pixel of it some runs of pixels in each.
     Both tables hold byte offsets into current and weight; a run's number of vectors, too. See `synfire.engines.cpu.reach`.
-    Pixels of few spikes are read one by one, rows of anything else at once. It is one long loop because it is the hottest:
+    Pixels of few channels are read one by one, rows of anything else at once. It is one long loop because it is the hottest:
     with the body in a function of its own the nets of the zoo take a fifth longer.
     """
     line_index, lines = words(op[LINE_INDEX], 0), words(op[LINES], 0)
@@ -86,23 +86,31 @@ def receive_row(op, source, y, out):  # type: ignore[no-untyped-def]
         return
     down = lines[2 * first + 2] - lines[2 * first] if reached > 1 else 0
     along = lines[2 * first + 3] - lines[2 * first + 1] if reached > 1 else 0
-    across, width, channels, spikes = op[ACROSS], op[WIDTH], op[CHANNELS], op[FORMAT] == SPIKES
-    if spikes and width > 1 and 8 <= channels <= 64:
-        active, one = integers(op[ACTIVE], channels), np.uint64(1)
+    across, width, channels, form = op[ACROSS], op[WIDTH], op[CHANNELS], op[FORMAT]
+    spikes = form == SPIKES
+    if width > 1 and (4 <= channels <= 16 if form == FLOATS else 8 <= channels <= 64):
+        active, factors, one = integers(op[ACTIVE], channels), floats(op[FACTORS], channels), np.uint64(1)
         inside = ~np.uint64(0) >> np.uint64(64 - channels)
         for x in range(width):
-            mask = nonzero_bytes(source + x * channels) & inside
+            here = source + x * channels * (4 if form == FLOATS else 1)
+            mask = (nonzero_floats(here) if form == FLOATS else nonzero_bytes(here)) & inside
             if mask == 0:
                 continue
-            number = 0
+            small, large, number = octets(here, channels), floats(here, channels), 0
             while mask:
-                active[number] = trailing_zeros(mask)
+                place = trailing_zeros(mask)
+                active[number] = place
+                if not spikes:
+                    factors[number] = large[place] if form == FLOATS else np.float32(small[place])
                 number += 1
                 mask &= mask - one
             for run in range(run_index[x], run_index[x + 1]):
                 onto = out + runs[3 * run] + lines[2 * first]
-                rows = op[WEIGHT] + runs[3 * run + 1] + lines[2 * first + 1]
-                sum_rows(onto, rows, op[ACTIVE], across, number, runs[3 * run + 2], reached, down, along)
+                rows, vectors = op[WEIGHT] + runs[3 * run + 1] + lines[2 * first + 1], runs[3 * run + 2]
+                if spikes:
+                    sum_rows(onto, rows, op[ACTIVE], across, number, vectors, reached, down, along)
+                else:
+                    sum_scaled_rows(onto, rows, op[ACTIVE], across, op[FACTORS], number, vectors, reached, down, along)
         return
     count = _active(op, source, width * channels)
     active, here = integers(op[ACTIVE], count), 0

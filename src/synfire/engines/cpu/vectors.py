@@ -43,11 +43,29 @@ def intrinsic_of(codegen: Any, result: Any) -> Any:
     return intrinsic(typing)
 
 
-def _load(builder: Any, address: Any, kind: Any) -> Any:
+def function_of(builder: Any, name: str, body: Any, *arguments: Any) -> None:
+    """Call an LLVM function of whole numbers, `body(builder, *arguments)`, which a module holds once, by its `name`.
+
+    What is a function by itself is compiled once, and not in each of the places that it is called from.
+    """
+    made = builder.module.globals.get(name)
+    if made is None:
+        made = ir.Function(builder.module, ir.FunctionType(ir.VoidType(), [_WORD] * len(arguments)), name)
+        made.linkage = "linkonce_odr"
+        made.attributes.add("noinline")
+        inside = ir.IRBuilder(made.append_basic_block())
+        body(inside, *made.args)
+        inside.ret_void()
+    builder.call(made, arguments)
+
+
+def load(builder: Any, address: Any, kind: Any) -> Any:
+    """What lies at an address, which need not be a multiple of its size; `kind` is LLVM's."""
     return builder.load(builder.inttoptr(address, kind.as_pointer()), align=1)
 
 
-def _store(builder: Any, value: Any, address: Any) -> None:
+def store(builder: Any, value: Any, address: Any) -> None:
+    """The inverse of `load`."""
     builder.store(value, builder.inttoptr(address, value.type.as_pointer()), align=1)
 
 
@@ -71,30 +89,30 @@ def _sum_rows(vectors: int, lines: int, scaled: bool) -> Any:
 
         totals = [cgutils.alloca_once(builder, _FLOATS) for _ in range(lines * vectors)]
         for place, total in zip(places(out, down), totals, strict=True):
-            builder.store(_load(builder, place, _FLOATS), total)
+            builder.store(load(builder, place, _FLOATS), total)
         with cgutils.for_range(builder, number) as loop:
-            entry = _load(builder, builder.add(entries, builder.shl(loop.index, _WORD(2))), _INTEGER)
+            entry = load(builder, builder.add(entries, builder.shl(loop.index, _WORD(2))), _INTEGER)
             row = builder.add(weight, builder.mul(builder.zext(entry, _WORD), across))
             if scaled:
-                x = _spread(builder, _load(builder, builder.add(values, builder.shl(loop.index, _WORD(2))), _FLOAT))
+                x = _spread(builder, load(builder, builder.add(values, builder.shl(loop.index, _WORD(2))), _FLOAT))
             for place, total in zip(places(row, along), totals, strict=True):
-                added = _load(builder, place, _FLOATS)
+                added = load(builder, place, _FLOATS)
                 added = builder.fmul(x, added) if scaled else added
                 builder.store(builder.fadd(builder.load(total), added), total)
         for place, total in zip(places(out, down), totals, strict=True):
-            _store(builder, builder.load(total), place)
+            store(builder, builder.load(total), place)
 
     return intrinsic_of(codegen, numba.void)
 
 
 def _nonzero(builder: Any, address: Any) -> Any:
     kind = ir.VectorType(_BYTE, 64)
-    found = builder.icmp_unsigned("!=", _load(builder, address, kind), ir.Constant(kind, [0] * 64))
+    found = builder.icmp_unsigned("!=", load(builder, address, kind), ir.Constant(kind, [0] * 64))
     return builder.bitcast(found, _WORD)
 
 
 def _nonzero_floats(builder: Any, address: Any) -> Any:
-    found = builder.fcmp_unordered("!=", _load(builder, address, _FLOATS), ir.Constant(_FLOATS, [0.0] * LANES))
+    found = builder.fcmp_unordered("!=", load(builder, address, _FLOATS), ir.Constant(_FLOATS, [0.0] * LANES))
     return builder.zext(builder.bitcast(found, ir.IntType(16)), _WORD)
 
 
@@ -138,13 +156,13 @@ def _window(floats: bool, add: bool, mean: bool) -> Any:
         kind = _FLOATS if floats else _BYTES
         total = cgutils.alloca_once(b, kind)
         zero = ir.Constant(kind, [0.0 if floats else 0] * LANES)
-        b.store(zero if add else _load(b, source, kind), total)
+        b.store(zero if add else load(b, source, kind), total)
         with (
             cgutils.for_range(b, rows) as outer,
             cgutils.for_range(b, columns) as inner,
         ):
             at = b.add(source, b.add(b.mul(outer.index, row_step), b.mul(inner.index, column_step)))
-            here, before = _load(b, at, kind), b.load(total)
+            here, before = load(b, at, kind), b.load(total)
             if add:
                 b.store(b.fadd(before, here) if floats else b.add(before, here), total)
             else:
@@ -156,7 +174,7 @@ def _window(floats: bool, add: bool, mean: bool) -> Any:
             found = b.fdiv(found, _spread(b, b.sitofp(divisor, _FLOAT)))
         elif floats and not add:
             found = b.fadd(found, zero)  # of two zeros the positive one
-        _store(b, found, out)
+        store(b, found, out)
 
     return intrinsic_of(codegen, numba.void)
 

@@ -80,8 +80,11 @@ class Memory:
 
     def portable(self, octets: Array) -> Array:
         """`(batch, *shape)` from its bytes `(batch, bytes)` in a chain's state."""
-        kept = np.ascontiguousarray(octets).view(self.fresh.dtype).reshape(len(octets), *self.fresh.shape)
-        return np.ascontiguousarray(np.moveaxis(kept, -1, 1)) if self.last else kept
+        kept, shape = np.ascontiguousarray(octets).view(self.fresh.dtype), self.fresh.shape
+        if self.last:
+            kept = np.ascontiguousarray(kept.reshape(len(kept), -1, shape[-1]).swapaxes(1, 2))
+            shape = (shape[-1], *shape[:-1])
+        return kept.reshape(len(kept), *shape)
 
     def octets(self, portable: Array) -> Array:
         """The inverse of `portable`."""
