@@ -8,7 +8,9 @@ sleep between requests.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping, Sequence
+import mmap
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +20,11 @@ from synfire.base.errors import PermanentError, UserError
 from synfire.base.log import LOGGER
 from synfire.engines.engine import ENGINES, Program
 from synfire.engines.streaming import WholeEngine
-from synfire.formats.weights import digest_of, located
+from synfire.formats.weights import located
 from synfire.graph import Graph
 from synfire.ops import Array, Kind, Signal, State
 from synfire.ops.onnx_model import OnnxModel
+from synfire.store.files import explained
 
 PACKAGE, EXTRA = "onnxruntime", "onnx"
 MOST_OPSET = 26
@@ -57,7 +60,7 @@ class OnnxProgram(Program):
         Raises `UserError` for a file that is gone or changed, and for a model that ONNX Runtime refuses.
         """
         if self._session is None:
-            self._session = _session(_file(self._model), self._threads)
+            self._session = _session(self._model, self._threads)
             self.joins = self._model.batched and self._apart()
 
     def run(self, state: State, inputs: Mapping[str, Array], steps: int) -> tuple[State, dict[str, Array]]:
@@ -106,7 +109,9 @@ class OnnxProgram(Program):
         return all(_like(both[name], np.concatenate([each[name] for each in alone])) for name in both)
 
 
-def _session(file: Path, threads: int) -> Any:
+def _session(model: OnnxModel, threads: int) -> Any:
+    """A session of the model. Its file and those with its weights lie anywhere, each known by its digest, so these are given as they are
+    mapped: by path ONNX Runtime takes them from the model's own folder alone. Raises `UserError` for one that is gone or changed."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -114,23 +119,28 @@ def _session(file: Path, threads: int) -> Any:
     options.inter_op_num_threads = 1
     options.log_severity_level = 4  # what goes wrong is raised
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    try:
-        return onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
-    except Exception as error:
-        raise UserError(f"ONNX Runtime {onnxruntime.__version__} refuses {file}: {error}") from error
-
-
-def _file(model: OnnxModel) -> Path:
-    """The model's file, with those of its external data beside it as they were read. Raises `UserError`."""
     (_, digest), *others = model.weights
-    found = located(digest)
-    for name, wanted in others:
-        beside = found.parent / name
-        if not beside.is_file() or digest_of(beside) != wanted:
-            raise UserError(
-                f"{beside}, with weights of {found}, is gone or has changed; put it back, or serve it again"
-            )
-    return found
+    file = located(digest)
+    with ExitStack() as mapped:
+        beside = {name: mapped.enter_context(_mapped(located(wanted))) for name, wanted in others}
+        if beside:
+            names, contents = list(beside), list(beside.values())
+            options.add_external_initializers_from_files_in_memory(names, contents, [len(each) for each in contents])
+        try:
+            return onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+        except Exception as error:
+            raise UserError(f"ONNX Runtime {onnxruntime.__version__} refuses {file}: {error}") from error
+
+
+@contextmanager
+def _mapped(file: Path) -> Iterator[mmap.mmap]:
+    """A file's bytes, read when they are looked at."""
+    with (
+        explained(file, "read"),
+        file.open("rb") as opened,
+        mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as found,
+    ):
+        yield found
 
 
 def _refusal(model: OnnxModel, error: Exception) -> UserError | PermanentError:

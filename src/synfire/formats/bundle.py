@@ -34,6 +34,8 @@ from synfire.formats.manifest import (
     manifest_of,
     tensor_digest,
 )
+from synfire.formats.python_function import check_no_code
+from synfire.formats.triton.layout import is_triton
 from synfire.graph import Graph
 from synfire.ops import Array
 from synfire.store import BlobStore, write_atomically
@@ -113,10 +115,12 @@ class Bundle(Format):
     looks_like = f"a folder with {MANIFEST}"
 
     def recognises(self, path: Path) -> bool:
-        return path.is_dir() and ((path / MANIFEST).exists() or not is_folder(path))
+        return path.is_dir() and ((path / MANIFEST).exists() or not (is_folder(path) or is_triton(path)))
 
     def read(self, path: Path) -> Graph:
-        return read_bundle(path)
+        graph = read_bundle(path)
+        check_no_code(graph, str(path))
+        return graph
 
 
 FORMATS.add(Bundle.name, Bundle())

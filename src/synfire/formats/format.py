@@ -50,11 +50,11 @@ def options_of(source: str | Path) -> tuple[str, ...]:
 
 
 def _format_of(path: Path) -> Format:
-    if not path.exists():
-        raise UserError(f"there is no file or folder {path}; check the path")
     for name in FORMATS:
         if FORMATS[name].recognises(path):
             return FORMATS[name]
+    if not path.exists():
+        raise UserError(f"there is no file or folder {path}; check the path")
     tried = "; ".join(f"{name} ({FORMATS[name].looks_like})" for name in FORMATS)
     raise UserError(f"{path} is in no format that synfire knows; tried: {tried}")
 

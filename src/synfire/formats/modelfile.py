@@ -13,6 +13,7 @@ https://docs.ollama.com/modelfile
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import math
 import re
@@ -211,14 +212,12 @@ def _typed(each: Instruction, where: str) -> Any:
     if wanted is list:
         return each.value
     if wanted in (int, float):
-        try:
+        with contextlib.suppress(ValueError, OverflowError):  # what is no number is refused below
             number = float(value)
             if wanted is float and math.isfinite(number):
                 return number
             if wanted is int and number == int(number):
                 return int(number)
-        except (ValueError, OverflowError):
-            pass
     noun = {int: "whole number", float: "number", bool: "true or false"}[wanted]
     raise _wrong(where, each.line - 1, f"PARAMETER {each.argument} is a {noun}, and {value!r} is none")
 

@@ -11,7 +11,8 @@ from synfire.formats.format import FORMATS, Format
 from synfire.formats.onnx_file import OnnxTensor, read_onnx
 from synfire.formats.weights import digest_of
 from synfire.graph import Graph, Synapse
-from synfire.ops.onnx_model import OnnxModel, Tensor
+from synfire.ops.onnx_model import OnnxModel
+from synfire.ops.tensor_model import Tensor
 
 
 class Onnx(Format):

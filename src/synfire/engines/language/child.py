@@ -22,22 +22,31 @@ from synfire.base.log import LOGGER
 
 ADDRESS = "engine.sock"
 _TAIL_LINES = 20
+_LINE_BYTES = 1 << 14
 _END_S = 10.0
 _PREFIX = "synfire-engine-"
 
 
 class EngineChild:
     """Runs `script`, a file that is run for itself, with an `order` as JSON: it is to answer at `address`, and on this machine's
-    `cores` alone. A socket, the lifeline, ties it to this process, and this process to it: it can be read when the child is gone.
+    `cores` alone. A socket, the lifeline, ties it to this process, and this process to it: it can be read when the child is gone. It
+    gets the descriptors that it `keeps`, too, and is called `name` in the log.
     """
 
     def __init__(
-        self, script: Path, order: Mapping[str, Any], cores: tuple[int, ...], python: str = sys.executable
+        self,
+        script: Path,
+        order: Mapping[str, Any],
+        cores: tuple[int, ...],
+        python: str = sys.executable,
+        keeps: tuple[int, ...] = (),
+        name: str = "engine",
     ) -> None:
         """Raises `TemporaryError` when the machine has no room for another process, or no such `python` to run it."""
         self.lifeline, theirs = socket.socketpair()
         _sweep()
         self._folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
+        self._name = name
         self._tail: deque[str] = deque(maxlen=_TAIL_LINES)
         self._said: dict[str, Any] | None = None
         whole = {**order, "address": self.address, "cores": cores, "lifeline": theirs.fileno()}
@@ -47,7 +56,7 @@ class EngineChild:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
-                pass_fds=(theirs.fileno(),),
+                pass_fds=(theirs.fileno(), *keeps),
                 process_group=0,
             )
         except OSError as error:
@@ -111,9 +120,9 @@ class EngineChild:
     def _listen(self) -> None:
         assert self._process.stderr is not None
         with self._process.stderr as stream:
-            for line in stream:
+            for line in iter(lambda: stream.readline(_LINE_BYTES), b""):
                 self._tail.append(line.decode(errors="replace").rstrip())
-                LOGGER.info("engine %d: %s", self.pid, self._tail[-1])
+                LOGGER.info("%s %d: %s", self._name, self.pid, self._tail[-1])
 
     @property
     def _words(self) -> str:

@@ -82,7 +82,7 @@ class Served:
             "synfire.deploy.roles.gateway.MirroredStore": lambda folder, lasting: None,
             "synfire.deploy.roles.gateway.Routes": partial(_known, self._routes),
             "synfire.deploy.roles.gateway.Server": partial(SimulatedServer, machine),
-            "synfire.deploy.roles.gateway.gc": SimpleNamespace(freeze=lambda: None, set_threshold=lambda young: None),
+            "synfire.deploy.roles.gateway.garbage": SimpleNamespace(look_seldom=lambda: None),
             "synfire.deploy.roles.gateway.socket": SimpleNamespace(socket=lambda fileno: None),
             "synfire.deploy.roles.gateway.uuid": SimpleNamespace(
                 uuid4=lambda: SimpleNamespace(hex=f"{next(self._numbers):06x}")

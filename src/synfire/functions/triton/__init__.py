@@ -1,0 +1,1 @@
+"""Files with Triton's class `TritonPythonModel`, run as Triton's Python backend runs them."""
