@@ -317,7 +317,7 @@ def test_two_models_of_one_name_are_refused(run: Callable, bundle: Path, tmp_pat
     write_bundle(tiny(1), tmp_path / "other" / "tiny")
     ran = run("serve", str(bundle), str(tmp_path / "other" / "tiny"), "--port", "0")
     assert ran.code == 2
-    assert "NAME=PATH" in ran.err
+    assert "NAME@VERSION=MODEL" in ran.err
 
 
 def test_an_error_of_the_gateway_keeps_its_kind(run: Callable, ready: dict[str, Any]) -> None:

@@ -94,4 +94,4 @@ def test_what_does_not_go_together_is_refused(run: Callable, options: tuple[str,
 def test_two_models_of_one_name_are_refused(run: Callable, bundle: Path) -> None:
     ran = run("spares", str(bundle), str(bundle))
     assert ran.code == 2
-    assert "NAME=PATH" in ran.err
+    assert "NAME=MODEL" in ran.err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import signal
@@ -9,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +104,31 @@ def test_one_at_a_time_all_calls_are_answered_in_whatever_order_they_come() -> N
         assert reserved() > few
 
 
+def test_models_that_are_called_together_are_loaded_together_and_a_name_shares_them() -> None:
+    with (
+        store("--traffic", "all one=50 two:q8=50", "--priority", "one=3") as client,
+        ThreadPoolExecutor(3) as callers,
+    ):
+        assert len(set(callers.map(lambda name: ask(client, name), ("one", "two:q8", "org/three")))) == 1
+        until(lambda: sorted(loaded()) == ["one", "org/three", "two:q8"])
+        for name in ("one", "two:q8"):
+            client.post("/api/generate", json={"model": name, "keep_alive": 0})
+        until(lambda: loaded() == ["org/three"])
+        for _ in range(12):
+            ask(client, "all")
+        sides = client.get("/api/traffic/all").json()["sides"]
+        assert {each["model"]: each["calls"]["ok"] > 0 for each in sides} == {"one": True, "two:q8": True}
+        until(lambda: {"one", "two:q8"} < set(loaded()))
+        assert {each.name: each.priority for each in runs.running()[0].models}["one"] == 3
+
+
+def test_a_model_of_the_store_above_its_budget_is_refused_before_it_is_loaded() -> None:
+    with store("--memory-model", "10kB") as client:
+        answer = client.post("/v1/completions", json={"model": "one", "prompt": "x"})
+        assert answer.status_code == 500
+        assert "to run, and a model of the store may take 10 kB" in answer.json()["error"]["message"]
+
+
 def test_what_does_not_fit_is_refused_before_it_is_loaded_with_both_numbers() -> None:
     with store("--memory-models", "10kB") as client:
         answer = client.post("/v1/completions", json={"model": "one", "prompt": "x"})
@@ -137,3 +164,26 @@ def test_a_served_model_stays_and_those_of_the_store_come_beside_it(tmp_path: Pa
         until(lambda: "one" in loaded())
         assert client.post("/v2/repository/models/one/unload").status_code == 200
         until(lambda: loaded() == ["mine"])
+
+
+def test_a_chains_step_loads_its_model_and_streams_its_text(tmp_path: Path) -> None:
+    """The chain is ready before: only a call loads what it needs. A client of the protocol reads the text so far, as it forms."""
+    (tmp_path / "talk.toml").write_text(
+        'inputs.name = "BYTES"\n[steps.reply]\nmodel = "two:q8"\nprompt = "the {name}"\ninputs = { name = "request.name" }\n'
+        'options = { max_tokens = 8, temperature = 0, ignore_eos = true }\n[outputs]\ntext = "reply"\n'
+    )
+    body = {"inputs": [{"name": "name", "shape": [1], "datatype": "BYTES", "data": ["king"]}]}
+    with store(str(tmp_path / "talk.toml"), "--store") as client:
+        assert client.get("/v2/models/talk/ready").status_code == 200
+        assert loaded() == []
+        whole = client.post("/v2/models/talk/infer", json=body)
+        assert whole.status_code == 200, whole.text
+        text = whole.json()["outputs"][0]["data"][0]
+        assert text == ask(client, "two:q8")
+        assert loaded() == ["two:q8"]
+        streamed = client.post("/v2/models/talk/infer_stream", json=body).text
+    events = [json.loads(line.removeprefix("data: ")) for line in streamed.splitlines() if line.startswith("data: ")]
+    grown = [each["outputs"][0]["data"][0] for each in events]
+    assert len(grown) > 1
+    assert grown[-1] == text
+    assert all(later.startswith(sooner) for sooner, later in pairwise(grown))

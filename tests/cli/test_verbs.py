@@ -74,7 +74,7 @@ def test_share_of_a_model_with_itself_under_another_name_shares_everything(run: 
 def test_share_refuses_two_models_of_one_name(run: Callable, bundle: Path) -> None:
     ran = run("share", str(bundle), str(bundle))
     assert ran.code == 2
-    assert "NAME=PATH" in ran.err
+    assert "NAME=MODEL" in ran.err
 
 
 def test_plan_says_why(run: Callable, bundle: Path) -> None:

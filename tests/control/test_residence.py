@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -51,6 +52,21 @@ def test_the_one_that_was_called_the_longest_ago_makes_room() -> None:
     assert names(making_room("new", 10, there, room(30))) == ["early"]
     assert names(making_room("new", 20, there, room(30))) == ["early", "middle"]
     assert names(making_room("new", 10, there, room(models=3))) == ["early"]
+
+
+def test_models_of_a_lower_priority_go_first_and_those_above_never() -> None:
+    there = [replace(resident("early", used_s=1.0), priority=5), resident("late", used_s=9.0)]
+    assert names(making_room("new", 10, there, room(20), priority=5)) == ["late"]
+    assert names(making_room("new", 20, there, room(20), priority=5)) == ["late", "early"]
+    with pytest.raises(TemporaryError, match="models of a priority above its own, 0, have the room: early; call again"):
+        making_room("new", 20, there, room(20))
+
+
+def test_a_model_above_what_one_may_take_is_refused_with_both_numbers() -> None:
+    with pytest.raises(
+        PermanentError, match=r"takes 4 GB to run, and a model of the store may take 2 GB.*--memory-model"
+    ):
+        making_room("new", 4 * 10**9, [], replace(room(), model_bytes=2 * 10**9))
 
 
 def test_nobody_goes_in_vain() -> None:

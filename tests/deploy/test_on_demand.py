@@ -129,6 +129,80 @@ def test_the_last_call_says_how_long_a_model_stays() -> None:
     tell(story)
 
 
+class Slow(Written):
+    """Hands whose loads wait until they are let go, one by one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun: list[str] = []
+        self.gates = {name: asyncio.Event() for name in SIZES}
+
+    async def load(self, wanted: Wanted) -> None:
+        self.begun.append(wanted.name)
+        self.news.set()
+        await self.gates[wanted.name].wait()
+        await super().load(wanted)
+
+
+def beside(story: Callable[[OnDemand, Slow], Awaitable[None]], at_a_time: int = 2, **settings: object) -> None:
+    async def main() -> None:
+        hands = Slow()
+        on_demand = OnDemand(StoreSettings(**settings), hands, FakeClock(), at_a_time=at_a_time)  # type: ignore[arg-type]
+        running = asyncio.create_task(on_demand.run())
+        try:
+            async with asyncio.timeout(30):
+                await story(on_demand, hands)
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+
+    asyncio.run(main())
+
+
+def test_models_are_loaded_beside_each_other_as_many_as_may_be() -> None:
+    async def story(on_demand: OnDemand, hands: Slow) -> None:
+        for model in ("a", "b", "c"):
+            on_demand.hear("g", Want(model))
+        await hands.until(lambda: len(hands.begun) == 2)
+        assert (sorted(hands.begun), hands.done) == (["a", "b"], [])
+        hands.gates["b"].set()
+        await hands.until(lambda: "c" in hands.begun)
+        assert hands.done == ["load b"]
+        for gate in hands.gates.values():
+            gate.set()
+        await hands.until(lambda: len(hands.told.models) == 3)
+
+    beside(story, memory_bytes=100)
+
+
+def test_a_model_that_is_being_loaded_has_its_room_already() -> None:
+    async def story(on_demand: OnDemand, hands: Slow) -> None:
+        on_demand.hear("g", Want("a"))
+        await hands.until(lambda: hands.begun == ["a"])
+        on_demand.hear("g", Want("b"))
+        hands.gates["b"].set()
+        for _ in range(50):
+            await asyncio.sleep(0)
+        assert hands.begun == ["a"]
+        hands.gates["a"].set()
+        await hands.until(lambda: "load b" in hands.done)
+        assert hands.done == ["load a", "unload a", "load b"]
+
+    beside(story, memory_bytes=15)
+
+
+def test_one_model_may_take_so_much_and_no_more() -> None:
+    async def story(on_demand: OnDemand, hands: Written, clock: FakeClock) -> None:
+        on_demand.hear("g", Want("c"))
+        await hands.until(lambda: bool(hands.refused))
+        assert "takes 15 B to run, and a model of the store may take 12 B" in hands.refused[0].text
+        assert "--memory-model" in hands.refused[0].text
+        on_demand.hear("g", Want("a"))
+        await hands.until(lambda: hands.done == ["load a"])
+
+    tell(story, memory_bytes=100, model_bytes=12)
+
+
 def test_the_model_that_was_called_the_longest_ago_makes_room() -> None:
     async def story(on_demand: OnDemand, hands: Written, clock: FakeClock) -> None:
         for model in ("a", "b"):

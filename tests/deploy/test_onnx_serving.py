@@ -116,7 +116,9 @@ def test_requests_of_rows_are_computed_together(rows: Model) -> None:
     (planned,) = plan_models([rows], "auto", 2)
 
     async def main() -> None:
-        async with LocalDeployment({"rows": (planned.graph, planned.plan)}, Settings(http="")) as deployment:
+        async with LocalDeployment(
+            {"rows": (planned.graph, planned.plan)}, Settings(http="", warm_ups=0)
+        ) as deployment:
             route = deployment.routes["rows"]
             calls = [Call(str(n), "rows", {"x": np.full((1, 3), n, np.float32)}) for n in range(40)]
             answers = await asyncio.gather(*(collect(route, call) for call in calls))

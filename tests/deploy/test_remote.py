@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -22,12 +22,15 @@ from synfire.gateway.follower import Follower
 from synfire.gateway.on_demand import OnDemand
 from synfire.gateway.recoveries import ToldRecoveries
 from synfire.gateway.routes import Routes
+from synfire.graph import Graph
+from synfire.plan import Plan
 from synfire.store import BlobStore, ModelStore
 from synfire.testing.examples import digits, image, stream
 from synfire.wire.links import connect
 from synfire.wire.links.watched import WatchedLink
 from synfire.wire.messages import PROTOCOL, Attend, Hello, Ping, Standing, Unwanted, Uses, Want
 from synfire.wire.stream import Packet
+from synfire.wire.traffic import rule_of
 
 GRAPH, PLAN = digits()
 OTHER, OTHER_PLAN = stream()
@@ -42,7 +45,12 @@ def folder() -> Iterator[Path]:
 class Scene:
     """A controller's side behind a door, with two models in the store; gateways follow it."""
 
-    def __init__(self, folder: Path, on_demand: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        models: Mapping[str, tuple[Graph, Plan]] | None = None,
+        on_demand: bool = False,
+    ) -> None:
         self.on_demand = on_demand
         self.address = f"unix:{folder}/door.sock"
         self.store = BlobStore(folder / "blobs")
@@ -55,7 +63,7 @@ class Scene:
                 plan=plan,
                 on_demand=on_demand,
             )
-            for name, graph, plan in (("digits", GRAPH, PLAN), ("stream", OTHER, OTHER_PLAN))
+            for name, (graph, plan) in (models or {"digits": (GRAPH, PLAN), "stream": (OTHER, OTHER_PLAN)}).items()
         }
         self.gateways = RemoteGateways(wanted)
         self.door = Door(self.address, "d", self.gateways.attend, self.obey)
@@ -99,6 +107,37 @@ def test_a_gateway_that_comes_later_is_told_everything(folder: Path) -> None:
             assert plane.model("digits").route.graph.content_digest() == GRAPH.content_digest()
             await until(lambda: told.spares_wanted == 2)
             assert (told.spares, told.counts) == (1, {("exit", "recovered"): 3})
+
+    asyncio.run(main())
+
+
+def test_gateways_are_told_by_which_rules_names_answer_also_those_that_come_later(folder: Path) -> None:
+    async def main():
+        scene, rule = Scene(folder), rule_of("prod", ["digits=90", "stream=10"])
+        scene.gateways.begin_traffic([rule])
+        async with scene.follower() as (plane, _, _):
+            assert plane.traffic.rules == {"prod": rule}
+            await scene.gateways.caught_up(1, 60)
+            await scene.gateways.steer([rule_of("prod", ["digits"])])
+            assert plane.traffic.rules["prod"].words == "digits=100"
+            await scene.gateways.steer([])
+            assert plane.traffic.rules == {}
+
+    asyncio.run(main())
+
+
+def test_versions_of_one_name_are_models_of_their_own_that_share_it(folder: Path) -> None:
+    async def main():
+        scene = Scene(folder, {"digits@1": (GRAPH, PLAN), "digits@2": (OTHER, OTHER_PLAN)})
+        for model, graph, plan in (("digits@2", OTHER, OTHER_PLAN), ("digits@1", GRAPH, PLAN)):
+            await scene.gateways.serve(model, graph, plan)
+        async with scene.follower() as (plane, routes, _):
+            await scene.gateways.caught_up(1, 60)
+            assert [(model.name, model.version) for model in plane.models] == [("digits", "2"), ("digits", "1")]
+            assert plane.model("digits").route is routes.by_model["digits@2"]
+            assert plane.model("digits", "1").route is routes.by_model["digits@1"]
+            await scene.gateways.remove("digits@2")
+            assert plane.versions("digits") == ("1",)
 
     asyncio.run(main())
 

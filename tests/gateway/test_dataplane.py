@@ -97,6 +97,20 @@ def test_versions_are_found_by_name_and_the_newest_is_the_default():
     assert plane.versions("m") == ("1",)
 
 
+@pytest.mark.parametrize(
+    ("added", "newest"),
+    [(("2", "10", "9"), "10"), (("10", "2"), "10"), (("10", "beta", "alpha"), "alpha"), (("1",), "1")],
+)
+def test_the_highest_version_is_meant_whatever_was_added_last(added, newest):
+    async def story():
+        plane = DataPlane()
+        for version in added:
+            plane.add("m", EchoRoute(), version)
+        return plane.model("m").version
+
+    assert run(story()) == newest
+
+
 def test_the_queue_has_an_end_and_calls_wait_in_order(gated):
     async def story():
         plane = plane_of(gated, in_flight=1, queued=2, retry_after_s=7)

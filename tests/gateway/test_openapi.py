@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import httpx
+import pytest
 import schemathesis
 from hypothesis import HealthCheck, settings
 from schemathesis.specs.openapi.checks import (
@@ -31,6 +32,7 @@ CHECKS = [
 schema = schemathesis.openapi.from_dict(openapi(endpoints_of(DataPlane())))
 
 
+@pytest.mark.slow
 @schema.parametrize()
 @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 def test_every_endpoint_keeps_to_the_document(case, gateway):

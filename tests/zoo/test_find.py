@@ -8,7 +8,7 @@ from synfire.base.errors import UnknownName, UserError
 from synfire.formats import write_bundle
 from synfire.formats.bundle import store_graph
 from synfire.store import BlobStore, Catalog
-from synfire.zoo import card, find, load, names
+from synfire.zoo import card, find, load, names, told_apart
 
 
 @pytest.fixture(autouse=True)
@@ -77,3 +77,19 @@ def test_every_zoo_model_has_a_card_and_a_name_of_family_and_data(name: str) -> 
 def test_a_zoo_model_that_is_none_is_refused() -> None:
     with pytest.raises(UnknownName, match="svgg-digits"):
         load("svgg")
+
+
+def test_models_of_one_name_are_told_apart_by_their_versions() -> None:
+    found = [find("net@1=svgg-digits"), find("net@2=sresnet-digits"), find("scnn-digits")]
+    assert [(each.name, each.version) for each in found[:2]] == [("net", "1"), ("net", "2")]
+    assert [each.name for each in told_apart(found)] == ["net@1", "net@2", "scnn-digits"]
+    assert [each.name for each in told_apart(found[1:])] == ["net", "scnn-digits"]
+
+
+def test_one_version_twice_is_refused_with_the_cure() -> None:
+    with pytest.raises(
+        UserError, match=r"two models are called net, version 1; .* another version with NAME@VERSION=MODEL"
+    ):
+        told_apart([find("net=svgg-digits"), find("net@1=scnn-digits")])
+    with pytest.raises(UserError, match="'a/b' is no model name"):
+        find("net@a/b=svgg-digits")

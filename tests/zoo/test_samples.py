@@ -16,6 +16,7 @@ from synfire.ops.event_decode import EventDecode
 from synfire.ops.event_frames import EventFrames
 from synfire.ops.identity import Identity
 from synfire.ops.image_decode import ImageDecode
+from synfire.ops.python_function import PythonFunction
 from synfire.ops.wav_decode import WavDecode
 from synfire.zoo import digit_inputs, held_out_digits, load, names, picture_file, picture_inputs, sample
 
@@ -111,3 +112,12 @@ def test_every_zoo_model_takes_its_sample(name: str) -> None:
     program = ENGINES["cpu"]().build(graph)
     outputs = program.run(program.initial_state(1), found, graph.steps or 2)[1]
     assert all(np.isfinite(array).all() for array in outputs.values())
+
+
+@pytest.mark.parametrize("shape", [(), (-1,), (-1, -1), (3, -1), (0, 4)])
+@pytest.mark.parametrize("kind", [Kind.FLOAT32, Kind.BYTES, Kind.INT64])
+def test_a_model_that_leaves_axes_open_gets_a_sample_of_small_ones(shape: tuple[int, ...], kind: Kind) -> None:
+    function = PythonFunction("f", "/", (("f.py", "0" * 64),), (("x", kind.value, shape),), ("y", "bool", ()))
+    found = sample(Graph({"y": function}, (Synapse("x", "y"),), {"x": function.signals()[0]}, {"y": "y"}))["x"]
+    assert found.dtype == kind.dtype
+    assert all(size == wanted or wanted < 0 < size for size, wanted in zip(found.shape, (1, *shape), strict=True))

@@ -54,6 +54,7 @@ VERBS: dict[str, str] = {
     "bundle": "bundles:bundle",
     "unbundle": "bundles:unbundle",
     "ps": "ps:ps",
+    "traffic": "traffic:traffic",
     "events": "events:events",
     "fault": "fault:fault",
     "drain": "moves:drain",

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Sequence
 
 from synfire.base.errors import TemporaryError
 from synfire.base.log import LOGGER
 from synfire.base.processes import born
+from synfire.chains import Joined
 from synfire.cli import runs
 from synfire.deploy.roles.serving import Supervised
 from synfire.deploy.settings import Settings
@@ -22,9 +24,10 @@ AGAIN_S = 1.0
 class Book:
     """The deployment's record for `ps`, `stop` and `fault`, written anew whenever it has changed."""
 
-    def __init__(self, running: Supervised, settings: Settings) -> None:
+    def __init__(self, running: Supervised, settings: Settings, chains: Sequence[Joined] = ()) -> None:
         self._running = running
         self._settings = settings
+        self._chains = tuple(runs.RunChain(each.chain.name, each.order, each.chain.called) for each in chains)
         self._written: runs.Run | None = None
         self._closed = False
 
@@ -71,6 +74,8 @@ class Book:
             spares=standing.spares,
             spares_wanted=standing.spares_wanted,
             store=self._settings.store is not None,
+            rules=standing.rules,
+            chains=self._chains,
         )
 
     def _model(self, plan: Plan, standing: Standing) -> runs.RunModel:

@@ -5,13 +5,20 @@ from __future__ import annotations
 import base64
 import json
 import shlex
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from synfire.base import paths
 from synfire.base.keys import VARIABLE, authorization
+from synfire.chains import Joined
+from synfire.chains.chain import REQUEST
+from synfire.chains.joints import named
+from synfire.chains.operators import graph_of
 from synfire.cli import runs
 from synfire.deploy.planning import Planned
-from synfire.ops import Array
+from synfire.ops import Array, Kind, Signal
 from synfire.ops.language_model import LanguageModel
 from synfire.store.files import write_atomically
 from synfire.wire import oip
@@ -31,9 +38,43 @@ def curl(planned: Planned, run: runs.Run) -> str:
     """
     if planned.graph.open_ended:
         return _language(planned, run)
-    tensors = batch_first(planned.graph.inputs, sample(planned.graph), planned.graph.batches)
+    return _infer(
+        planned.model.name, batch_first(planned.graph.inputs, sample(planned.graph), planned.graph.batches), run
+    )
+
+
+def curl_chain(joined: Joined, planned: Sequence[Planned], run: runs.Run) -> str:
+    """The same for a chain: its models' samples, as far as these read what the caller sends, and a question for each other text."""
+    graphs = {each.model.name: each.graph for each in planned}
+    given = {name: _stand_in(signal) for name, signal in joined.inputs.items()}
+    for step in joined.chain.steps:
+        graph = graphs.get(step.models[0]) if step.models else None
+        if graph is None or graph.open_ended:
+            continue
+        samples = batch_first(graph.inputs, sample(graph))
+        for port, source in named(step.inputs, graph).items():
+            if port in samples and source.places and source.places[0].step == REQUEST:
+                given[source.places[0].output] = samples[port]
+    batches = graph_of(joined).batches
+    return _infer(
+        joined.chain.name,
+        {name: each if batches else each.reshape(each.shape[1:]) for name, each in given.items()},
+        run,
+    )
+
+
+def _stand_in(signal: Signal) -> Array:
+    """A question, or numbers that say nothing."""
+    array = np.zeros((1, *(max(1, size) for size in signal.shape)), signal.kind.dtype)
+    if signal.kind is Kind.BYTES:
+        array[...] = QUESTION.encode()
+    return array
+
+
+def _infer(model: str, tensors: Mapping[str, Array], run: runs.Run) -> str:
+    """The line that sends these tensors."""
     body = json.dumps({"inputs": [_tensor(name, array) for name, array in tensors.items()]}, separators=(",", ":"))
-    start = f"curl -s {run.url}/v2/models/{planned.model.name}/infer{_key()} -H 'Content-Type: application/json'"
+    start = f"curl -s {run.url}/v2/models/{model}/infer{_key()} -H 'Content-Type: application/json'"
     if len(body) > INLINE_CHARACTERS:
         file = paths.home() / "run" / f"{run.id}.request"
         write_atomically(file, body.encode())

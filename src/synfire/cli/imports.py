@@ -12,6 +12,7 @@ from synfire.cli.models import Accept, AcceptOption, AllowOption, Discretisation
 from synfire.cli.output import AsJson, print_json, say
 from synfire.formats import load, write_bundle
 from synfire.formats.bundle import store_graph
+from synfire.formats.python_function import check_no_code
 from synfire.graph import flatten
 from synfire.graph.images import accepting_images
 from synfire.store import BlobStore, Catalog
@@ -44,6 +45,7 @@ def import_model(
     if out is None and called in names():
         raise UserError(f"{called!r} is a model of the zoo, which is found first; choose another --name")
     graph = load(source, **Reading(discretisation, dt_s, allow).options)
+    check_no_code(graph, str(source))
     if accept is not Accept.TENSOR:
         graph = accepting_images(graph, accept is Accept.NEGATIVE)
     if out is not None:

@@ -12,7 +12,7 @@ import typer
 from synfire.base.errors import UserError
 from synfire.cli import nim
 from synfire.graph.images import accepting_images
-from synfire.zoo import Model, find
+from synfire.zoo import Model, find, told_apart
 
 
 class Accept(StrEnum):
@@ -82,7 +82,7 @@ class Reading:
 
 def find_all(references: Sequence[str], reading: Reading) -> list[Model]:
     """The models of these names. Raises `UserError` for an option that none of them takes, and what `find` raises."""
-    found = [find(each, reading.options) for each in references]
+    found = told_apart([find(each, reading.options) for each in references])
     unused = sorted(set(reading.options) - {name for model in found for name in model.read_with})
     if unused:
         names = ", ".join("--" + name.replace("_", "-") for name in unused)

@@ -21,6 +21,8 @@ from synfire.plan.costs import format_bytes
 def ps(as_json: AsJson = False) -> None:
     """List the deployments that run on this machine under this SYNFIRE_HOME, and their processes.
 
+    Names that answer by a rule are shown with the percentage of calls that each model gets; `synfire traffic` tells more.
+
     Models of the store that are loaded have their memory, and the time until they are unloaded, if nobody calls them.
 
     A model's status is served, degraded (an unlike device runs some of it), waiting (its calls wait for a worker that is being started) or stopped (its calls are refused until there is room again). What is not as it should be is told below, with the reason.
@@ -40,6 +42,14 @@ def ps(as_json: AsJson = False) -> None:
         say("no deployment is running; start one with: synfire serve MODEL")
         return
     say(table("", MODELS, [row for run in found for row in _models(run)]))
+    if rules := [row for run in found for row in _rules(run)]:
+        say("")
+        say(table("", RULES, rules))
+    if chains := [
+        (run.id, each.name, " → ".join(each.steps), ", ".join(each.models)) for run in found for each in run.chains
+    ]:
+        say("")
+        say(table("", CHAINS, chains))
     if loaded := [row for run in found for row in _loaded(run)]:
         say("")
         say(table("", LOADED, loaded))
@@ -53,6 +63,8 @@ LONG_S = 365 * 86400.0
 """From so long on a model stays for good."""
 
 MODELS = ("id", "url", "-pid", "model", "status", "-workers", "-stages", "-priority")
+RULES = ("id", "name", "answered by", "shadow")
+CHAINS = ("id", "chain", "steps", "models")
 LOADED = ("id", "loaded", "-memory", "unloaded in")
 PROCESSES = ("id", "process", "-pid", "state", "url", "host", "stages")
 
@@ -62,6 +74,12 @@ def _models(run: Run) -> Iterator[tuple[object, ...]]:
         stages, status = model.plan["stages"], model.condition.status
         workers = 0 if status == "stopped" else len({stage["worker"] for stage in stages})
         yield run.id, run.url, run.pid, model.name, status, workers, len(stages), model.priority
+
+
+def _rules(run: Run) -> Iterator[tuple[object, ...]]:
+    """The names that answer by a rule."""
+    for each in run.rules:
+        yield run.id, each.name, each.words, each.shadow or ""
 
 
 def _loaded(run: Run) -> Iterator[tuple[object, ...]]:

@@ -16,6 +16,7 @@ from synfire.base.processes import born
 from synfire.deploy.folders import sweep
 from synfire.store.files import write_atomically
 from synfire.wire.condition import Condition
+from synfire.wire.traffic import Rule
 
 
 class RunWorker(msgspec.Struct, frozen=True):
@@ -52,6 +53,14 @@ class RunRole(msgspec.Struct, frozen=True):
         return born(self.pid) == self.born
 
 
+class RunChain(msgspec.Struct, frozen=True):
+    """A served chain: its steps, in their order, and the models that these call."""
+
+    name: str
+    steps: tuple[str, ...]
+    models: tuple[str, ...]
+
+
 class RunModel(msgspec.Struct, frozen=True):
     """A served model, its plan as plain data, and its priority: when there is no room for all, the lowest go first.
 
@@ -75,7 +84,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     """A deployment that is, or was, running. `born` tells its process from a later one with the same number.
 
     `deployment` is what its processes know each other by; `pid` is its supervisor's, which started the `roles` and the workers.
-    `spares` are ready to take over, of `spares_wanted`. Where `store` says so, models of the store are loaded when they are called.
+    `spares` are ready to take over, of `spares_wanted`. `rules` are those by which names answer that are more than a model's. Where `store` says so, models of the store are loaded when they are called.
     """
 
     id: str
@@ -91,6 +100,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     spares: int = 0
     spares_wanted: int = 0
     store: bool = False
+    rules: tuple[Rule, ...] = ()
+    chains: tuple[RunChain, ...] = ()
 
     @property
     def alive(self) -> bool:

@@ -8,6 +8,7 @@ import re
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
@@ -15,9 +16,11 @@ import uvloop
 
 from synfire.base.durations import parse_duration
 from synfire.base.errors import UnknownName, UserError
+from synfire.chains import Joined
 from synfire.cli import early, nim, runs
 from synfire.cli.book import Book
-from synfire.cli.curl import curl
+from synfire.cli.chains import as_few, awaited, chains_among, joined
+from synfire.cli.curl import curl, curl_chain
 from synfire.cli.entry import Terminated
 from synfire.cli.models import (
     Accept,
@@ -42,24 +45,31 @@ from synfire.cli.options import (
 from synfire.cli.output import ERRORS, AsJson, counted, print_json, say
 from synfire.cli.plan import predicted
 from synfire.cli.profiles import building, chosen_profiles
+from synfire.cli.replicas import replicated
+from synfire.cli.repositories import unfolded
 from synfire.cli.serve_options import (
     GatewaysOption,
     GrpcPortOption,
     HostOption,
     HostsOption,
     KeepAliveOption,
+    MemoryModelOption,
     MemoryModelsOption,
     MostModelsOption,
     MostWorkersOption,
     ParallelOption,
     PortOption,
     PriorityOption,
+    ReplicasOption,
     ServiceOption,
     SparesOption,
     StoreOption,
     ThreadsOption,
+    TrafficOption,
     TwiceOption,
+    WarmUpOption,
 )
+from synfire.cli.traffic import rules_of
 from synfire.deploy.planning import DEVICE, Planned, plan_models, shared_cores
 from synfire.deploy.profiles import build_planned
 from synfire.deploy.roles.serving import supervised
@@ -67,6 +77,8 @@ from synfire.deploy.serving import Listening
 from synfire.deploy.settings import Settings, StoreSettings
 from synfire.gateway.server import until_signal
 from synfire.plan.costs import parse_bytes
+from synfire.store import ModelStore
+from synfire.store.names import of_replica
 
 
 def serve(
@@ -95,14 +107,18 @@ def serve(
     spares: SparesOption = 0,
     most_workers: MostWorkersOption = None,
     priority: PriorityOption = None,
+    replicas: ReplicasOption = None,
     hosts: HostsOption = 0,
     twice: TwiceOption = "devices",
     gateways: GatewaysOption = 1,
     threads: ThreadsOption = None,
     service: ServiceOption = None,
+    traffic: TrafficOption = None,
+    warm_up: WarmUpOption = 1,
     store: StoreOption = False,
     keep_alive: KeepAliveOption = "5m",
     memory_models: MemoryModelsOption = None,
+    memory_model: MemoryModelOption = None,
     most_models: MostModelsOption = None,
     parallel: ParallelOption = None,
     as_json: AsJson = False,
@@ -128,21 +144,36 @@ def serve(
       synfire serve ./my-llama-Q8_0.gguf --profile throughput
       synfire serve ./my-model ./my-adapter --context 2048
       synfire serve net.onnx --spares 1
+      synfire serve ./my-llama-Q8_0.gguf --replicas 2
+      synfire serve net@1=./old net@2=./new --traffic 'net net@1=90 net@2=10'
       synfire serve --keep-alive 30m --memory-models 8GB
+      synfire serve ./chain.toml
+      synfire serve ./decide.py ./triton-repository
     """
     listening = Listening(host, port, None if grpc_port < 0 else grpc_port)
     nim.settle(os.environ)
     asked = nim.asked(os.environ)
-    models = models or list(asked.models)
-    found = (
-        find_all(models, Reading(discretisation, dt_s, allow, accept, base or asked.base, context)) if models else []
-    )
+    references = unfolded(models or asked.models)
+    named = chains_among(references, [each.partition(" ")[0] for each in traffic or ()])
+    reading = Reading(discretisation, dt_s, allow, accept, base or asked.base, context)
+    found = find_all(named.models, reading) if named.models else []
+    rules = rules_of(traffic or (), found, store or not references)
+    ruled = {each.name: each.heaviest for each in rules}
+    joints = joined(named.chains, found, ruled)
+    if not apart:
+        copied = [each.partition("=")[0] for each in replicas or ()]
+        joints, together = as_few(joints, found, ruled, copied)
+        found += together
+    if store:
+        found = [each for each in found if each.name not in awaited(named, references)]
     for name in nim.without_effect(os.environ):
         ERRORS.print(f"{name} has no effect here; docs/nim.md lists what is understood")
     if profile and device != DEVICE:
         raise UserError(f"--profile {profile[0]} and --device {device} both say what runs the model; leave one out")
     profiles = chosen_profiles(found, profile, workers, memory) if profile else {}
-    planned = plan_models(found, granularity, workers, memory, apart, device, profiles, threads=threads)
+    copies = replicated(found, replicas or ())
+    profiles = {each.name: profiles[of_replica(each.name)] for each in copies if of_replica(each.name) in profiles}
+    planned = plan_models(copies, granularity, workers, memory, apart, device, profiles, threads=threads)
     if device == DEVICE:
         with building(as_json) as tell:
             build_planned(planned, profiles, tell)
@@ -151,36 +182,47 @@ def serve(
         spares=spares,
         memory_bytes=parse_bytes(memory) if memory else None,
         most_workers=most_workers,
-        priorities=priorities_of(priority or (), planned),
+        priorities=priorities_of(priority or (), planned, store or not references),
         hosts=hosts,
         twice=twice,
         threads=threads or shared_cores(planned),
-        store=store_settings(keep_alive, memory_models, most_models, parallel) if store or not models else None,
+        store=store_settings(keep_alive, memory_models, memory_model, most_models, parallel)
+        if store or not references
+        else None,
+        warm_ups=warm_up,
+        traffic=rules,
     )
     _check_room(settings, planned)
-    uvloop.run(_serve(planned, listening, services, settings, gateways, as_json))
+    uvloop.run(_serve(planned, joints, listening, services, settings, gateways, as_json))
 
 
-def store_settings(keep_alive: str, memory: str | None, most: int | None, parallel: int | None) -> StoreSettings:
+def store_settings(
+    keep_alive: str, memory: str | None, of_each: str | None, most: int | None, parallel: int | None
+) -> StoreSettings:
     """How models of the store are served. Raises `UserError` for a time or a size that is none."""
     keep_s = parse_duration(keep_alive, "--keep-alive")
-    return StoreSettings(keep_s, parse_bytes(memory) if memory else None, most, parallel)
+    together, one = (parse_bytes(each) if each else None for each in (memory, of_each))
+    return StoreSettings(keep_s, together, one, most, parallel)
 
 
-def priorities_of(given: Sequence[str], planned: Sequence[Planned]) -> dict[str, int]:
-    """`MODEL=N` as numbers by model. Raises `UserError` for another form, `UnknownName` for another model."""
-    models = [each.model.name for each in planned]
+def priorities_of(given: Sequence[str], planned: Sequence[Planned], store: bool = False) -> dict[str, int]:
+    """`MODEL=N` as numbers by model, those of the `store` among them. Raises `UserError` for another form, `UnknownName` for another
+    model."""
+    models = list(dict.fromkeys(of_replica(each.model.name) for each in planned))
+    stored = [each.name.short for each in ModelStore().names()] if store and given else []
     found: dict[str, int] = {}
     for each in given:
         model, _, number = each.rpartition("=")
         if not re.fullmatch(r"-?[0-9]{1,9}", number):
-            raise UserError(f"--priority {each} is not MODEL=N, such as {models[0]}=1; N is a whole number")
-        if model not in models:
-            raise UnknownName.among("model", model, models)
+            example = [*models, *stored, "net"][0]
+            raise UserError(f"--priority {each} is not MODEL=N, such as {example}=1; N is a whole number")
+        if model not in (*models, *stored):
+            raise UnknownName.among("model", model, {*models, *stored})
         if model in found:
             raise UserError(f"--priority names model {model} twice; give it one")
         found[model] = int(number)
-    return found
+    copies = {name: found[of_replica(name)] for each in planned if of_replica(name := each.model.name) in found}
+    return {name: number for name, number in found.items() if name in stored} | copies
 
 
 def _check_room(settings: Settings, planned: Sequence[Planned]) -> None:
@@ -216,6 +258,7 @@ def services_of(given: Sequence[str], planned: Sequence[Planned]) -> dict[str, d
 
 async def _serve(
     planned: tuple[Planned, ...],
+    chains: Sequence[Joined],
     listening: Listening,
     services: Mapping[str, Mapping[str, str]],
     settings: Settings,
@@ -223,10 +266,10 @@ async def _serve(
     as_json: bool,
 ) -> None:
     with _ended_by_sigterm(), early.template() as template:
-        async with supervised(planned, listening, settings, services, gateways, template) as running:
-            book = Book(running, settings)
+        async with supervised(planned, listening, settings, services, gateways, template, chains) as running:
+            book = Book(running, settings, chains)
             try:
-                _announce(planned, book.write(), as_json)
+                _announce(planned, chains, book.write(), as_json)
                 running.supervisor.on_change(book.renew)
                 await until_signal()
                 if not as_json:
@@ -254,7 +297,7 @@ def _ended_by_sigterm() -> Iterator[None]:
         raise
 
 
-def _announce(planned: tuple[Planned, ...], run: runs.Run, as_json: bool) -> None:
+def _announce(planned: tuple[Planned, ...], chains: Sequence[Joined], run: runs.Run, as_json: bool) -> None:
     if as_json:
         workers: list[dict[str, Any]] = [{"name": each.name, "pid": each.pid, "url": each.url} for each in run.workers]
         print_json({"url": run.url, "grpc": run.grpc, "metrics": run.metrics, "pid": run.pid, "workers": workers})
@@ -262,8 +305,13 @@ def _announce(planned: tuple[Planned, ...], run: runs.Run, as_json: bool) -> Non
     for each in planned:
         plan = each.plan
         say(f"{plan.model}: {counted(len(plan.stages), 'stage')} on {', '.join(plan.workers)}, {predicted(plan)}")
+    for joint in chains:
+        say(f"{joint.chain.name}: chain of {counted(len(joint.order), 'step')}: {' → '.join(joint.order)}")
     say(f"serving at {run.url}" + (f", gRPC at {run.grpc}" if run.grpc else "") + f", metrics at {run.metrics}")
-    if planned:
-        say(f"try it:\n{curl(planned[0], run)}")
+    if chains:
+        say(f"try it:\n{curl_chain(chains[0], planned, run)}")
+    elif planned:
+        first = replace(planned[0].model, name=of_replica(planned[0].model.name))
+        say(f"try it:\n{curl(replace(planned[0], model=first), run)}")
     else:
         say(f"models of the store are loaded when they are called; these are there:\ncurl -s {run.url}/v1/models")

@@ -49,7 +49,7 @@ PriorityOption = Annotated[
     typer.Option(
         "--priority",
         metavar="MODEL=N",
-        help="When workers are lost and there is no room for all, models with the lowest N are stopped first. Default: 0.",
+        help="When workers are lost and there is no room for all, models with the lowest N are stopped first; those of the store, too, make room for others by N. Default: 0.",
     ),
 ]
 TwiceOption = Annotated[
@@ -58,6 +58,23 @@ TwiceOption = Annotated[
         "--twice",
         help="What is computed twice and compared, which takes twice the computing and finds bits that flip meanwhile: stages on "
         "devices, everything (always), or nothing (never).",
+    ),
+]
+ReplicasOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--replicas",
+        metavar="[MODEL=]N",
+        help="So many copies of a model, or of each: a call goes to the one with the least to do, and to another when that is lost.",
+    ),
+]
+WarmUpOption = Annotated[
+    int,
+    typer.Option(
+        "--warm-up",
+        min=0,
+        max=100,
+        help="How many requests are made to a whole model before it is called ready; none to functions of the user's.",
     ),
 ]
 HostsOption = Annotated[
@@ -93,6 +110,14 @@ MemoryModelsOption = Annotated[
         help="What the store's loaded models may take together; those that were called the longest ago make room. Default: what is free.",
     ),
 ]
+MemoryModelOption = Annotated[
+    str | None,
+    typer.Option(
+        "--memory-model",
+        metavar="SIZE",
+        help="What one of the store's models may take; a larger one is refused before it is loaded. Default: what all may.",
+    ),
+]
 MostModelsOption = Annotated[
     int | None,
     typer.Option("--most-models", min=1, help="How many of the store's models may be loaded at a time. Default: any."),
@@ -105,6 +130,14 @@ ParallelOption = Annotated[
         max=256,
         envvar="SYNFIRE_PARALLEL",
         help="How many answers each of the store's models makes at a time; memory is set aside for each. More wait. Default: 8.",
+    ),
+]
+TrafficOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--traffic",
+        metavar="RULE",
+        help="A name that several models answer, or one of another name, in the words of `synfire traffic`: 'NAME MODEL=PERCENT… [shadow MODEL]'.",
     ),
 ]
 ServiceOption = Annotated[

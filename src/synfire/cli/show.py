@@ -8,10 +8,12 @@ from typing import Annotated, Any
 import typer
 
 from synfire.base.errors import UserError
+from synfire.chains import is_chain
 from synfire.cli.models import Accept, AcceptOption, AllowOption, DiscretisationOption, DtOption, Reading, find_all
 from synfire.cli.options import ApartOption, Granularity, GranularityOption, ModelArgument, WorkersOption
 from synfire.cli.output import AsJson, print_json, say, table
 from synfire.cli.picture import picture
+from synfire.cli.show_chain import show_chain
 from synfire.cli.show_weights import show_weights
 from synfire.deploy.planning import plan_models
 from synfire.graph import Graph, flatten
@@ -36,7 +38,8 @@ def show(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show a model: its operators, the signals between them, parameters and digests; of a model of weights, what it is made of.
+    """Show a model: its operators, the signals between them, parameters and digests; of a model of weights, what it is made of; of a
+    chain, its steps.
 
     The digests are short: equal structure digests can share code and spares, equal content digests weights too.
 
@@ -47,7 +50,11 @@ def show(
       synfire show ./my-bundle --json
       synfire show net.nir --discretisation norse --dt-s 0.0001
       synfire show bard --modelfile
+      synfire show ./chain.toml --svg chain.svg
     """
+    if is_chain(model):
+        show_chain(model, svg, as_json)
+        return
     if is_weights(model) and svg is None:
         show_weights(model, modelfile, as_json)
         return

@@ -15,7 +15,7 @@ from synfire.control.balance import balancing
 from synfire.control.evenness import loads, remarks
 from synfire.control.losses import recorded
 from synfire.control.order import Order, OrderKind, Relocation
-from synfire.control.placement import awaited, device_of, heir, parted, relocated
+from synfire.control.placement import awaited, beside, device_of, heir, parted, relocated
 from synfire.control.state import PROCESSOR, READY, RETIRING, ModelView, Recovery, State, WorkerView
 from synfire.plan.costs import format_bytes
 from synfire.plan.plan import Stage
@@ -124,9 +124,10 @@ def _cleared(state: State, order: Order, name: str, at_s: float, but: Sequence[s
     trial, moves = state, []
     for model, stages in _by_model(state, name):
         others, kind = (name, *but), device_of(state, model.plan, stages)
-        found = _ways(trial, model.name, stages, others)
+        found = _ways(trial, model.name, stages, (*others, *beside(trial, model)))
         if found is None and awaited(state, model, stages, kind):
             return _with(state, order, needs=kind)
+        found = found or _ways(trial, model.name, stages, others)
         found = found or _ways(trial, model.name, stages, others, splitting=True)
         if found is None:
             largest = max(stages, key=lambda each: each.memory_bytes)

@@ -21,6 +21,7 @@ from synfire.plan import Plan
 from synfire.plan.costs import format_bytes
 from synfire.plan.parts import split
 from synfire.plan.plan import Stage
+from synfire.store.names import of_replica
 
 NOBODY, LATER = "", "?"
 """The worker of a stage that has no place, and of parts whose turn comes later."""
@@ -66,6 +67,13 @@ def heir(
         ),
     )
     return order[0].name if order else NOBODY
+
+
+def beside(state: State, model: ModelView) -> tuple[str, ...]:
+    """The workers that other replicas of the model are wanted on: as long as others can be had, one loss is not to cost two of them."""
+    whole = of_replica(model.name)
+    others = [each for each in state.models.values() if each.name != model.name and of_replica(each.name) == whole]
+    return tuple(dict.fromkeys(stage.worker for each in others for stage in each.plan.stages))
 
 
 def parted(
@@ -187,9 +195,10 @@ def _placed(state: State, model: ModelView, refusal: str) -> State:
     """The model in a new epoch with every stage in a place; or waiting for one; or stopped."""
     lost = strays(state, model)
     kind = device_of(state, model.plan, lost)
-    found = _fitted(state, model, lost) or _gathered(state, model)
+    found = _fitted(state, model, lost, beside(state, model)) or _gathered(state, model)
     if found is None and awaited(state, model, lost, kind):
         return _waiting(state, model, kind, lost)
+    found = found or _fitted(state, model, lost)
     if found is None and kind != PROCESSOR:
         found = _fitted(state, model, lost, unlike=True)
         if found is None and awaited(state, model, lost, PROCESSOR):
@@ -199,8 +208,10 @@ def _placed(state: State, model: ModelView, refusal: str) -> State:
     return _with_room_made(state, model, lost) or _stopped(state, model, _why(state, model, lost, refusal))
 
 
-def _fitted(state: State, model: ModelView, lost: tuple[Stage, ...], unlike: bool = False) -> ModelView | None:
-    """The model in a new epoch with the stages that it has lost on other workers; None when there is no room.
+def _fitted(
+    state: State, model: ModelView, lost: tuple[Stage, ...], but: Collection[str] = (), unlike: bool = False
+) -> ModelView | None:
+    """The model in a new epoch with the stages that it has lost on other workers, nobody of `but`; None when there is no room.
 
     What was on one worker goes to one worker where that is possible, and a stage that nobody has room for is split again.
     """
@@ -208,22 +219,22 @@ def _fitted(state: State, model: ModelView, lost: tuple[Stage, ...], unlike: boo
     found = replace(model, plan=homeless, epoch=state.epoch_after(model), failure="", waits="", told=False)
     for home in dict.fromkeys(stage.worker for stage in lost):
         together = tuple(stage for stage in lost if stage.worker == home)
-        if target := heir(state.with_model(found), model, together, unlike=unlike):
+        if target := heir(state.with_model(found), model, together, but, unlike):
             found = _taken(state, found, together, target)
             continue
         for stage in sorted(together, key=lambda each: -each.memory_bytes):
-            placed = _alone(state.with_model(found), found, stage, unlike)
+            placed = _alone(state.with_model(found), found, stage, but, unlike)
             if placed is None:
                 return None
             found = placed
     return found
 
 
-def _alone(state: State, model: ModelView, stage: Stage, unlike: bool) -> ModelView | None:
+def _alone(state: State, model: ModelView, stage: Stage, but: Collection[str], unlike: bool) -> ModelView | None:
     """The model with one lost stage on another worker, or its parts on several; None when there is no room."""
-    if target := heir(state, model, (stage,), unlike=unlike):
+    if target := heir(state, model, (stage,), but, unlike):
         return _taken(state, model, (stage,), target)
-    homes = parted(state, model, stage, unlike=unlike)
+    homes = parted(state, model, stage, but, unlike)
     if not homes:
         return None
     model = divided(model, stage.name, homes)

@@ -1,7 +1,8 @@
 """Which models stay in memory: who goes when its time is over, and who makes room for another one. Pure.
 
 A resident is a model that was loaded because somebody called it. It stays for its `keep_s` after its last call. Another one that needs
-the room has those go first that were called the longest ago; never one that is `busy`.
+the room has those go first that are of the lowest priority, and of these those that were called the longest ago; never one that is `busy`,
+or of a priority above its own.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ class Resident:
     used_s: float
     keep_s: float
     busy: bool = False
+    priority: int = 0
 
     @property
     def until_s(self) -> float:
@@ -37,11 +39,12 @@ class Resident:
 @dataclass(frozen=True)
 class Room:
     """What residents may take together: `memory_bytes`, and places for `most_models`, as many as they like where that is None.
-    `free_bytes` is what other programs leave at the moment."""
+    `free_bytes` is what other programs leave at the moment, `model_bytes` what one model may take."""
 
     memory_bytes: int
     free_bytes: int
     most_models: int | None = None
+    model_bytes: int | None = None
 
     def holds(self, staying: Sequence[Resident], going: Sequence[Resident], need_bytes: int) -> bool:
         """Whether another one fits beside those that stay, once the others are gone."""
@@ -60,19 +63,34 @@ def next_due_s(residents: Iterable[Resident]) -> float:
     return min((each.until_s for each in residents), default=math.inf)
 
 
-def making_room(name: str, need_bytes: int, residents: Sequence[Resident], room: Room) -> tuple[Resident, ...] | None:
+def making_room(
+    name: str, need_bytes: int, residents: Sequence[Resident], room: Room, priority: int = 0
+) -> tuple[Resident, ...] | None:
     """Who has to go so that the model `name` fits, nobody where it does already; None where it has to wait for one that is busy.
 
-    Raises `PermanentError` for a model that would not fit alone, and `TemporaryError` where other programs have the memory.
+    Raises `PermanentError` for a model that would not fit alone, and `TemporaryError` where other programs have the memory, or models
+    of a higher priority.
     """
+    if room.model_bytes is not None and need_bytes > room.model_bytes:
+        raise PermanentError(
+            f"model {name!r} takes {format_bytes(need_bytes)} to run, and a model of the store may take {format_bytes(room.model_bytes)}; "
+            "use weights of fewer bits, a shorter context, fewer answers at a time, or allow more with --memory-model"
+        )
     if need_bytes > room.memory_bytes:
         raise PermanentError(
             f"model {name!r} takes {format_bytes(need_bytes)} to run, and all models may take {format_bytes(room.memory_bytes)} "
             "together; use weights of fewer bits, a shorter context, or allow more with --memory-models"
         )
-    going = _going(need_bytes, residents, room)
+    going = _going(need_bytes, residents, room, priority)
     if going is not None or any(each.busy for each in residents):
         return going
+    above = [each.name for each in residents if each.priority > priority]
+    if above and _going(need_bytes, residents, room, max(each.priority for each in residents)) is not None:
+        raise TemporaryError(
+            f"model {name!r} takes {format_bytes(need_bytes)} to run, and models of a priority above its own, {priority}, have the room: "
+            f"{', '.join(above)}; call again when they are unloaded, or give it a priority with --priority",
+            COME_BACK_S,
+        )
     raise TemporaryError(
         f"model {name!r} takes {format_bytes(need_bytes)} to run, and {format_bytes(room.free_bytes)} are free on this machine, also "
         "when no other model is loaded; stop another program, or use weights of fewer bits",
@@ -80,15 +98,18 @@ def making_room(name: str, need_bytes: int, residents: Sequence[Resident], room:
     )
 
 
-def _going(need_bytes: int, residents: Sequence[Resident], room: Room) -> tuple[Resident, ...] | None:
-    """The fewest of those that were called the longest ago; None where all that are not busy would not do."""
-    idle = sorted((each for each in residents if not each.busy), key=lambda each: (each.used_s, each.name))
+def _going(need_bytes: int, residents: Sequence[Resident], room: Room, priority: int) -> tuple[Resident, ...] | None:
+    """The fewest of the lowest priority that were called the longest ago; None where all that may go would not do."""
+    idle = sorted(
+        (each for each in residents if not each.busy and each.priority <= priority),
+        key=lambda each: (each.priority, each.used_s, each.name),
+    )
     going: list[Resident] = []
     while not room.holds(_without(residents, going), going, need_bytes):
         if not idle:
             return None
         going.append(idle.pop(0))
-    for each in sorted(going, key=lambda each: -each.used_s):  # nobody goes in vain
+    for each in sorted(going, key=lambda each: (-each.priority, -each.used_s)):  # nobody goes in vain
         spared = [other for other in going if other is not each]
         if room.holds(_without(residents, spared), spared, need_bytes):
             going = spared

@@ -14,6 +14,7 @@ from synfire.deploy.network import Host
 from synfire.deploy.settings import Settings
 from synfire.plan import Plan
 from synfire.store import Catalog
+from synfire.wire.traffic import Rule
 
 AGAIN_S = 1.0
 """When a ledger that could not be written, on a full disk for instance, is tried again."""
@@ -41,7 +42,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
 class Ledger(msgspec.Struct, frozen=True, kw_only=True):
     """A deployment: what is wanted, what was until it was unloaded, and what its controller knew last.
 
-    What it knew may be older than what there is: it is written after the fact. `hosts` are the emulated hosts, and `homes` those
+    `rules` are those by which names answer that are more than a model's. What it knew may be older than what there is: it is written after the fact. `hosts` are the emulated hosts, and `homes` those
     of the workers; `answers` are the known answers of stages, and `agreements` what is known of unlike engines, as
     `LocalDeployment` has them.
     """
@@ -50,6 +51,7 @@ class Ledger(msgspec.Struct, frozen=True, kw_only=True):
     settings: Settings
     models: tuple[Wanted, ...]
     unloaded: tuple[Wanted, ...] = ()
+    rules: tuple[Rule, ...] = ()
     state: State | None = None
     hosts: tuple[Host, ...] = ()
     homes: dict[str, Host] = {}

@@ -23,6 +23,7 @@ from synfire.deploy.known_answers import KnownAnswers
 from synfire.deploy.recoveries import LocalRecoveries
 from synfire.deploy.running import Partners, RunningWorker
 from synfire.deploy.settings import Settings
+from synfire.deploy.warm_up import warm_up
 from synfire.deploy.workers import Workers
 from synfire.gateway.route import WorkerRoute
 from synfire.gateway.routes import Routes
@@ -175,6 +176,8 @@ class LocalDeployment:
         except SynfireError:
             self.unhost(model)
             raise
+        peers = {name: self.workers.living(name).peer for name in plan.workers}
+        await warm_up(flat, plan, peers, self.workers.who, self.settings.warm_ups)
         self.models[model] = (flat, plan)
         await self.gateways.serve(model, graph, plan)
         if self._healing is not None:

@@ -5,18 +5,21 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from synfire.base.clock import Clock, SystemClock
-from synfire.base.errors import SynfireError
+from synfire.base.errors import Bug, SynfireError
 from synfire.base.log import LOGGER
 from synfire.control.residence import Resident, Room, making_room, next_due_s, overdue
 from synfire.deploy.ledger import Wanted
 from synfire.deploy.settings import StoreSettings
 from synfire.plan.costs import format_bytes
 from synfire.wire.messages import Loaded, Residents, Unwanted, Uses, Want, error_words
+
+LOADS = 4
+"""How many models are loaded at a time: each reads its file, and has a process begun, which takes a core for a while."""
 
 GRACE_S = 1.0
 """A model that was loaded stays for so long at least: whoever waited for it is about to call it."""
@@ -59,17 +62,29 @@ class Hands(Protocol):
 
 
 class OnDemand:
-    """Loads and unloads, one model after the other. Made and used in one event loop; `run` is its life.
+    """Loads several models at a time, `at_a_time` at most, and unloads them. Made and used in one event loop; `run` is its life.
 
-    What it holds after a restart of the controller is told by `holds`; who calls, by the gateways.
+    What it holds after a restart of the controller is told by `holds`; who calls, by the gateways. Models that are not among
+    `priorities` have 0.
     """
 
-    def __init__(self, settings: StoreSettings, hands: Hands, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        settings: StoreSettings,
+        hands: Hands,
+        clock: Clock | None = None,
+        priorities: Mapping[str, int] | None = None,
+        at_a_time: int = LOADS,
+    ) -> None:
         self.residents: dict[str, Resident] = {}
         self._settings = settings
         self._hands = hands
         self._clock = clock or SystemClock()
+        self._priorities = priorities or {}
+        self._at_a_time = at_a_time
         self._wanted: dict[str, Found | None] = {}
+        self._loading: dict[str, int] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
         self._busy: dict[str, set[str]] = {}
         self._changed = asyncio.Event()
         self._waiting: dict[str, asyncio.Future[None]] = {}
@@ -79,7 +94,7 @@ class OnDemand:
         """These models are there already, and take so many bytes each."""
         now_s = self._clock.now_s()
         for name, size in models.items():
-            self.residents[name] = Resident(name, size, now_s, self._settings.keep_alive_s)
+            self.residents[name] = self._resident(name, size, now_s, self._settings.keep_alive_s)
         self._changed.set()
 
     def hear(self, gateway: str, message: Want | Uses) -> None:
@@ -99,6 +114,10 @@ class OnDemand:
         self._changed.set()
         await asyncio.shield(waiting)
 
+    def find(self, model: str) -> Found:
+        """A model of the store as it would be served. Takes a while, and may be called from any thread. Raises what is wrong with it."""
+        return self._hands.find(model)
+
     def forget(self, model: str) -> None:
         """Somebody else has unloaded it."""
         self.residents.pop(model, None)
@@ -109,13 +128,18 @@ class OnDemand:
         if self._memory_bytes is None:
             held = sum(each.bytes for each in self.residents.values())
             self._memory_bytes = self._hands.free_bytes() + held
-        while True:
-            self._changed.clear()
-            await self._unload_overdue()
-            for model in list(self._wanted):
-                await self._serve(model)
-            self._hands.reside(self._told())
-            await self._until_changed()
+        try:
+            while True:
+                self._changed.clear()
+                await self._unload_overdue()
+                for model in list(self._wanted):
+                    await self._further(model)
+                self._hands.reside(self._told())
+                await self._until_changed()
+        finally:
+            for task in self._tasks.values():
+                task.cancel()
+            await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
     async def _until_changed(self) -> None:
         """Wait for news, or until the time of a model is over."""
@@ -146,48 +170,84 @@ class OnDemand:
             self.residents[resident.name] = replace(resident, used_s=max(resident.used_s, again_s - resident.keep_s))
         return gone
 
-    async def _serve(self, model: str) -> None:
-        """Load a model that is wanted, or leave it to wait for room."""
+    async def _further(self, model: str) -> None:
+        """The next thing to do for a model that is wanted: read it, have room made, load it; nothing while one of these is under way."""
         if model in self.residents:
             self._settle(model, None)
-            return
-        try:
-            found = await self._found(model)
-            if not await self._make_room(found):
-                return
-            began_s = self._clock.now_s()
-            await self._hands.load(found.wanted)
-        except SynfireError as error:
-            LOGGER.warning("model %s is not loaded: %s", model, error)
-            self._hands.refuse(Unwanted(model, *error_words(error), getattr(error, "retry_after_s", 1.0)))
-            self._settle(model, error)
-            return
+        elif model not in self._tasks and len(self._tasks) < self._at_a_time:
+            found = self._wanted[model]
+            if found is None:
+                self._begin(model, self._find(model))
+            elif await self._has_room(found):
+                self._loading[model] = found.bytes
+                self._begin(model, self._load(found))
+
+    def _begin(self, model: str, doing: Coroutine[Any, Any, None]) -> None:
+        """Do it beside other things; errors are told to whoever waits for the model."""
+
+        async def told() -> None:
+            try:
+                await doing
+            except SynfireError as error:
+                self._refuse(model, error)
+            except Exception as error:
+                LOGGER.error("loading model %s failed", model, exc_info=error)
+                self._refuse(
+                    model, Bug(f"loading model {model!r} failed: {type(error).__name__}: {error}; please report it")
+                )
+            finally:
+                self._loading.pop(model, None)
+                del self._tasks[model]
+                self._changed.set()
+
+        self._tasks[model] = asyncio.create_task(told(), name=f"load {model}")
+
+    async def _find(self, model: str) -> None:
+        """Read the model, once for as long as it is wanted."""
+        self._wanted[model] = await asyncio.to_thread(self._hands.find, model)
+
+    async def _load(self, found: Found) -> None:
+        model, began_s = found.wanted.name, self._clock.now_s()
+        await self._hands.load(found.wanted)
         now_s = self._clock.now_s()
         LOGGER.info("model %s is loaded, in %.2f s", model, now_s - began_s)
-        keep_s = self._settings.keep_alive_s
-        self.residents[model] = Resident(model, found.bytes, now_s, max(keep_s, GRACE_S))
+        self.residents[model] = self._resident(model, found.bytes, now_s, max(self._settings.keep_alive_s, GRACE_S))
         self._settle(model, None)
 
-    async def _found(self, model: str) -> Found:
-        """The model, read once for as long as it is wanted."""
-        known = self._wanted.get(model)
-        if known is not None:
-            return known
-        found = await asyncio.to_thread(self._hands.find, model)
-        self._wanted[model] = found
-        return found
+    async def _has_room(self, found: Found) -> bool:
+        """Whether there is room for a model now; it is refused where there never will be."""
+        try:
+            return await self._make_room(found)
+        except SynfireError as error:
+            self._refuse(found.wanted.name, error)
+            return False
+
+    def _refuse(self, model: str, error: SynfireError) -> None:
+        LOGGER.warning("model %s is not loaded: %s", model, error)
+        self._hands.refuse(Unwanted(model, *error_words(error), getattr(error, "retry_after_s", 1.0)))
+        self._settle(model, error)
 
     async def _make_room(self, found: Found) -> bool:
         """Unload who has to go for it; False where that is busy."""
-        room = Room(self._memory_bytes or 0, self._hands.free_bytes(), self._settings.most_models)
-        going = making_room(found.wanted.name, found.bytes, self._present(), room)
+        settings, free_bytes = self._settings, self._hands.free_bytes() - sum(self._loading.values())
+        room = Room(self._memory_bytes or 0, free_bytes, settings.most_models, settings.model_bytes)
+        name = found.wanted.name
+        going = making_room(name, found.bytes, self._present(), room, self._priorities.get(name, 0))
         if going is None:
             return False
         results = [await self._unload(each, 0.0) for each in going]
         return all(results)
 
     def _present(self) -> list[Resident]:
-        return [replace(each, busy=bool(self._busy.get(name))) for name, each in self.residents.items()]
+        """The models that have room, or are about to: one that is being loaded is busy."""
+        there = [replace(each, busy=bool(self._busy.get(name))) for name, each in self.residents.items()]
+        now_s = self._clock.now_s()
+        return there + [
+            replace(self._resident(name, size, now_s, math.inf), busy=True) for name, size in self._loading.items()
+        ]
+
+    def _resident(self, name: str, size: int, used_s: float, keep_s: float) -> Resident:
+        return Resident(name, size, used_s, keep_s, priority=self._priorities.get(name, 0))
 
     def _settle(self, model: str, error: SynfireError | None) -> None:
         self._wanted.pop(model, None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from synfire.base.errors import SynfireError
@@ -28,6 +28,8 @@ from synfire.wire.messages import (
     Residents,
     Rest,
     Standing,
+    Steer,
+    Traffic,
     Unload,
     Unwanted,
     Uses,
@@ -35,6 +37,7 @@ from synfire.wire.messages import (
     Whole,
     Withdraw,
 )
+from synfire.wire.traffic import Rule
 
 News = Members | Standing | Residents | Unwanted
 """What gateways are told without being asked to answer."""
@@ -100,6 +103,7 @@ class RemoteGateways:
         self._courses: dict[str, Course] = {}
         self._standing = Standing()
         self._residents = Residents()
+        self._traffic = Traffic()
         self._more = asyncio.Event()
         self._cut: Callable[[str, str, float], None] = lambda worker, by, for_s: None
         self._seen: Callable[[Mapping[str, int]], None] = lambda epochs: None
@@ -191,6 +195,15 @@ class RemoteGateways:
         """Gateways that come are to know this; those that a controller before this one has told know it already."""
         self._courses[model] = course
 
+    def begin_traffic(self, rules: Iterable[Rule]) -> None:
+        """Names answer by these rules; gateways that come are to know it."""
+        self._traffic = Traffic(tuple(rules))
+
+    async def steer(self, rules: Iterable[Rule]) -> None:
+        """Have every gateway answer by these rules, and no other."""
+        self.begin_traffic(rules)
+        await self._all(self._traffic, ANSWER_S)
+
     def stand(self, news: Standing) -> None:
         """Tell how things stand."""
         if news != self._standing:
@@ -232,7 +245,7 @@ class RemoteGateways:
             attendant.answer(message)
         elif isinstance(message, Cut):
             self._cut(message.worker, message.by, message.for_s)
-        elif isinstance(message, (Unload, Reload)):
+        elif isinstance(message, (Unload, Reload, Steer)):
             self._ordered(visitor, message)
         elif isinstance(message, (Want, Uses)):
             self._called(who, message)
@@ -241,7 +254,7 @@ class RemoteGateways:
         attendant.hear_of(Members(tuple(self._members.values())))
         for model in self._courses:
             attendant.tell(self._direction(model))
-        whole = attendant.tell(Whole(tuple(self._courses)))
+        whole = attendant.tell(Whole(tuple(self._courses), self._traffic.rules))
         whole.add_done_callback(lambda answer: None if answer.cancelled() else self._caught_up(who, attendant))
         attendant.hear_of(self._standing)
         attendant.hear_of(self._residents)

@@ -9,6 +9,7 @@ from typing import Any
 from synfire.base.errors import UserError
 from synfire.base.settings import read_settings
 from synfire.control.suspicion import Heartbeats
+from synfire.wire.traffic import Rule
 from synfire.worker.settings import Twice
 
 
@@ -22,6 +23,9 @@ class StoreSettings:
     memory_bytes: int | None = None
     """What they may take together, in bytes; None: as much as was free when the deployment began."""
 
+    model_bytes: int | None = None
+    """What one of them may take, in bytes; None: as much as all together."""
+
     most_models: int | None = None
     """How many may be loaded at a time; None: as many as memory holds."""
 
@@ -31,13 +35,11 @@ class StoreSettings:
     def __post_init__(self) -> None:
         if self.parallel is not None and self.parallel < 1:
             raise UserError(f"parallel is {self.parallel}; a model makes 1 answer at a time or more")
-        if (
-            self.keep_alive_s < 0
-            or min(self.memory_bytes or 1, 1 if self.most_models is None else self.most_models) < 1
-        ):
+        bounds = {"memory_bytes": self.memory_bytes, "model_bytes": self.model_bytes, "most_models": self.most_models}
+        if self.keep_alive_s < 0 or any(each is not None and each < 1 for each in bounds.values()):
+            told = ", ".join(f"{name} {each}" for name, each in bounds.items())
             raise UserError(
-                f"keep_alive_s is {self.keep_alive_s}, memory_bytes {self.memory_bytes} and most_models {self.most_models}; the first "
-                "is 0 or more, the others are above it"
+                f"keep_alive_s is {self.keep_alive_s}, {told}; the first is 0 or more, the others are above it"
             )
 
 
@@ -94,12 +96,21 @@ class Settings:
     store: StoreSettings | None = None
     """How the models of the store are served, beside those that were named; None: not at all."""
 
+    warm_ups: int = 1
+    """How many requests are made to a whole model before it is called ready. The first one of an engine may take several times as
+    long as the next; a second one finds no more to do."""
+
+    traffic: tuple[Rule, ...] = ()
+    """By which rules names answer when it begins; `synfire traffic` changes them."""
+
     prepare: bool = True
     """Whether spares build every stage beforehand, which costs them memory, and makes them take over in the time of a message."""
 
     def __post_init__(self) -> None:
         if self.most_flips < 1:
             raise UserError(f"most_flips is {self.most_flips}; after 1 or more a worker counts as corrupted")
+        if self.warm_ups < 0:
+            raise UserError(f"warm_ups is {self.warm_ups}; 0 or more requests are made to a model before it is ready")
         if self.threads < 1:
             raise UserError(f"threads is {self.threads}; a worker computes with 1 or more")
         if min(self.ready_s, self.stop_s, self.prove_s) <= 0:

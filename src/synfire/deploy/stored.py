@@ -43,6 +43,7 @@ class StoreHands:
             source=found.source,
             digest=store_graph(planned.graph, self.blobs),
             plan=planned.plan,
+            priority=self.deployment.settings.priorities.get(found.name, 0),
             on_demand=True,
         )
         return Found(wanted, memory_of(planned.graph))

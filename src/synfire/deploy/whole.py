@@ -24,7 +24,7 @@ def plan_wholes(
     engines: Mapping[str, str] | None = None,
 ) -> tuple[Planned, ...]:
     """Each model on a worker of its own, `worker-N` from `first_worker` on: a crash of its engine ends that worker, and the engine
-    uses its cores by itself. Those that share their weights, such as adapters of one model, are on one worker.
+    uses its cores by itself. Those that share their weights, such as adapters of one model, are on one worker; replicas are not.
 
     `engines` say by name what runs a model where that is not the usual engine. Raises `UserError` where no engine runs a model, and,
     before anything is loaded, where memory does not suffice: a worker's `limit_bytes`, or this machine's.
@@ -35,7 +35,9 @@ def plan_wholes(
         graph = flatten(model.graph)
         engine = (engines or {}).get(model.name) or _engine_of(model.name, graph)
         shared = whole_engine(engine).shared(graph)
-        worker = workers.setdefault((engine, shared or model.name), f"worker-{first_worker + len(workers)}")
+        worker = workers.setdefault(
+            (engine, shared or model.name, model.name.partition("#")[2]), f"worker-{first_worker + len(workers)}"
+        )
         found.append(plan_whole(model, worker, engine))
     _check_memory(found, limit_bytes)
     return tuple(found)

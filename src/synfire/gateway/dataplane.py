@@ -6,9 +6,9 @@ import asyncio
 import itertools
 import os
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping
 from contextlib import aclosing, closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Protocol
 
@@ -30,10 +30,15 @@ from synfire.gateway.protection import Protection
 from synfire.gateway.recoveries import Recoveries
 from synfire.gateway.request import Answer, Request
 from synfire.gateway.sessions import Sessions
+from synfire.gateway.shadows import Given, Shadows
+from synfire.gateway.side import Side
 from synfire.gateway.statistics import Statistics
-from synfire.store.names import LATEST
+from synfire.gateway.traffic import Traffic, choose
+from synfire.plan import Plan
+from synfire.store.names import LATEST, parted
 from synfire.wire.condition import Condition
 from synfire.wire.messages import Description
+from synfire.wire.traffic import Rule
 
 DEFAULT_VERSION = "1"
 DESCRIBE_S = 2.0
@@ -53,11 +58,23 @@ class Model:
     sessions: Sessions
     priority: int = 0
     statistics: Statistics = field(default_factory=Statistics)
+    side: Side | None = None
+    """The part in which it is called, where it answers for a name by a rule."""
+
+    @property
+    def counted(self) -> tuple[Statistics, ...]:
+        """Where its calls are counted."""
+        return (self.statistics,) if self.side is None else (self.statistics, self.side.statistics)
 
     @property
     def ready(self) -> bool:
         """Whether the route can answer now; one that does not say always can."""
         return bool(getattr(self.route, "ready", True))
+
+    @property
+    def plans(self) -> tuple[Plan, ...]:
+        """The plans that its calls follow now, one for each of its replicas."""
+        return tuple(getattr(self.route, "plans", (self.route.plan,)))
 
     @property
     def failure(self) -> str:
@@ -71,10 +88,11 @@ class Model:
 
 
 class Repository(Protocol):
-    """Changes what is served, at every gateway; returns when that is done. Raises what stands against it."""
+    """Changes what is served, and by which rules, at every gateway; returns when that is done. Raises what stands against it."""
 
     async def load(self, model: str) -> None: ...
     async def unload(self, model: str) -> None: ...
+    async def steer(self, rule: Rule) -> None: ...
 
 
 class DataPlane:
@@ -89,6 +107,10 @@ class DataPlane:
         self.keys = Keys.from_environment() if keys is None else keys
         self._clock = clock or SystemClock()
         self._models: dict[str, dict[str, Model]] = {}
+        self.traffic = Traffic()
+        """The rules by which names answer that are more than a model's."""
+
+        self.shadows = Shadows(self, self.traffic)
         self._ids = (f"{os.getpid():x}-{n}" for n in itertools.count(1))
         self._active = 0
         self._idle = asyncio.Event()
@@ -123,7 +145,8 @@ class DataPlane:
         return tuple(model for name in sorted(self._models) for model in self._models[name].values())
 
     def add(self, name: str, route: Route, version: str = DEFAULT_VERSION, priority: int = 0) -> Model:
-        """Serve `route` under a name and version; the version added last answers calls that name none.
+        """Serve `route` under a name and version. The highest version answers calls that name none; where one of them is no number,
+        the one added last.
 
         `priority` is told to whoever asks; whoever places the model goes by it.
         """
@@ -156,27 +179,47 @@ class DataPlane:
         return model.route
 
     def model(self, name: str, version: str = "") -> Model:
-        """The model called `name` or `name@version`; without a version the newest. Raises `UnknownName`."""
+        """The model called `name` or `name@version`; without a version the newest. Of a name that answers by a rule it is the side of
+        that version, or else the one with the greatest share. Raises `UnknownName`."""
         name, _, tagged = name.partition("@")
         name = self._spoken(name)
         versions = self._models.get(name)
+        rule = self.traffic.rules.get(name)
+        if rule is not None and not versions:
+            return self._of_rule(rule, version or tagged)
         if not versions:
-            raise UnknownName.among("model", name, self._models)
-        wanted = version or tagged or next(reversed(versions))
+            raise UnknownName.among("model", name, {*self._models, *self.traffic.rules})
+        wanted = version or tagged or newest(versions)
         if wanted not in versions:
             raise UnknownName.among(f"version of model {name!r}", wanted, versions)
         return versions[wanted]
 
-    async def called(self, name: str, version: str = "") -> Model:
-        """The model as `model` has it; where it is one of the store's and not there it is loaded, and waited for.
+    async def called(self, name: str, version: str = "", key: str = "", session: str = "") -> Model:
+        """The model as `model` has it, or, by a rule, the side that answers calls with that `key`, of that `session`. Where it is one of
+        the store's and not there it is loaded, and waited for.
 
         Raises as `model` does, and what stands against loading it.
         """
-        if self.on_demand is not None and self._spoken(name.partition("@")[0]) not in self._models:
-            name = await self.on_demand.find(name)
-            if name not in self._models:
-                await self.on_demand.load(name)
-        return self.model(name, version)
+        side = None if version or "@" in name else self._side(self._spoken(name), key, session)
+        if side is None:
+            return await self._there(name, version)
+        return replace(await self._there(side.model), side=side)
+
+    async def described(self, name: str, version: str = "") -> Model:
+        """The model that is told of when a name is asked about: as `model` has it; one of the store's that is not there is loaded."""
+        try:
+            return self.model(name, version)
+        except UnknownName:
+            rule = None if version else self.traffic.rules.get(self._spoken(name))
+            return await self._there(name if rule is None else rule.heaviest, version)
+
+    def answering(self, name: str, version: str = "") -> tuple[Model, ...]:
+        """The models that have to be ready for a name to be: the sides that get calls, as far as they are loaded, or the model of that name.
+        Raises as `model` does."""
+        rule = None if version else self.traffic.rules.get(self._spoken(name))
+        if rule is None:
+            return (self.model(name, version),)
+        return tuple(model for each in rule.sides if each.percent and (model := self._known(each.model)) is not None)
 
     def keep(self, model: Model, seconds: float | None) -> None:
         """Have a model that was loaded on demand stay for so long after its last call, None for as long as is usual; one that is always
@@ -188,40 +231,66 @@ class DataPlane:
         """The versions of a model. Raises `UnknownName`."""
         return tuple(self._models[self.model(name).name])
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All names that callers may call, but for those of the store."""
+        return tuple(sorted({*self._models, *self.traffic.rules}))
+
+    @property
+    def ruled(self) -> tuple[tuple[str, Model], ...]:
+        """The names that are no model's and answer by a rule, each with the side of the greatest share; those are left out that
+        cannot be told of, because they are not loaded."""
+        found = ((name, self._known(rule.heaviest)) for name, rule in sorted(self.traffic.rules.items()))
+        return tuple((name, model) for name, model in found if model is not None and name not in self._models)
+
     def condition(self, model: Model) -> Condition:
         """How the model is served. That it is stopped its route knows first; all else the controller tells."""
         if model.failure:
             return Condition("stopped", model.failure)
-        told = self.recoveries.conditions.get(model.name) if self.recoveries is not None else None
-        return told or Condition()
+        if self.recoveries is None:
+            return Condition()
+        key = (model.name, model.version)
+        told = [each for name, each in self.recoveries.conditions.items() if parted(name, model.version) == key]
+        return next((each for each in told if each.reason), Condition())
 
     async def infer(self, request: Request) -> Answer:
         """The whole answer. Raises a `SynfireError` that says who has to act."""
-        if self.neighbours is not None and self.neighbours.keeps(request.session):
-            return await self.neighbours.infer(request)
-        model = await self.called(request.model, request.version)
+        elsewhere = self._elsewhere(request)
+        if elsewhere is not None:
+            return await elsewhere.infer(request)
+        model = await self._asked(request)
         async with aclosing(self._parts(model, request)) as parts:
             gathered = [(call, part) async for call, part in parts]
         outputs = model.outlet.lay_out([part for _, part in gathered], request.outputs)
         steps = sum(part.steps for _, part in gathered)
-        return Answer(model.name, model.version, gathered[0][0].id, outputs, 0, steps)
+        answer = Answer(model.name, model.version, gathered[0][0].id, outputs, 0, steps)
+        if model.side is not None:
+            self.shadows.copy(model.side, Given(request, (answer,), False, model.route.graph.open_ended))
+        return answer
 
     async def stream(self, request: Request) -> AsyncGenerator[Answer, None]:
         """The answer as it comes, `part_steps` time steps at a time; the last has `last`. Raises as `infer` does.
 
         Closing the iterator early cancels the call.
         """
-        if self.neighbours is not None and self.neighbours.keeps(request.session):
-            async with aclosing(self.neighbours.stream(request)) as answers:
+        elsewhere = self._elsewhere(request)
+        if elsewhere is not None:
+            async with aclosing(elsewhere.stream(request)) as answers:
                 async for answer in answers:
                     yield answer
             return
-        model = await self.called(request.model, request.version)
+        model = await self._asked(request)
         paced = msgspec.structs.replace(request, part_steps=request.part_steps or 1)
+        given = []
         async with aclosing(self._parts(model, paced)) as parts:
             async for call, part in parts:
                 outputs = model.outlet.lay_out([part], request.outputs)
-                yield Answer(model.name, model.version, call.id, outputs, part.first_step, part.steps, part.last)
+                answer = Answer(model.name, model.version, call.id, outputs, part.first_step, part.steps, part.last)
+                if model.side is not None and model.side.rule.shadow is not None:
+                    given.append(answer)
+                yield answer
+        if model.side is not None and given:
+            self.shadows.copy(model.side, Given(request, given, True, model.route.graph.open_ended))
 
     async def workers(self) -> Mapping[str, Description]:
         """What each worker did so far, by name; empty when there are none, or one of them does not answer."""
@@ -239,6 +308,12 @@ class DataPlane:
         self.draining = True
         await self._idle.wait()
 
+    def _elsewhere(self, request: Request) -> Neighbours | None:
+        """The other gateways, where one of them keeps the request's session. Steps of chains and copies for shadows stay here."""
+        if self.neighbours is None or request.within or request.side:
+            return None
+        return self.neighbours if self.neighbours.keeps(request.session) else None
+
     async def _parts(self, model: Model, request: Request) -> AsyncGenerator[tuple[Call, Part], None]:
         with _Counted(self, model) as arrived_s:
             call, batch = self._check(model, request, arrived_s)
@@ -254,13 +329,52 @@ class DataPlane:
                         async for part in parts:
                             yield call, part
             done_s = self._clock.now_s()
-            model.statistics.queue.add(began_s - arrived_s)
-            model.statistics.compute.add(done_s - began_s)
-            model.statistics.answered(done_s - arrived_s, batch, time.time())
+            for counted in model.counted:
+                counted.queue.add(began_s - arrived_s)
+                counted.compute.add(done_s - began_s)
+                counted.answered(done_s - arrived_s, batch, time.time())
+
+    async def _asked(self, request: Request) -> Model:
+        """The model that answers a request. Raises as `called` does."""
+        if request.side is not None:
+            return replace(await self._there(request.model, request.version), side=request.side)
+        return await self.called(request.model, request.version, request.caller or request.id, request.session)
+
+    async def _there(self, name: str, version: str = "") -> Model:
+        """The model of a name, whatever rule that has; loaded where it is not there."""
+        if self.on_demand is not None and self._spoken(name.partition("@")[0]) not in self._models:
+            name = await self.on_demand.find(name)
+            if name not in self._models:
+                await self.on_demand.load(name)
+        return self.model(name, version)
+
+    def _side(self, name: str, key: str, session: str) -> Side | None:
+        """The side that answers a call of a name; None where that has no rule. A session that is open stays where it is until it ends."""
+        rule = self.traffic.rules.get(name)
+        if session:
+            for home in self.traffic.homes(name):
+                if (model := self._known(home)) is not None and session in model.sessions:
+                    return self.traffic.side(rule or Rule(name, ()), home)
+        return self.traffic.side(rule, choose(rule, session or key or next(self._ids))) if rule is not None else None
+
+    def _of_rule(self, rule: Rule, version: str) -> Model:
+        if not version:
+            return self.model(rule.heaviest)
+        found = {model.version: model for side in rule.sides if (model := self._known(side.model)) is not None}
+        if version not in found:
+            raise UnknownName.among(f"version of {rule.name!r} among its sides", version, found)
+        return found[version]
+
+    def _known(self, model: str) -> Model | None:
+        """The model of that name, or of that name and version, if it is there."""
+        name, _, version = model.partition("@")
+        versions = self._models.get(name, {})
+        return versions.get(version or (newest(versions) if versions else ""))
 
     def _spoken(self, name: str) -> str:
         """The name that a model is served by, of those that it may be called."""
-        return name if name in self._models else name.removesuffix(f":{LATEST}")
+        known = name in self._models or name in self.traffic.rules
+        return name if known else name.removesuffix(f":{LATEST}")
 
     def _arrive(self, model: Model) -> float:
         """A call begins; when that is."""
@@ -273,7 +387,8 @@ class DataPlane:
     def _leave(self, model: Model, arrived_s: float, error: BaseException | None) -> None:
         """A call has ended, by an answer or by an error."""
         if error is not None:
-            model.statistics.failed(error, self._clock.now_s() - arrived_s)
+            for counted in model.counted:
+                counted.failed(error, self._clock.now_s() - arrived_s)
         if self.on_demand is not None:
             self.on_demand.ended(model.name)
         self._active -= 1
@@ -281,7 +396,7 @@ class DataPlane:
             self._idle.set()
 
     def _check(self, model: Model, request: Request, arrived_s: float) -> tuple[Call, int]:
-        if self.draining:
+        if self.draining and not request.within:
             raise TemporaryError(
                 "the gateway is shutting down and takes no new call; call another one, or this one when it is back",
                 self.limits.retry_after_s,
@@ -307,6 +422,13 @@ class DataPlane:
 
     def _deadline(self, call: Call) -> Deadline:
         return Deadline(f"{call.id} of model {call.model!r}", (call.deadline_s or 0.0) - self._clock.now_s())
+
+
+def newest(versions: Collection[str]) -> str:
+    """The version that is meant where none is named: by number, or, where that is not what they are, the one that came last."""
+    if all(each.isdecimal() for each in versions):
+        return max(versions, key=int)
+    return list(versions)[-1]
 
 
 class _Counted:

@@ -8,8 +8,9 @@ from typing import Any
 import msgspec
 
 from synfire import __version__
+from synfire.gateway.chains import ChainRoute
 from synfire.gateway.dataplane import DEFAULT_VERSION, DataPlane, Model, Repository
-from synfire.gateway.language.stored import stored_models
+from synfire.gateway.language.stored import all_stored_models
 from synfire.gateway.outputs import caller_shape
 from synfire.gateway.statistics import Duration
 from synfire.gateway.status import NotSupported
@@ -144,7 +145,7 @@ def model_config(plane: DataPlane, model: Model) -> ModelConfig:
     about, batches = model_metadata(plane, model), model.route.graph.batches
     inputs, outputs = ([_config(each, batches) for each in tensors] for tensors in (about.inputs, about.outputs))
     ragged = batches and any(each.shape[0] == 1 for each in about.inputs)
-    batch = 1 if ragged else plane.limits.batch if batches else 0
+    batch = 1 if ragged else plane.limits.samples(model.route.graph) if batches else 0
     return ModelConfig(model.name, "synfire", "synfire", batch, inputs, outputs, {"decoupled": False})
 
 
@@ -176,7 +177,10 @@ async def repository_index(plane: DataPlane, ready_only: bool) -> list[ModelInde
         if not (why and ready_only)
     ]
     known = {model.name for model in plane.models}
-    stored = () if ready_only else await stored_models(plane.on_demand)
+    served += [
+        _ruled(plane, name, model) for name, model in plane.ruled if not (ready_only and why_not_ready(plane, model))
+    ]
+    stored = () if ready_only else await all_stored_models(plane.on_demand)
     return served + [
         ModelIndex(each.name, DEFAULT_VERSION, "UNAVAILABLE", "it is in the store: a call loads it")
         for each in stored
@@ -184,8 +188,20 @@ async def repository_index(plane: DataPlane, ready_only: bool) -> list[ModelInde
     ]
 
 
+def _ruled(plane: DataPlane, name: str, model: Model) -> ModelIndex:
+    """A name that answers by a rule, as ready as its side with the greatest share."""
+    why = why_not_ready(plane, model)
+    told = f"it is answered by {plane.traffic.rules[name].words}"
+    return ModelIndex(name, model.version, "UNAVAILABLE" if why else "READY", f"{told}: {why}" if why else told)
+
+
 def repository(plane: DataPlane, verb: str, name: str) -> Repository:
-    """Who loads and unloads models. Raises `NotSupported` where nobody does."""
+    """Who loads and unloads models, and has names answer by rules. Raises `NotSupported` where nobody does, and for a chain, which is
+    served as long as its gateway."""
+    if any(model.name == name and isinstance(model.route, ChainRoute) for model in plane.models):
+        raise NotSupported(
+            f"cannot {verb} {name!r}: it is a chain, which takes no memory and is served as long as this deployment; {verb} a model that it calls"
+        )
     if plane.repository is None:
         raise NotSupported(
             f"cannot {verb} model {name!r}: what this gateway serves was fixed when it started; start another with `synfire "

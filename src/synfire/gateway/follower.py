@@ -15,6 +15,7 @@ from synfire.gateway.dataplane import DataPlane
 from synfire.gateway.recoveries import ToldRecoveries
 from synfire.gateway.route import Again
 from synfire.gateway.routes import Routes
+from synfire.gateway.served import Served
 from synfire.store import BlobStore
 from synfire.wire.links import connect
 from synfire.wire.links.watched import WatchedLink
@@ -33,6 +34,8 @@ from synfire.wire.messages import (
     Residents,
     Rest,
     Standing,
+    Steer,
+    Traffic,
     Unload,
     Unwanted,
     Uses,
@@ -44,6 +47,7 @@ from synfire.wire.messages import (
     error_words,
 )
 from synfire.wire.stream import Packet
+from synfire.wire.traffic import Rule
 
 AGAIN_S = 0.05
 """How often a controller that is away is called upon: it takes a second or so to come back, and calls may wait for it."""
@@ -66,10 +70,11 @@ class Follower:
         self._routes = routes
         self._store = store
         self._told = told
+        self._served = Served(plane)
         self._link: WatchedLink | None = None
         self._lost: asyncio.Future[SynfireError] | None = None
         self._greeted = False
-        self._orders: asyncio.Queue[Direct | Withdraw | Rest | Whole] = asyncio.Queue()
+        self._orders: asyncio.Queue[Direct | Withdraw | Rest | Traffic | Whole] = asyncio.Queue()
         self._reaching: dict[str, asyncio.Task[None]] = {}
         self._cut: set[str] = set()
         self._asked: deque[asyncio.Future[Done]] = deque()
@@ -99,7 +104,11 @@ class Follower:
         """Have the controller serve a model no longer. Raises as `load` does."""
         await self._order(Unload(model))
 
-    async def _order(self, order: Reload | Unload) -> None:
+    async def steer(self, rule: Rule) -> None:
+        """Have the controller let a name answer by this rule. Raises as `load` does."""
+        await self._order(Steer(rule))
+
+    async def _order(self, order: Reload | Unload | Steer) -> None:
         if self._link is None or not self._link.open or not self._greeted:
             raise TemporaryError("the controller is away for the moment; try again")
         async with self._ordering:  # answers say not which order they are for
@@ -146,7 +155,7 @@ class Follower:
             self._told.hear(message)
         elif isinstance(message, Done):
             _settle(self._asked.popleft(), message)
-        elif isinstance(message, (Direct, Withdraw, Rest, Whole)):
+        elif isinstance(message, (Direct, Withdraw, Rest, Traffic, Whole)):
             self._orders.put_nowait(message)
         elif self._plane.on_demand is not None and isinstance(message, Unwanted):
             self._plane.on_demand.refused(message)
@@ -218,7 +227,7 @@ class Follower:
         await self._routes.serve(order.model, graph, order.plan, order.epoch)
         if order.on_demand and self._plane.on_demand is not None:
             self._plane.on_demand.joins(order.model)
-        self._plane.add(order.model, self._routes.by_model[order.model], order.version, order.priority)
+        self._served.add(order.model, self._routes.by_model[order.model], order.version, order.priority)
 
     async def _reached(self, workers: Iterable[str]) -> None:
         """Wait until these workers are connected, or are known not to be."""
@@ -239,14 +248,19 @@ class Follower:
 
     async def _remove(self, model: str) -> None:
         if model in self._routes.by_model:
-            self._plane.remove(model)
+            self._served.remove(model)
             if self._plane.on_demand is not None:
                 self._plane.on_demand.left(model)
             await self._routes.remove(model)
 
+    async def _steer(self, order: Traffic) -> Done:
+        self._plane.traffic.follow(order.rules)
+        return Done()
+
     async def _be_whole(self, order: Whole) -> Done:
         for model in set(self._routes.by_model) - set(order.models):
             await self._remove(model)
+        self._plane.traffic.follow(order.rules)
         self.whole.set()
         return Done()
 
@@ -260,5 +274,6 @@ _DOING: dict[type, Callable[[Follower, Any], Awaitable[Done]]] = {
     Direct: Follower._direct,
     Withdraw: Follower._withdraw,
     Rest: Follower._rest,
+    Traffic: Follower._steer,
     Whole: Follower._be_whole,
 }

@@ -29,6 +29,10 @@ Send = Callable[[Message], Awaitable[None]]
 
 JSON = "application/json"
 
+CALLER = "Synfire-Caller"
+"""HTTP header, and gRPC metadata in lower case: where a name is answered by several models, calls with the same value go to the same
+one."""
+
 
 class ErrorBody(msgspec.Struct):
     """The body of every 4xx and 5xx answer."""
@@ -66,6 +70,11 @@ class HttpResponse(msgspec.Struct, frozen=True):
     content_type: str = JSON
     headers: list[tuple[bytes, bytes]] = []
     chunks: AsyncIterator[bytes] | None = None
+
+
+def caller_of(request: HttpRequest) -> str:
+    """Who calls, where that is said."""
+    return request.header(CALLER) or ""
 
 
 Handler = Callable[[HttpRequest], Awaitable[HttpResponse]]

@@ -29,6 +29,7 @@ class Intake:
         self._steps = graph.steps
         self._batches = graph.batches
         self._limits = limits
+        self._most = limits.samples(graph)
 
     def __call__(self, tensors: Mapping[str, Array]) -> dict[str, Array]:
         if tensors.keys() != self._signals.keys():
@@ -43,7 +44,7 @@ class Intake:
         if not self._batches:
             array = array[None]
         shape = array.shape
-        if name not in self._plain or shape[1:] != signal.shape or not 0 < shape[0] <= self._limits.batch:
+        if name not in self._plain or shape[1:] != signal.shape or not 0 < shape[0] <= self._most:
             self._check_shape(name, signal, shape)
         array = exact(f"input {name!r}", array, signal.kind)
         return np.ascontiguousarray(array.swapaxes(0, 1)) if signal.timed else array
@@ -60,10 +61,8 @@ class Intake:
         ahead = len(shape) - len(own)
         if 0 in shape[:ahead] or any(size == 0 for wanted, size in zip(signal.shape, own, strict=True) if wanted >= 0):
             raise UserError(f"input {name!r} is empty, its shape is {seen}; send one sample and one value at least")
-        if shape[0] > self._limits.batch:
-            raise UserError(
-                f"input {name!r} has a batch of {shape[0]}, above the limit batch={self._limits.batch}; split it"
-            )
+        if shape[0] > self._most:
+            raise UserError(f"input {name!r} has a batch of {shape[0]}, above the limit batch={self._most}; split it")
         if shape[0] > 1 and -1 in signal.shape:
             raise UserError(
                 f"input {name!r} has a batch of {shape[0]}, but samples of differing size travel alone; send each in a "

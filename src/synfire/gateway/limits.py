@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from synfire.base.errors import UserError
+from synfire.graph import Graph
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -38,6 +39,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """How long a call may wait for a model of the store to be loaded: gigabytes from a slow disk take minutes."""
     retry_after_s: float = 1.0
     """What a refused caller is told to wait."""
+
+    def samples(self, graph: Graph) -> int:
+        """Samples per request of a model, which may say itself that it takes fewer than `batch`."""
+        return min(self.batch, int(graph.metadata.get("most_samples", self.batch)))
 
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:

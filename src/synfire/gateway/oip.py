@@ -35,8 +35,11 @@ REQUEST_PARAMETERS: Mapping[str, Any] = {
 """What a request's `parameters` may hold, and of which types. Others would be ignored, so they are refused."""
 
 
-def to_request(model: str, version: str, asked: InferRequest, timeout_s: float | None = None) -> Request:
-    """The data plane's request. `timeout_s` is what the transport allows, beside the `timeout` parameter (µs)."""
+def to_request(
+    model: str, version: str, asked: InferRequest, timeout_s: float | None = None, caller: str = ""
+) -> Request:
+    """The data plane's request. `timeout_s` is what the transport allows, beside the `timeout` parameter (µs); `caller` is who calls,
+    where that is said."""
     parameters = _checked(asked.parameters)
     for each in asked.outputs:
         _check_output(each.name, each.parameters)
@@ -56,6 +59,7 @@ def to_request(model: str, version: str, asked: InferRequest, timeout_s: float |
         parameters.get("sequence_end", False),
         min(timeouts, default=None),
         part_steps,
+        caller=caller,
     )
 
 

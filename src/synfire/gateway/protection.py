@@ -128,7 +128,8 @@ class Protection:
             return
         track.calls.append(call)
         track.seen += 1
-        self._settle(track, track.kept_s)
+        if track.asked:
+            self._settle(track, track.kept_s)
 
     def drop(self, track: Track) -> None:
         """The session is broken: a call of it failed for a reason that no replay mends."""

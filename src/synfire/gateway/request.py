@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from synfire.gateway.side import Side
 from synfire.ops import Array
 
 
@@ -14,7 +15,9 @@ class Request(msgspec.Struct, frozen=True):
 
     `inputs` are `(batch, *shape)`, or `(batch, steps, *shape)` for an input on the step clock. `outputs` names those
     that are wanted, none meaning all. `timeout_s` counts from now. `part_steps` is how many time steps a part of a
-    streamed answer holds; 0 means 1.
+    streamed answer holds; 0 means 1. One that is made `within` a call that this gateway has accepted, by a chain, is answered here,
+    also while the gateway shuts down. Where a name answers by a rule, calls of one session, else of one `caller`, else of one `id`
+    are answered by the same side; one that was chosen already is given as `side`, and `model` is that.
     """
 
     model: str
@@ -27,6 +30,9 @@ class Request(msgspec.Struct, frozen=True):
     end: bool = False
     timeout_s: float | None = None
     part_steps: int = 0
+    within: bool = False
+    caller: str = ""
+    side: Side | None = None
 
 
 class Answer(msgspec.Struct, frozen=True):

@@ -251,6 +251,33 @@ class WorkerRoute:
                 self._interrupted -= 1
             ways, tries = (ways, tries + 1) if self._way is way else (ways + 1, 0)
 
+    @property
+    def standing(self) -> bool:
+        """Whether a call would be answered now, without waiting for anybody to be replaced."""
+        return self.open and not self._way.closing
+
+    @property
+    def engines(self) -> Mapping[str, str]:
+        """The engine of each operator along the present way."""
+        return self._way.engines
+
+    async def once(self, call: Call, given: int = 0, told: Told | None = None) -> AsyncGenerator[Part, None]:
+        """One try along the present way: the parts but for the first `given`, or, of an open-ended call, what the caller was not `told`.
+
+        Raises `Interrupted` when it comes to nothing, also where somebody will mend that: whoever has another route goes there.
+        """
+        way = await self._standing()
+        way.check()
+        attempt = self._attempt(way, call, given, None) if told is None else self._open(way, told.rest())
+        try:
+            async with aclosing(attempt) as parts:
+                async for part in parts:
+                    yield part
+        except Interrupted as error:
+            if error.unreachable is not None:
+                self.on_unreachable(error.unreachable)
+            raise
+
     async def _bring_back(self, way: Way, track: Track | None, call: Call) -> None:
         """Give the workers the session's state as it was before `call`: its last checkpoint, and the calls since."""
         if track is None or call.start or track.epoch == way.epoch:

@@ -40,6 +40,10 @@ class Sessions:
     def __len__(self) -> int:
         return len(self._open)
 
+    def __contains__(self, name: str) -> bool:
+        session = self._open.get(name)
+        return session is not None and not session.ended
+
     def turn(
         self, name: str, start: bool, end: bool, batch: int, deadline: Deadline
     ) -> AbstractAsyncContextManager[Session | None]:

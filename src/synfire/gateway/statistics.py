@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from synfire.base.errors import (
@@ -17,6 +18,17 @@ BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.
 """Upper bounds of the latency histogram: from a fast echo to the default deadline."""
 
 OUTCOMES = ("ok", "refused", "overloaded", "late", "temporary", "permanent", "cancelled", "bug")
+
+
+def quantile_s(buckets: Sequence[int], share: float) -> float | None:
+    """The latency that so great a share of calls did not exceed, interpolated within its bucket; None where there were no calls. Beyond
+    the last bound it is that."""
+    wanted, below, lower_s = share * sum(buckets), 0, 0.0
+    for bound_s, count in zip(BUCKETS_S, buckets, strict=False):
+        if count and below + count >= wanted:
+            return lower_s + (bound_s - lower_s) * (wanted - below) / count
+        below, lower_s = below + count, bound_s
+    return BUCKETS_S[-1] if any(buckets) else None
 
 
 @dataclass

@@ -31,6 +31,7 @@ from synfire.store.layers import (
     LICENSE,
     MESSAGES,
     MODEL_FILE,
+    ONNX,
     PARAMS,
     SAFETENSORS,
     SYSTEM,
@@ -73,11 +74,11 @@ class ModelFiles:
     @property
     def is_adapter(self) -> bool:
         """Whether it is an adapter alone, which needs a model to be served with."""
-        return not (self.paths.get(GGUF) or self.paths.get(SAFETENSORS))
+        return not any(self.paths.get(each) for each in (GGUF, SAFETENSORS, ONNX))
 
     @property
     def weights(self) -> Path:
-        """What an engine opens: a GGUF file, or a directory with the names that Hugging Face's tools expect.
+        """What an engine opens: a GGUF or ONNX file, or a directory with the names that Hugging Face's tools expect.
 
         Raises `UserError` for an adapter alone.
         """
@@ -87,6 +88,8 @@ class ModelFiles:
             )
         if self.paths.get(GGUF):
             return self.paths[GGUF][0]
+        if self.paths.get(ONNX):
+            return self.origin or _folder(self, ONNX) / self.manifest.of(ONNX)[0].name
         return self.origin or _folder(self, SAFETENSORS, MODEL_FILE)
 
     @property
@@ -105,6 +108,8 @@ class ModelFiles:
     @property
     def chat_template(self) -> str | None:
         """The model's own template, in Jinja; None for a model without one."""
+        if self.paths.get(ONNX):
+            return None
         return read_gguf(self.weights).chat_template if self.is_gguf else read_folder(self.weights).chat_template
 
     @property
@@ -153,7 +158,7 @@ class ModelFiles:
 
 
 def resolve(reference: str | os.PathLike[str], store: ModelStore | None = None) -> ModelFiles:
-    """The model that `reference` names: one in the store (`name` or `name:tag`), a GGUF file, or a Hugging Face directory.
+    """The model that `reference` names: one in the store (`name` or `name:tag`), a GGUF or ONNX file, or a Hugging Face directory.
 
     A name comes before a path, and `./NAME` is always a path. Files are looked at, not copied; a file's digest is computed once and
     remembered for as long as the file is as it was. Raises `UnknownName` when it is none of them, `UserError` for a file that is

@@ -10,7 +10,17 @@ import msgspec
 from synfire.base.errors import UserError
 from synfire.formats.gguf import Gguf, is_gguf, read_gguf
 from synfire.formats.huggingface import Folder, is_folder, read_folder
-from synfire.store.layers import ADAPTER_FILE, ADAPTER_SAFETENSORS, GGUF, GGUF_ADAPTER, MODEL_FILE, SAFETENSORS
+from synfire.formats.onnx_file import OnnxFile, read_onnx
+from synfire.store.layers import (
+    ADAPTER_FILE,
+    ADAPTER_SAFETENSORS,
+    GGUF,
+    GGUF_ADAPTER,
+    MODEL_FILE,
+    ONNX,
+    SAFETENSORS,
+    checked_file_name,
+)
 
 
 @dataclass(frozen=True)
@@ -26,7 +36,7 @@ class Described(msgspec.Struct, frozen=True, omit_defaults=True):
     """What is known of a model's weights: the config layer, in the fields that Ollama's has and three of our own."""
 
     model_format: str = ""
-    """`gguf` or `safetensors`."""
+    """`gguf`, `safetensors` or `onnx`."""
     model_family: str = ""
     """The architecture: `llama`."""
     model_type: str = ""
@@ -40,7 +50,7 @@ class Described(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def pieces(path: Path) -> tuple[list[Piece], Described]:
-    """The files of a GGUF file, which is one, or of a Hugging Face directory, read and checked; and what they are.
+    """The files of a GGUF file, which is one, of a Hugging Face directory, or of an ONNX model, read and checked; and what they are.
 
     Raises `UserError` for what is neither, is damaged, or is one part of several.
     """
@@ -49,9 +59,17 @@ def pieces(path: Path) -> tuple[list[Piece], Described]:
         return _of_folder(folder), described_folder(folder)
     if path.is_file() and is_gguf(path):
         return [gguf_piece(read_gguf(path))], described_gguf(read_gguf(path))
+    if is_onnx(path):
+        model = read_onnx(path)
+        return _of_onnx(model), Described("onnx", model.producer or "onnx")
     raise UserError(
-        f"{path} is no model of weights: neither a .gguf file nor a directory with config.json and safetensors; name one of these"
+        f"{path} is no model of weights: neither a .gguf or .onnx file nor a directory with config.json and safetensors; name one of these"
     )
+
+
+def is_onnx(path: Path) -> bool:
+    """Whether the path is an ONNX file's."""
+    return path.is_file() and path.suffix.lower() == ".onnx"
 
 
 def gguf_piece(found: Gguf) -> Piece:
@@ -96,6 +114,11 @@ def _of_folder(folder: Folder) -> list[Piece]:
     kinds: list[tuple[str, str]] = [(weights, name) for name in folder.weights]
     kinds += [(other, name) for name in folder.others]
     return [Piece(kind, folder.path / name, name) for kind, name in kinds]
+
+
+def _of_onnx(model: OnnxFile) -> list[Piece]:
+    beside = (checked_file_name(name, str(model.path)) for name in model.external)
+    return [Piece(ONNX, model.path, model.path.name), *(Piece(ONNX, model.path.parent / name, name) for name in beside)]
 
 
 def _size(parameters: int) -> str:

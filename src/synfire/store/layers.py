@@ -33,7 +33,11 @@ MODEL_FILE = "application/vnd.synfire.model.file"
 ADAPTER_SAFETENSORS = "application/vnd.synfire.adapter.safetensors"
 ADAPTER_FILE = "application/vnd.synfire.adapter.file"
 
+ONNX = "application/vnd.synfire.model.onnx"
+"""An ONNX file, or a file with weights of one; `name` is what it is called there, and the model comes first."""
+
 WEIGHTS = (GGUF, SAFETENSORS)
+"""Of language models."""
 ADAPTERS = (GGUF_ADAPTER, ADAPTER_SAFETENSORS)
 
 MOST_LAYERS = 4096

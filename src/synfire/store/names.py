@@ -50,3 +50,24 @@ class ModelName:
 
     def __str__(self) -> str:
         return f"{self.name}:{self.tag}"
+
+
+def versioned(name: str, version: str) -> str:
+    """What a deployment calls one of several versions of a model: `name@version`."""
+    return f"{name}@{version}"
+
+
+def replica(model: str, number: int) -> str:
+    """What a deployment calls one of several replicas of a model: `name#number`, from 1 on."""
+    return f"{model}#{number}"
+
+
+def of_replica(model: str) -> str:
+    """The model that a deployment's model is a replica of, or that it is itself."""
+    return model.partition("#")[0]
+
+
+def parted(model: str, version: str) -> tuple[str, str]:
+    """The name and the version that a deployment's model is served under: those in its name, or that name with its `version`."""
+    name, _, own = of_replica(model).partition("@")
+    return name, own or version

@@ -70,6 +70,10 @@ class Client:
         parsed = oip.parse_infer_response(response.content, int(answered) if answered else None)
         return Reply(parsed.outputs, parsed.id)
 
+    def get(self, path: str) -> bytes:
+        """The body of what is at a path. Raises as `infer` does."""
+        return self._send("GET", path).content
+
     def _send(self, method: str, path: str, **content: Any) -> httpx.Response:
         try:
             response = self._http.request(method, path, **content)

@@ -1,7 +1,7 @@
 """The models that come with synfire: `zoo/NAME/` is a bundle with its card."""
 
 from synfire.zoo.digits import held_out_digits
-from synfire.zoo.find import Model, find
+from synfire.zoo.find import Model, find, told_apart
 from synfire.zoo.neighbourhoods import neighbourhood
 from synfire.zoo.samples import PictureFile, digit_inputs, files, picture_file, picture_inputs, sample
 from synfire.zoo.shipped import card, load, names
@@ -20,4 +20,5 @@ __all__ = [
     "picture_file",
     "picture_inputs",
     "sample",
+    "told_apart",
 ]

@@ -94,7 +94,9 @@ def _picture(signal: Signal, picture: Array, inverted: bool) -> Array | None:
 
 
 def _side(signal: Signal) -> tuple[int, int] | None:
-    """Height and width of the picture that a value signal may be, `(1, 8, 8)` or `(64,)`."""
+    """Height and width of the picture that a value signal may be, `(1, 8, 8)` or `(64,)`; none that leaves an axis open is one."""
+    if min(signal.shape, default=0) < 1:
+        return None
     *channels, height, width = (1, 1, *signal.shape)
     if len(signal.shape) >= 2:
         return (height, width) if len(signal.shape) <= 3 and set(channels) <= {1, 3} else None

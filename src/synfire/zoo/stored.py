@@ -23,6 +23,7 @@ from synfire.store.layers import (
     GGUF_ADAPTER,
     MESSAGES,
     MODEL_FILE,
+    ONNX,
     PARAMS,
     SAFETENSORS,
     SYSTEM,
@@ -41,6 +42,10 @@ def read_stored(model: Tagged, store: ModelStore, options: Mapping[str, Any]) ->
     """
     manifest = store.manifest(model.manifest)
     _check(model, manifest, store)
+    if manifest.of(ONNX):
+        _check_plain(model, manifest)
+        path = _onnx(manifest)
+        return load(str(path)), path, {}
     path = _weights(manifest, store)
     params = _json(manifest, store, PARAMS, dict[str, Any]) or {}
     wanted = {**({"context": params[CONTEXT]} if CONTEXT in params else {}), **options}
@@ -50,7 +55,7 @@ def read_stored(model: Tagged, store: ModelStore, options: Mapping[str, Any]) ->
 
 
 def _check(model: Tagged, manifest: ModelManifest, store: ModelStore) -> None:
-    known = (GGUF, GGUF_ADAPTER, SAFETENSORS, MODEL_FILE, TEMPLATE, SYSTEM, PARAMS, MESSAGES)
+    known = (GGUF, GGUF_ADAPTER, SAFETENSORS, MODEL_FILE, ONNX, TEMPLATE, SYSTEM, PARAMS, MESSAGES)
     others = {each.media_type.rpartition(".")[2] for each in manifest.layers if each.media_type not in known}
     if others - {"license"}:
         adapter = bool(manifest.of(ADAPTER_SAFETENSORS, ADAPTER_FILE))
@@ -58,7 +63,7 @@ def _check(model: Tagged, manifest: ModelManifest, store: ModelStore) -> None:
             f"{model.name} has {', '.join(sorted(others - {'license'}))} beside its weights, which is not served with them"
             + ("; convert the adapter to GGUF, or serve its directory" if adapter else "; leave it out of the model")
         )
-    if not manifest.of(GGUF, SAFETENSORS):
+    if not manifest.of(GGUF, SAFETENSORS, ONNX):
         raise UserError(f"{model.name} is an adapter and no model; name it in a Modelfile: FROM a model, ADAPTER this")
     for layer in manifest.blobs:
         if not store.has(layer):
@@ -74,6 +79,21 @@ def _weights(manifest: ModelManifest, store: ModelStore) -> Path:
     if files:
         return store.blobs.path(files[0].sha256)
     return gathered([(each.name, each.sha256) for each in manifest.of(SAFETENSORS, MODEL_FILE)])
+
+
+def _check_plain(model: Tagged, manifest: ModelManifest) -> None:
+    """Raise `UserError` where a Modelfile says more of an ONNX model than it can follow."""
+    said = [each.media_type.rpartition(".")[2] for each in manifest.of(TEMPLATE, SYSTEM, PARAMS, MESSAGES)]
+    if said:
+        raise UserError(
+            f"{model.name} is an ONNX model, which reads no chats, and its Modelfile has {', '.join(said)}; make it again with FROM alone"
+        )
+
+
+def _onnx(manifest: ModelManifest) -> Path:
+    """The ONNX file, with the files of its weights beside it."""
+    files = [(each.name, each.sha256) for each in manifest.of(ONNX)]
+    return gathered(files) / files[0][0]
 
 
 def _adapted(graph: Graph, manifest: ModelManifest, store: ModelStore) -> Graph:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -21,17 +21,19 @@ from synfire.deploy.door import NAME, Door
 from synfire.deploy.healing import refusal
 from synfire.deploy.ledger import Bookkeeper, Ledger, Wanted, read_ledger
 from synfire.deploy.local import LocalDeployment
-from synfire.deploy.on_demand import OnDemand
+from synfire.deploy.on_demand import LOADS, OnDemand
 from synfire.deploy.remote import Course, RemoteGateways
 from synfire.deploy.roles.lifeline import Told, live
 from synfire.deploy.running import Partners, RunningWorker
 from synfire.deploy.stored import StoreHands
+from synfire.deploy.traffic import as_served, check_rule
 from synfire.formats.bundle import stored_graph
 from synfire.graph import Graph
 from synfire.store import MirroredStore
-from synfire.store.names import LATEST
+from synfire.store.names import LATEST, of_replica, parted
 from synfire.wire.links import SocketLink
-from synfire.wire.messages import AnyMessage, Done, Load, Move, Recorded, Reload, Standing, Unload, error_words
+from synfire.wire.messages import AnyMessage, Done, Load, Move, Recorded, Reload, Standing, Steer, Unload, error_words
+from synfire.wire.traffic import Rule
 
 ATTEND_S = 0.3
 """How long gateways are waited for, which call upon a new controller every 50 ms: what they hold is to be counted."""
@@ -78,6 +80,7 @@ class Control:
     def __init__(self, ledger: Ledger, folder: Path, crew: RemoteCrew, told: ControllerTold) -> None:
         self.wanted: dict[str, Wanted] = {each.name: each for each in ledger.models}
         self._unloaded: dict[str, Wanted] = {each.name: each for each in ledger.unloaded}
+        self._rules: dict[str, Rule] = {each.name: each for each in ledger.rules}
         self._begun = asyncio.Event()
         self._ledger = ledger
         self._crew = crew
@@ -97,6 +100,7 @@ class Control:
         self._door = Door(f"unix:{folder / NAME}", ledger.deployment, self._gateways.attend, self._obey)
         self._gateways.on_epochs(self._deployment.healing.epochs_seen)
         self._gateways.on_order(self._door.order)
+        self._gateways.begin_traffic(self._rules.values())
         crew.on_recorded(self._count_too)
 
     @property
@@ -137,7 +141,10 @@ class Control:
             self._before,
             settings.parallel,
         )
-        on_demand = OnDemand(settings, hands)
+        whole = self._ledger.settings
+        # Where so many workers may run at most, each load has to see those that the one before has begun.
+        at_a_time = LOADS if whole.most_workers is None else 1
+        on_demand = OnDemand(settings, hands, priorities=whole.priorities, at_a_time=at_a_time)
         self._gateways.on_calls(on_demand.hear)
         return on_demand
 
@@ -167,6 +174,7 @@ class Control:
             tuple((*key, count) for key, count in recoveries.counts.items()),
             state.warm,
             dict(recoveries.conditions),
+            tuple(self._rules.values()),
         )
 
     def _present(self) -> Ledger:
@@ -174,6 +182,7 @@ class Control:
             self._ledger,
             models=tuple(self.wanted.values()),
             unloaded=tuple(self._unloaded.values()),
+            rules=tuple(self._rules.values()),
             state=self._state,
             hosts=self._deployment.hosts.laid,
             homes=dict(self._deployment.hosts.homes),
@@ -250,6 +259,8 @@ class Control:
             return await self._unload(order.model.removesuffix(f":{LATEST}"))
         if isinstance(order, Reload):
             return await self._reload(order.model.removesuffix(f":{LATEST}"))
+        if isinstance(order, Steer):
+            return await self._steer(order.rule)
         if isinstance(order, Move):
             kinds: dict[str, OrderKind] = {"drain": "drain", "rebalance": "rebalance", "upgrade": "upgrade"}
             if order.kind not in kinds:
@@ -259,9 +270,12 @@ class Control:
         raise UserError(f"a controller takes no {type(order).__name__}; is this its door?")
 
     async def _load(self, order: Load) -> str:
-        if order.model in self.wanted:
+        name, version = parted(order.model, order.version)
+        if order.model in self.wanted or (name, version) in {
+            parted(each.name, each.version) for each in self.wanted.values()
+        }:
             raise UserError(
-                f"model {order.model!r} is served already; unload it first, or give the new one another name"
+                f"model {name!r}, version {version}, is served already; unload it first, or give the new one another name"
             )
         wanted = Wanted(
             name=order.model,
@@ -274,16 +288,55 @@ class Control:
         return await self._serve(wanted)
 
     async def _unload(self, name: str) -> str:
-        if name not in self._deployment.models:
+        """Serve a model no longer, all its versions where none is named."""
+        models = _of_name(name, self._deployment.models)
+        if not models:
             raise UnknownName.among("served model", name, self._deployment.models)
-        wanted = self.wanted[name]
-        await self._withdraw(name)
-        if not wanted.on_demand:
-            self._unloaded[name] = wanted
-        elif self._on_demand is not None:
-            self._on_demand.forget(name)
+        for model in models:
+            self._check_unused(self.wanted[model])
+        for model in models:
+            wanted = self.wanted[model]
+            await self._withdraw(model)
+            if not wanted.on_demand:
+                self._unloaded[model] = wanted
+            elif self._on_demand is not None:
+                self._on_demand.forget(model)
         await self._books.write()
         return f"{name} is served no longer"
+
+    def _check_unused(self, wanted: Wanted) -> None:
+        """Raise `UserError` where calls of another name go to the model, and nobody would load it again for them."""
+        users = [rule.name for rule in self._rules.values() if of_replica(wanted.name) in rule.models]
+        if users and not wanted.on_demand:
+            raise UserError(
+                f"model {wanted.name} gets calls of {', '.join(users)}; send these elsewhere first: synfire traffic {users[0]} MODEL…"
+            )
+
+    async def _steer(self, rule: Rule) -> str:
+        """Have a name answer by this rule, at every gateway; by none where it has no sides."""
+        if not rule.sides:
+            if self._rules.pop(rule.name, None) is None:
+                raise UnknownName.among("name that answers by a rule", rule.name, self._rules)
+            told = f"{rule.name} answers by no rule any more"
+        else:
+            rule = as_served(rule, {of_replica(name): each.version for name, each in self.wanted.items()})
+            await asyncio.to_thread(check_rule, rule, self._served)
+            self._rules[rule.name] = rule
+            told = f"{rule.name} is answered by {rule.words}"
+        await self._books.write()
+        await self._gateways.steer(self._rules.values())
+        self._gateways.stand(self._standing(self._state))
+        self._crew.send(self._standing(self._state))
+        return told
+
+    def _served(self, model: str) -> Graph:
+        """The graph of a model that is served, or that a call would load. Raises `UnknownName`."""
+        served = {of_replica(name): graph for name, (graph, _) in self._deployment.models.items()}
+        if model in served:
+            return served[model]
+        if self._on_demand is None:
+            raise UnknownName.among("served model", model, served)
+        return self._graph(self._on_demand.find(model).wanted.digest)
 
     async def _withdraw(self, name: str) -> None:
         """Serve a model no longer; its calls in flight fail."""
@@ -295,10 +348,11 @@ class Control:
         self._books.note()
 
     async def _reload(self, name: str) -> str:
-        if name in self.wanted:
+        unloaded = _of_name(name, self._unloaded)
+        for model in unloaded:
+            await self._serve(self._unloaded[model])
+        if unloaded or _of_name(name, self.wanted):
             return f"{name} is served"
-        if name in self._unloaded:
-            return await self._serve(self._unloaded[name])
         if self._on_demand is None:
             raise UnknownName.among("unloaded model", name, self._unloaded)
         await self._on_demand.load(name)
@@ -319,6 +373,13 @@ class Control:
 
     def _graph(self, digest: str) -> Graph:
         return stored_graph(digest, self._store)
+
+
+def _of_name(name: str, models: Iterable[str]) -> list[str]:
+    """The model of that name with its replicas, or all of its versions."""
+    found = list(models)
+    replicas = [each for each in found if name in (each, of_replica(each))]
+    return replicas or [each for each in found if of_replica(each).partition("@")[0] == name]
 
 
 def _memory(wanted: Wanted) -> int:

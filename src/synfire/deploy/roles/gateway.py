@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import socket
 import uuid
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
+from synfire.base import garbage
 from synfire.base.errors import SynfireError
+from synfire.chains import read_joined
 from synfire.control.record import RecoveryLog
 from synfire.deploy.roles.lifeline import Lifeline, Told, live
+from synfire.gateway.chains import serve_chain
 from synfire.gateway.dataplane import DataPlane
 from synfire.gateway.follower import Follower
 from synfire.gateway.neighbours import Neighbours
@@ -25,14 +27,11 @@ from synfire.wire import gaps
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
-YOUNG = 10_000
-"""After so many new objects garbage is looked for. A call under way holds some hundred, and hardly one of them is ever part of a
-cycle: Python's own 700 would have it looked for with every few calls."""
-
 
 class GatewayTold(Told, frozen=True, kw_only=True):
     """What a gateway is told. `names` are those of all gateways; `sockets` are descriptors of sockets that listen: the shared one
-    first, then its own. Where `store` says so, the models of the store can be called, too."""
+    first, then its own. Where `store` says so, the models of the store can be called, too. `chains` are the digests of what it is to
+    serve beside the controller's models."""
 
     name: str
     names: tuple[str, ...]
@@ -41,6 +40,7 @@ class GatewayTold(Told, frozen=True, kw_only=True):
     grpc_port: int | None
     sockets: tuple[int, ...]
     store: bool = False
+    chains: tuple[str, ...] = ()
 
 
 async def serve(told: GatewayTold) -> None:
@@ -55,6 +55,8 @@ async def serve(told: GatewayTold) -> None:
     if len(told.names) > 1:
         plane.neighbours = Neighbours(told.name, told.names, Path(told.folder), told.deployment, plane)
     store = MirroredStore(Path(told.folder) / "blobs", lasting=False)
+    for digest in told.chains:
+        serve_chain(read_joined(store.get(digest)), plane)
     follower = Follower(told.controller, told.deployment, plane, routes, store, recoveries)
     plane.repository = follower
     following = asyncio.create_task(follower.run(), name="follow the controller")
@@ -67,8 +69,7 @@ async def serve(told: GatewayTold) -> None:
         if plane.neighbours is not None:
             plane.neighbours.open()
         addresses = await server.start()
-        gc.freeze()  # what is loaded now stays: looking through it for garbage would hold calls up for 50 ms
-        gc.set_threshold(YOUNG)
+        garbage.look_seldom()
         lifeline.announce(told.name, [addresses.grpc], addresses.url)
         await lifeline.ended.wait()
         await server.stop()

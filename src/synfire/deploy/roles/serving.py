@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from synfire.base.children import Start, Template, spawned
+from synfire.chains import Joined
 from synfire.control.state import PROCESSOR
 from synfire.deploy import network
 from synfire.deploy.folders import claimed, make_folder
@@ -42,21 +43,23 @@ async def supervised(
     services: Mapping[str, Mapping[str, str]],
     gateways: int = 1,
     template: Template | None = None,
+    chains: Sequence[Joined] = (),
 ) -> AsyncIterator[Supervised]:
-    """Start everything, each process from the `template` where there is one; at the end let the gateways answer what they have accepted, and leave nothing behind.
+    """Start everything, each process from the `template` where there is one; at the end let the gateways answer what they have accepted, and leave nothing behind. `chains` are served beside the models that they call.
 
     Raises as `synfire.deploy.serving.serving` does.
     """
-    check_names(planned)
+    check_names(planned, chains)
     deployment = uuid.uuid4().hex[:8]
     with claimed(deployment):
         folder = make_folder(deployment)
         try:
             store = MirroredStore(folder / "blobs", lasting=False)
             models = [await asyncio.to_thread(_wanted, each, services, settings, store) for each in planned]
-            write_ledger(Ledger(deployment=deployment, settings=settings, models=tuple(models)))
+            write_ledger(Ledger(deployment=deployment, settings=settings, models=tuple(models), rules=settings.traffic))
             begin = await loaded(template) if template is not None else spawned
-            supervisor = Supervisor(deployment, folder, settings, listening, gateways, begin)
+            told = [await asyncio.to_thread(store.put, each.document()) for each in chains]
+            supervisor = Supervisor(deployment, folder, settings, listening, gateways, begin, told)
             try:
                 addresses = await supervisor.start({} if settings.hosts else _first(planned))
                 yield Supervised(addresses, supervisor, folder)

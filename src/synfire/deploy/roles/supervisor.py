@@ -63,7 +63,8 @@ AGAIN_S = 1.0
 
 
 class Supervisor:
-    """The processes of one deployment, between `start` and `stop`. `folder` is for sockets and blobs; `begin` begins a process.
+    """The processes of one deployment, between `start` and `stop`. `folder` is for sockets and blobs; `begin` begins a process; `chains`
+    are the digests of those that gateways serve.
 
     `standing` is the controller's latest news; who follows with `on_change` is told of it, and of processes that come and go.
     """
@@ -76,6 +77,7 @@ class Supervisor:
         listening: Listening,
         gateways: int = 1,
         begin: Start = spawned,
+        chains: Sequence[str] = (),
     ) -> None:
         self.deployment = deployment
         self.workers: dict[str, WorkerProcess] = {}
@@ -86,6 +88,7 @@ class Supervisor:
         self._listening = listening
         self._count = gateways
         self._begin = begin
+        self._chains = tuple(chains)
         self._ports: Ports | None = None
         self._link: WatchedLink | None = None
         self._watching: dict[str, asyncio.Task[None]] = {}
@@ -238,6 +241,7 @@ class Supervisor:
                 grpc_port=ports.grpc_port,
                 sockets=sockets,
                 store=self._settings.store is not None,
+                chains=self._chains,
             )
             return _command("gateway", told)
 

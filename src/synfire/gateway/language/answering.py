@@ -9,7 +9,7 @@ from typing import Protocol
 import msgspec
 
 from synfire.base.log import LOGGER
-from synfire.gateway.dataplane import DataPlane
+from synfire.gateway.dataplane import DataPlane, Model
 from synfire.gateway.http import HttpResponse, json_response
 from synfire.gateway.language.calls import Numbered, pieces
 from synfire.gateway.status import is_ours
@@ -43,10 +43,16 @@ class Written(Protocol):
 
 
 async def answer(
-    plane: DataPlane, writer: Written, wanted: Sequence[Generation], stream: bool, content_type: str = EVENTS
+    plane: DataPlane,
+    model: Model,
+    writer: Written,
+    wanted: Sequence[Generation],
+    stream: bool,
+    content_type: str = EVENTS,
 ) -> HttpResponse:
-    """The answer to a request; a stream is of that content type. What is refused before the first piece is raised, for a stream too."""
-    given = pieces(plane, writer.model, wanted)
+    """The model's answer to a request; a stream is of that content type. What is refused before the first piece is raised, for a stream
+    too."""
+    given = pieces(plane, model, wanted)
     if stream:
         first = await anext(given)
         headers = [(b"cache-control", b"no-cache")]

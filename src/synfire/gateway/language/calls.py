@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
-from synfire.gateway.dataplane import DataPlane
+from synfire.gateway.dataplane import DataPlane, Model
 from synfire.gateway.request import Request
 from synfire.ops.language_model import Generation, Piece, as_array, read_pieces
 
@@ -15,7 +15,7 @@ Numbered = tuple[int, Piece]
 
 
 async def pieces(
-    plane: DataPlane, model: str, wanted: Sequence[Generation], timeout_s: float | None = None
+    plane: DataPlane, model: Model, wanted: Sequence[Generation], timeout_s: float | None = None
 ) -> AsyncGenerator[Numbered, None]:
     """The pieces of all answers as they come, each with the number of its answer. Raises what any of them raises.
 
@@ -47,7 +47,7 @@ async def pieces(
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def single(plane: DataPlane, model: str, wanted: Generation, timeout_s: float | None = None) -> Piece:
+async def single(plane: DataPlane, model: Model, wanted: Generation, timeout_s: float | None = None) -> Piece:
     """The answer to a task that is answered by one piece. Raises what `pieces` does."""
     async with aclosing(pieces(plane, model, [wanted], timeout_s)) as given:
         (piece,) = [piece async for _, piece in given]
@@ -67,10 +67,10 @@ async def _put(
 
 
 async def _pieces(
-    plane: DataPlane, model: str, wanted: Generation, timeout_s: float | None
+    plane: DataPlane, model: Model, wanted: Generation, timeout_s: float | None
 ) -> AsyncGenerator[Piece, None]:
-    (name,) = (await plane.called(model)).route.graph.inputs
-    request = Request(model, {name: as_array(wanted, 1)}, timeout_s=timeout_s)
+    (name,) = model.route.graph.inputs
+    request = Request(model.name, {name: as_array(wanted, 1)}, model.version, timeout_s=timeout_s, side=model.side)
     async with aclosing(plane.stream(request)) as answers:
         async for answer in answers:
             for array in answer.outputs.values():

@@ -99,8 +99,8 @@ class Listener:
         if start == 0:
             return self._closed(0, style.opening, style.closing, ended)
         waits = style.bare and not self._said and not self._held.strip()
-        begun = 0 if ended else len(self._held) if waits else _begun(self._held, style.opening)
-        return self._let(len(self._held) - begun), [], False
+        kept = 0 if ended else len(self._held) if waits else begun(self._held, style.opening)
+        return self._let(len(self._held) - kept), [], False
 
     def _closed(self, start: int, opening: str, closing: str, ended: bool) -> tuple[str, list[ToolCall], bool]:
         """The call that begins the text which is held, once it is closed."""
@@ -158,6 +158,6 @@ def call_of(name: str, arguments: str = "") -> ToolCall:
     return ToolCall(f"call_{uuid.uuid4().hex[:24]}", FunctionCall(name, arguments))
 
 
-def _begun(text: str, word: str) -> int:
+def begun(text: str, word: str) -> int:
     """How long the end of the text is that `word` may begin with."""
     return next((size for size in range(min(len(word) - 1, len(text)), 0, -1) if text.endswith(word[:size])), 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from synfire.base.errors import UserError
-from synfire.gateway.dataplane import DataPlane
+from synfire.gateway.dataplane import DataPlane, Model
 from synfire.gateway.language.bodies import CompletionBody
 from synfire.gateway.language.calls import single
 from synfire.gateway.language.card import Card
@@ -30,16 +30,14 @@ def between(model: str, card: Card, prompt: Prompt, suffix: str | None) -> Promp
     return (*begun, start, *texts, end, suffix, middle)
 
 
-async def echoes(plane: DataPlane, body: CompletionBody, prompts: Sequence[Prompt]) -> list[str]:
+async def echoes(plane: DataPlane, model: Model, body: CompletionBody, prompts: Sequence[Prompt]) -> list[str]:
     """The prompt of each choice, as text. Raises `UserError` where its log-probabilities are wanted, too."""
     if body.logprobs is not None:
         raise UserError(
             "echo with logprobs asks for those of the prompt, which engines here do not tell; leave one out"
         )
     found = [
-        prompt
-        if isinstance(prompt, str)
-        else (await single(plane, body.model, Generation(prompt, task="detokenize"))).text
+        prompt if isinstance(prompt, str) else (await single(plane, model, Generation(prompt, task="detokenize"))).text
         for prompt in prompts
     ]
     return [text for text in found for _ in range(body.choices)]

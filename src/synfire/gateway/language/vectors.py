@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Iterable, Sequence
+from dataclasses import replace
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
@@ -51,7 +52,7 @@ async def embed(
 
     async def one(prompt: Prompt) -> Embedded:
         cut = await _cut(plane, model, prompt, truncate)
-        piece = await single(plane, model.name, Generation(cut, task="embed"))
+        piece = await single(plane, model, Generation(cut, task="embed"))
         return Embedded(np.frombuffer(piece.vector, "<f4"), piece.prompt_count)
 
     return await together(one(prompt) for prompt in prompts)
@@ -68,15 +69,15 @@ async def rank(
         )
 
     async def one(passage: str) -> Piece:
-        return await single(plane, model.name, Generation(query, task="rank", passage=passage))
+        return await single(plane, model, Generation(query, task="rank", passage=passage))
 
     pieces = await together(one(passage) for passage in passages)
     return Ranked([piece.relevance for piece in pieces], sum(piece.prompt_count for piece in pieces))
 
 
 async def tokens_of(plane: DataPlane, model: Model, prompt: str, special: bool = True) -> Tokenized:
-    """The tokens of a text, and the text of each."""
-    piece = await single(plane, model.name, Generation(prompt, task="tokenize", special=special))
+    """The tokens of a text, and the text of each. It is counted as no call of a name: it may only serve one."""
+    piece = await single(plane, replace(model, side=None), Generation(prompt, task="tokenize", special=special))
     numbers = tuple(token for token in piece.tokens if isinstance(token, int))
     return Tokenized(numbers, [each.token for each in piece.scores])
 

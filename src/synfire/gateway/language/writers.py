@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import msgspec
@@ -35,6 +35,7 @@ from synfire.gateway.language.answers import (
 from synfire.gateway.language.errors import in_openai_shape
 from synfire.gateway.language.listening import Calling, Listener, call_of
 from synfire.gateway.language.messages import ToolCall
+from synfire.gateway.language.thinking import Heard, Thinking
 from synfire.ops.language_model import Piece, Scored
 
 
@@ -104,21 +105,31 @@ class Writer(ABC):
 
 
 class ChatWriter(Writer):
-    """Writes what a model says in a chat, and which functions it calls."""
+    """Writes what a model says in a chat, which functions it calls, and what it thinks, where `thinking` tells that apart."""
 
     kind = "chat.completion.chunk"
     prefix = "chatcmpl"
 
-    def __init__(self, model: str, choices: int, told: Told, calling: Calling | None = None) -> None:
+    def __init__(
+        self,
+        model: str,
+        choices: int,
+        told: Told,
+        calling: Calling | None = None,
+        thinking: Callable[[], Thinking] | None = None,
+    ) -> None:
         super().__init__(model, choices, choices, told)
+        self._thoughts = [thinking() for _ in self.choices] if thinking is not None else []
         self._only = calling.only if calling is not None else ""
         self._listeners = [Listener(calling) for _ in self.choices] if calling is not None else []
 
     def whole(self) -> ChatCompletion:
         choices = []
         for number, each in enumerate(self.choices):
-            text, calls = self._heard(number, each.text, True)
-            message = Message(text if text or not calls else None, tool_calls=calls or UNSET)
+            thought, said = self._apart(number, each.text, True)
+            text, calls = self._heard(number, said, True)
+            content = text if text or not calls else None
+            message = Message(content, tool_calls=calls or UNSET, reasoning_content=thought or UNSET)
             finish = self._finish(number, each.finish)
             choices.append(ChatChoice(number, message, finish, self._logprobs(each.scores)))
         return ChatCompletion(self.id, self.created, self.model, choices, self.usage)
@@ -140,15 +151,19 @@ class ChatWriter(Writer):
     def _told(self, number: int, piece: Piece) -> Delta:
         """What is new: text, and calls, each whole."""
         first = self._listeners[number].called if self._listeners else 0
-        text, calls = self._heard(number, piece.text, bool(piece.finish))
+        thought, said = self._apart(number, piece.text, bool(piece.finish))
+        text, calls = self._heard(number, said, bool(piece.finish))
         deltas = [CallDelta.of(first + place, each) for place, each in enumerate(calls)]
-        return Delta(None, text or None, deltas or None)
+        return Delta(None, text or None, deltas or None, thought or None)
 
     def _spelled(self, number: int, text: str) -> Delta:
         """More of the arguments of the only call that may be."""
         if not self.choices[number].count:
             return Delta(None, None, [CallDelta.of(0, call_of(self._only, text))])
         return Delta(None, None, [CallDelta(0, FunctionDelta(None, text))] if text else None)
+
+    def _apart(self, number: int, text: str, ended: bool) -> Heard:
+        return self._thoughts[number].take(text, ended) if self._thoughts else Heard("", text)
 
     def _heard(self, number: int, text: str, ended: bool) -> tuple[str, list[ToolCall]]:
         return self._listeners[number].take(text, ended) if self._listeners else (text, [])

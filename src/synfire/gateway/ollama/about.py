@@ -16,6 +16,7 @@ from synfire.formats.gguf import read_gguf
 from synfire.gateway.dataplane import DataPlane, Model
 from synfire.gateway.language.card import Card, card_of, is_language, operator_of
 from synfire.gateway.language.stored import Listed, stored_models
+from synfire.gateway.language.thinking import CLOSING, thinks
 from synfire.gateway.ollama.writers import timestamp
 from synfire.hub.create import modelfile_of
 from synfire.hub.files import ModelFiles, stored
@@ -91,8 +92,9 @@ async def tags(plane: DataPlane) -> Tags:
     """All models that can be called: those of the store, and those that are always there."""
     listed = await stored_models(plane.on_demand)
     known = {each.name for each in listed}
-    lasting = [model for model in plane.models if is_language(model) and model.name not in known]
-    return Tags([*map(_tag, listed), *map(_lasting, lasting)])
+    named = [*((model.name, model) for model in plane.models), *plane.ruled]
+    lasting = [(name, model) for name, model in named if is_language(model) and name not in known]
+    return Tags([*map(_tag, listed), *(_lasting(*each) for each in lasting)])
 
 
 async def running(plane: DataPlane) -> RunningList:
@@ -114,7 +116,7 @@ async def show(plane: DataPlane, name: str, verbose: bool) -> Shown:
     if card.trained_context:
         info[f"{card.architecture}.context_length"] = card.trained_context
     template = card.template or card.chat_template or ""
-    capable = ("completion", *(("tools",) if "tools" in template else ()))
+    capable = ("completion", *(("tools",) if "tools" in template else ()), *(("thinking",) if thinks(card) else ()))
     return Shown(_details(card), info, capable, timestamp(0.0), template=template, system=card.system or "")
 
 
@@ -126,7 +128,11 @@ def _stored(store: ModelStore, name: ModelName, verbose: bool) -> Shown:
     return Shown(
         details_of(files.described),
         _info(files, verbose),
-        ("completion", *(("tools",) if "tools" in template.lower() else ())),
+        (
+            "completion",
+            *(("tools",) if "tools" in template.lower() else ()),
+            *(("thinking",) if CLOSING in template else ()),
+        ),
         timestamp(tagged.added_s),
         str(modelfile_of(files)),
         _lines(files.params),
@@ -174,8 +180,8 @@ def _tag(listed: Listed) -> Tag:
     return Tag(name, name, timestamp(listed.added_s), listed.bytes, listed.digest, details_of(listed.described))
 
 
-def _lasting(model: Model) -> Tag:
-    name, operator = whole_name(model.name), operator_of(model)
+def _lasting(called: str, model: Model) -> Tag:
+    name, operator = whole_name(called), operator_of(model)
     digest = next(iter(dict(operator.weights).values()))
     return Tag(name, name, timestamp(0.0), operator.weight_bytes, digest, _details(card_of(model)))
 
@@ -183,7 +189,7 @@ def _lasting(model: Model) -> Tag:
 def _running(plane: DataPlane, model: Model, listed: Listed | None) -> Running:
     name, operator = whole_name(model.name), operator_of(model)
     until_s = plane.on_demand.until_s(model.name) if plane.on_demand is not None else math.inf
-    tag = _tag(listed) if listed is not None else _lasting(model)
+    tag = _tag(listed) if listed is not None else _lasting(model.name, model)
     return Running(
         name,
         name,

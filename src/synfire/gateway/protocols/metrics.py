@@ -14,13 +14,14 @@ from synfire.gateway.api import APIS, Api
 from synfire.gateway.dataplane import DataPlane, Model
 from synfire.gateway.http import Endpoint, HttpRequest, HttpResponse
 from synfire.gateway.recoveries import Recoveries
-from synfire.gateway.statistics import BUCKETS_S
+from synfire.gateway.traffic_metrics import cumulative, of_traffic
 from synfire.wire.messages import Description
 
 _MODEL = ["model", "version"]
 _STAGE = ["worker", "model", "stage"]
 _LINK = [*_STAGE, "receiver"]
 _WORKER = ["worker"]
+_CHAIN = ["chain", "step"]
 
 
 class Metrics:
@@ -52,7 +53,9 @@ class _Scrape(Collector):
         yield _latency(models)
         for kind, name, text, value in _OF_MODEL:
             yield _family(kind, name, text, _MODEL, [([m.name, m.version], value(m)) for m in models])
+        yield from _of_chains(models)
         yield _degraded(self._plane)
+        yield from of_traffic(self._plane.traffic)
         if self._plane.recoveries is not None:
             yield from _of_recoveries(self._plane.recoveries)
         for name, text, value in _OF_WORKER:
@@ -109,6 +112,11 @@ _OF_MODEL: tuple[tuple[Any, str, str, Any], ...] = (
     ),
 )
 
+_OF_CHAIN: tuple[tuple[str, str, Any], ...] = (
+    ("synfire_chain_retries", "Steps that were tried again.", lambda counts: counts.retries),
+    ("synfire_chain_seconds", "Time within steps that were answered.", lambda counts: counts.time.total_s),
+)
+
 _OF_WORKER: tuple[tuple[str, str, Any], ...] = (
     ("synfire_worker_requests", "Requests that a worker holds.", lambda each: each.requests),
     ("synfire_worker_sessions", "Sessions whose state a worker holds.", lambda each: each.sessions),
@@ -154,6 +162,16 @@ _OF_LINK: tuple[tuple[str, str, Any], ...] = (
 )
 
 
+def _of_chains(models: Iterable[Model]) -> Iterator[Metric]:
+    """What the steps of chains did."""
+    steps = [([m.name, step], counts) for m in models for step, counts in getattr(m.route, "counts", {}).items()]
+    outcomes = [([*labels, name], float(count)) for labels, each in steps for name, count in each.outcomes.items()]
+    text = "Steps of chains by how they ended."
+    yield _family(CounterMetricFamily, "synfire_chain_steps", text, [*_CHAIN, "outcome"], outcomes)
+    for name, text, value in _OF_CHAIN:
+        yield _family(CounterMetricFamily, name, text, _CHAIN, [(labels, value(each)) for labels, each in steps])
+
+
 def _of_recoveries(recoveries: Recoveries) -> Iterator[Metric]:
     counts = [([*labels], float(count)) for labels, count in recoveries.counts.items()]
     yield _family(
@@ -186,11 +204,8 @@ def _latency(models: tuple[Model, ...]) -> Metric:
         "synfire_latency_seconds", "From arrival to the last part, answered calls.", labels=_MODEL
     )
     for model in models:
-        total, buckets = 0, []
-        for bound, count in zip([*map(str, BUCKETS_S), "+Inf"], model.statistics.latency_buckets, strict=True):
-            total += count
-            buckets.append((bound, total))
-        family.add_metric([model.name, model.version], buckets, model.statistics.success.total_s)
+        counted = model.statistics
+        family.add_metric([model.name, model.version], cumulative(counted.latency_buckets), counted.success.total_s)
     return family
 
 

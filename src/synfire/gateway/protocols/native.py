@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -13,6 +14,7 @@ from synfire.gateway.http import Endpoint, HttpRequest, HttpResponse, json_respo
 from synfire.graph import Graph, flatten
 from synfire.ops import Operator, Signal
 from synfire.plan import Plan
+from synfire.store.names import versioned
 from synfire.wire.condition import Condition, Status
 from synfire.wire.messages import Description, StageCount
 from synfire.wire.recovery import Substituted
@@ -170,7 +172,7 @@ class Native:
         return json_response(_graph_info(self._plane.model(request.path["model"])))
 
     async def plans(self, request: HttpRequest) -> HttpResponse:
-        return json_response([model.route.plan for model in self._plane.models])
+        return json_response([plan for model in self._plane.models for plan in model.plans])
 
     async def plan(self, request: HttpRequest) -> HttpResponse:
         return json_response(self._plane.model(request.path["model"]).route.plan)
@@ -186,7 +188,7 @@ def _model_info(model: Model, condition: Condition) -> ModelInfo:
         model.version,
         plan.granularity,
         len(plan.stages),
-        plan.workers,
+        tuple(dict.fromkeys(worker for each in model.plans for worker in each.workers)),
         model.gate.running,
         model.gate.queued,
         len(model.sessions),
@@ -241,10 +243,12 @@ def _signal(signal: Signal) -> SignalInfo:
 
 def _workers(models: tuple[Model, ...], described: Mapping[str, Description]) -> list[WorkerInfo]:
     found = {name: _worker(name, each) for name, each in described.items()}
+    names = Counter(model.name for model in models)
     for model in models:
-        for stage in model.route.plan.stages:
+        called = versioned(model.name, model.version) if names[model.name] > 1 else model.name
+        for stage in (stage for plan in model.plans for stage in plan.stages):
             worker = found.setdefault(stage.worker, WorkerInfo(stage.worker, {}))
-            worker.plans.setdefault(model.name, []).append(stage.name)
+            worker.plans.setdefault(called, []).append(stage.name)
     return list(found.values())
 
 

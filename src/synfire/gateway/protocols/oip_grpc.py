@@ -18,6 +18,7 @@ from synfire.base.log import LOGGER
 from synfire.gateway import descriptions, oip
 from synfire.gateway.api import APIS, Api
 from synfire.gateway.dataplane import DataPlane
+from synfire.gateway.http import CALLER
 from synfire.gateway.proto import SERVICE, message, methods
 from synfire.gateway.request import Answer
 from synfire.gateway.status import NotSupported, error_text, extra_headers, grpc_status, is_ours
@@ -64,14 +65,17 @@ class OipGrpc:
         return message("ServerReadyResponse")(ready=self._plane.ready)
 
     async def model_ready(self, request: Message, context: Any) -> Message:
-        model = self._plane.model(request.name, request.version)
-        return message("ModelReadyResponse")(ready=not descriptions.why_not_ready(self._plane, model))
+        models = self._plane.answering(request.name, request.version)
+        return message("ModelReadyResponse")(
+            ready=not any(descriptions.why_not_ready(self._plane, each) for each in models)
+        )
 
     async def server_metadata(self, request: Message, context: Any) -> Message:
         return message("ServerMetadataResponse")(**_fields(descriptions.server_metadata()))
 
     async def model_metadata(self, request: Message, context: Any) -> Message:
-        about = descriptions.model_metadata(self._plane, self._plane.model(request.name, request.version))
+        model = await self._plane.described(request.name, request.version)
+        about = descriptions.model_metadata(self._plane, model)
         return message("ModelMetadataResponse")(**_fields(about))
 
     async def model_statistics(self, request: Message, context: Any) -> Message:
@@ -95,7 +99,9 @@ class OipGrpc:
     async def model_infer(self, request: Message, context: Any) -> Message:
         with oip.Naming(request.model_name, request.id):
             asked = read_request(request)
-            wanted = oip.to_request(request.model_name, request.model_version, asked, context.time_remaining())
+            wanted = oip.to_request(
+                request.model_name, request.model_version, asked, context.time_remaining(), _caller(context)
+            )
             return write_response(oip.to_response(await self._plane.infer(wanted)))
 
     async def model_stream_infer(self, requests: AsyncIterator[Message], context: Any) -> None:
@@ -107,17 +113,17 @@ class OipGrpc:
             async for request in requests:
                 if isinstance(request, UserError):
                     await context.abort(grpc_status(request), str(request))  # an answer could not say what it answers
-                async with aclosing(self._responses(request)) as responses:
+                async with aclosing(self._responses(request, _caller(context))) as responses:
                     async for response in responses:
                         await self._write(context, response)
         except _Unread as error:
             await error.writing  # gRPC sends one thing at a time; the call itself is over already
             await context.abort(grpc_status(error), str(error))
 
-    async def _responses(self, request: Message) -> AsyncGenerator[Message, None]:
+    async def _responses(self, request: Message, caller: str) -> AsyncGenerator[Message, None]:
         try:
             with oip.Naming(request.model_name, request.id):
-                async with aclosing(self._parts(request)) as parts:
+                async with aclosing(self._parts(request, caller)) as parts:
                     async for part in parts:
                         yield _StreamResponse(infer_response=write_response(oip.to_part(part)))
         except Exception as error:
@@ -136,9 +142,9 @@ class OipGrpc:
             raise _Unread(writing)
         await writing
 
-    async def _parts(self, request: Message) -> Any:
+    async def _parts(self, request: Message, caller: str) -> Any:
         asked = read_request(request)
-        wanted = oip.to_request(request.model_name, request.model_version, asked)
+        wanted = oip.to_request(request.model_name, request.model_version, asked, caller=caller)
         if asked.parameters.get(oip.STEP_BY_STEP, True):
             async with aclosing(self._plane.stream(wanted)) as answers:
                 async for answer in answers:
@@ -235,6 +241,11 @@ def _refusing(method: Method) -> Method:
             await context.abort(grpc_status(error), error_text(error), tuple(trailing))
 
     return answer
+
+
+def _caller(context: Any) -> str:
+    """Who calls, where the metadata say that."""
+    return str(dict(context.invocation_metadata() or ()).get(CALLER.lower(), ""))
 
 
 def _tensors(request: Message) -> dict[str, Array]:

@@ -13,7 +13,7 @@ from synfire.base.log import LOGGER
 from synfire.gateway import descriptions, oip
 from synfire.gateway.api import APIS, Api
 from synfire.gateway.dataplane import DataPlane, Model
-from synfire.gateway.http import Endpoint, HttpRequest, HttpResponse, json_response
+from synfire.gateway.http import Endpoint, HttpRequest, HttpResponse, caller_of, json_response
 from synfire.gateway.status import NotSupported
 from synfire.wire.oip import HEADER_LENGTH, InferRequest, build_infer_response, parse_infer_request
 from synfire.wire.status import ready_status
@@ -160,16 +160,19 @@ class OipRest:
         return HttpResponse(body, content_type="application/octet-stream", headers=headers)
 
     async def metadata(self, request: HttpRequest) -> HttpResponse:
-        return json_response(descriptions.model_description(self._plane, self._model(request)))
+        return json_response(descriptions.model_description(self._plane, await self._described(request)))
 
     async def config(self, request: HttpRequest) -> HttpResponse:
-        return json_response(descriptions.model_config(self._plane, self._model(request)))
+        return json_response(descriptions.model_config(self._plane, await self._described(request)))
 
     async def model_ready(self, request: HttpRequest) -> HttpResponse:
-        model = self._model(request)
-        return _readiness(
-            descriptions.why_not_ready(self._plane, model), descriptions.shortfall(self._plane, model), model.name
+        name = request.path["model"]
+        models = self._plane.answering(name, request.path.get("version", ""))
+        reasons, short = (
+            list(filter(None, (tell(self._plane, each) for each in models)))
+            for tell in (descriptions.why_not_ready, descriptions.shortfall)
         )
+        return _readiness(next(iter(reasons), ""), "; ".join(short), name)
 
     async def stats(self, request: HttpRequest) -> HttpResponse:
         return json_response(StatisticsList(descriptions.statistics((self._model(request),))))
@@ -191,7 +194,7 @@ class OipRest:
         )
 
     async def models(self, request: HttpRequest) -> HttpResponse:
-        return json_response(ModelList(list(dict.fromkeys(model.name for model in self._plane.models))))
+        return json_response(ModelList(list(self._plane.names)))
 
     async def index(self, request: HttpRequest) -> HttpResponse:
         return json_response(await descriptions.repository_index(self._plane, request.json(IndexQuery).ready))
@@ -233,6 +236,9 @@ class OipRest:
             raise NotSupported("this gateway records no traces; leave trace_level at ['OFF'], and see /metrics")
         return await self.trace_settings(request)
 
+    async def _described(self, request: HttpRequest) -> Model:
+        return await self._plane.described(request.path["model"], request.path.get("version", ""))
+
     def _model(self, request: HttpRequest) -> Model:
         return self._plane.model(request.path["model"], request.path.get("version", ""))
 
@@ -249,7 +255,8 @@ def read_infer(request: HttpRequest) -> tuple[InferRequest, Any]:
     with oip.Naming(model):
         asked = parse_infer_request(request.body, length)
     with oip.Naming(model, asked.id):
-        return asked, oip.to_request(model, request.path.get("version", ""), asked, timeout_s)
+        version = request.path.get("version", "")
+        return asked, oip.to_request(model, version, asked, timeout_s, caller_of(request))
 
 
 def log_level(wanted: LogSettings) -> int | None:

@@ -17,13 +17,14 @@ from synfire.base.keys import VARIABLE
 from synfire.gateway.api import APIS, Api
 from synfire.gateway.body import pieces_of
 from synfire.gateway.dataplane import DataPlane, Model
-from synfire.gateway.http import Endpoint, ErrorBody, HttpRequest, HttpResponse, json_response
+from synfire.gateway.http import Endpoint, ErrorBody, HttpRequest, HttpResponse, caller_of, json_response
 from synfire.gateway.language.answering import answer
 from synfire.gateway.language.bodies import held
 from synfire.gateway.language.card import Card, operator_of, speaking
 from synfire.gateway.language.chat import prompt_of
 from synfire.gateway.language.persona import completed
 from synfire.gateway.language.texts import between
+from synfire.gateway.language.thinking import SWITCH, Thinking, thinking_of, thinks
 from synfire.gateway.language.tools import Offer
 from synfire.gateway.language.vectors import embed, tokens_of
 from synfire.gateway.ollama import about, making
@@ -133,7 +134,7 @@ class Ollama:
     async def generate(self, request: HttpRequest) -> HttpResponse:
         body, began_s = read(request.body, GenerateBody), time.monotonic()
         refuse_images(body.images)
-        writer, model = await self._begun(body, False, began_s, not body.prompt)
+        writer, model = await self._begun(request, body, began_s)
         if model is None:
             return json_response(writer.empty(UNLOADED))
         card = speaking(model)
@@ -145,11 +146,12 @@ class Ollama:
         if not body.raw:
             writer.before = await self._tokens(model, prompt)
         wanted = held(generation(prompt, options, context), body.schema)
+        writer.thinking = None if body.raw else _thinking(model.name, card, body, wanted)
         return await self._answer(body, writer, model, wanted)
 
     async def chat(self, request: HttpRequest) -> HttpResponse:
         body, began_s = read(request.body, ChatBody), time.monotonic()
-        writer, model = await self._begun(body, True, began_s, not body.messages)
+        writer, model = await self._begun(request, body, began_s)
         if model is None:
             return json_response(writer.empty(UNLOADED))
         card = speaking(model)
@@ -160,24 +162,26 @@ class Ollama:
         offer = Offer(tuple(body.tools or ()))
         offer.check(body.schema)
         calling = offer.calling(model.name, card.template or card.chat_template or "")
-        prompt = prompt_of(model.name, card, [each.plain() for each in body.messages], offer.variables())
+        variables = {**offer.variables(), **({} if body.think is None else {SWITCH: bool(body.think)})}
+        prompt = prompt_of(model.name, card, [each.plain() for each in body.messages], variables)
         shown = calling.shown if calling is not None else ()
         wanted = held(generation(prompt, options, context), body.schema, shown)
         if calling is not None:
             writer = Writer(body.model, True, began_s, calling)
+        writer.thinking = _thinking(model.name, card, body, wanted)
         return await self._answer(body, writer, model, wanted)
 
     async def embed(self, request: HttpRequest) -> HttpResponse:
         body, began_s = read(request.body, EmbedBody), time.monotonic()
         texts = [body.input] if isinstance(body.input, str) else body.input
-        loaded_s, found = await self._embedded(body, texts)
+        loaded_s, found = await self._embedded(request, body, texts)
         vectors = [[float(each) for each in one.vector] for one in found]
         total, load = (round(1e9 * (each - began_s)) for each in (time.monotonic(), loaded_s))
         return json_response(Embedded(body.model, vectors, total, load, sum(each.tokens for each in found)))
 
     async def embeddings(self, request: HttpRequest) -> HttpResponse:
         body = read(request.body, EmbedBody)
-        _, found = await self._embedded(body, [body.prompt])
+        _, found = await self._embedded(request, body, [body.prompt])
         return json_response(OldEmbedded([float(each) for each in found[0].vector]))
 
     async def copy(self, request: HttpRequest) -> HttpResponse:
@@ -224,12 +228,20 @@ class Ollama:
             await _keep(store, digest, pieces_of(request))
         return HttpResponse(status=201)
 
-    async def _begun(self, body: Asked, chat: bool, began_s: float, silent: bool) -> tuple[Writer, Model | None]:
+    async def _begun(
+        self, request: HttpRequest, body: GenerateBody | ChatBody, began_s: float
+    ) -> tuple[Writer, Model | None]:
         """The writer of the answer, and the model, which is there now; None where it was only to be unloaded, which is begun."""
+        chat = isinstance(body, ChatBody)
+        silent = not body.messages if isinstance(body, ChatBody) else not body.prompt
         keep_s = body.keep_s
         unloads = silent and keep_s == 0
         try:
-            model = self._plane.model(body.model) if unloads else await self._plane.called(body.model)
+            model = (
+                self._plane.model(body.model)
+                if unloads
+                else await self._plane.called(body.model, key=caller_of(request))
+            )
         except UnknownName as error:
             if unloads and self._plane.on_demand is not None:
                 await self._plane.on_demand.find(body.model)  # one of the store that is not loaded is unloaded
@@ -239,7 +251,7 @@ class Ollama:
         return Writer(body.model, chat, began_s), None if unloads else model
 
     async def _answer(self, body: Asked, writer: Writer, model: Model, wanted: Generation) -> HttpResponse:
-        return await answer(self._plane, writer, [wanted], body.stream, NDJSON)
+        return await answer(self._plane, model, writer, [wanted], body.stream, NDJSON)
 
     async def _tokens(self, model: Model, prompt: Prompt) -> tuple[int, ...]:
         """The prompt as tokens by their numbers."""
@@ -251,10 +263,10 @@ class Ollama:
         ]
         return tuple(number for each in texts for number in ([each] if isinstance(each, int) else each))
 
-    async def _embedded(self, body: EmbedBody, texts: list[str]) -> tuple[float, Any]:
+    async def _embedded(self, request: HttpRequest, body: EmbedBody, texts: list[str]) -> tuple[float, Any]:
         """When the model was there, and the vectors of the texts."""
         try:
-            model = await self._plane.called(body.model)
+            model = await self._plane.called(body.model, key=caller_of(request))
         except UnknownName as error:
             raise _not_found(body.model, error) from error
         keep_s = None if body.keep_alive is None else Asked(model=body.model, keep_alive=body.keep_alive).keep_s
@@ -304,6 +316,14 @@ def _prompt(model: str, card: Card, body: GenerateBody) -> Prompt:
     else:
         text = f"{system}\n\n{body.prompt}" if system else body.prompt
     return (*before, *([text] if isinstance(text, str) else text)) if before else text
+
+
+def _thinking(model: str, card: Card, body: Asked, wanted: Generation) -> Thinking | None:
+    """What tells thoughts apart, unless that is not wanted. Raises `UserError` where a model is to think that was not trained to."""
+    if body.think and not thinks(card):
+        raise UserError(f"{model!r} does not support thinking: its template has no place for that; leave think out")
+    apart = thinking_of(card, [wanted]) if body.think is not False else None
+    return apart() if apart is not None else None
 
 
 async def _telling(body: ModelBody, work: Callable[[making.Telling], None], begins: str) -> HttpResponse:

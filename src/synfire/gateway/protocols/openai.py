@@ -10,7 +10,7 @@ import msgspec
 from synfire.formats.gguf_model import MOST_CONTEXT
 from synfire.gateway.api import APIS, Api
 from synfire.gateway.dataplane import DataPlane, Model
-from synfire.gateway.http import Endpoint, HttpRequest, HttpResponse, json_response
+from synfire.gateway.http import Endpoint, HttpRequest, HttpResponse, caller_of, json_response
 from synfire.gateway.language.answering import answer
 from synfire.gateway.language.answers import ChatCompletion, Completion
 from synfire.gateway.language.asking import of_chat, of_text
@@ -19,6 +19,7 @@ from synfire.gateway.language.card import card_of, is_language, operator_of
 from synfire.gateway.language.errors import OpenAIError, openai_error
 from synfire.gateway.language.stored import Listed, stored_models
 from synfire.gateway.language.texts import echoes
+from synfire.gateway.language.thinking import thinking_of
 from synfire.gateway.language.writers import ChatWriter, TextWriter, Told
 from synfire.store.names import LATEST
 
@@ -82,31 +83,35 @@ class OpenAI:
             return json_response(stored[0])
         model = self._plane.model(name)
         card_of(model)
-        return json_response(_info(model))
+        return json_response(_info(model, name))
 
     async def _models(self) -> list[LanguageModelInfo]:
         """Those that are served, and those of the store that would be."""
-        here = [_info(model) for model in self._plane.models if is_language(model)]
+        named = [*((model.name, model) for model in self._plane.models), *self._plane.ruled]
+        here = [_info(model, name) for name, model in named if is_language(model)]
         known = {each.id for each in here}
         return here + [_of_store(each) for each in await stored_models(self._plane.on_demand) if each.name not in known]
 
     async def chat(self, request: HttpRequest) -> HttpResponse:
         body = read_body(request.body, ChatBody)
-        wanted, calling = of_chat(await self._plane.called(body.model), body)
-        writer = ChatWriter(body.model, len(wanted), Told(body.likeliest() is not None, body.usage_too), calling)
-        return await answer(self._plane, writer, wanted, bool(body.stream))
+        model = await self._plane.called(body.model, key=caller_of(request))
+        wanted, calling = of_chat(model, body)
+        told, thinking = Told(body.likeliest() is not None, body.usage_too), thinking_of(card_of(model), wanted)
+        writer = ChatWriter(body.model, len(wanted), told, calling, thinking)
+        return await answer(self._plane, model, writer, wanted, bool(body.stream))
 
     async def completions(self, request: HttpRequest) -> HttpResponse:
         body = read_body(request.body, CompletionBody)
-        wanted, _ = of_text(await self._plane.called(body.model), body)
-        said = await echoes(self._plane, body, body.prompts()) if body.echo else ()
+        model = await self._plane.called(body.model, key=caller_of(request))
+        wanted, _ = of_text(model, body)
+        said = await echoes(self._plane, model, body, body.prompts()) if body.echo else ()
         told = Told(body.logprobs is not None, body.usage_too)
         writer = TextWriter(body.model, len(wanted), body.choices, told, said)
-        return await answer(self._plane, writer, wanted, bool(body.stream))
+        return await answer(self._plane, model, writer, wanted, bool(body.stream))
 
 
-def _info(model: Model) -> LanguageModelInfo:
-    return LanguageModelInfo(model.name, operator_of(model).context, card_of(model).name or model.name)
+def _info(model: Model, name: str) -> LanguageModelInfo:
+    return LanguageModelInfo(name, operator_of(model).context, card_of(model).name or model.name)
 
 
 def _of_store(listed: Listed) -> LanguageModelInfo:

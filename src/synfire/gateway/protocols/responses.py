@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from synfire.gateway.api import APIS, Api
 from synfire.gateway.dataplane import DataPlane
-from synfire.gateway.http import Endpoint, HttpRequest, HttpResponse
+from synfire.gateway.http import Endpoint, HttpRequest, HttpResponse, caller_of
 from synfire.gateway.language.answering import answer
 from synfire.gateway.language.asking import of_chat
 from synfire.gateway.language.bodies import read_body
@@ -43,8 +43,9 @@ class Responses:
 
     async def respond(self, request: HttpRequest) -> HttpResponse:
         body = read_body(request.body, ResponseBody)
-        wanted, calling = of_chat(await self._plane.called(body.model), body.chat())
-        return await answer(self._plane, ResponseWriter(body, calling), wanted, bool(body.stream))
+        model = await self._plane.called(body.model, key=caller_of(request))
+        wanted, calling = of_chat(model, body.chat())
+        return await answer(self._plane, model, ResponseWriter(body, calling), wanted, bool(body.stream))
 
 
 APIS.add("responses", Api(endpoints=lambda plane: Responses(plane).endpoints()))

@@ -81,7 +81,7 @@ class Tokens:
         body = read_body(request.body, DetokenizeBody)
         model = await self._plane.called(body.model)
         card_of(model)
-        piece = await single(self._plane, model.name, Generation(body.tokens, task="detokenize"))
+        piece = await single(self._plane, model, Generation(body.tokens, task="detokenize"))
         return json_response(Detokenized(piece.text))
 
 

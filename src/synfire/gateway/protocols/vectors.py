@@ -14,7 +14,7 @@ from msgspec import Meta
 from synfire.base.errors import UserError
 from synfire.gateway.api import APIS, Api
 from synfire.gateway.dataplane import DataPlane
-from synfire.gateway.http import Endpoint, HttpRequest, HttpResponse, json_response
+from synfire.gateway.http import Endpoint, HttpRequest, HttpResponse, caller_of, json_response
 from synfire.gateway.language.bodies import MOST_TEXTS, read_body, texts_of
 from synfire.gateway.language.errors import OpenAIError, openai_error
 from synfire.gateway.language.vectors import Truncate, embed, rank
@@ -95,7 +95,7 @@ class Vectors:
 
     async def embeddings(self, request: HttpRequest) -> HttpResponse:
         body = read_body(request.body, EmbeddingBody)
-        model = await self._plane.called(body.model)
+        model = await self._plane.called(body.model, key=caller_of(request))
         found = await embed(self._plane, model, texts_of("input", body.input, MOST_TEXTS), body.truncate)
         _check_dimensions(body, len(found[0].vector))
         data = [Embedding(n, _encoded(each.vector, body.encoding_format)) for n, each in enumerate(found)]
@@ -103,7 +103,7 @@ class Vectors:
 
     async def ranking(self, request: HttpRequest) -> HttpResponse:
         body = read_body(request.body, RankingBody)
-        model = await self._plane.called(body.model)
+        model = await self._plane.called(body.model, key=caller_of(request))
         found = await rank(self._plane, model, body.query.text, [each.text for each in body.passages], body.truncate)
         order = sorted(range(len(found.relevances)), key=lambda place: -found.relevances[place])
         rankings = [Ranking(place, found.relevances[place]) for place in order]

@@ -12,10 +12,10 @@ from synfire.store import ModelName
 
 
 class PathSource(Source):
-    """A GGUF file, the first of its parts, or a Hugging Face directory."""
+    """A GGUF file, the first of its parts, an ONNX file, or a Hugging Face directory."""
 
     name = "path"
-    looks_like = "./FILE.gguf or a directory with config.json"
+    looks_like = "./FILE.gguf, ./FILE.onnx or a directory with config.json"
 
     def recognises(self, text: str) -> bool:
         return "://" not in text and (Path(text).expanduser().exists() or text.startswith(("/", "./", "../", "~")))
@@ -28,7 +28,9 @@ class PathSource(Source):
 
     def called(self, text: str) -> ModelName:
         path = Path(text).expanduser().resolve()
-        return fitting_name(path.name if path.is_dir() else whole_name(path.name).removesuffix(".gguf"))
+        return fitting_name(
+            path.name if path.is_dir() else whole_name(path.name).removesuffix(".gguf").removesuffix(".onnx")
+        )
 
     def fetch(self, text: str, into: Into) -> bytes:
         return manifest_of_path(Path(self.canonical(text)), into)

@@ -26,6 +26,7 @@ from synfire.wire.messages.gateways import (
     Residents,
     Rest,
     Standing,
+    Traffic,
     Unwanted,
     Use,
     Uses,
@@ -57,6 +58,7 @@ from synfire.wire.messages.orders import (
     Signal,
     Spawn,
     Spawned,
+    Steer,
     Unload,
 )
 from synfire.wire.messages.requests import Advance, Batch, Cancel, Checkpoint, Failure, Forget, Frame, Restore, Restored
@@ -137,6 +139,8 @@ __all__ = [
     "StageLost",
     "StageMended",
     "Standing",
+    "Steer",
+    "Traffic",
     "Unhost",
     "Unload",
     "Unwanted",

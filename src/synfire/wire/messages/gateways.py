@@ -8,6 +8,7 @@ from synfire.plan.plan import Plan
 from synfire.wire.codec import Tensor
 from synfire.wire.condition import Condition
 from synfire.wire.messages.message import Message
+from synfire.wire.traffic import Rule
 
 
 class Attend(Message, frozen=True):
@@ -56,10 +57,18 @@ class Withdraw(Message, frozen=True):
     model: str
 
 
+class Traffic(Message, frozen=True):
+    """Names that answer by a rule answer by these, and by no other, from now on. Answered by `Done`."""
+
+    rules: tuple[Rule, ...] = ()
+
+
 class Whole(Message, frozen=True):
-    """The controller has told everything: the gateway serves these models, and no other. Answered by `Done`."""
+    """The controller has told everything: the gateway serves these models, and no other; names answer by these rules, and by no other.
+    Answered by `Done`."""
 
     models: tuple[str, ...]
+    rules: tuple[Rule, ...] = ()
 
 
 class Cut(Message, frozen=True):
@@ -73,7 +82,8 @@ class Cut(Message, frozen=True):
 
 class Standing(Message, frozen=True):
     """The controller's news: the plans that calls follow, the workers' emulated hosts, ready spares, and recoveries by cause
-    and outcome. `conditions` says of each model how it is served; `warm` whether all is calm, and every spare prepared."""
+    and outcome. `conditions` says of each model how it is served; `warm` whether all is calm, and every spare prepared; `rules` by
+    which rules names answer."""
 
     plans: tuple[Plan, ...] = ()
     sources: dict[str, str] = msgspec.field(default_factory=dict)
@@ -83,6 +93,7 @@ class Standing(Message, frozen=True):
     recoveries: tuple[tuple[str, str, int], ...] = ()
     warm: bool = False
     conditions: dict[str, Condition] = msgspec.field(default_factory=dict)
+    rules: tuple[Rule, ...] = ()
 
 
 class Ask(Message, frozen=True):
@@ -178,6 +189,7 @@ GatewayMessage = (
     | Members
     | Direct
     | Withdraw
+    | Traffic
     | Whole
     | Cut
     | Standing

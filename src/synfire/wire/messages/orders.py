@@ -7,6 +7,7 @@ import msgspec
 from synfire.plan.plan import Plan
 from synfire.wire.messages.message import Message
 from synfire.wire.recovery import Outcome
+from synfire.wire.traffic import Rule
 
 
 class Load(Message, frozen=True):
@@ -33,6 +34,12 @@ class Reload(Message, frozen=True):
     """Serve a model again that was unloaded. Answered by `Done`."""
 
     model: str
+
+
+class Steer(Message, frozen=True):
+    """Have a name answer by this rule from now on; by none where the rule has no sides. Answered by `Done`."""
+
+    rule: Rule
 
 
 class Move(Message, frozen=True):
@@ -108,4 +115,4 @@ class Recorded(Message, frozen=True):
     outcome: Outcome
 
 
-OrderMessage = Load | Unload | Reload | Move | Done | Spawn | Spawned | Crew | Signal | Exited | Recorded
+OrderMessage = Load | Unload | Reload | Steer | Move | Done | Spawn | Spawned | Crew | Signal | Exited | Recorded
