@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
-import signal
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any
 
@@ -21,7 +18,7 @@ from synfire.cli import early, nim, runs
 from synfire.cli.book import Book
 from synfire.cli.chains import as_few, awaited, chains_among, joined
 from synfire.cli.curl import curl, curl_chain
-from synfire.cli.entry import Terminated
+from synfire.cli.ending import cancelled_at_sigterm
 from synfire.cli.models import (
     Accept,
     AcceptOption,
@@ -265,7 +262,7 @@ async def _serve(
     gateways: int,
     as_json: bool,
 ) -> None:
-    with _ended_by_sigterm(), early.template() as template:
+    with cancelled_at_sigterm(), early.template() as template:
         async with supervised(planned, listening, settings, services, gateways, template, chains) as running:
             book = Book(running, settings, chains)
             try:
@@ -276,25 +273,6 @@ async def _serve(
                     ERRORS.print("stopping: accepted requests are answered first")
             finally:
                 book.close()
-
-
-@contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    """SIGTERM leaves the block as Ctrl-C does, by cancelling it, until `until_signal` takes both over."""
-    loop, task, told = asyncio.get_running_loop(), asyncio.current_task(), asyncio.Event()
-
-    def end() -> None:
-        told.set()
-        if task is not None:
-            task.cancel()
-
-    loop.add_signal_handler(signal.SIGTERM, end)
-    try:
-        yield
-    except asyncio.CancelledError as error:
-        if told.is_set():
-            raise Terminated from error
-        raise
 
 
 def _announce(planned: tuple[Planned, ...], chains: Sequence[Joined], run: runs.Run, as_json: bool) -> None:

@@ -19,6 +19,7 @@ from synfire.bench.soak.disk import own_disk
 from synfire.bench.soak.report import progress, summary, told
 from synfire.bench.soak.served import Served
 from synfire.bench.soak.strokes import possible
+from synfire.cli.ending import cancelled_at_sigterm
 from synfire.cli.output import ERRORS, AsJson, print_json, say
 from synfire.zoo import names
 
@@ -75,11 +76,16 @@ def soak(
         )
         run = Soak(schedule, Served(folder, folder / "home", schedule.arrangement), _told_now_and_then)
         try:
-            uvloop.run(run.run())
+            uvloop.run(_run(run))
         except Violation as violation:
             _fail(run, violation, folder, again, as_json)
     found = summary(run)
     return print_json(found) if as_json else say("\n".join(told(found)))
+
+
+async def _run(run: Soak) -> None:
+    with cancelled_at_sigterm():
+        await run.run()
 
 
 @contextmanager
