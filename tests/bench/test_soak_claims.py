@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from synfire.base.errors import TemporaryError
 from synfire.bench.soak import Violation, random_schedule
 from synfire.bench.soak.arrangement import CHIPS, Arrangement
 from synfire.bench.soak.asking import Asked, exchanged
@@ -35,13 +34,11 @@ from synfire.bench.soak.judgement import (
 from synfire.bench.soak.ledger import Ledger
 from synfire.bench.soak.questions import Question, Repertoire
 from synfire.bench.soak.recoveries import check_records
-from synfire.bench.soak.reloading import placed
 from synfire.bench.soak.schedule import LATE
 from synfire.bench.soak.served import Done
 from synfire.bench.soak.striking import Striking
 from synfire.bench.soak.strokes import KNOWN, SHORTAGE, Sight, Stroke
 from synfire.bench.soak.traces import Traces
-from synfire.plan.plan import Plan, Stage
 from synfire.wire.recovery import Cause, RecoveryRecord, Step, Substituted, Touched
 from synfire.wire.recovery import Outcome as Ended
 
@@ -317,17 +314,6 @@ def test_a_dead_core_must_leave_a_record_and_a_fault_that_fails_is_a_violation()
         check_records([], striking.kills)
     with pytest.raises(Violation, match="exit code 2 there is no fault"):
         struck(Told(2, {"error": "there is no fault named 'core-dead'"}), "core-dead")
-
-
-def test_what_is_on_a_chip_is_loaded_again_where_there_is_one() -> None:
-    stages = (
-        Stage(name="s0", operators=("s0",), worker="w0"),
-        Stage(name="s1", operators=("s1",), worker="w1", engine="darwin3"),
-    )
-    plan = Plan(model="a", granularity="operator", stages=stages, links=(), frame_steps=1)
-    assert [each.worker for each in placed(plan, ["spare-0", "spare-1"], {"spare-1"}).stages] == ["spare-0", "spare-1"]
-    with pytest.raises(TemporaryError, match="have a device for engine 'darwin3'"):
-        placed(plan, ["spare-0"], set())
 
 
 def test_an_arrangement_without_chips_and_scarcity_has_no_such_options() -> None:

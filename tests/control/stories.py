@@ -28,11 +28,14 @@ def told(state, *happened):
     return state
 
 
-def serving(*plans, workers, kinds=None, priorities=None, **settings):
-    """The state in which the plans are served by these workers; `kinds` and `priorities` are by name."""
-    state = State(**settings)
+def serving(*plans, workers, kinds=None, priorities=None, devices=None, **settings):
+    """The state in which the plans are served by these workers; `kinds` and `priorities` are by name. Beside those that the workers
+    have, so many `devices` are free."""
+    kind = {name: (kinds or {}).get(name, "cpu") for name in workers}
+    taken = list(kind.values())
+    state = State(devices={each: free + taken.count(each) for each, free in (devices or {}).items()}, **settings)
     for name in workers:
-        ready = events.WorkerReady(0.0, name, (kinds or {}).get(name, "cpu"), memory_bytes=state.memory_bytes)
+        ready = events.WorkerReady(0.0, name, kind[name], memory_bytes=state.memory_bytes)
         state = apply(state, ready)
     return told(state, *(events.ModelAdded(0.0, each, (priorities or {}).get(each.model, 0)) for each in plans))
 

@@ -12,6 +12,7 @@ import pytest
 
 from synfire.base.errors import Interrupted, TemporaryError, UnknownName, UserError
 from synfire.base.processes import born
+from synfire.control.condition import condition
 from synfire.control.record import RecoveryLog
 from synfire.deploy.faults import Act, Options, Process, Scene, inject
 from synfire.deploy.local import LocalDeployment, Settings
@@ -199,6 +200,38 @@ def test_without_another_chip_the_processor_takes_over_and_the_record_says_how_f
     assert unlike.agreement is not None
     assert 0.5 < unlike.agreement <= 1
     assert f"agree to {100 * unlike.agreement:.4g} %" in record.reason
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("spares", [0, 1])
+def test_a_model_that_was_unloaded_while_its_chip_died_is_loaded_on_another_one_or_on_a_processor(spares):
+    inputs = currents(6, STEPS, 16)
+    graph, plan = chipped()
+    neighbour = msgspec.structs.replace(plan, model="neighbour")
+
+    async def main():
+        models = {"stream": (graph, plan), "neighbour": (graph, neighbour)}
+        async with LocalDeployment(models, Settings(http="", spares=spares)) as deployment:
+            await deployment.until_warm()
+            await deployment.remove("stream")
+            await break_(deployment, "chip-dead", "w1")
+            await collect(deployment.routes["neighbour"], Call("1", "neighbour", inputs))
+            await deployment.until_warm()
+            await deployment.add("stream", graph, plan)
+            route = deployment.routes["stream"]
+            (_, stage) = route.plan.stages
+            answer = await collect(route, Call("2", "stream", inputs))
+            standing = condition(deployment.healing.controller.state.models["stream"], {})
+            if spares:
+                assert (stage.worker, stage.engine) == ("spare-0", "darwin3")
+                assert answer["y"].tobytes() == sound(inputs)
+                assert standing.status == "served"
+            else:
+                assert route.plan.engine_of(stage) == "cpu"
+                assert (answer["y"] != 0).any()
+                assert standing.status == "degraded"
+
+    asyncio.run(main())
 
 
 @pytest.mark.slow

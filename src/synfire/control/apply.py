@@ -35,7 +35,7 @@ def apply(state: State, event: Event) -> State:
 
 def _model_added(state: State, event: events.ModelAdded) -> State:
     hosted = {(stage.name, stage.worker): 0 for stage in event.plan.stages}
-    added = ModelView(event.plan, 0, event.priority, hosted, on_demand=event.on_demand)
+    added = ModelView(event.plan, 0, event.priority, hosted, substituted=event.substituted, on_demand=event.on_demand)
     state = _forgotten(state, event.plan.model).with_model(added)
     return state if event.on_demand else replace(state, in_service=max(state.in_service, len(state.serving())))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from synfire.control.order import OrderKind
@@ -82,11 +83,13 @@ class DeviceMended(Event):
 
 @dataclass(frozen=True)
 class ModelAdded(Event):
-    """A model is served along `plan`, in epoch 0; for now, where it was loaded `on_demand`."""
+    """A model is served along `plan`, in epoch 0; for now, where it was loaded `on_demand`. `substituted` are stages that an unlike
+    engine runs from the start, each with the engine that it was planned for."""
 
     plan: Plan
     priority: int = 0
     on_demand: bool = False
+    substituted: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

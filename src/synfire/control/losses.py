@@ -63,6 +63,8 @@ def adopted(state: State, action: events.Adopt) -> State:
 def worker_ready(state: State, event: events.WorkerReady) -> State:
     """One that comes back when others have its work, and the spares are complete, has to leave: nobody has asked for more."""
     status = RETIRING if event.back and _complete(state) and event.kind == PROCESSOR else READY
+    if event.name not in state.workers:  # else its device has been its own since it was started
+        state = _with_free(state, event.kind, -1)
     view = WorkerView(event.name, event.kind, event.group, status=status, memory_bytes=event.memory_bytes)
     return _doubted(replace(state, starts=STARTS), event.group, None).with_worker(view)
 

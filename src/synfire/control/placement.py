@@ -148,6 +148,28 @@ def with_stages(plan: Plan, changed: Iterable[Stage]) -> Plan:
     return msgspec.structs.replace(plan, stages=tuple(by_name.get(each.name, each) for each in plan.stages))
 
 
+def fitted(
+    state: State, model: ModelView, lost: tuple[Stage, ...], but: Collection[str] = (), unlike: bool = False
+) -> ModelView | None:
+    """The model in a new epoch with the stages that it has lost on other workers, nobody of `but`; None when there is no room.
+
+    What was on one worker goes to one worker where that is possible, and a stage that nobody has room for is split again.
+    """
+    homeless = with_stages(model.plan, (msgspec.structs.replace(stage, worker=NOBODY) for stage in lost))
+    found = replace(model, plan=homeless, epoch=state.epoch_after(model), failure="", waits="", told=False)
+    for home in dict.fromkeys(stage.worker for stage in lost):
+        together = tuple(stage for stage in lost if stage.worker == home)
+        if target := heir(state.with_model(found), model, together, but, unlike):
+            found = _taken(state, found, together, target)
+            continue
+        for stage in sorted(together, key=lambda each: -each.memory_bytes):
+            placed = _alone(state.with_model(found), found, stage, but, unlike)
+            if placed is None:
+                return None
+            found = placed
+    return found
+
+
 def _elsewhere(plan: Plan, way: Relocation) -> Stage:
     stage = plan.stage(way.stage)
     return msgspec.structs.replace(
@@ -195,39 +217,17 @@ def _placed(state: State, model: ModelView, refusal: str) -> State:
     """The model in a new epoch with every stage in a place; or waiting for one; or stopped."""
     lost = strays(state, model)
     kind = device_of(state, model.plan, lost)
-    found = _fitted(state, model, lost, beside(state, model)) or _gathered(state, model)
+    found = fitted(state, model, lost, beside(state, model)) or _gathered(state, model)
     if found is None and awaited(state, model, lost, kind):
         return _waiting(state, model, kind, lost)
-    found = found or _fitted(state, model, lost)
+    found = found or fitted(state, model, lost)
     if found is None and kind != PROCESSOR:
-        found = _fitted(state, model, lost, unlike=True)
+        found = fitted(state, model, lost, unlike=True)
         if found is None and awaited(state, model, lost, PROCESSOR):
             return _waiting(state, model, PROCESSOR, lost)
     if found is not None:
         return state.with_model(found)
     return _with_room_made(state, model, lost) or _stopped(state, model, _why(state, model, lost, refusal))
-
-
-def _fitted(
-    state: State, model: ModelView, lost: tuple[Stage, ...], but: Collection[str] = (), unlike: bool = False
-) -> ModelView | None:
-    """The model in a new epoch with the stages that it has lost on other workers, nobody of `but`; None when there is no room.
-
-    What was on one worker goes to one worker where that is possible, and a stage that nobody has room for is split again.
-    """
-    homeless = with_stages(model.plan, (msgspec.structs.replace(stage, worker=NOBODY) for stage in lost))
-    found = replace(model, plan=homeless, epoch=state.epoch_after(model), failure="", waits="", told=False)
-    for home in dict.fromkeys(stage.worker for stage in lost):
-        together = tuple(stage for stage in lost if stage.worker == home)
-        if target := heir(state.with_model(found), model, together, but, unlike):
-            found = _taken(state, found, together, target)
-            continue
-        for stage in sorted(together, key=lambda each: -each.memory_bytes):
-            placed = _alone(state.with_model(found), found, stage, but, unlike)
-            if placed is None:
-                return None
-            found = placed
-    return found
 
 
 def _alone(state: State, model: ModelView, stage: Stage, but: Collection[str], unlike: bool) -> ModelView | None:
@@ -256,7 +256,7 @@ def _gathered(state: State, model: ModelView) -> ModelView | None:
         there = replace(
             state, workers={name: each for name, each in state.workers.items() if place(state, name) == here}
         )
-        found = _fitted(there, model, strays(there, model))
+        found = fitted(there, model, strays(there, model))
         if found is not None:
             return found
     return None
@@ -300,7 +300,7 @@ def _with_room_made(state: State, model: ModelView, lost: tuple[Stage, ...]) -> 
 
 
 def _anywhere(state: State, model: ModelView, lost: tuple[Stage, ...]) -> ModelView | None:
-    return _fitted(state, model, lost) or _fitted(state, model, lost, unlike=True)
+    return fitted(state, model, lost) or fitted(state, model, lost, unlike=True)
 
 
 def _waiting(state: State, model: ModelView, kind: str, lost: tuple[Stage, ...]) -> State:

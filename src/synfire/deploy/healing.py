@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
@@ -12,15 +13,15 @@ from synfire.base.clock import SystemClock
 from synfire.base.errors import SynfireError, TemporaryError
 from synfire.base.log import LOGGER
 from synfire.control import events
+from synfire.control.arrival import received
 from synfire.control.controller import Controller
 from synfire.control.moves import check
 from synfire.control.order import Order, OrderKind
-from synfire.control.state import PROCESSOR, Recovery, State
+from synfire.control.state import PROCESSOR, ModelView, Recovery, State
 from synfire.deploy.healed import Healed
 from synfire.deploy.hosting import Hosting, hostings, relinks
 from synfire.devices import DEVICES
 from synfire.plan import Plan
-from synfire.plan.costs import format_bytes
 from synfire.plan.parts import unsplit
 from synfire.plan.plan import stage_graph
 from synfire.wire.messages import StageLost, StageMended, Unhost
@@ -38,6 +39,8 @@ class Healing:
         self._now_s = SystemClock().now_s
         self._asked: dict[str, asyncio.Future[Order]] = {}
         self._orders = itertools.count(1)
+        self._expected = devices_of(plan for _, plan in deployment.models.values())
+        """The kind of every worker with a device that plans have named, for when it is started."""
         self.controller = Controller(self, SystemClock(), keep, self._beginning(spares))
 
     def take_over(self, state: State, told: Iterable[events.Event]) -> None:
@@ -99,28 +102,16 @@ class Healing:
             )
         )
 
-    def admit(self, plan: Plan) -> None:
-        """Raise `TemporaryError` when the workers that a new model's plan names have no room for it, or would be too many."""
-        state = self.controller.state
-        for name in plan.workers:
-            need = sum(stage.memory_bytes for stage in plan.stages if stage.worker == name)
-            room = state.room(name) if name in state.workers else state.memory_bytes or need
-            if need > room:
-                raise TemporaryError(
-                    f"worker {name} has room for {format_bytes(room)}, and the stages of model {plan.model!r} there take "
-                    f"{format_bytes(need)}; unload another model first, or allow workers more with --memory"
-                )
-        count = len({*state.workers, *plan.workers})
-        if state.most_workers is not None and count > state.most_workers:
-            raise TemporaryError(
-                f"model {plan.model!r} would take {count} workers with those that run, and {state.most_workers} may run at a "
-                "time; allow more with --most-workers"
-            )
+    def receive(self, plan: Plan) -> ModelView:
+        """The model that begins, every stage in a place that can take it. Raises as `synfire.control.arrival.received` does."""
+        found = received(self.controller.state, plan)
+        self._expected |= devices_of([found.plan])
+        return found
 
-    def model_added(self, plan: Plan, on_demand: bool = False) -> None:
-        priority = self._deployment.settings.priorities.get(plan.model, 0)
-        plan = unsplit(plan, self._deployment.services.get(plan.model, ()))
-        self.controller.tell(events.ModelAdded(self._now_s(), plan, priority, on_demand))
+    def model_added(self, model: ModelView, on_demand: bool = False) -> None:
+        priority = self._deployment.settings.priorities.get(model.name, 0)
+        plan = unsplit(model.plan, self._deployment.services.get(model.name, ()))
+        self.controller.tell(events.ModelAdded(self._now_s(), plan, priority, on_demand, model.substituted))
 
     def model_removed(self, model: str) -> None:
         self.controller.tell(events.ModelRemoved(self._now_s(), model))
@@ -132,7 +123,7 @@ class Healing:
     def kind(self, name: str) -> str:
         """The device class of a worker, also of one that is being started."""
         known = self.controller.state.workers.get(name)
-        return known.kind if known else self._kinds().get(name, PROCESSOR)
+        return known.kind if known else self._expected.get(name, PROCESSOR)
 
     async def order(self, kind: OrderKind, worker: str = "") -> Order:
         """Carry out a planned move, and return what was done. Raises `UnknownName` for a worker that is not there,
@@ -251,18 +242,15 @@ class Healing:
 
     def _beginning(self, spares: int) -> State:
         """Nothing is there yet. As many devices as the plans use, and one for each spare, are."""
-        settings, kinds = self._deployment.settings, sorted(set(self._kinds().values()))
+        settings, kinds = self._deployment.settings, Counter(self._expected.values())
         return State(
             spares=spares,
             prepare=settings.prepare,
             memory_bytes=settings.memory_bytes,
             most_workers=settings.most_workers,
-            devices=dict.fromkeys(kinds, spares),
-            spare_kind=kinds[0] if kinds else PROCESSOR,
+            devices={kind: count + spares for kind, count in sorted(kinds.items())},
+            spare_kind=min(kinds, default=PROCESSOR),
         )
-
-    def _kinds(self) -> dict[str, str]:
-        return devices_of(plan for _, plan in self._deployment.models.values())
 
     def _plan(self, model: str, epoch: int) -> Plan | None:
         """The plan that is wanted, if `epoch` is not over."""

@@ -16,6 +16,7 @@ from synfire.base.log import LOGGER
 from synfire.control.condition import condition
 from synfire.control.order import Order, OrderKind
 from synfire.control.record import RecoveryLog
+from synfire.control.state import ModelView
 from synfire.deploy.gateways import Gateways
 from synfire.deploy.healing import Healing
 from synfire.deploy.hosting import Parts, hostings
@@ -164,10 +165,10 @@ class LocalDeployment:
         await starting
 
     async def add(self, model: str, graph: Graph, plan: Plan, on_demand: bool = False) -> None:
-        """Host a model, and have the gateways serve it; for now, where it is loaded `on_demand`. Raises what the first refusing
-        worker says, and then hosts nothing of it."""
-        if self._healing is not None:
-            self._healing.admit(plan)
+        """Host a model, and have the gateways serve it; for now, where it is loaded `on_demand`. Where a worker of its plan cannot take
+        it any more, another one does. Raises what the first refusing worker says, and then hosts nothing of it."""
+        arriving = self._healing.receive(plan) if self._healing is not None else ModelView(plan)
+        plan = arriving.plan
         await self.start_workers(plan.workers)
         flat = flatten(graph)
         self.parts[model] = {}
@@ -181,7 +182,7 @@ class LocalDeployment:
         self.models[model] = (flat, plan)
         await self.gateways.serve(model, graph, plan)
         if self._healing is not None:
-            self._healing.model_added(plan, on_demand)
+            self._healing.model_added(arriving, on_demand)
 
     async def remove(self, model: str) -> None:
         """Host a model no longer; its calls in flight fail."""

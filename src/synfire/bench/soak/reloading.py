@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 
 import httpx
@@ -18,7 +18,6 @@ from synfire.formats.bundle import manifest_digest
 from synfire.graph import flatten
 from synfire.graph.passes import simplify
 from synfire.plan import Plan
-from synfire.plan.plan import Stage
 from synfire.wire.messages import Load, Unload
 from synfire.zoo import find
 
@@ -53,7 +52,7 @@ async def load(served: Served, plan: Plan) -> None:
     while True:
         try:
             living = sorted(each.name for each in await served.workers() if each.ready)
-            order = Load(model, "1", "zoo", digest, placed(plan, living, await _with_devices(served)))
+            order = Load(model, "1", "zoo", digest, placed(plan, living))
             return await _order(served, order)
         except UserError as error:  # whoever has started the deployment anew has loaded it too
             if "is served already" in str(error):
@@ -65,34 +64,17 @@ async def load(served: Served, plan: Plan) -> None:
             await asyncio.sleep(RETRY_S)
 
 
-def placed(plan: Plan, living: Sequence[str], able: Collection[str] = ()) -> Plan:
+def placed(plan: Plan, living: Sequence[str]) -> Plan:
     """The plan, with the first of those that live in place of workers that have gone. Raises `TemporaryError` when none lives.
 
-    What an engine of its own runs goes to a worker that is `able` to, as far as one is known.
+    Whether that one has the device that a stage wants is for the deployment to see.
     """
     if not living:
         raise TemporaryError("no worker lives")
     stages = tuple(
-        msgspec.structs.replace(each, worker=_home(each, [name for name in living if name in able or not each.engine]))
-        if each.worker not in living
-        else each
-        for each in plan.stages
+        each if each.worker in living else msgspec.structs.replace(each, worker=living[0]) for each in plan.stages
     )
     return msgspec.structs.replace(plan, stages=stages)
-
-
-def _home(stage: Stage, able: Sequence[str]) -> str:
-    if not able:
-        raise TemporaryError(f"no worker that lives is known to have a device for engine {stage.engine!r}")
-    return able[0]
-
-
-async def _with_devices(served: Served) -> set[str]:
-    """The workers on which engines of their own run stages of other models."""
-    async with httpx.AsyncClient(base_url=served.url, trust_env=False, timeout=5.0) as client:
-        response = (await client.get("/api/plans")).raise_for_status()
-    plans = msgspec.json.decode(response.content, type=list[Plan])
-    return {stage.worker for plan in plans for stage in plan.stages if stage.engine}
 
 
 async def _order(served: Served, order: Load | Unload) -> None:
