@@ -3,88 +3,38 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
-import os
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing, closing
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from types import TracebackType
 from typing import Protocol
 
 import msgspec
 
-from synfire.base.clock import Clock, SystemClock
-from synfire.base.errors import Bug, SynfireError, TemporaryError, UnknownName, UserError
+from synfire.base.clock import Clock
+from synfire.base.errors import Bug, SynfireError, TemporaryError, UserError
 from synfire.base.keys import Keys
 from synfire.base.log import LOGGER
-from synfire.gateway.call import Call, Part, Route
+from synfire.gateway.call import Call, Part
 from synfire.gateway.deadline import Deadline
-from synfire.gateway.gate import Gate
-from synfire.gateway.inputs import Intake, samples
+from synfire.gateway.directory import Directory
+from synfire.gateway.inputs import samples
 from synfire.gateway.limits import Limits
+from synfire.gateway.model import DEFAULT_VERSION, Model
 from synfire.gateway.neighbours import Neighbours
-from synfire.gateway.on_demand import OnDemand
-from synfire.gateway.outputs import Outlet
-from synfire.gateway.protection import Protection
 from synfire.gateway.recoveries import Recoveries
 from synfire.gateway.request import Answer, Request
-from synfire.gateway.sessions import Sessions
 from synfire.gateway.shadows import Given, Shadows
-from synfire.gateway.side import Side
-from synfire.gateway.statistics import Statistics
-from synfire.gateway.traffic import Traffic, choose
-from synfire.plan import Plan
-from synfire.store.names import LATEST, parted
+from synfire.store.names import parted
 from synfire.wire.condition import Condition
 from synfire.wire.messages import Description
 from synfire.wire.traffic import Rule
 
-DEFAULT_VERSION = "1"
+__all__ = ["DEFAULT_VERSION", "DataPlane", "Model", "Repository"]
+
 DESCRIBE_S = 2.0
 """How long a worker may take to describe itself, which it does between two jobs."""
-
-
-@dataclass(frozen=True)
-class Model:
-    """A served model: its route and what the gateway keeps beside it."""
-
-    name: str
-    version: str
-    route: Route
-    intake: Intake
-    outlet: Outlet
-    gate: Gate
-    sessions: Sessions
-    priority: int = 0
-    statistics: Statistics = field(default_factory=Statistics)
-    side: Side | None = None
-    """The part in which it is called, where it answers for a name by a rule."""
-
-    @property
-    def counted(self) -> tuple[Statistics, ...]:
-        """Where its calls are counted."""
-        return (self.statistics,) if self.side is None else (self.statistics, self.side.statistics)
-
-    @property
-    def ready(self) -> bool:
-        """Whether the route can answer now; one that does not say always can."""
-        return bool(getattr(self.route, "ready", True))
-
-    @property
-    def plans(self) -> tuple[Plan, ...]:
-        """The plans that its calls follow now, one for each of its replicas."""
-        return tuple(getattr(self.route, "plans", (self.route.plan,)))
-
-    @property
-    def failure(self) -> str:
-        """Why calls are answered by an error; empty while they are not."""
-        return str(getattr(self.route, "failure", None) or "")
-
-    @property
-    def protection(self) -> Protection | None:
-        """What is kept of sessions, so that they outlive workers; None for a route that has none."""
-        return getattr(self.route, "sessions", None)
 
 
 class Repository(Protocol):
@@ -95,23 +45,17 @@ class Repository(Protocol):
     async def steer(self, rule: Rule) -> None: ...
 
 
-class DataPlane:
-    """Holds the routes of served models and answers requests through them.
+class DataPlane(Directory):
+    """The served models, and the answers to requests through their routes.
 
     Made and used in one event loop. `clock` dates deadlines and sessions; `keys` are asked for by every protocol, and
     come from the environment where none are given.
     """
 
     def __init__(self, limits: Limits | None = None, clock: Clock | None = None, keys: Keys | None = None) -> None:
-        self.limits = limits or Limits()
+        super().__init__(limits, clock)
         self.keys = Keys.from_environment() if keys is None else keys
-        self._clock = clock or SystemClock()
-        self._models: dict[str, dict[str, Model]] = {}
-        self.traffic = Traffic()
-        """The rules by which names answer that are more than a model's."""
-
         self.shadows = Shadows(self, self.traffic)
-        self._ids = (f"{os.getpid():x}-{n}" for n in itertools.count(1))
         self._active = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -125,9 +69,6 @@ class DataPlane:
         self.repository: Repository | None = None
         """Who loads and unloads models, where somebody does."""
 
-        self.on_demand: OnDemand | None = None
-        """The models of the store, where these are loaded when they are called."""
-
         self.neighbours: Neighbours | None = None
         """The other gateways of the deployment, where there are any: they keep some of the sessions."""
 
@@ -138,110 +79,6 @@ class DataPlane:
     def ready(self) -> bool:
         """Whether calls are accepted, and every model's route can answer them."""
         return not self.draining and all(model.ready for model in self.models)
-
-    @property
-    def models(self) -> tuple[Model, ...]:
-        """Every version of every model, by name, then in the order of being added."""
-        return tuple(model for name in sorted(self._models) for model in self._models[name].values())
-
-    def add(self, name: str, route: Route, version: str = DEFAULT_VERSION, priority: int = 0) -> Model:
-        """Serve `route` under a name and version. The highest version answers calls that name none; where one of them is no number,
-        the one added last.
-
-        `priority` is told to whoever asks; whoever places the model goes by it.
-        """
-        if not name or "@" in name or not version or set("/@") & set(version):
-            raise UserError(
-                f"model {name!r} version {version!r}: names are not empty and hold no '@', and versions no '/' either"
-            )
-        if version in self._models.get(name, {}):
-            raise UserError(f"model {name!r} version {version!r} is served already; remove it first or name another")
-        limits = self.limits
-        model = Model(
-            name,
-            version,
-            route,
-            Intake(route.graph, limits),
-            Outlet(route.graph),
-            Gate(name, limits),
-            Sessions(name, limits, self._clock),
-            priority,
-        )
-        self._models.setdefault(name, {})[version] = model
-        return model
-
-    def remove(self, name: str, version: str = "") -> Route:
-        """Stop to serve a model, and return its route; calls that it accepted go on."""
-        model = self.model(name, version)
-        del self._models[model.name][model.version]
-        if not self._models[model.name]:
-            del self._models[model.name]
-        return model.route
-
-    def model(self, name: str, version: str = "") -> Model:
-        """The model called `name` or `name@version`; without a version the newest. Of a name that answers by a rule it is the side of
-        that version, or else the one with the greatest share. Raises `UnknownName`."""
-        name, _, tagged = name.partition("@")
-        name = self._spoken(name)
-        versions = self._models.get(name)
-        rule = self.traffic.rules.get(name)
-        if rule is not None and not versions:
-            return self._of_rule(rule, version or tagged)
-        if not versions:
-            raise UnknownName.among("model", name, {*self._models, *self.traffic.rules})
-        wanted = version or tagged or newest(versions)
-        if wanted not in versions:
-            raise UnknownName.among(f"version of model {name!r}", wanted, versions)
-        return versions[wanted]
-
-    async def called(self, name: str, version: str = "", key: str = "", session: str = "") -> Model:
-        """The model as `model` has it, or, by a rule, the side that answers calls with that `key`, of that `session`. Where it is one of
-        the store's and not there it is loaded, and waited for.
-
-        Raises as `model` does, and what stands against loading it.
-        """
-        side = None if version or "@" in name else self._side(self._spoken(name), key, session)
-        if side is None:
-            return await self._there(name, version)
-        return replace(await self._there(side.model), side=side)
-
-    async def described(self, name: str, version: str = "") -> Model:
-        """The model that is told of when a name is asked about: as `model` has it; one of the store's that is not there is loaded."""
-        try:
-            return self.model(name, version)
-        except UnknownName:
-            rule = None if version else self.traffic.rules.get(self._spoken(name))
-            return await self._there(name if rule is None else rule.heaviest, version)
-
-    def answering(self, name: str, version: str = "") -> tuple[Model, ...]:
-        """The models that have to be ready for a name to be: the sides that get calls, as far as they are loaded, or the model of that name.
-        Raises as `model` does."""
-        rule = None if version else self.traffic.rules.get(self._spoken(name))
-        if rule is None:
-            return (self.model(name, version),)
-        return tuple(model for each in rule.sides if each.percent and (model := self._known(each.model)) is not None)
-
-    def keep(self, model: Model, seconds: float | None) -> None:
-        """Have a model that was loaded on demand stay for so long after its last call, None for as long as is usual; one that is always
-        there does."""
-        if self.on_demand is not None:
-            self.on_demand.keep(model.name, seconds)
-
-    def versions(self, name: str) -> tuple[str, ...]:
-        """The versions of a model. Raises `UnknownName`."""
-        return tuple(self._models[self.model(name).name])
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """All names that callers may call, but for those of the store."""
-        return tuple(sorted({*self._models, *self.traffic.rules}))
-
-    @property
-    def ruled(self) -> tuple[tuple[str, Model], ...]:
-        """The names that are no model's and answer by a rule, each with the side of the greatest share; those are left out that
-        cannot be told of, because they are not loaded."""
-        found = ((name, self._known(rule.heaviest)) for name, rule in sorted(self.traffic.rules.items()))
-        return tuple((name, model) for name, model in found if model is not None and name not in self._models)
 
     def condition(self, model: Model) -> Condition:
         """How the model is served. That it is stopped its route knows first; all else the controller tells."""
@@ -340,42 +177,6 @@ class DataPlane:
             return replace(await self._there(request.model, request.version), side=request.side)
         return await self.called(request.model, request.version, request.caller or request.id, request.session)
 
-    async def _there(self, name: str, version: str = "") -> Model:
-        """The model of a name, whatever rule that has; loaded where it is not there."""
-        if self.on_demand is not None and self._spoken(name.partition("@")[0]) not in self._models:
-            name = await self.on_demand.find(name)
-            if name not in self._models:
-                await self.on_demand.load(name)
-        return self.model(name, version)
-
-    def _side(self, name: str, key: str, session: str) -> Side | None:
-        """The side that answers a call of a name; None where that has no rule. A session that is open stays where it is until it ends."""
-        rule = self.traffic.rules.get(name)
-        if session:
-            for home in self.traffic.homes(name):
-                if (model := self._known(home)) is not None and session in model.sessions:
-                    return self.traffic.side(rule or Rule(name, ()), home)
-        return self.traffic.side(rule, choose(rule, session or key or next(self._ids))) if rule is not None else None
-
-    def _of_rule(self, rule: Rule, version: str) -> Model:
-        if not version:
-            return self.model(rule.heaviest)
-        found = {model.version: model for side in rule.sides if (model := self._known(side.model)) is not None}
-        if version not in found:
-            raise UnknownName.among(f"version of {rule.name!r} among its sides", version, found)
-        return found[version]
-
-    def _known(self, model: str) -> Model | None:
-        """The model of that name, or of that name and version, if it is there."""
-        name, _, version = model.partition("@")
-        versions = self._models.get(name, {})
-        return versions.get(version or (newest(versions) if versions else ""))
-
-    def _spoken(self, name: str) -> str:
-        """The name that a model is served by, of those that it may be called."""
-        known = name in self._models or name in self.traffic.rules
-        return name if known else name.removesuffix(f":{LATEST}")
-
     def _arrive(self, model: Model) -> float:
         """A call begins; when that is."""
         if self.on_demand is not None:
@@ -422,13 +223,6 @@ class DataPlane:
 
     def _deadline(self, call: Call) -> Deadline:
         return Deadline(f"{call.id} of model {call.model!r}", (call.deadline_s or 0.0) - self._clock.now_s())
-
-
-def newest(versions: Collection[str]) -> str:
-    """The version that is meant where none is named: by number, or, where that is not what they are, the one that came last."""
-    if all(each.isdecimal() for each in versions):
-        return max(versions, key=int)
-    return list(versions)[-1]
 
 
 class _Counted:

@@ -1,0 +1,59 @@
+"""A model as a gateway serves it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from synfire.gateway.call import Route
+from synfire.gateway.gate import Gate
+from synfire.gateway.inputs import Intake
+from synfire.gateway.outputs import Outlet
+from synfire.gateway.protection import Protection
+from synfire.gateway.sessions import Sessions
+from synfire.gateway.side import Side
+from synfire.gateway.statistics import Statistics
+from synfire.plan import Plan
+
+DEFAULT_VERSION = "1"
+
+
+@dataclass(frozen=True)
+class Model:
+    """A served model: its route and what the gateway keeps beside it."""
+
+    name: str
+    version: str
+    route: Route
+    intake: Intake
+    outlet: Outlet
+    gate: Gate
+    sessions: Sessions
+    priority: int = 0
+    statistics: Statistics = field(default_factory=Statistics)
+    side: Side | None = None
+    """The part in which it is called, where it answers for a name by a rule."""
+
+    @property
+    def counted(self) -> tuple[Statistics, ...]:
+        """Where its calls are counted."""
+        return (self.statistics,) if self.side is None else (self.statistics, self.side.statistics)
+
+    @property
+    def ready(self) -> bool:
+        """Whether the route can answer now; one that does not say always can."""
+        return bool(getattr(self.route, "ready", True))
+
+    @property
+    def plans(self) -> tuple[Plan, ...]:
+        """The plans that its calls follow now, one for each of its replicas."""
+        return tuple(getattr(self.route, "plans", (self.route.plan,)))
+
+    @property
+    def failure(self) -> str:
+        """Why calls are answered by an error; empty while they are not."""
+        return str(getattr(self.route, "failure", None) or "")
+
+    @property
+    def protection(self) -> Protection | None:
+        """What is kept of sessions, so that they outlive workers; None for a route that has none."""
+        return getattr(self.route, "sessions", None)
