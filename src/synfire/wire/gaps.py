@@ -69,6 +69,37 @@ def _count_ones(context: Any, word: Any) -> Any:
 _ones: Any = intrinsic(_count_ones)
 
 
+_BLOCK = 512
+"""So many bytes are marked at a time: eight vectors, whose marks are one."""
+
+
+def _block_marked(context: Any, address: Any, words: Any) -> Any:
+    """(address, words): write the marks of the `_BLOCK` bytes at `address` to `words`; how many bytes are not zero, and, as a
+    higher number than that can be, whether one is above 1."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        i64, vector = ir.IntType(64), ir.VectorType(ir.IntType(8), 64)
+        eight = ir.VectorType(i64, 8)
+        zero, one = (ir.Constant(vector, [n] * 64) for n in (0, 1))
+        found, seen, count = ir.Constant(eight, ir.Undefined), zero, ir.Constant(i64, 0)
+        for k in range(8):
+            at = builder.add(args[0], ir.Constant(i64, 64 * k))
+            numbers = builder.load(builder.inttoptr(at, vector.as_pointer()), align=1)
+            word = builder.bitcast(builder.icmp_unsigned("!=", numbers, zero), i64)
+            found = builder.insert_element(found, word, ir.Constant(ir.IntType(32), k))
+            count = builder.add(count, builder.ctpop(word))
+            seen = builder.or_(seen, numbers)
+        builder.store(found, builder.inttoptr(args[1], eight.as_pointer()), align=1)
+        beyond = builder.bitcast(builder.icmp_unsigned(">", seen, one), i64)
+        flag = builder.zext(builder.icmp_unsigned("!=", beyond, ir.Constant(i64, 0)), i64)
+        return builder.add(count, builder.shl(flag, ir.Constant(i64, 32)))
+
+    return numba.int64(numba.int64, numba.int64), codegen
+
+
+_mark_block: Any = intrinsic(_block_marked)
+
+
 @inlined
 def _marks_at(address: int, itemsize: int) -> np.uint64:
     """The marks of the 64 numbers that begin at `address`."""
@@ -105,7 +136,12 @@ def mark(data: Array, itemsize: int, marks: Array) -> tuple[int, bool]:
     size = data.size // itemsize
     count = np.int64(0)
     beyond = np.uint64(0)
-    for w in range(size // 64):
+    blocks = size // _BLOCK if itemsize == 1 else 0
+    for b in range(blocks):
+        found = _mark_block(data.ctypes.data + _BLOCK * b, marks.ctypes.data + 64 * b)
+        count += found & 0xFFFF
+        beyond |= np.uint64(found >> 32)
+    for w in range(8 * blocks, size // 64):
         address = data.ctypes.data + 64 * w * itemsize
         word = _marks_at(address, itemsize)
         if itemsize == 1:
