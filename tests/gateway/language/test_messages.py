@@ -30,6 +30,11 @@ def test_calls_have_their_arguments_as_objects_and_answers_say_whose_they_are():
     assert message(role="tool", content="3", tool_call_id="c1").plain()["tool_call_id"] == "c1"
 
 
+def test_what_a_model_thought_is_there_for_its_template():
+    assert message(role="assistant", content="so", reasoning_content="hm").plain()["reasoning_content"] == "hm"
+    assert "reasoning_content" not in message(role="assistant", content="so").plain()
+
+
 def test_arguments_that_are_no_json_are_refused():
     call = {"id": "c1", "function": {"name": "f", "arguments": "{"}}
     with pytest.raises(UserError, match="tool call 'c1' are no JSON"):

@@ -122,6 +122,9 @@ def test_a_served_model_thinks_unless_it_is_told_not_to(http: httpx.Client) -> N
     assert message["content"] == ""
     off = {**asked, "chat_template_kwargs": {"enable_thinking": False}}
     plain = http.post("/v1/chat/completions", json=off).json()["choices"][0]["message"]
+    responded = http.post("/v1/responses", json={"model": "thinker", "input": messages, "max_output_tokens": 8}).json()
+    assert [each["type"] for each in responded["output"]] == ["reasoning"]
+    assert responded["usage"]["output_tokens_details"]["reasoning_tokens"] == 8
     assert plain["content"]
     assert "reasoning_content" not in plain
     chat = {"model": "thinker", "messages": messages, "stream": False, "options": {"num_predict": 8, "temperature": 0}}

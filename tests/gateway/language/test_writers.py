@@ -12,6 +12,7 @@ from synfire.base.errors import PermanentError
 from synfire.gateway.language.listening import STYLES, Calling
 from synfire.gateway.language.response_bodies import ResponseBody
 from synfire.gateway.language.response_writer import ResponseWriter
+from synfire.gateway.language.thinking import Thinking
 from synfire.gateway.language.writers import ChatWriter, TextWriter, Told
 from synfire.ops.language_model import Piece, Scored
 
@@ -145,3 +146,43 @@ def test_a_response_is_asked_as_a_chat():
     assert [each.role for each in chat.messages] == ["system", "user", "assistant", "tool"]
     assert chat.messages[2].plain()["tool_calls"][0]["function"]["arguments"] == {"a": 1}
     assert (chat.messages[3].tool_call_id, chat.top_p) == ("c", 0.5)
+
+
+THOUGHT = (
+    Piece("<think>", (1,), count=1, prompt_count=7),
+    Piece("hm</think>", (2, 3), count=3),
+    Piece("\n\nsee ", (4,), count=4),
+    Piece(CALL, (5,), finish="stop", count=5),
+)
+
+
+def test_thoughts_are_an_item_before_the_answer_whole_and_in_events_alike():
+    said = written(ResponseWriter(response(), HERMES, Thinking), *THOUGHT)
+    assert [each["type"].removeprefix("response.") for each in said if each.get("output_index") == 0] == [
+        *("output_item.added", "content_part.added", "reasoning_text.delta"),
+        *("reasoning_text.done", "content_part.done", "output_item.done"),
+    ]
+    answer = whole(ResponseWriter(response(), HERMES, Thinking), *THOUGHT)
+    for output in (answer["output"], said[-1]["response"]["output"]):
+        assert [each["type"] for each in output] == ["reasoning", "message", "function_call"]
+        assert [each["content"][0]["text"] for each in output[:2]] == ["hm", "see "]
+    assert answer["usage"]["output_tokens_details"] == {"reasoning_tokens": 3}
+    assert said[-1]["response"]["usage"] == answer["usage"]
+
+
+def test_an_answer_that_ends_among_its_thoughts_has_no_message():
+    pieces = (Piece("<think>hm", count=2), Piece(" so", finish="length", count=3))
+    said = written(ResponseWriter(response(), None, Thinking), *pieces)[-1]["response"]
+    for answer in (said, whole(ResponseWriter(response(), None, Thinking), *pieces)):
+        assert [(each["type"], each["content"][0]["text"]) for each in answer["output"]] == [("reasoning", "hm so")]
+        assert answer["status"] == "incomplete"
+
+
+def test_thoughts_that_are_sent_back_belong_to_the_turn_behind_them():
+    thought = {"type": "reasoning", "id": "rs_1", "summary": [], "content": [{"type": "reasoning_text", "text": "hm"}]}
+    sealed = {"type": "reasoning", "id": "rs_2", "summary": [], "content": None, "encrypted_content": "x"}
+    said = {"type": "message", "role": "assistant", "content": "so"}
+    items = [{"role": "user", "content": "hi"}, thought, said, sealed, said, {"role": "user", "content": "and?"}]
+    plain = [each.plain() for each in response(input=items).chat().messages]
+    assert [each["role"] for each in plain] == ["user", "assistant", "assistant", "user"]
+    assert [each.get("reasoning_content") for each in plain] == [None, "hm", None, None]

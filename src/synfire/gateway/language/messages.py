@@ -33,13 +33,15 @@ class ToolCall(msgspec.Struct, frozen=True):
 
 
 class ChatMessage(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One turn. `refusal` and such, which clients send back with what a model said, ask nothing."""
+    """One turn; `reasoning_content` is what the model thought before it said so. `refusal` and such, which clients send back with what a
+    model said, ask nothing."""
 
     role: Role
     content: str | list[Part] | None = None
     name: str | None = None
     tool_calls: list[ToolCall] | None = None
     tool_call_id: str | None = None
+    reasoning_content: str | None = None
 
     def plain(self) -> dict[str, Any]:
         """As templates take it. Raises `UserError` for content that is no text, and for arguments that are no JSON."""
@@ -51,6 +53,8 @@ class ChatMessage(msgspec.Struct, frozen=True, omit_defaults=True):
             found["tool_calls"] = [_plain_call(each) for each in self.tool_calls]
         if self.tool_call_id:
             found["tool_call_id"] = self.tool_call_id
+        if self.reasoning_content:
+            found["reasoning_content"] = self.reasoning_content
         return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -15,11 +16,11 @@ from synfire.gateway.language.tools import MOST_TOOLS, Function, NamedFunction, 
 
 
 class Item(msgspec.Struct, frozen=True):
-    """A turn of the conversation: a message, a call of a function, or what came of one."""
+    """A turn of the conversation: a message, a call of a function, what came of one, or what the model thought before the next turn."""
 
-    type: Literal["message", "function_call", "function_call_output"] = "message"
+    type: Literal["message", "function_call", "function_call_output", "reasoning"] = "message"
     role: Role = "user"
-    content: str | list[Part] = ""
+    content: str | list[Part] | None = ""
     call_id: str = ""
     name: str = ""
     arguments: str = "{}"
@@ -33,6 +34,12 @@ class Item(msgspec.Struct, frozen=True):
         if self.type == "function_call_output":
             return ChatMessage("tool", self.output, tool_call_id=self.call_id)
         return ChatMessage(self.role, self.content)
+
+    @property
+    def thought(self) -> str:
+        """What the model thought, where the item says that."""
+        parts = self.content if self.type == "reasoning" and isinstance(self.content, list) else []
+        return "".join(each.text for each in parts)
 
 
 class FlatTool(msgspec.Struct, frozen=True):
@@ -95,7 +102,7 @@ class ResponseBody(msgspec.Struct, frozen=True, kw_only=True):
         choice, form = self.tool_choice, self.text.format
         return ChatBody(
             model=self.model,
-            messages=[*system, *(each.message() for each in items)],
+            messages=[*system, *_messages(items)],
             max_tokens=self.max_output_tokens,
             temperature=self.temperature,
             top_p=self.top_p,
@@ -106,3 +113,17 @@ class ResponseBody(msgspec.Struct, frozen=True, kw_only=True):
             parallel_tool_calls=self.parallel_tool_calls,
             response_format=ResponseFormat(form.type, NamedSchema(form.name, form.body)),
         )
+
+
+def _messages(items: Sequence[Item]) -> Iterator[ChatMessage]:
+    """The turns. Thoughts belong to the turn behind them; it is up to the template whether the model is told of them again."""
+    thought = ""
+    for item in items:
+        if item.type == "reasoning":
+            thought += item.thought
+            continue
+        message = item.message()
+        if thought and message.role == "assistant":
+            message = msgspec.structs.replace(message, reasoning_content=thought)
+        thought = ""
+        yield message

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -13,102 +13,57 @@ from synfire.gateway.language.answers import Choice
 from synfire.gateway.language.errors import in_openai_shape
 from synfire.gateway.language.listening import Calling, Listener
 from synfire.gateway.language.messages import ToolCall
-from synfire.gateway.language.response_bodies import FlatTool, ResponseBody, TextOptions
+from synfire.gateway.language.response_answers import (
+    Incomplete,
+    Item,
+    MadeDetails,
+    OutputCall,
+    OutputMessage,
+    OutputText,
+    OutputThoughts,
+    Response,
+    ResponseUsage,
+    ThoughtText,
+)
+from synfire.gateway.language.response_bodies import ResponseBody
+from synfire.gateway.language.thinking import Heard, Thinking
 from synfire.ops.language_model import Piece
 
-
-class OutputText(msgspec.Struct, frozen=True):
-    text: str
-    type: str = "output_text"
-    annotations: tuple[()] = ()
-    logprobs: tuple[()] = ()
-
-
-class OutputMessage(msgspec.Struct, frozen=True, tag_field="type", tag="message"):
-    id: str
-    content: tuple[OutputText, ...] = ()
-    status: str = "completed"
-    role: str = "assistant"
-
-
-class OutputCall(msgspec.Struct, frozen=True, tag_field="type", tag="function_call"):
-    """A function that the model calls; what came of it is sent back with its `call_id`."""
-
-    id: str
-    call_id: str
-    name: str
-    arguments: str
-    status: str = "completed"
-
-
-class TokenDetails(msgspec.Struct, frozen=True):
-    cached_tokens: int = 0
-
-
-class MadeDetails(msgspec.Struct, frozen=True):
-    reasoning_tokens: int = 0
-
-
-class ResponseUsage(msgspec.Struct, frozen=True):
-    input_tokens: int
-    output_tokens: int
-    total_tokens: int
-    input_tokens_details: TokenDetails = TokenDetails()
-    output_tokens_details: MadeDetails = MadeDetails()
-
-
-class Incomplete(msgspec.Struct, frozen=True):
-    reason: str = "max_output_tokens"
-
-
-class Response(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer. It is not stored, whatever was asked for: `store` says so."""
-
-    id: str
-    created_at: int
-    model: str
-    output: list[OutputMessage | OutputCall]
-    status: str
-    instructions: str | None
-    temperature: float
-    top_p: float
-    max_output_tokens: int | None
-    tools: list[FlatTool]
-    tool_choice: Any
-    parallel_tool_calls: bool
-    text: TextOptions
-    metadata: dict[str, str]
-    usage: ResponseUsage | None = None
-    incomplete_details: Incomplete | None = None
-    error: dict[str, str] | None = None
-    previous_response_id: str | None = None
-    truncation: str = "disabled"
-    store: bool = False
-    object: str = "response"
+_Opened = OutputMessage | OutputThoughts
+"""What is told bit by bit."""
 
 
 class ResponseWriter:
-    """Writes the answer to one request: what the model says are messages, between them are the functions that it calls."""
+    """Writes the answer to one request: first what the model thinks, where `thinking` tells that apart; what it says are messages, between
+    them are the functions that it calls."""
 
-    def __init__(self, body: ResponseBody, calling: Calling | None) -> None:
+    def __init__(
+        self, body: ResponseBody, calling: Calling | None, thinking: Callable[[], Thinking] | None = None
+    ) -> None:
         self.model = body.model
         self._body = body
         self._id, self._created = _name("resp"), int(time.time())
+        self._thinking = thinking() if thinking is not None else None
         self._listener = Listener(calling) if calling is not None else None
         self._choice = Choice()
-        self._items: list[OutputMessage | OutputCall] = []
-        self._open: OutputMessage | None = None
+        self._thought = self._said = ""
+        self._thought_tokens = 0
+        self._items: list[Item] = []
+        self._open: _Opened | None = None
         self._number = 0
 
     def add(self, number: int, piece: Piece) -> None:
         """A piece has come."""
-        self._choice.add(piece)
+        thought, said = self._apart(piece)
+        self._thought += thought
+        self._said += said
 
     def whole(self) -> Response:
         """The whole answer."""
-        text, calls = self._heard(self._choice.text, True)
-        said = [OutputMessage(_name("msg"), (OutputText(text),))] if text or not calls else []
-        return self._finished([*said, *map(_called, calls)])
+        text, calls = self._heard(self._said, True)
+        thoughts = [_thoughts(self._thought)] if self._thought else []
+        said = [_message(text)] if text or not (calls or thoughts) else []
+        return self._finished([*thoughts, *said, *map(_called, calls)])
 
     def beginning(self) -> Iterable[bytes]:
         """The answer, that it is on its way, empty."""
@@ -118,14 +73,15 @@ class ResponseWriter:
 
     def event(self, number: int, piece: Piece) -> bytes:
         """The events of a piece."""
-        self._choice.add(piece)
-        text, calls = self._heard(piece.text, bool(piece.finish))
-        return b"".join((*(self._more(text) if text else ()), *(part for each in calls for part in self._call(each))))
+        thought, said = self._apart(piece)
+        text, calls = self._heard(said, bool(piece.finish))
+        events = [*(self._more(_thoughts(thought)) if thought else ()), *(self._more(_message(text)) if text else ())]
+        return b"".join((*events, *(part for each in calls for part in self._call(each))))
 
     def ending(self) -> Iterable[bytes]:
         """The end of the last message, and the whole answer."""
         if not self._items and self._open is None:
-            self._open = _message()
+            self._open = _message("")
             yield from self._begun(self._open)
         yield from self._ended()
         whole = self._finished(self._items)
@@ -134,37 +90,50 @@ class ResponseWriter:
     def failed(self, error: Exception) -> bytes:
         """The answer, as far as it has come, and what ended it."""
         told = in_openai_shape(error).error
-        items = [*self._items, *([self._open] if self._open is not None else [])]
+        items = [*self._items, *([_unfinished(self._open)] if self._open is not None else [])]
         failed = msgspec.structs.replace(
             self._response(items, "failed"), error={"code": told.code or told.type, "message": told.message}
         )
         return self._event("response.failed", response=failed)
 
+    def _apart(self, piece: Piece) -> Heard:
+        """What a piece brings of the thoughts, and of the answer."""
+        self._choice.add(piece)
+        if self._thinking is None:
+            return Heard("", piece.text)
+        heard = self._thinking.take(piece.text, bool(piece.finish))
+        if heard.thought:
+            self._thought_tokens = self._choice.count
+        return heard
+
     def _heard(self, text: str, ended: bool) -> tuple[str, list[ToolCall]]:
         return self._listener.take(text, ended) if self._listener is not None else (text, [])
 
-    def _more(self, text: str) -> Iterable[bytes]:
-        """More of a message, which begins with it where none is open."""
-        message = self._open or _message()
+    def _more(self, more: _Opened) -> Iterable[bytes]:
+        """More of a message or of thoughts, which begin with it where none are open."""
+        if self._open is not None and self._open.content[0].type != more.content[0].type:
+            yield from self._ended()
         if self._open is None:
-            yield from self._begun(message)
-        self._open = _said(message, _text_of(message) + text)
-        yield self._of_text(message, "response.output_text.delta", delta=text, logprobs=())
+            self._open = _with(more, "")
+            yield from self._begun(self._open)
+        text = more.content[0].text
+        self._open = _with(self._open, self._open.content[0].text + text)
+        yield self._of_text(self._open, "delta", delta=text)
 
-    def _begun(self, message: OutputMessage) -> Iterable[bytes]:
-        """A message begins, and its text."""
-        yield self._event("response.output_item.added", output_index=len(self._items), item=message)
-        yield self._of_text(message, "response.content_part.added", part=OutputText(""))
+    def _begun(self, opened: _Opened) -> Iterable[bytes]:
+        """A message begins, or thoughts do, and the text."""
+        empty = msgspec.structs.replace(_unfinished(opened), content=())
+        yield self._event("response.output_item.added", output_index=len(self._items), item=empty)
+        yield self._of_part(opened, "added")
 
     def _ended(self) -> Iterable[bytes]:
-        """The message that is open ends, and its text."""
+        """What is open ends, and its text."""
         if self._open is None:
             return
-        whole = _said(msgspec.structs.replace(self._open, status="completed"), _text_of(self._open))
-        yield self._of_text(whole, "response.output_text.done", text=_text_of(whole), logprobs=())
-        yield self._of_text(whole, "response.content_part.done", part=whole.content[0])
-        yield self._event("response.output_item.done", output_index=len(self._items), item=whole)
-        self._items.append(whole)
+        yield self._of_text(self._open, "done", text=self._open.content[0].text)
+        yield self._of_part(self._open, "done")
+        yield self._event("response.output_item.done", output_index=len(self._items), item=self._open)
+        self._items.append(self._open)
         self._open = None
 
     def _call(self, tool_call: ToolCall) -> Iterable[bytes]:
@@ -179,16 +148,24 @@ class ResponseWriter:
         yield self._event("response.output_item.done", output_index=index, item=call)
         self._items.append(call)
 
-    def _finished(self, items: list[OutputMessage | OutputCall]) -> Response:
+    def _finished(self, items: list[Item]) -> Response:
         """The answer that has ended."""
         prompt, made = self._choice.prompt_count, self._choice.count
-        usage = ResponseUsage(prompt, made, prompt + made)
+        usage = ResponseUsage(prompt, made, prompt + made, output_tokens_details=MadeDetails(self._thought_tokens))
         if self._choice.finish == "length":
             return self._response(items, "incomplete", usage, Incomplete())
         return self._response(items, "completed", usage)
 
-    def _of_text(self, message: OutputMessage, kind: str, **fields: Any) -> bytes:
-        return self._event(kind, item_id=message.id, output_index=len(self._items), content_index=0, **fields)
+    def _of_text(self, opened: _Opened, what: str, **fields: str) -> bytes:
+        (part,) = opened.content
+        more: dict[str, Any] = {"logprobs": ()} if isinstance(part, OutputText) else {}
+        return self._event(f"response.{part.type}.{what}", **self._where(opened), **fields, **more)
+
+    def _of_part(self, opened: _Opened, what: str) -> bytes:
+        return self._event(f"response.content_part.{what}", **self._where(opened), part=opened.content[0])
+
+    def _where(self, opened: _Opened) -> dict[str, Any]:
+        return {"item_id": opened.id, "output_index": len(self._items), "content_index": 0}
 
     def _event(self, kind: str, **fields: Any) -> bytes:
         data = msgspec.json.encode({"type": kind, "sequence_number": self._number, **fields})
@@ -197,7 +174,7 @@ class ResponseWriter:
 
     def _response(
         self,
-        output: list[OutputMessage | OutputCall],
+        output: list[Item],
         status: str,
         usage: ResponseUsage | None = None,
         incomplete: Incomplete | None = None,
@@ -223,16 +200,22 @@ class ResponseWriter:
         )
 
 
-def _message() -> OutputMessage:
-    return OutputMessage(_name("msg"), status="in_progress")
+def _message(text: str) -> OutputMessage:
+    return OutputMessage(_name("msg"), (OutputText(text),))
 
 
-def _said(message: OutputMessage, text: str) -> OutputMessage:
-    return msgspec.structs.replace(message, content=(OutputText(text),))
+def _thoughts(text: str) -> OutputThoughts:
+    return OutputThoughts(_name("rs"), (ThoughtText(text),))
 
 
-def _text_of(message: OutputMessage) -> str:
-    return "".join(part.text for part in message.content)
+def _with(opened: _Opened, text: str) -> _Opened:
+    """The same with that text."""
+    (part,) = opened.content
+    return msgspec.structs.replace(opened, content=(msgspec.structs.replace(part, text=text),))
+
+
+def _unfinished(opened: _Opened) -> _Opened:
+    return msgspec.structs.replace(opened, status="in_progress")
 
 
 def _called(call: ToolCall) -> OutputCall:
