@@ -35,6 +35,7 @@ EXIT_CODES = {
 VERBS: dict[str, str] = {
     "demo": "demo:demo",
     "serve": "serve:serve",
+    "worker": "worker:worker",
     "infer": "infer:infer",
     "run": "run:run",
     "list": "listing:list_models",
@@ -61,6 +62,7 @@ VERBS: dict[str, str] = {
     "rebalance": "moves:rebalance",
     "upgrade": "moves:upgrade",
     "stop": "stop:stop",
+    "device-plugin": "device_plugin:device_plugin",
     "bench": "bench:bench",
     "soak": "soak:soak",
 }

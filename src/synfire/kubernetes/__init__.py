@@ -1,0 +1,1 @@
+"""synfire on Kubernetes: manifests as pure functions, and the device plugin for neuromorphic chips."""
