@@ -95,6 +95,11 @@ class WholeEngine(Engine):
     """What it is best at."""
 
     @classmethod
+    def standing(cls) -> int:
+        """The rank that it has here and now; see `rank`."""
+        return cls.rank
+
+    @classmethod
     def precision(cls, graph: Graph) -> str:
         """How it keeps the weights of this model; without more it is as the engine keeps all."""
         return cls.format

@@ -1,5 +1,5 @@
 """Engines for language models: each runs one whole model in a process of its own, see `synfire.ops.language_model`."""
 
-from synfire.engines.language import foreign, llama, openvino, transformers
+from synfire.engines.language import foreign, llama, llama_native, openvino, transformers
 
-__all__ = ["foreign", "llama", "openvino", "transformers"]
+__all__ = ["foreign", "llama", "llama_native", "openvino", "transformers"]

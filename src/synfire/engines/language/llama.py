@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any, ClassVar
 
 from synfire.base.errors import UserError
 from synfire.engines.engine import ENGINES, Program
@@ -34,16 +35,21 @@ class LlamaProgram(ServerProgram):
     def abilities(self) -> Collection[Ability]:
         return ("tokenize", "detokenize", *_ABILITIES.get(self.model.pooling, ("embed",)))
 
-    def launched(self) -> EngineChild:
+    @property
+    def order(self) -> dict[str, Any]:
+        """What a process is to load, and how. Raises `UserError` for weights that are gone or changed."""
         files = [each for each in self.model.weights if not each[0].startswith(ADAPTER)]
         (first, digest) = files[0]
-        order = {
+        return {
             "model": str(located(digest) if len(files) == 1 else gathered(files) / first),
             "adapters": [str(located(digest)) for name, digest in self.model.weights if name.startswith(ADAPTER)],
             "context": self.model.context,
             "streams": self.model.streams,
+            "pooling": self.model.pooling,
         }
-        return EngineChild(SCRIPT, {**order, "pooling": self.model.pooling}, granted_cores())
+
+    def launched(self) -> EngineChild:
+        return EngineChild(SCRIPT, self.order, granted_cores())
 
 
 class LlamaEngine(WholeEngine):
@@ -51,6 +57,7 @@ class LlamaEngine(WholeEngine):
 
     name = "llama.cpp"
     format = FORMAT
+    program: ClassVar[type[LlamaProgram]] = LlamaProgram
 
     @classmethod
     def precision(cls, graph: Graph) -> str:
@@ -61,6 +68,11 @@ class LlamaEngine(WholeEngine):
     def refusal(cls, graph: Graph) -> str:
         if _model(graph) is None:
             return "it runs a language model from a GGUF file, whole, and nothing else; llama.cpp converts directories to such files"
+        return cls.missing()
+
+    @classmethod
+    def missing(cls) -> str:
+        """Why there is no llama.cpp to run any model, and what to do; empty where there is one."""
         if importlib.util.find_spec(PACKAGE) is None:
             return f"the package {PACKAGE} is not installed: pip install 'synfire[{EXTRA}]'"
         return ""
@@ -71,7 +83,7 @@ class LlamaEngine(WholeEngine):
         (model,) = graph.operators.values() if not refusal else (None,)
         if not isinstance(model, LanguageModel):
             raise UserError(f"engine {self.name} cannot run this stage: {refusal}")
-        return LlamaProgram(graph, model)
+        return self.program(graph, model)
 
 
 def _model(graph: Graph) -> LanguageModel | None:

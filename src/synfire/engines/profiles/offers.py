@@ -59,7 +59,7 @@ def offers(name: str, graph: Graph, costs: Costs, machine: Machine) -> tuple[Off
 def whole_engines() -> list[type[WholeEngine]]:
     """The engines for whole models, the most usual first."""
     found = [each for each in map(ENGINES.__getitem__, ENGINES) if issubclass(each, WholeEngine)]
-    return sorted(found, key=lambda each: (each.rank, each.name))
+    return sorted(found, key=lambda each: (each.standing(), each.name))
 
 
 def profile_of(name: str, graph: Graph, engine: type[Engine], workers: int = 1, goal: str = LATENCY) -> Profile:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import http.client
 import json
 import os
 import shutil
@@ -12,8 +13,6 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 
 _LOOK_S = 0.1
@@ -21,13 +20,15 @@ _PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
-    """Start what the order's `command` says, with a free port in place of `{port}`; it answers when `health` is 200."""
+    """Start what the order's `command` says, with a free port in place of `{port}`, or a Unix socket in place of `{address}`; it answers
+    when `health` is 200."""
     order = json.loads(sys.argv[1])
     lifeline = socket.socket(fileno=order["lifeline"])
     threading.Thread(target=_leave_with, args=(lifeline, Path(order["address"]).parent), daemon=True).start()
     os.sched_setaffinity(0, order["cores"])
     port = _free_port()
-    command = [each.replace("{port}", str(port)) for each in order["command"]]
+    where = order["address"] if "{address}" in order["command"] else f"127.0.0.1:{port}"
+    command = [each.replace("{port}", str(port)).replace("{address}", order["address"]) for each in order["command"]]
     try:
         server = subprocess.Popen(
             command,
@@ -39,10 +40,10 @@ def main() -> None:
     except OSError as error:
         lifeline.sendall(json.dumps({"error": f"{command[0]} cannot be started: {error}"}).encode() + b"\n")
         return
-    while server.poll() is None and not _healthy(f"http://127.0.0.1:{port}{order['health']}"):
+    while server.poll() is None and not _healthy(where, order["health"]):
         time.sleep(_LOOK_S)
     if server.poll() is None:
-        lifeline.sendall(json.dumps({"address": f"127.0.0.1:{port}"}).encode() + b"\n")
+        lifeline.sendall(json.dumps({"address": where}).encode() + b"\n")
         server.wait()
     sys.exit(f"{command[0]} has ended with code {server.returncode}")
 
@@ -53,12 +54,31 @@ def _free_port() -> int:
         return int(asking.getsockname()[1])
 
 
-def _healthy(url: str) -> bool:
+def _healthy(where: str, path: str) -> bool:
+    """Whether a server answers there: at a Unix socket, or HOST:PORT."""
+    asking = http.client.HTTPConnection("127.0.0.1", timeout=5)
     try:
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=5) as answer:
-            return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError):
+        asking.sock = _connected(where)
+        asking.request("GET", path)
+        return asking.getresponse().status == 200
+    except (http.client.HTTPException, OSError):
         return False
+    finally:
+        asking.close()
+
+
+def _connected(where: str) -> socket.socket:
+    if not where.startswith("/"):
+        host, _, port = where.rpartition(":")
+        return socket.create_connection((host, int(port)), 5)
+    found = socket.socket(socket.AF_UNIX)
+    found.settimeout(5)
+    try:
+        found.connect(where)
+    except OSError:
+        found.close()
+        raise
+    return found
 
 
 def _end_with_parent() -> None:
