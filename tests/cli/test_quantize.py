@@ -16,4 +16,4 @@ def test_a_model_is_made_of_fewer_bits(run: Callable, tmp_path: Path) -> None:
     (listed,) = [each for each in run("list", "--json").json["models"] if each["name"] == "tiny:q4"]
     assert (listed["precision"], listed["source"]) == ("Q4_0", "quantize")
     again = run("quantize", "tiny:q4", "tiny:q8")
-    assert (again.code, "has weights of few bits already (Q4_0, Q8_0)" in again.err) == (2, True)
+    assert (again.code, "tiny:q4 has weights of few bits already (Q4_0, Q8_0)" in again.err) == (2, True)

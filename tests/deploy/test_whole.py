@@ -28,6 +28,7 @@ def installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """As if torch, transformers and llama.cpp were there, and nothing else. Nothing is loaded in these tests."""
     monkeypatch.setenv("SYNFIRE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(Environment, "missing", lambda self: () if "torch" in self.packages else self.packages)
+    monkeypatch.setattr(Environment, "folder", lambda self, package: None)
     monkeypatch.setattr("synfire.engines.language.foreign.gpus", list)
     monkeypatch.setattr("importlib.util.find_spec", lambda name, *_: object())
 

@@ -30,7 +30,7 @@ def quantize(model: str, name: ModelName, precision: str, into: Into) -> Tagged:
         )
     described = msgspec.structs.replace(files.described, file_type=precision)
     for _ in range(TRIES):
-        weights = _weights(files, precision, into)
+        weights = _weights(model, files, precision, into)
         others = [each for each in files.manifest.layers if each.media_type != GGUF]
         made = into.store.commit(name, write_manifest(into.store.blobs, described, [weights, *others]), QUANTIZED)
         if made is not None:
@@ -40,13 +40,16 @@ def quantize(model: str, name: ModelName, precision: str, into: Into) -> Tagged:
     )
 
 
-def _weights(files: ModelFiles, precision: str, into: Into) -> Layer:
+def _weights(model: str, files: ModelFiles, precision: str, into: Into) -> Layer:
     """The layer of the weights in their new precision, whose blob is in the store then."""
-    digest = written(
-        f"{files.digest} {precision}",
-        f"{files.name} as {precision}",
-        None,
-        lambda write: quantize_file(files.weights, precision, write),
-        into,
-    )
+    try:
+        digest = written(
+            f"{files.digest} {precision}",
+            f"{files.name} as {precision}",
+            None,
+            lambda write: quantize_file(files.weights, precision, write),
+            into,
+        )
+    except UserError as error:  # which names a blob, where its user has named a model
+        raise UserError(str(error).replace(str(files.weights), model)) from error
     return Layer(GGUF, f"sha256:{digest}", into.store.blobs.path(digest).stat().st_size)

@@ -38,3 +38,15 @@ def test_what_does_not_run_as_a_python_is_said_to_be_so(monkeypatch: pytest.Monk
     monkeypatch.setenv(WANTED.variable, str(tmp_path))
     with pytest.raises(PermanentError, match="does not run as a Python"):
         WANTED.missing()
+
+
+def test_packages_are_found_here_and_elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv(WANTED.variable, raising=False)
+    here = WANTED.folder("json")
+    assert here is not None
+    assert (here / "decoder.py").is_file()
+    other = tmp_path / "python"
+    other.symlink_to(sys.executable)
+    monkeypatch.setenv(WANTED.variable, str(other))
+    assert WANTED.folder("json") == here
+    assert WANTED.folder("nobody") is None

@@ -6,6 +6,7 @@ It needs torch and transformers, in this environment or in the one that SYNFIRE_
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,27 @@ def program(folder: Path) -> Iterator[StreamingProgram]:
     made = build(folder, 3)  # so that nobody else shares its process
     yield made
     made.rest()
+
+
+def test_an_architecture_that_transformers_does_not_know_is_named(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tables = tmp_path / "transformers" / "models" / "auto"
+    tables.mkdir(parents=True)
+    (tables / "auto_mappings.py").write_text(
+        'NAMES = (\n    ("llama", "LlamaConfig"),\n    ("qwen3", "Qwen3Config"),\n)\n'
+    )
+    monkeypatch.setattr(Environment, "missing", lambda self: ())
+    monkeypatch.setattr(Environment, "folder", lambda self, package: tmp_path / package)
+    engine, graph = ENGINES["transformers"], load(folder)
+    assert engine.refusal(graph) == ""
+    odd = shutil.copytree(folder, tmp_path / "odd")
+    config = json.loads((odd / "config.json").read_text())
+    (odd / "config.json").write_text(json.dumps({**config, "model_type": "lama"}))
+    refusal = engine.refusal(load(odd))
+    assert "knows no architecture 'lama' (did you mean 'llama'?): correct model_type in config.json" in refusal
+    monkeypatch.setattr(Environment, "folder", lambda self, package: tmp_path / "elsewhere")
+    assert engine.refusal(load(odd)) == "", "where nobody can tell, it is tried"
 
 
 @needs_torch

@@ -7,6 +7,7 @@ import inspect
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -36,6 +37,11 @@ class Environment:
             return tuple(each for each in self.packages if not _there(each))
         return _missing(self.variable, self.python, self.packages)
 
+    def folder(self, package: str) -> Path | None:
+        """Where a package lies; None where it is not there. Raises as `missing` does."""
+        found = _folder_of(package) if self.python == sys.executable else _told(self.variable, self.python, package)
+        return Path(found) if found else None
+
     def refusal(self) -> str:
         """What is missing, and what to do; empty where nothing is. Raises as `missing` does."""
         missing = self.missing()
@@ -53,11 +59,27 @@ def _there(package: str) -> bool:
     return all(importlib.util.find_spec(".".join(parts[: n + 1])) for n in range(len(parts)))
 
 
+def _folder_of(package: str) -> str:
+    """The folder of a package that can be imported; empty for none."""
+    found = importlib.util.find_spec(package)
+    return (found.submodule_search_locations or [""])[0] if found is not None else ""
+
+
 @lru_cache(maxsize=16)
 def _missing(variable: str, python: str, packages: tuple[str, ...]) -> tuple[str, ...]:
-    code = f"import importlib.util\n{inspect.getsource(_there)}\nprint(*(each for each in {packages!r} if not _there(each)))"
+    return tuple(_said(variable, python, _there, f"*(each for each in {packages!r} if not _there(each))").split())
+
+
+@lru_cache(maxsize=16)
+def _told(variable: str, python: str, package: str) -> str:
+    return _said(variable, python, _folder_of, f"_folder_of({package!r})").strip()
+
+
+def _said(variable: str, python: str, function: Callable[..., object], expression: str) -> str:
+    """What that interpreter prints of an expression with the function in it."""
+    code = f"import importlib.util\n{inspect.getsource(function)}\nprint({expression})"
     try:
         said = subprocess.run([python, "-P", "-c", code], capture_output=True, text=True, timeout=60, check=True)
     except (OSError, subprocess.SubprocessError) as error:
         raise PermanentError(f"{variable} is {python}, which does not run as a Python: {error}") from error
-    return tuple(said.stdout.split())
+    return said.stdout

@@ -6,9 +6,13 @@ the bits that it gets alone. Its process may run in another environment than syn
 
 from __future__ import annotations
 
+import difflib
+import re
 import threading
 from collections.abc import Collection, Hashable
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -35,6 +39,8 @@ TORCH_BYTES = 350_000_000
 
 MODULE = "torch_server.process"
 _WEIGHT_BYTES = 4
+_ENTRY = re.compile(r'^ *\("([\w.-]+)",', re.MULTILINE)
+"""A line of transformers' tables: an architecture, and what it is run by."""
 
 _Files = tuple[tuple[str, str], ...]
 
@@ -128,7 +134,7 @@ class TransformersEngine(WholeEngine):
         model = next(iter(graph.operators.values()), None)
         if len(graph.operators) != 1 or not isinstance(model, LanguageModel) or model.format != FORMAT:
             return "it runs a language model from a Hugging Face directory, whole, and nothing else"
-        return ENVIRONMENT.refusal()
+        return ENVIRONMENT.refusal() or _unknown(str(graph.metadata.get("language", {}).get("architecture", "")))
 
     @classmethod
     def whole_bytes(cls, graph: Graph) -> int:
@@ -148,6 +154,25 @@ class TransformersEngine(WholeEngine):
         if not isinstance(model, LanguageModel):
             raise UserError(f"engine {self.name} cannot run this stage: {refusal}")
         return TransformersProgram(graph, model)
+
+
+def _unknown(architecture: str) -> str:
+    """Why a model cannot be run whose config names that architecture; empty for a known one, and where nobody can tell without loading it."""
+    known = _architectures(ENVIRONMENT.folder("transformers"))
+    if not architecture or not known or architecture in known:
+        return ""
+    near = difflib.get_close_matches(architecture, known, 1)
+    return (
+        f"this transformers knows no architecture {architecture!r}{f' (did you mean {near[0]!r}?)' if near else ''}: correct model_type in "
+        "config.json, or install a newer transformers; code that comes with weights is not run"
+    )
+
+
+@lru_cache(maxsize=4)
+def _architectures(package: Path | None) -> frozenset[str]:
+    """The architectures that transformers knows, read from its tables: to import it takes seconds. None where they lie elsewhere."""
+    tables = sorted((package / "models" / "auto").glob("*.py")) if package is not None else []
+    return frozenset(found.lower() for each in tables for found in _ENTRY.findall(each.read_text(errors="replace")))
 
 
 ENGINES.add(TransformersEngine.name, TransformersEngine)
