@@ -62,6 +62,18 @@ def test_damaged_graph_is_refused_at_every_length():
             unpack_graph(data[:length])
 
 
+def test_a_worker_of_another_machine_is_told_where_it_finds_others():
+    graph = random_graph(2)
+    plan = random_plan(graph, 2)
+    addresses = {worker: f"unix:/{worker}" for worker in plan.workers}
+    assert len(plan.workers) > 1
+    for far in plan.workers:
+        outside = {far: {each: f"tls://10.0.0.1/{each}" for each in plan.workers if each != far}}
+        for each in hostings(graph, plan, addresses, outside=outside):
+            wanted = "tls:" if each.worker == far else "unix:"
+            assert all(departure.address.startswith(wanted) for departure in each.host.departures if departure.address)
+
+
 def one_stage(graph, **changes):
     (hosting,) = hostings(graph, whole_plan(graph, engine="reference"), {"w0": ""})
     fields = {name: getattr(hosting.host, name) for name in Host.__struct_fields__} | changes

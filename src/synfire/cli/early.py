@@ -1,4 +1,4 @@
-"""What `synfire serve` begins before it loads anything else: the template of its processes, which takes as long to load."""
+"""What `synfire serve` and `synfire worker` begin before they load anything else: the template of their processes, which takes as long to load."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _begun: list[Template] = []
 
 def begin(arguments: Sequence[str]) -> None:
     """Begin it, where the command line asks for processes."""
-    if arguments[:1] == ["serve"] and "--help" not in arguments:
+    if arguments[:1] in (["serve"], ["worker"]) and "--help" not in arguments:
         _begun.append(Template.begin())
 
 

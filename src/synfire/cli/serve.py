@@ -19,6 +19,7 @@ from synfire.cli.book import Book
 from synfire.cli.chains import as_few, awaited, chains_among, joined
 from synfire.cli.curl import curl, curl_chain
 from synfire.cli.ending import cancelled_at_sigterm
+from synfire.cli.entrance import Entrance, command_of, entrance_of
 from synfire.cli.models import (
     Accept,
     AcceptOption,
@@ -49,6 +50,8 @@ from synfire.cli.serve_options import (
     GrpcPortOption,
     HostOption,
     HostsOption,
+    JoinOption,
+    JoinTokenFileOption,
     KeepAliveOption,
     MemoryModelOption,
     MemoryModelsOption,
@@ -67,6 +70,7 @@ from synfire.cli.serve_options import (
     WarmUpOption,
 )
 from synfire.cli.traffic import rules_of
+from synfire.deploy.join.secret import credential_of
 from synfire.deploy.planning import DEVICE, Planned, plan_models, shared_cores
 from synfire.deploy.profiles import build_planned
 from synfire.deploy.roles.serving import supervised
@@ -106,6 +110,8 @@ def serve(
     priority: PriorityOption = None,
     replicas: ReplicasOption = None,
     hosts: HostsOption = 0,
+    join: JoinOption = None,
+    join_token_file: JoinTokenFileOption = None,
     twice: TwiceOption = "devices",
     gateways: GatewaysOption = 1,
     threads: ThreadsOption = None,
@@ -124,7 +130,7 @@ def serve(
 
     A worker that dies is replaced, by a spare where there is one (in milliseconds), else by a new process; requests that
     it held are computed again, and answered as if nothing had been. With --json one line is printed when ready: url, grpc,
-    metrics, pid, workers.
+    metrics, pid, workers; with --join also join: address, token.
 
     \b
     Examples:
@@ -136,6 +142,7 @@ def serve(
       synfire serve svgg-digits srnn-digits --spares 1
       synfire serve svgg-digits srnn-digits --memory 350kB --most-workers 2 --priority svgg-digits=9
       synfire serve svgg-digits --spares 1 --hosts 3
+      synfire serve svgg-digits --spares 1 --join 7000
       synfire serve svgg-mnist --device darwin3
       synfire serve svgg-digits srnn-digits --profile throughput
       synfire serve ./my-llama-Q8_0.gguf --profile throughput
@@ -148,12 +155,15 @@ def serve(
       synfire serve ./decide.py ./triton-repository
     """
     listening = Listening(host, port, None if grpc_port < 0 else grpc_port)
+    entrance = entrance_of(join, join_token_file, hosts)
     nim.settle(os.environ)
     asked = nim.asked(os.environ)
     references = unfolded(models or asked.models)
+    limits = {"--memory-models": memory_models, "--memory-model": memory_model, "--most-models": most_models}
+    _check_meant(store or not references, limits)
     named = chains_among(references, [each.partition(" ")[0] for each in traffic or ()])
     reading = Reading(discretisation, dt_s, allow, accept, base or asked.base, context)
-    found = find_all(named.models, reading) if named.models else []
+    found = find_all(named.models, reading, named.wanted_by) if named.models else []
     rules = rules_of(traffic or (), found, store or not references)
     ruled = {each.name: each.heaviest for each in rules}
     joints = joined(named.chains, found, ruled)
@@ -181,6 +191,7 @@ def serve(
         most_workers=most_workers,
         priorities=priorities_of(priority or (), planned, store or not references),
         hosts=hosts,
+        join=entrance.place if entrance is not None else "",
         twice=twice,
         threads=threads or shared_cores(planned),
         store=store_settings(keep_alive, memory_models, memory_model, most_models, parallel)
@@ -190,7 +201,17 @@ def serve(
         traffic=rules,
     )
     _check_room(settings, planned)
-    uvloop.run(_serve(planned, joints, listening, services, settings, gateways, as_json))
+    uvloop.run(_serve(planned, joints, listening, services, settings, gateways, entrance, as_json))
+
+
+def _check_meant(store: bool, limits: Mapping[str, object]) -> None:
+    """Raise `UserError` for limits of the store's models where these are not served."""
+    idle = [name for name, value in limits.items() if value is not None]
+    if idle and not store:
+        raise UserError(
+            f"{', '.join(idle)} is for models of the store, and none of them is served here; add --store, or leave it out (--memory limits "
+            "each worker)"
+        )
 
 
 def store_settings(
@@ -260,13 +281,19 @@ async def _serve(
     services: Mapping[str, Mapping[str, str]],
     settings: Settings,
     gateways: int,
+    entrance: Entrance | None,
     as_json: bool,
 ) -> None:
+    credential = credential_of(entrance.token) if entrance is not None else None
     with cancelled_at_sigterm(), early.template() as template:
-        async with supervised(planned, listening, settings, services, gateways, template, chains) as running:
+        async with supervised(
+            planned, listening, settings, services, gateways, template, chains, credential
+        ) as running:
             book = Book(running, settings, chains)
             try:
-                _announce(planned, chains, book.write(), as_json)
+                door = running.supervisor.door
+                told = entrance.told(door.address) if entrance is not None and door is not None else None
+                _announce(planned, chains, book.write(), told, as_json)
                 running.supervisor.on_change(book.renew)
                 await until_signal()
                 if not as_json:
@@ -275,10 +302,19 @@ async def _serve(
                 book.close()
 
 
-def _announce(planned: tuple[Planned, ...], chains: Sequence[Joined], run: runs.Run, as_json: bool) -> None:
+def _announce(
+    planned: tuple[Planned, ...], chains: Sequence[Joined], run: runs.Run, join: dict[str, str] | None, as_json: bool
+) -> None:
     if as_json:
         workers: list[dict[str, Any]] = [{"name": each.name, "pid": each.pid, "url": each.url} for each in run.workers]
-        print_json({"url": run.url, "grpc": run.grpc, "metrics": run.metrics, "pid": run.pid, "workers": workers})
+        told: dict[str, Any] = {
+            "url": run.url,
+            "grpc": run.grpc,
+            "metrics": run.metrics,
+            "pid": run.pid,
+            "workers": workers,
+        }
+        print_json(told if join is None else {**told, "join": join})
         return
     for each in planned:
         plan = each.plan
@@ -286,6 +322,8 @@ def _announce(planned: tuple[Planned, ...], chains: Sequence[Joined], run: runs.
     for joint in chains:
         say(f"{joint.chain.name}: chain of {counted(len(joint.order), 'step')}: {' → '.join(joint.order)}")
     say(f"serving at {run.url}" + (f", gRPC at {run.grpc}" if run.grpc else "") + f", metrics at {run.metrics}")
+    if join is not None:
+        say(f"workers of other machines join with:\n{command_of(join)}")
     if chains:
         say(f"try it:\n{curl_chain(chains[0], planned, run)}")
     elif planned:

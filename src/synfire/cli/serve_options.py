@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -84,6 +85,22 @@ HostsOption = Annotated[
         min=0,
         max=MOST_HOSTS,
         help="Put workers on so many emulated hosts: network namespaces, for `fault link-partition`. Takes root.",
+    ),
+]
+JoinOption = Annotated[
+    str | None,
+    typer.Option(
+        "--join",
+        metavar="[HOST:]PORT",
+        help="Open a door here at which workers of other machines join, with `synfire worker`; port 0 finds a free one.",
+    ),
+]
+JoinTokenFileOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--join-token-file",
+        help="A file with the token that they have to have, of 32 characters or more; or set SYNFIRE_JOIN_TOKEN. Default: a new one, told at "
+        "the start.",
     ),
 ]
 StoreOption = Annotated[

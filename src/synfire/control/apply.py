@@ -49,7 +49,7 @@ def _dismissed(state: State, event: events.Dismissed) -> State:
     """It leaves, unless it is one of the spares that are wanted."""
     idle = state.idle()
     one = next((each for each in idle if each.name == event.name), None)
-    if one is None or len(idle) <= state.spares:
+    if one is None or one.joined or len(idle) <= state.spares:
         return state
     return state.with_worker(replace(one, status=RETIRING, leaving=True))
 

@@ -19,13 +19,14 @@ class Event:
 @dataclass(frozen=True)
 class WorkerReady(Event):
     """A worker can be given stages: with the device `kind`, and up to `memory_bytes` of them, or without a limit. It may be
-    `back` after it was taken to be lost."""
+    `back` after it was taken to be lost, and have `joined` from another machine by itself."""
 
     name: str
     kind: str = "cpu"
     group: str = ""
     memory_bytes: int | None = None
     back: bool = False
+    joined: bool = False
 
 
 @dataclass(frozen=True)

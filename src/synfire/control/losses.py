@@ -63,9 +63,9 @@ def adopted(state: State, action: events.Adopt) -> State:
 def worker_ready(state: State, event: events.WorkerReady) -> State:
     """One that comes back when others have its work, and the spares are complete, has to leave: nobody has asked for more."""
     status = RETIRING if event.back and _complete(state) and event.kind == PROCESSOR else READY
-    if event.name not in state.workers:  # else its device has been its own since it was started
+    if event.name not in state.workers and not event.joined:  # else its device has been its own since it was started
         state = _with_free(state, event.kind, -1)
-    view = WorkerView(event.name, event.kind, event.group, status=status, memory_bytes=event.memory_bytes)
+    view = WorkerView(event.name, event.kind, event.group, status, event.memory_bytes, joined=event.joined)
     return _doubted(replace(state, starts=STARTS), event.group, None).with_worker(view)
 
 
@@ -81,7 +81,8 @@ def worker_lost(state: State, event: events.WorkerLost) -> State:
     starts = max(0, state.starts - (known.status == STARTING))  # several may fail at the same time
     workers = {name: each for name, each in state.workers.items() if name != event.name}
     models = {name: _without(each, event.name) for name, each in state.models.items()}
-    without = _with_free(replace(state, workers=workers, models=models, starts=starts), known.kind, 1)
+    without = replace(state, workers=workers, models=models, starts=starts)
+    without = without if known.joined else _with_free(without, known.kind, 1)
     if event.cause in (HOST_LOST, "hang"):  # nobody reaches it: that is no way between two that live
         without = reach.joined(without, known.group or event.name)
     if known.status != READY:  # nothing is lost; whoever waited for it goes on with the recovery that is under way

@@ -67,7 +67,8 @@ def _drain(state: State, order: Order, at_s: float) -> State:
 
 
 def _upgrade(state: State, order: Order, at_s: float) -> State:
-    """One old worker after the other is replaced by a fresh one, which is there, and warm, before the old one goes."""
+    """One old worker after the other is replaced by a fresh one, which is there, and warm, before the old one goes. Those of other
+    machines stay as they are: they are begun by others."""
     old = [name for name in order.leaving if name in state.workers]
     if not old:
         return _ended(state, order, at_s)
@@ -91,17 +92,21 @@ def _upgrade(state: State, order: Order, at_s: float) -> State:
 def _fresh(state: State, order: Order, name: str) -> list[WorkerView]:
     """The new workers that can do what an old one does, and have nothing to do yet."""
     wanted = {(model.name, stage.name) for model, stage in state.stages_on(name)}
-    alike = [each for each in state.idle() if each.name not in order.leaving and each.kind == state.workers[name].kind]
+    others = [each for each in state.idle() if each.name not in order.leaving and not each.joined]
+    alike = [each for each in others if each.kind == state.workers[name].kind]
     return [each for each in alike if not each.refused & wanted]
 
 
 def _rebalance(state: State, order: Order, at_s: float) -> State:
-    """As many workers as at first share the stages evenly; as many as can be had, where these cannot."""
+    """As many workers as at first share the stages evenly, as many as can be had, where these cannot; and those that have joined since
+    and are not needed as spares."""
     serving = state.serving()
     surplus = max(0, len(state.idle()) - state.spares)
     if len(serving) + surplus < state.in_service and (state.coming() or state.startable(PROCESSOR)):
         return _with(state, order, needs=PROCESSOR)
-    joining = [each.name for each in state.idle()][: min(surplus, max(0, state.in_service - len(serving)))]
+    idle = sorted(state.idle(), key=lambda each: not each.joined)
+    missing = max(0, state.in_service - len(serving))
+    joining = [each.name for n, each in enumerate(idle[:surplus]) if each.joined or n < missing]
     among = (*sorted(serving), *joining)
     moves = balancing(state, among)
     if moves:
@@ -295,7 +300,7 @@ def _ended(state: State, order: Order, at_s: float) -> State:
 
 
 def _present(state: State) -> tuple[str, ...]:
-    return tuple(each.name for each in state.workers.values() if each.status == READY)
+    return tuple(each.name for each in state.workers.values() if each.status == READY and not each.joined)
 
 
 def _with(state: State, order: Order, **changes: object) -> State:

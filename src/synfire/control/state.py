@@ -26,7 +26,8 @@ class WorkerView:
 
     It may hold `memory_bytes`, without a limit when that is None. One that is `leaving` is given nothing that another one
     can take. `prepared` are the stages (model, stage) whose programs it has built beforehand; `refused` those that it
-    would not host.
+    would not host. One that has `joined` was started by others on another machine: its device is none of ours, and it leaves when
+    these want it to, or somebody drains it.
     """
 
     name: str
@@ -38,6 +39,7 @@ class WorkerView:
     doubted_s: float | None = None
     prepared: frozenset[tuple[str, str]] = frozenset()
     refused: frozenset[tuple[str, str]] = frozenset()
+    joined: bool = False
 
     @property
     def doubtful(self) -> bool:

@@ -14,15 +14,19 @@ from synfire.deploy.launch import Launch
 from synfire.deploy.process import Announcement
 from synfire.wire.links import Link
 from synfire.wire.links.watched import WatchedLink
-from synfire.wire.messages import AnyMessage, Crew, Exited, Recorded, Signal, Spawn, Spawned, error_of
+from synfire.wire.messages import AnyMessage, Crew, Exited, Joined, Recorded, Signal, Spawn, Spawned, error_of
 from synfire.wire.stream import Packet
 
 
 class CrewProcess:
-    """A worker's process; what `synfire.deploy.process.WorkerProcess` is to a deployment that starts its workers itself."""
+    """A worker's process; what `synfire.deploy.process.WorkerProcess` is to a deployment that starts its workers itself.
 
-    def __init__(self, name: str, send: Callable[[AnyMessage], None]) -> None:
+    One that has `joined` runs on another machine, where nobody here can look.
+    """
+
+    def __init__(self, name: str, send: Callable[[AnyMessage], None], joined: Joined | None = None) -> None:
         self.name = name
+        self.joined = joined
         self._send = send
         self._born = ""
         loop = asyncio.get_running_loop()
@@ -47,12 +51,12 @@ class CrewProcess:
     @property
     def ended(self) -> bool:
         """Whether the process has ended, also where the supervisor has not told yet."""
-        return not self.running or (self.pid > 0 and born(self.pid) != self._born)
+        return not self.running or (self.joined is None and self.pid > 0 and born(self.pid) != self._born)
 
     @property
     def starved(self) -> bool:
         """Whether it is kept from a processor, and not hanging."""
-        return self.pid > 0 and starved(self.pid)
+        return self.joined is None and self.pid > 0 and starved(self.pid)
 
     async def ready(self, timeout_s: float) -> Announcement:
         """Wait until the worker is ready. Raises what the supervisor was told in place of that."""
@@ -107,6 +111,7 @@ class RemoteCrew:
         self._link = WatchedLink(link, self._take, lost)
         self._told = asyncio.Event()
         self._recorded: Callable[[Recorded], None] = lambda news: None
+        self._arrived: Callable[[CrewProcess], None] = lambda process: None
 
     def start(self, launch: Launch) -> CrewProcess:
         """Have a worker started, if it does not run already; see `synfire.deploy.process.WorkerProcess.start`."""
@@ -130,6 +135,10 @@ class RemoteCrew:
         """Call `act` when the supervisor has recorded a loss that it has made good itself."""
         self._recorded = act
 
+    def on_arrived(self, act: Callable[[CrewProcess], None]) -> None:
+        """Call `act` with each worker of another machine that joins from now on."""
+        self._arrived = act
+
     def close(self) -> None:
         self._link.close()
 
@@ -137,10 +146,14 @@ class RemoteCrew:
         message = packet.message
         if isinstance(message, Crew):
             for spawned in message.workers:
-                process = self.processes[spawned.name] = CrewProcess(spawned.name, self.send)
+                process = self.processes[spawned.name] = CrewProcess(spawned.name, self.send, spawned.joined)
                 if spawned.pid:
                     process.hear(spawned)
             self._told.set()
+        elif isinstance(message, Spawned) and message.joined is not None:
+            process = self.processes[message.name] = CrewProcess(message.name, self.send, message.joined)
+            process.hear(message)
+            self._arrived(process)
         elif isinstance(message, (Spawned, Exited)) and message.name in self.processes:
             self.processes[message.name].hear(message)
         elif isinstance(message, Recorded):

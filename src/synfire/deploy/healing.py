@@ -24,7 +24,7 @@ from synfire.devices import DEVICES
 from synfire.plan import Plan
 from synfire.plan.parts import unsplit
 from synfire.plan.plan import stage_graph
-from synfire.wire.messages import StageLost, StageMended, Unhost
+from synfire.wire.messages import Joined, StageLost, StageMended, Unhost
 from synfire.wire.stream import Packet
 
 _COME_BACK_S = 5.0
@@ -56,9 +56,14 @@ class Healing:
         for model, epoch in epochs.items():
             self.controller.tell(events.EpochSeen(self._now_s(), model, epoch))
 
-    def worker_ready(self, name: str, group: str = "", back: bool = False) -> None:
-        memory_bytes = self._deployment.settings.memory_bytes
-        self.controller.tell(events.WorkerReady(self._now_s(), name, self.kind(name), group, memory_bytes, back))
+    def worker_ready(self, name: str, group: str = "", back: bool = False, joined: Joined | None = None) -> None:
+        """The worker holds nothing. One of another machine has brought its device, and has no more room than that machine."""
+        kind, memory_bytes = self.kind(name), self._deployment.settings.memory_bytes
+        if joined is not None:
+            kind = joined.device or PROCESSOR
+            memory_bytes = min(memory_bytes or joined.memory_bytes, joined.memory_bytes) or None
+        now_s = self._now_s()
+        self.controller.tell(events.WorkerReady(now_s, name, kind, group, memory_bytes, back, joined is not None))
 
     def retry(self) -> None:
         """Try to start workers again, if that was given up, and ways between workers that were broken."""
@@ -264,7 +269,8 @@ class Healing:
         addresses = {name: worker.address for name, worker in self._deployment.workers.items()}
         services = self._deployment.services.get(model)
         parts = self._deployment.parts.setdefault(model, {})
-        return hostings(known[0], plan, addresses, services, epoch=epoch, parts=parts)
+        ways = self._deployment.workers.outside()
+        return hostings(known[0], plan, addresses, services, epoch=epoch, parts=parts, outside=ways)
 
     def _refused(self, action: events.Adopt | events.Prepare, error: SynfireError) -> events.Event:
         worker = self._deployment.workers.get(action.worker)

@@ -59,7 +59,10 @@ class Heartbeat:
         link.send(Packet(Hello(PROTOCOL, deployment, f"{who}-pulse")))
         link.send(Packet(Pulse(self._settings.interval_s)))
         self._pulses[name] = _Pulse(link, Suspicion(self._settings).heard(time.monotonic()))
-        asyncio.get_running_loop().add_reader(link.fileno(), self._read, name)
+        loop = asyncio.get_running_loop()
+        loop.add_reader(link.fileno(), self._read, name)
+        if link.pending:  # another host takes some milliseconds to answer
+            loop.add_writer(link.fileno(), self._write, name)
         self._arm()
 
     def confirm(self, name: str) -> bool:
@@ -78,6 +81,7 @@ class Heartbeat:
         pulse = self._pulses.pop(name, None)
         if pulse is not None:
             asyncio.get_running_loop().remove_reader(pulse.link.fileno())
+            asyncio.get_running_loop().remove_writer(pulse.link.fileno())
             pulse.link.close()
 
     def close(self) -> None:
@@ -96,6 +100,17 @@ class Heartbeat:
             return
         if beats:
             pulse.suspicion = pulse.suspicion.heard(time.monotonic())
+
+    def _write(self, name: str) -> None:
+        """Send what could not be sent before the connection was there."""
+        pulse = self._pulses[name]
+        try:
+            pulse.link.flush()
+        except SynfireError:
+            self._tell(name, "broken link")
+            return
+        if not pulse.link.pending:
+            asyncio.get_running_loop().remove_writer(pulse.link.fileno())
 
     def _arm(self) -> None:
         if self._timer is not None:

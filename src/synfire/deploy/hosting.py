@@ -34,10 +34,11 @@ def hostings(
     window: int = WINDOW,
     epoch: int = 0,
     parts: Parts | None = None,
+    outside: Mapping[str, Mapping[str, str]] | None = None,
 ) -> list[Hosting]:
     """The stages of `plan` in topological order.
 
-    `graph` is flat, `addresses` are the workers' by name. `services` names stages that a foreign Open Inference
+    `graph` is flat, `addresses` are the workers' by name; `outside` has, for those that find others elsewhere, where. `services` names stages that a foreign Open Inference
     Protocol service computes, with the URL of its model; the stage's worker then only calls it. `parts` is filled with the
     stages' graphs, and read where it holds them already: they stay the same wherever stages go.
     Raises `UserError` when such a stage keeps state, which a foreign service would not keep for us.
@@ -51,8 +52,9 @@ def hostings(
         if stage.name not in parts:
             part = stage_graph(graph, stage.operators)
             parts[stage.name] = part, part.content_digest()
+    found_by = {worker: {**addresses, **(outside or {}).get(worker, {})} for worker in plan.workers}
     found = [
-        _hosting(graph.steps, plan, stage, parts[stage.name], addresses, services.get(stage.name, ""))
+        _hosting(graph.steps, plan, stage, parts[stage.name], found_by[stage.worker], services.get(stage.name, ""))
         for stage in _ordered(graph, plan)
     ]
     return [replace(each, host=msgspec.structs.replace(each.host, window=window, epoch=epoch)) for each in found]

@@ -37,6 +37,7 @@ class Hosts:
         self._owner = owner
         self._hosts: tuple[Host, ...] = ()
         self._homes: dict[str, Host] = {}
+        self._groups: dict[str, str] = {}
 
     def lay(self) -> None:
         """Make the hosts, if any are wanted. Raises `UserError` where that cannot be."""
@@ -55,6 +56,11 @@ class Hosts:
         return self._hosts
 
     @property
+    def names(self) -> dict[str, str]:
+        """The host of each worker that is not simply here, by its name."""
+        return {name: host.name for name, host in self._homes.items()} | self._groups
+
+    @property
     def homes(self) -> Mapping[str, Host]:
         """Where each worker is."""
         return self._homes
@@ -69,8 +75,8 @@ class Hosts:
 
     def fellows(self, worker: str) -> list[str]:
         """The other workers on the host of `worker`."""
-        home = self.of(worker)
-        return [name for name, host in self._homes.items() if host == home and name != worker]
+        names = self.names
+        return [name for name, host in names.items() if host == names.get(worker) and name != worker]
 
     def reachable(self, worker: str) -> bool:
         """Whether somebody on the worker's host, did we ask, could tell how it does: no cable is cut between us."""
@@ -79,8 +85,11 @@ class Hosts:
 
     def group(self, worker: str) -> str:
         """What the worker shares its fate with: its host's name, or nothing."""
-        home = self.of(worker)
-        return home.name if home else ""
+        return self.names.get(worker, "")
+
+    def join(self, worker: str, group: str) -> None:
+        """A worker of another machine is there."""
+        self._groups[worker] = group
 
     def place(self, worker: str, plans: Iterable[Plan], away: Collection[str] = ()) -> Host | None:
         """Choose a host for a worker that is about to be started; the workers `away` have been lost, and their hosts with them."""
@@ -92,6 +101,7 @@ class Hosts:
     def leave(self, worker: str) -> None:
         """The worker's process has ended."""
         self._homes.pop(worker, None)
+        self._groups.pop(worker, None)
 
 
 def chosen(

@@ -15,7 +15,7 @@ class Launch:
     """A worker that is to be started, to listen at `address` and, if that is not empty, to answer HTTP at `http`.
 
     `inside` is what its command line begins with, the way into an emulated host for instance; it has only this `device`, if one is
-    named.
+    named. It listens at `outer`, too, for workers of other machines, with the key and the certificate in the file `credential`.
     """
 
     name: str
@@ -25,11 +25,15 @@ class Launch:
     settings: Mapping[str, Any] = field(default_factory=dict)
     inside: tuple[str, ...] = ()
     device: str = ""
+    outer: str = ""
+    credential: str = ""
 
     def command(self, lifeline: int) -> list[str]:
         """The command line; `lifeline` is the descriptor of its end of the lifeline."""
         words = [*self.inside, sys.executable, "-m", "synfire.worker"]
         words += ["--name", self.name, "--deployment", self.deployment, "--listen", self.address]
         words += ["--http", self.http] if self.http else []
+        words += ["--listen", self.outer] if self.outer else []
+        words += ["--credential", self.credential] if self.credential else []
         words += ["--device", self.device] if self.device else []
         return [*words, "--settings", msgspec.json.encode(dict(self.settings)).decode(), "--lifeline", str(lifeline)]

@@ -245,7 +245,7 @@ class LocalDeployment:
 
     def worker_ready(self, worker: str, back: bool) -> None:
         if self._healing is not None:
-            self._healing.worker_ready(worker, self.hosts.group(worker), back)
+            self._healing.worker_ready(worker, self.hosts.group(worker), back, self.workers[worker].joined)
 
     def worker_lost(self, worker: str, cause: str, began_s: float | None = None) -> None:
         if self._healing is not None:
@@ -275,7 +275,8 @@ class LocalDeployment:
     async def _host(self, model: str, flat: Graph, plan: Plan) -> None:
         """Have the plan's workers host its stages, and learn what these answer."""
         addresses = {name: self.workers.living(name).address for name in plan.workers}
-        for each in hostings(flat, plan, addresses, self.services.get(model), parts=self.parts[model]):
+        ways = self.workers.outside()
+        for each in hostings(flat, plan, addresses, self.services.get(model), parts=self.parts[model], outside=ways):
             host = msgspec.structs.replace(each.host, compare=True)
             hosted = await self.workers.living(each.worker).peer.host(host, each.graph)
             self.known.learn(model, host.stage, host.engine, hosted.answer, hosted.agreement)

@@ -15,7 +15,7 @@ from synfire.deploy.process import Process
 from synfire.gateway.peer import WorkerPeer
 from synfire.plan import Plan
 from synfire.store import BlobStore
-from synfire.wire.messages import StageLost, StageMended
+from synfire.wire.messages import Joined, StageLost, StageMended
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Partners:
 @dataclass(eq=False)
 class RunningWorker:
     """A worker process and the controller's connection to it. `failure` says why it is gone, if it is; once it is `parted`
-    nobody counts on it any more."""
+    nobody counts on it any more. Workers of other machines call it at `outer`; one of these itself has `joined`."""
 
     process: Process
     peer: WorkerPeer
@@ -44,6 +44,8 @@ class RunningWorker:
     watching: asyncio.Task[None] | None = None
     failure: SynfireError | None = None
     parted: bool = False
+    outer: str = ""
+    joined: Joined | None = None
 
 
 class Listener(Protocol):

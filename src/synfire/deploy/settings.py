@@ -93,6 +93,9 @@ class Settings:
     hosts: int = 0
     """On how many emulated hosts the workers are; 0: on this one. See `synfire.deploy.network`."""
 
+    join: str = ""
+    """Where workers of other machines join, `host:port`; empty: nowhere. See `synfire.deploy.join`."""
+
     store: StoreSettings | None = None
     """How the models of the store are served, beside those that were named; None: not at all."""
 

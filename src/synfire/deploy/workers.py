@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from synfire.base.errors import SynfireError, TemporaryError
 from synfire.base.log import LOGGER
@@ -15,11 +16,13 @@ from synfire.deploy.gateways import Gateways
 from synfire.deploy.heartbeat import Heartbeat
 from synfire.deploy.hosts import Hosts, returned
 from synfire.deploy.launch import Launch
-from synfire.deploy.process import WorkerProcess
+from synfire.deploy.process import Process, WorkerProcess
 from synfire.deploy.running import Listener, Partners, RunningWorker
 from synfire.deploy.settings import Settings
 from synfire.gateway.peer import WorkerPeer
 from synfire.wire.links import Limits, unlink
+from synfire.wire.links.address import joined as address_of
+from synfire.wire.messages import Joined
 from synfire.worker.settings import Settings as WorkerSettings
 
 
@@ -88,11 +91,43 @@ class Workers(Mapping[str, RunningWorker]):
             if isinstance(result, BaseException):
                 raise result
 
-    async def reach(self, name: str, address: str, greeting_s: float | None = None) -> WorkerPeer:
-        """A connection to the worker at `address`. Raises `TemporaryError` when it is not there."""
+    async def arrive(self, process: Process, joined: Joined) -> None:
+        """Count on a worker of another machine, which runs already. One that cannot be reached is ended, and may join again."""
+        name = process.name
+        try:
+            worker = await self.running(process, joined)
+            await self._gateways.reach(name, worker.address, worker.http)
+        except SynfireError as error:
+            LOGGER.warning("worker %s has joined in vain: %s", name, error)
+            process.kill()
+            return
+        self.take_on(name, worker)
+
+    async def running(self, process: Process, joined: Joined | None = None) -> RunningWorker:
+        """The worker of a process, once that is ready, with a connection to it. Raises `TemporaryError` when it is not there."""
+        said = await process.ready(self._settings.ready_s)
+        address, *outer = said.addresses
+        peer = await self.reach(process.name, address, shares=joined is None)
+        if joined is not None:
+            self.hosts.join(process.name, joined.group)
+        return RunningWorker(process, peer, address, said.http, outer="".join(outer), joined=joined)
+
+    def outside(self) -> dict[str, dict[str, str]]:
+        """Where workers of other machines find those of this one, by the name of either; all others are found where they listen."""
+        here = {name: urlsplit(each.outer).port for name, each in self._running.items() if each.outer}
+        doors = {name: each.joined.door for name, each in self._running.items() if each.joined is not None}
+        return {
+            name: {other: address_of("tls", door, port) for other, port in here.items() if port is not None}
+            for name, door in doors.items()
+        }
+
+    async def reach(self, name: str, address: str, greeting_s: float | None = None, shares: bool = True) -> WorkerPeer:
+        """A connection to the worker at `address`, which `shares` a disk with this process. Raises `TemporaryError` when it is not
+        there."""
         more = () if greeting_s is None else (greeting_s,)
         peer = await WorkerPeer.reach(name, address, self._deployment, self.who, self.limits, *more)
-        peer.store = self._partners.store if self._partners else None
+        peer.store = self._partners.store if self._partners and shares else None
+        peer.distant = not shares
         return peer
 
     def take_on(self, name: str, worker: RunningWorker, anew: bool = True, back: bool = False) -> None:
@@ -168,17 +203,15 @@ class Workers(Mapping[str, RunningWorker]):
         launch = self._launch(name)
         process = start(launch)
         try:
-            said = await process.ready(self._settings.ready_s)
-            (address,) = said.addresses
-            peer = await self.reach(name, address)
-            await self._gateways.reach(name, address, said.http)
+            worker = await self.running(process)
+            await self._gateways.reach(name, worker.address, worker.http)
         except BaseException as error:
             if self._partners is None or isinstance(error, SynfireError):  # else it is the supervisor's to end
                 process.terminate()
                 await process.end(self._settings.stop_s)
                 unlink(launch.address)
             raise
-        self.take_on(name, RunningWorker(process, peer, address, said.http))
+        self.take_on(name, worker)
 
     def _launch(self, name: str) -> Launch:
         away = [each.process.name for each in self._away if not each.process.ended]

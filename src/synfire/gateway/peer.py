@@ -6,16 +6,16 @@ import asyncio
 import contextlib
 import itertools
 from collections import defaultdict, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol, TypeVar, cast
 
-from synfire.base.errors import Bug, Interrupted, SynfireError, TemporaryError
+from synfire.base.errors import Bug, Interrupted, PermanentError, SynfireError, TemporaryError, UnknownName
 from synfire.base.log import LOGGER
 from synfire.graph import Graph
 from synfire.ops import Array
 from synfire.store import BlobStore
 from synfire.wire import batches
-from synfire.wire.graphs import pack_graph, refer_graph
+from synfire.wire.graphs import keep_graph, name_graph, pack_graph, refer_graph
 from synfire.wire.links import Limits, SocketLink, connect
 from synfire.wire.links.watched import WatchedLink
 from synfire.wire.messages import (
@@ -103,7 +103,8 @@ class Peer(Protocol):
 class WorkerPeer:
     """Sends packets to a worker and hands what it answers to the calls that wait. Made and used in one event loop.
 
-    `store`, where there is one, is on a disk that the worker shares: it is given parameters by their digests then.
+    `store`, where there is one, is on a disk that the worker shares: it is given parameters by their digests then. So is a `distant` one, and
+    is sent those that it has not kept from before.
     """
 
     def __init__(self, name: str, link: SocketLink, deployment: str) -> None:
@@ -111,6 +112,7 @@ class WorkerPeer:
         self.lost: SynfireError | None = None
         self.draining = False
         self.store: BlobStore | None = None
+        self.distant = False
         self._link = WatchedLink(link, self._on_packet, self._on_broken)
         self._deployment = deployment
         self._loop = asyncio.get_running_loop()
@@ -194,16 +196,24 @@ class WorkerPeer:
 
     async def host(self, host: Host, graph: Graph | None) -> Hosted:
         """Have the worker build and host a stage. Raises what the worker answers in place of it."""
-        answer = self._awaited(host.model, host.stage)
-        self.send(Packet(host, raw=self._packed(graph) if graph is not None else b""))
-        return self._said(await answer, Hosted)
+
+        async def with_graph(packed: bytes) -> Hosted:
+            answer = self._awaited(host.model, host.stage)
+            self.send(Packet(host, raw=packed))
+            return self._said(await answer, Hosted)
+
+        return await self._given(graph, with_graph) if graph is not None else await with_graph(b"")
 
     async def prepare(self, engine: str, graph: Graph) -> Prepared:
         """Have the worker build a stage and keep it for later. Raises what the worker answers in place of it."""
         wanted = Prepare(engine, graph.content_digest())
-        answer = self._awaited(wanted.digest)
-        self.send(Packet(wanted, raw=self._packed(graph)))
-        return self._said(await answer, Prepared)
+
+        async def with_graph(packed: bytes) -> Prepared:
+            answer = self._awaited(wanted.digest)
+            self.send(Packet(wanted, raw=packed))
+            return self._said(await answer, Prepared)
+
+        return await self._given(graph, with_graph)
 
     async def relink(self, relink: Relink) -> None:
         """Have the worker take its stages into a new epoch. Raises what the worker answers in place of it."""
@@ -236,9 +246,14 @@ class WorkerPeer:
         if self.lost is None:
             self._lose(Interrupted(f"the gateway has parted from worker {self.name}; it is shutting down"))
 
-    def _packed(self, graph: Graph) -> bytes:
-        """The graph for the worker: without its parameters where they are in a store that it can map them from."""
-        return pack_graph(graph) if self.store is None else refer_graph(graph, self.store)
+    async def _given(self, graph: Graph, order: Callable[[bytes], Awaitable[_Outcome]]) -> _Outcome:
+        """What comes of an order with the graph: without its parameters where the worker can map them, or has kept them."""
+        if not self.distant:
+            return await order(pack_graph(graph) if self.store is None else refer_graph(graph, self.store))
+        try:
+            return await order(name_graph(graph))
+        except (UnknownName, PermanentError):  # it has not kept them, or they have decayed there
+            return await order(keep_graph(graph))
 
     def _awaited(self, *build: str) -> asyncio.Future[AnyMessage]:
         """The answer about a build. One of an older epoch may be under way, and answers come in the order of asking."""

@@ -2,6 +2,10 @@
 
     length of the manifest, manifest, tensors        whole, for whoever shares no disk with the sender
     0, length of the path, path, manifest            the tensors are blobs in the store at that path, to be mapped
+    0, 0, length of the manifest, manifest           the tensors are blobs that the receiver has kept from before
+    0, 0, length of the manifest, manifest, tensors  whole, and the tensors are to be kept
+
+What a receiver keeps lies under SYNFIRE_CACHE, by digest, and is safe to delete.
 
 Lengths are 8 bytes, the most significant first.
 """
@@ -15,14 +19,18 @@ from pathlib import Path
 import safetensors
 import safetensors.numpy
 
-from synfire.base.errors import UserError
+from synfire.base import paths
+from synfire.base.errors import PermanentError, UserError
 from synfire.formats import manifest
 from synfire.formats.bundle import graph_from, put_tensors
 from synfire.graph import Graph
+from synfire.ops import Array
 from synfire.store import BlobStore, MirroredStore
 from synfire.wire.stream import Buffer
 
 _LENGTH = struct.Struct(">Q")
+_KEPT = bytes(2 * _LENGTH.size)
+_WHERE = "the graph in a host message"
 
 
 def pack_graph(graph: Graph) -> bytes:
@@ -40,26 +48,66 @@ def refer_graph(graph: Graph, blobs: BlobStore) -> bytes:
     return b"".join((_LENGTH.pack(0), _LENGTH.pack(len(path)), path, text))
 
 
-def unpack_graph(data: Buffer) -> Graph:
-    """The inverse of `pack_graph` and `refer_graph`.
+def name_graph(graph: Graph) -> bytes:
+    """The graph without its parameters, for whoever has kept them from before."""
+    text = manifest.encode(manifest.manifest_of(graph, lambda tensors: b"")[0])
+    return b"".join((_KEPT, _LENGTH.pack(len(text)), text))
 
-    Raises `UserError` for bytes that are no graph, and as `MirroredStore.get` does for parameters that a store should have.
+
+def keep_graph(graph: Graph) -> bytes:
+    """The graph, whole, for whoever is to keep its parameters."""
+    return _KEPT + pack_graph(graph)
+
+
+def unpack_graph(data: Buffer) -> Graph:
+    """The inverse of all of these.
+
+    Raises `UserError` for bytes that are no graph, `UnknownName` for parameters that were not kept, and as `MirroredStore.get` does for
+    those that a store should have.
     """
     view = memoryview(data)
+    if view[: len(_KEPT)] == _KEPT:
+        return _kept(view[len(_KEPT) :])
     if len(view) >= 2 * _LENGTH.size and not _LENGTH.unpack_from(view)[0]:
         return _referred(view[_LENGTH.size :])
+    text, tensors = _parted(view)
+    return manifest.graph_of(manifest.decode(text, _WHERE), _loaded(tensors), _WHERE)
+
+
+def _kept(view: memoryview) -> Graph:
+    text, tensors = _parted(view)
+    blobs = BlobStore(paths.cache() / "blobs", lasting=False)
+    for each in _loaded(tensors).values() if tensors else ():
+        _keep(manifest.as_stored(each).tobytes(), blobs)
+    return graph_from(text, blobs, _WHERE)
+
+
+def _keep(content: bytes, blobs: BlobStore) -> None:
+    """Store it, in place of a copy that has decayed."""
+    digest = blobs.put(content)
+    try:
+        blobs.map(digest)
+    except PermanentError:
+        blobs.delete(digest)
+        blobs.put(content)
+
+
+def _parted(view: memoryview) -> tuple[bytes, memoryview]:
+    """The manifest, and what follows it."""
     if len(view) < _LENGTH.size or _LENGTH.unpack_from(view)[0] > len(view) - _LENGTH.size:
         raise UserError(f"{len(view)} bytes hold no graph; the host message is damaged")
     split = _LENGTH.size + _LENGTH.unpack_from(view)[0]
-    record = manifest.decode(bytes(view[_LENGTH.size : split]), "the graph in a host message")
+    return bytes(view[_LENGTH.size : split]), view[split:]
+
+
+def _loaded(tensors: memoryview) -> dict[str, Array]:
     try:
-        tensors = safetensors.numpy.load(bytes(view[split:]))
+        return safetensors.numpy.load(bytes(tensors))
     except (safetensors.SafetensorError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"the tensors in a host message cannot be read: {error}; the message is damaged") from error
-    return manifest.graph_of(record, tensors, "the graph in a host message")
 
 
 def _referred(view: memoryview) -> Graph:
     length = _LENGTH.unpack_from(view)[0]
     path, text = bytes(view[_LENGTH.size :][:length]), bytes(view[_LENGTH.size :][length:])
-    return graph_from(text, MirroredStore(Path(os.fsdecode(path)), lasting=False), "the graph in a host message")
+    return graph_from(text, MirroredStore(Path(os.fsdecode(path)), lasting=False), _WHERE)

@@ -9,6 +9,7 @@ import signal
 import socket
 import sys
 import threading
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -17,6 +18,7 @@ from synfire.base import garbage
 from synfire.base.errors import SynfireError, UserError
 from synfire.base.log import LOGGER, configure_logging
 from synfire.wire import gaps
+from synfire.wire.links.tls import Credential, hold
 from synfire.worker.settings import Settings
 from synfire.worker.worker import Worker
 
@@ -29,6 +31,8 @@ def main(arguments: list[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
     try:
         settings = Settings.of(_decode_settings(given.settings))
+        if given.credential:
+            hold(Credential.read(given.credential))
         worker = Worker(given.name, given.deployment, given.listen, settings, devices=given.device)
         door = _open_door(worker, given.http) if given.http else None
     except SynfireError as error:
@@ -52,7 +56,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--name", required=True, help="the worker's name in plans, e.g. w0")
     parser.add_argument("--deployment", default="", help="refuse peers of any other deployment")
     parser.add_argument(
-        "--listen", action="append", required=True, help="unix:/path or tcp://host:port (port 0: any); may repeat"
+        "--listen",
+        action="append",
+        required=True,
+        help="unix:/path, tcp://host:port or tls://host:port (port 0: any); may repeat",
     )
     parser.add_argument("--http", default="", help="host:port (port 0: any) to answer the Open Inference Protocol at")
     parser.add_argument("--settings", default="{}", help="worker settings as JSON, see synfire.worker.settings")
@@ -61,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         help="a device that it has beside the processor; may repeat. Default: all there are",
     )
+    parser.add_argument("--credential", type=Path, help="key and certificate, in PEM, for tls: addresses")
     parser.add_argument("--lifeline", type=int, default=-1, help="a socket's descriptor; leave when it closes")
     return parser
 

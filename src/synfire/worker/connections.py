@@ -202,6 +202,7 @@ class Connections:
             if events & READ:
                 for packet in peer.link.receive():
                     self._on_packet(peer, packet)
+                self._watch.refresh(peer)  # a link may have to answer, before anything is sent along it
         except SynfireError as error:
             self._lost(peer, error)
 

@@ -17,6 +17,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection
 from concurrent.futures import Future
+from functools import partial
 from typing import cast
 
 from synfire.base.errors import SynfireError, UserError
@@ -25,7 +26,7 @@ from synfire.devices.mending import DeviceFault, DeviceLost
 from synfire.engines.known_answer import known_answer
 from synfire.graph import Graph
 from synfire.wire import batches
-from synfire.wire.links import Link, SocketLink, connect, listen, unlink
+from synfire.wire.links import Link, accept, connect, listen, unlink
 from synfire.wire.messages import (
     PROTOCOL,
     AnyMessage,
@@ -112,8 +113,9 @@ class Worker:
     def run(self) -> int:
         """Serve until drained or stopped; 0 when nothing that was accepted is left unanswered."""
         self._watch.selector.register(self._woken, READ, self._on_wake)
-        for listener, _ in self._listeners:
-            self._watch.selector.register(listener, READ, lambda _, each=listener: self._accept(each))
+        for listener, address in self._listeners:
+            take = partial(self._accept, listener, address)
+            self._watch.selector.register(listener, READ, lambda _, take=take: take())
         try:
             while not self._finished():
                 self._turn()
@@ -261,10 +263,10 @@ class Worker:
     def _connect(self, address: str) -> Link:
         return connect(address, f"the worker at {address}", self.settings.links)
 
-    def _accept(self, listener: socket.socket) -> None:
+    def _accept(self, listener: socket.socket, address: str) -> None:
         with contextlib.suppress(BlockingIOError, ConnectionError):
-            connection, _ = listener.accept()
-            self.connections.accept(SocketLink(connection, "a peer that has not said hello", self.settings.links))
+            link = accept(listener, address, "a peer that has not said hello", self.settings.links)
+            self.connections.accept(link)
 
     def _take(self, peer: Peer, packet: Packet) -> None:
         if isinstance(packet.message, Frame):

@@ -32,7 +32,19 @@ from synfire.graph import Graph
 from synfire.store import MirroredStore
 from synfire.store.names import LATEST, of_replica, parted
 from synfire.wire.links import SocketLink
-from synfire.wire.messages import AnyMessage, Done, Load, Move, Recorded, Reload, Standing, Steer, Unload, error_words
+from synfire.wire.messages import (
+    AnyMessage,
+    Done,
+    Joined,
+    Load,
+    Move,
+    Recorded,
+    Reload,
+    Standing,
+    Steer,
+    Unload,
+    error_words,
+)
 from synfire.wire.traffic import Rule
 
 ATTEND_S = 0.3
@@ -82,6 +94,7 @@ class Control:
         self._unloaded: dict[str, Wanted] = {each.name: each for each in ledger.unloaded}
         self._rules: dict[str, Rule] = {each.name: each for each in ledger.rules}
         self._begun = asyncio.Event()
+        self._late: list[CrewProcess] = []
         self._ledger = ledger
         self._crew = crew
         self._count = told.gateways
@@ -101,7 +114,9 @@ class Control:
         self._gateways.on_epochs(self._deployment.healing.epochs_seen)
         self._gateways.on_order(self._door.order)
         self._gateways.begin_traffic(self._rules.values())
+        self._arriving: set[asyncio.Task[None]] = set()
         crew.on_recorded(self._count_too)
+        crew.on_arrived(self._arrives)
 
     @property
     def first(self) -> bool:
@@ -120,10 +135,13 @@ class Control:
                 await self._take_over(self._ledger.state, kept)
             await self._books.write()  # before anybody may count on what runs
             self._begun.set()
+            for process in self._late:
+                self._arrives(process)
             loading = (self._on_demand.run(),) if self._on_demand is not None else ()
             await asyncio.gather(self._tell_always(), *loading)
         finally:
-            writing.cancel()
+            for task in (writing, *self._arriving):
+                task.cancel()
             self._door.close()
             await self._deployment.close()
 
@@ -168,7 +186,7 @@ class Control:
         return Standing(
             tuple(model.plan for model in state.models.values()),
             {name: each.source for name, each in self.wanted.items()},
-            {name: host.name for name, host in self._deployment.hosts.homes.items()},
+            self._deployment.hosts.names,
             recoveries.spares,
             recoveries.spares_wanted,
             tuple((*key, count) for key, count in recoveries.counts.items()),
@@ -201,6 +219,8 @@ class Control:
         deployment.known.agreements |= self._ledger.agreements
         deployment.hosts.take_over(self._ledger.hosts, self._ledger.homes)
         processes = await self._crew.known()
+        self._late = [each for each in processes.values() if each.joined and each.name not in written.workers]
+        processes = {name: each for name, each in processes.items() if each not in self._late}
         running = {name: process for name, process in processes.items() if process.is_ready}
         there = await self._reached(running)
         holding = {name: held for name, (_, held) in there.items()}
@@ -236,19 +256,27 @@ class Control:
 
     async def _reach(self, name: str, process: CrewProcess) -> tuple[RunningWorker, Hosted] | None:
         """The worker, and the epochs of the stages that it holds; None for one that does not answer, which is ended."""
-        said = await process.ready(ANSWER_S)
-        (address,) = said.addresses
-        deployment = self._deployment
         try:
             async with asyncio.timeout(ANSWER_S):
-                peer = await deployment.workers.reach(name, address)
-                stages = (await peer.describe()).stages
+                worker = await self._deployment.workers.running(process, process.joined)
+                stages = (await worker.peer.describe()).stages
         except (SynfireError, TimeoutError) as error:
             LOGGER.warning("worker %s is not taken over: %s", name, error or f"no answer within {ANSWER_S} s")
             process.kill()
             return None
-        worker = RunningWorker(process, peer, address, said.http)
         return worker, {(each.model, each.stage): each.epoch for each in stages}
+
+    def _arrives(self, process: CrewProcess) -> None:
+        """A worker of another machine has joined."""
+        assert process.joined is not None
+        arriving = asyncio.create_task(self._arrive(process, process.joined), name=f"arrival of {process.name}")
+        self._arriving.add(arriving)
+        arriving.add_done_callback(self._arriving.discard)
+
+    async def _arrive(self, process: CrewProcess, joined: Joined) -> None:
+        await self._begun.wait()
+        if process.running:
+            await self._deployment.workers.arrive(process, joined)
 
     async def _obey(self, order: AnyMessage) -> str:
         """Carry out an order, and say what was done. Raises what stands against it."""

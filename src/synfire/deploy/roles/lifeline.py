@@ -9,6 +9,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
@@ -16,9 +17,8 @@ import uvloop
 
 from synfire.base.errors import SynfireError
 from synfire.base.log import configure_logging
+from synfire.wire.links.tls import Credential, hold
 from synfire.wire.messages import error_words
-
-Post = TypeVar("Post", bound=msgspec.Struct)
 
 
 class Told(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,12 +31,21 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
     lifeline: int
     """The descriptor of a socket whose other end the supervisor holds."""
 
+    credential: str = ""
+    """The file with the key and the certificate for links to workers of other machines; empty where there are none."""
+
+
+Post = TypeVar("Post", bound=Told)
+
 
 def live(told: type[Post], life: Callable[[Post], Coroutine[Any, Any, None]]) -> None:
     """Read the command line and live until the end; Ctrl-C is for the supervisor alone."""
     configure_logging()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    uvloop.run(life(msgspec.json.decode(sys.argv[1], type=told)))
+    post = msgspec.json.decode(sys.argv[1], type=told)
+    if post.credential:
+        hold(Credential.read(Path(post.credential)))
+    uvloop.run(life(post))
 
 
 class Lifeline:

@@ -16,6 +16,7 @@ from synfire.control.state import PROCESSOR
 from synfire.deploy import network
 from synfire.deploy.folders import claimed, make_folder
 from synfire.deploy.healing import devices_of
+from synfire.deploy.join.secret import write_credential
 from synfire.deploy.ledger import Ledger, Wanted, drop_ledger, write_ledger
 from synfire.deploy.planning import Planned
 from synfire.deploy.roles.supervisor import Supervisor
@@ -24,6 +25,7 @@ from synfire.deploy.settings import Settings
 from synfire.formats.bundle import store_graph
 from synfire.gateway.server import Addresses
 from synfire.store import MirroredStore
+from synfire.wire.links.tls import Credential, hold
 
 
 @dataclass(frozen=True)
@@ -44,8 +46,9 @@ async def supervised(
     gateways: int = 1,
     template: Template | None = None,
     chains: Sequence[Joined] = (),
+    credential: Credential | None = None,
 ) -> AsyncIterator[Supervised]:
-    """Start everything, each process from the `template` where there is one; at the end let the gateways answer what they have accepted, and leave nothing behind. `chains` are served beside the models that they call.
+    """Start everything, each process from the `template` where there is one; at the end let the gateways answer what they have accepted, and leave nothing behind. `chains` are served beside the models that they call. Workers of other machines join with the `credential`, at `settings.join`.
 
     Raises as `synfire.deploy.serving.serving` does.
     """
@@ -59,7 +62,11 @@ async def supervised(
             write_ledger(Ledger(deployment=deployment, settings=settings, models=tuple(models), rules=settings.traffic))
             begin = await loaded(template) if template is not None else spawned
             told = [await asyncio.to_thread(store.put, each.document()) for each in chains]
-            supervisor = Supervisor(deployment, folder, settings, listening, gateways, begin, told)
+            file = None
+            if credential is not None:
+                hold(credential)
+                file = write_credential(credential, folder)
+            supervisor = Supervisor(deployment, folder, settings, listening, gateways, begin, told, file)
             try:
                 addresses = await supervisor.start({} if settings.hosts else _first(planned))
                 yield Supervised(addresses, supervisor, folder)

@@ -21,6 +21,8 @@ from synfire.base.log import LOGGER
 from synfire.control.record import RecoveryLog
 from synfire.control.state import Recovery
 from synfire.deploy.door import NAME
+from synfire.deploy.join.door import JoinDoor
+from synfire.deploy.join.joined import JoinedWorker
 from synfire.deploy.launch import Launch
 from synfire.deploy.process import Announcement, ChildProcess, WorkerProcess
 from synfire.deploy.recoveries import dated, tell
@@ -64,7 +66,8 @@ AGAIN_S = 1.0
 
 class Supervisor:
     """The processes of one deployment, between `start` and `stop`. `folder` is for sockets and blobs; `begin` begins a process; `chains`
-    are the digests of those that gateways serve.
+    are the digests of those that gateways serve. With the key and the certificate in the file `credential`, workers of other machines
+    are let in at the `door`.
 
     `standing` is the controller's latest news; who follows with `on_change` is told of it, and of processes that come and go.
     """
@@ -78,9 +81,12 @@ class Supervisor:
         gateways: int = 1,
         begin: Start = spawned,
         chains: Sequence[str] = (),
+        credential: Path | None = None,
     ) -> None:
         self.deployment = deployment
-        self.workers: dict[str, WorkerProcess] = {}
+        self.workers: dict[str, WorkerProcess | JoinedWorker] = {}
+        self.door = JoinDoor(settings.join, self, msgspec.json.encode(settings.of_workers)) if settings.join else None
+        self._credential = str(credential) if credential is not None else ""
         self.roles: dict[str, Role] = {}
         self.standing = Standing()
         self._folder = folder
@@ -118,6 +124,8 @@ class Supervisor:
         refused.
         """
         self._ports = Ports(self._listening, self._count)
+        if self.door is not None:
+            self.door.open()
         given = msgspec.json.encode(self._settings.of_workers)
         for name, device in first.items():
             self._spawn(Spawn(name, f"unix:{self._folder / name}.sock", self._settings.http, given, device=device))
@@ -139,6 +147,8 @@ class Supervisor:
         await asyncio.gather(*self._writing)
         if self._link is not None:
             self._link.close()
+        if self.door is not None:
+            self.door.close()
         workers = list(self.workers.values())
         for worker in workers:
             worker.terminate()
@@ -212,6 +222,7 @@ class Supervisor:
                 gateways=self._count,
                 owner=os.getpid(),
                 before=before,
+                credential=self._credential,
             )
             return _command(CONTROLLER, told)
 
@@ -242,6 +253,7 @@ class Supervisor:
                 sockets=sockets,
                 store=self._settings.store is not None,
                 chains=self._chains,
+                credential=self._credential,
             )
             return _command("gateway", told)
 
@@ -276,14 +288,45 @@ class Supervisor:
                 self._tell(_spawned(worker))
             return
         try:
-            worker = WorkerProcess.start(_launch(wanted, self.deployment), self._begin)
+            worker = WorkerProcess.start(self._launch(wanted), self._begin)
         except TemporaryError as error:
             self._tell(Spawned(wanted.name, 0, (), "", *error_words(error)))
             return
         self.workers[wanted.name] = worker
         self._watching[wanted.name] = asyncio.create_task(self._watch(worker), name=f"watch {wanted.name}")
 
-    async def _watch(self, worker: WorkerProcess) -> None:
+    def taken(self, name: str) -> str | None:
+        """Who has that name, see `synfire.deploy.join.door.House`."""
+        worker = self.workers.get(name)
+        return None if worker is None else worker.agent if isinstance(worker, JoinedWorker) else ""
+
+    async def part(self, name: str) -> None:
+        """Take the worker of that name, which has joined, to be gone; one that is not there is no error."""
+        worker = self.workers.get(name)
+        if isinstance(worker, JoinedWorker):
+            worker.gone("it has come anew")
+            await asyncio.shield(self._watching[name])
+
+    def welcome(self, worker: JoinedWorker) -> None:
+        """A worker of another machine has joined."""
+        self.workers[worker.name] = worker
+        self._watching[worker.name] = asyncio.create_task(self._watch(worker), name=f"watch {worker.name}")
+
+    def _launch(self, wanted: Spawn) -> Launch:
+        outer = f"tls://{self._settings.join.rpartition(':')[0]}:0" if self.door is not None else ""
+        return Launch(
+            wanted.name,
+            self.deployment,
+            wanted.address,
+            wanted.http,
+            msgspec.json.decode(wanted.settings),
+            wanted.inside,
+            wanted.device,
+            outer,
+            self._credential if outer else "",
+        )
+
+    async def _watch(self, worker: WorkerProcess | JoinedWorker) -> None:
         """Tell the controller when the worker is ready, and when it has ended."""
         try:
             await worker.ready(self._settings.ready_s)
@@ -304,14 +347,10 @@ class Supervisor:
             self._changed()
 
 
-def _launch(wanted: Spawn, deployment: str) -> Launch:
-    settings = msgspec.json.decode(wanted.settings)
-    return Launch(wanted.name, deployment, wanted.address, wanted.http, settings, wanted.inside, wanted.device)
-
-
-def _spawned(worker: WorkerProcess) -> Spawned:
+def _spawned(worker: WorkerProcess | JoinedWorker) -> Spawned:
     said = worker.announcement or Announcement(worker.name, 0)
-    return Spawned(said.name, said.pid, tuple(said.addresses), said.http)
+    joined = worker.joined if isinstance(worker, JoinedWorker) else None
+    return Spawned(said.name, said.pid, tuple(said.addresses), said.http, joined=joined)
 
 
 def _command(role: str, told: Told) -> list[str]:

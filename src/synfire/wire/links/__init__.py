@@ -4,9 +4,9 @@
 `synfire.wire.links.watched`, which needs asyncio.
 """
 
-from synfire.wire.links.address import connect, listen, unlink
+from synfire.wire.links.address import accept, connect, listen, unlink
 from synfire.wire.links.link import Limits, Link
 from synfire.wire.links.memory import MemoryLink
 from synfire.wire.links.socket import SocketLink
 
-__all__ = ["Limits", "Link", "MemoryLink", "SocketLink", "connect", "listen", "unlink"]
+__all__ = ["Limits", "Link", "MemoryLink", "SocketLink", "accept", "connect", "listen", "unlink"]

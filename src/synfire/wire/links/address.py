@@ -1,4 +1,4 @@
-"""Addresses of links: `unix:/path` on a host, `tcp://host:port` between hosts."""
+"""Addresses of links: `unix:/path` on a host; `tcp://host:port` between hosts, or `tls://host:port`, where others might listen."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from synfire.base.errors import TemporaryError, UserError
 from synfire.wire.links.link import Limits
 from synfire.wire.links.socket import SocketLink
+from synfire.wire.links.tls import TlsLink, held
 
 _PATH_LIMIT = 107
 _BACKLOG = 128
@@ -38,15 +39,29 @@ def listen(address: str) -> tuple[socket.socket, str]:
     if family == socket.AF_UNIX:
         return listener, address
     host, port = listener.getsockname()[:2]
-    return listener, f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}"
+    return listener, joined(urlsplit(address).scheme, host, port)
+
+
+def joined(scheme: str, host: str, port: int) -> str:
+    """The address of a port of a host."""
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+
+
+def accept(listener: socket.socket, address: str, peer: str, limits: Limits | None = None) -> SocketLink:
+    """A link to whoever has called at `address`, where `listener` listens. Raises `OSError` where nobody has, or is gone again."""
+    connection, _ = listener.accept()
+    if address.startswith("tls:"):
+        return TlsLink(connection, peer, held(address), calling=False, limits=limits)
+    return SocketLink(connection, peer, limits)
 
 
 def connect(address: str, peer: str, limits: Limits | None = None) -> SocketLink:
     """A link to the process that listens at `address`. A TCP connection may still be under way when this returns.
 
-    Raises `TemporaryError` when nobody listens there.
+    Raises `TemporaryError` when nobody listens there, `UserError` for an address of which this process has not the token.
     """
     family, where = _parse(address)
+    credential = held(address) if address.startswith("tls:") else None
     connection = socket.socket(family, socket.SOCK_STREAM)
     connection.settimeout(_LOCAL_S if family == socket.AF_UNIX else 0)
     try:
@@ -57,6 +72,8 @@ def connect(address: str, peer: str, limits: Limits | None = None) -> SocketLink
         raise TemporaryError(
             f"cannot reach {peer} at {address}: {os.strerror(error.errno or 0)}; try again when it is back"
         ) from error
+    if credential is not None:
+        return TlsLink(connection, peer, credential, calling=True, limits=limits)
     return SocketLink(connection, peer, limits)
 
 
@@ -80,6 +97,6 @@ def _parse(address: str) -> tuple[socket.AddressFamily, str | tuple[str, int]]:
         host, port = parts.hostname, parts.port
     except ValueError as error:
         raise UserError(f"{address!r}: {error}; write tcp://host:port") from error
-    if parts.scheme != "tcp" or host is None or port is None:
+    if parts.scheme not in ("tcp", "tls") or host is None or port is None:
         raise UserError(f"{address!r} is no address; write unix:/path or tcp://host:port")
     return (socket.AF_INET6 if ":" in host else socket.AF_INET), (host, port)

@@ -63,6 +63,15 @@ class SocketLink:
     def fileno(self) -> int:
         return self._socket.fileno()
 
+    def ends(self) -> tuple[str, str]:
+        """The hosts at both ends of a TCP connection: this one as the peer calls it, and the peer's. Raises `TemporaryError` where it is
+        broken."""
+        try:
+            here, there = self._socket.getsockname()[0], self._socket.getpeername()[0]
+        except OSError as error:
+            raise self._broken(error) from error
+        return here.removeprefix("::ffff:"), there.removeprefix("::ffff:")
+
     def send(self, packet: Packet, later: bool = False) -> int:
         buffers, length = pack(packet, self._near)
         if max(length, array_bytes(packet.arrays.values())) > self._limits.max_frame_bytes:

@@ -74,6 +74,7 @@ class WatchedLink:
             self._break(error)
         finally:
             self._reading = False
+        self._watch_writing()  # a link may have to answer, before anything is sent along it
 
     def _hear_out(self) -> None:
         """Hand over what has arrived, unless that is being done."""

@@ -6,7 +6,8 @@ Every frame says where it stands: its request, the stages at both ends, its numb
 carries, and the epoch of the route. A change that an older peer would misread raises `PROTOCOL`.
 
 One file per topic: `message` is their root and the greeting; `requests` are the data; `stages`, `health` and `faults` concern
-what a worker hosts and how it is; `gateways` and `orders` are the controller's part; `failures` has errors on their way.
+what a worker hosts and how it is; `gateways` and `orders` are the controller's part, `joining` is
+what workers of other machines say first; `failures` has errors on their way.
 All are imported from here.
 """
 
@@ -46,6 +47,7 @@ from synfire.wire.messages.health import (
     Pulse,
     StageCount,
 )
+from synfire.wire.messages.joining import Join, Joined, Welcome
 from synfire.wire.messages.message import PROTOCOL, Hello, Message, check_hello
 from synfire.wire.messages.orders import (
     Crew,
@@ -109,6 +111,8 @@ __all__ = [
     "Impaired",
     "Inject",
     "Injected",
+    "Join",
+    "Joined",
     "Lap",
     "LinkCount",
     "Load",
@@ -147,6 +151,7 @@ __all__ = [
     "Use",
     "Uses",
     "Want",
+    "Welcome",
     "Whole",
     "Withdraw",
     "check_hello",

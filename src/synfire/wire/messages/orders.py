@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from synfire.plan.plan import Plan
+from synfire.wire.messages.joining import Joined
 from synfire.wire.messages.message import Message
 from synfire.wire.recovery import Outcome
 from synfire.wire.traffic import Rule
@@ -75,7 +76,8 @@ class Spawn(Message, frozen=True):
 
 
 class Spawned(Message, frozen=True):
-    """The supervisor tells that a worker is ready; or `kind` and `text` say why it could not be started."""
+    """The supervisor tells that a worker is ready; or `kind` and `text` say why it could not be started. What is known of one that runs
+    on another machine stands in `joined`."""
 
     name: str
     pid: int = 0
@@ -83,6 +85,7 @@ class Spawned(Message, frozen=True):
     url: str = ""
     kind: str = ""
     text: str = ""
+    joined: Joined | None = None
 
 
 class Crew(Message, frozen=True):

@@ -1,0 +1,136 @@
+"""`synfire worker`: one worker of this machine in a deployment of another."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import uvloop
+
+from synfire.base.errors import UserError
+from synfire.cli import early
+from synfire.cli.ending import cancelled_at_sigterm
+from synfire.cli.output import AsJson, print_json, say
+from synfire.deploy.join.agent import Agent, Offer
+from synfire.deploy.join.place import parse_place
+from synfire.deploy.join.secret import MAKE_ONE, VARIABLE, credential_of, given_token, write_credential
+from synfire.deploy.process import Announcement
+from synfire.deploy.roles.serving import loaded
+from synfire.devices import DEVICES
+from synfire.wire.links.tls import hold
+from synfire.wire.messages import Joined
+
+
+def worker(
+    join: Annotated[
+        str,
+        typer.Option(
+            "--join",
+            metavar="HOST:PORT",
+            help="The door of the deployment, as `serve --join` tells it.",
+            show_default=False,
+        ),
+    ],
+    token: Annotated[
+        str | None, typer.Option("--token", help=f"The deployment's token. Better: --token-file, or {VARIABLE}.")
+    ] = None,
+    token_file: Annotated[Path | None, typer.Option("--token-file", help="A file that holds the token.")] = None,
+    name: Annotated[
+        str | None, typer.Option("--name", help="The worker's name in the deployment. Default: this host's.")
+    ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option("--device", help="A device that it brings beside the processor: cuda, or darwin3 (emulated)."),
+    ] = None,
+    address: Annotated[
+        str,
+        typer.Option(
+            "--address",
+            metavar="HOST",
+            help="Where the deployment's machines reach this one. Default: where it calls the door from.",
+        ),
+    ] = "",
+    port: Annotated[
+        int, typer.Option("--port", min=0, max=65535, help="The port that it listens at; 0 finds a free one.")
+    ] = 0,
+    http: Annotated[
+        str,
+        typer.Option(
+            "--http",
+            metavar="HOST:PORT",
+            help="Where it answers the Open Inference Protocol itself, to whoever reaches that; empty: nowhere.",
+        ),
+    ] = "127.0.0.1:0",
+    group: Annotated[
+        str | None,
+        typer.Option("--group", help="What it shares its fate with, a rack for instance. Default: this host's name."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run one worker here, in the foreground, for a deployment on another machine: `synfire serve … --join` prints this command.
+
+    Ctrl-C or SIGTERM drains it: its stages move first, and no call is lost. When the deployment is away it waits, and joins again. With
+    --json one line is printed each time that it has joined: name, deployment, address, url, group, device, pid.
+
+    \b
+    Examples:
+      synfire worker --join 10.0.0.1:7000 --token-file ./token
+      synfire worker --join 10.0.0.1:7000 --token-file ./token --device darwin3 --name chip-7 --group rack-2
+      SYNFIRE_JOIN_TOKEN=… synfire worker --join serve.example:7000 --address 10.0.0.7 --port 7001
+    """
+    secret = given_token(token, token_file)
+    if not secret:
+        raise UserError(
+            f"a worker joins with the deployment's token, and none is given: use --token, --token-file or {VARIABLE}; `synfire serve "
+            f"… --join` prints it, or takes one that you make with: {MAKE_ONE}"
+        )
+    here = socket.gethostname()
+    joined = _brought(device, group or here)
+    credential = credential_of(secret)
+    door = parse_place(join, "--join")
+    with tempfile.TemporaryDirectory(prefix="synfire-") as folder:
+        file = write_credential(credential, Path(folder))
+        offer = Offer(name or here, door, joined, file, address, port, http)
+        hold(credential)
+        code = uvloop.run(_run(offer, as_json))
+    raise typer.Exit(code)
+
+
+def _brought(device: str | None, group: str) -> Joined:
+    """What this machine offers. Raises `UnknownName` for a device that there is none of, `PermanentError` where it is not here."""
+    processor = DEVICES["cpu"].describe()
+    if device is not None:
+        DEVICES[device].describe()
+    named = device if device not in (None, "cpu") else ""
+    return Joined(group, named or "", processor.cores, processor.memory_bytes)
+
+
+async def _run(offer: Offer, as_json: bool) -> int:
+    def told(deployment: str, said: Announcement) -> None:
+        if as_json:
+            print_json(
+                {
+                    "name": offer.name,
+                    "deployment": deployment,
+                    "address": said.addresses[0],
+                    "url": said.http,
+                    "group": offer.joined.group,
+                    "device": offer.joined.device or "cpu",
+                    "pid": said.pid,
+                }
+            )
+        else:
+            say(
+                f"worker {offer.name} has joined deployment {deployment} at {offer.place}; it listens at {said.addresses[0]}"
+            )
+
+    with cancelled_at_sigterm(), early.template() as template:
+        agent = Agent(offer, told, await loaded(template))
+        for each in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(each, agent.leave)
+        return await agent.run()

@@ -1,0 +1,286 @@
+"""What runs a worker on a machine of its own, and has it join a deployment elsewhere: again and again, until it is told to leave.
+
+A worker belongs to one membership: when the link to the door breaks, or nothing is heard along it, nobody counts on the worker any more,
+and its process is ended. The next membership begins with a fresh one. So nothing of an earlier one can do harm, whoever was cut off
+from whom.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from synfire.base.children import Start, spawned
+from synfire.base.errors import SynfireError, TemporaryError, UserError
+from synfire.base.log import LOGGER
+from synfire.deploy.join.door import BEGIN_S, CALL_S, GREET_S
+from synfire.deploy.join.joined import BEAT_S, SILENT_S
+from synfire.deploy.launch import Launch
+from synfire.deploy.process import Announcement, WorkerProcess
+from synfire.wire.links import connect
+from synfire.wire.links.address import joined as address_of
+from synfire.wire.links.watched import WatchedLink
+from synfire.wire.messages import (
+    AnyMessage,
+    Beat,
+    Done,
+    Exited,
+    Failure,
+    Join,
+    Joined,
+    Signal,
+    Spawned,
+    Welcome,
+    error_of,
+)
+from synfire.wire.stream import Packet
+
+PAUSES_S = (0.1, 0.5, 1.0, 2.0, 5.0)
+"""How long to wait before joining again, in seconds: the more often it came to nothing in a row, the longer."""
+
+LASTED_S = 30.0
+"""A membership that lasted so long did not come to nothing."""
+
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A worker, and how it joins: at the `door`, a host and a port, by `name`. It listens at `host`, or, where that is empty, where it
+    calls the door from, and at `port`; 0 finds a free one. `http` is where it answers the Open Inference Protocol. `credential` is the
+    file with the key and the certificate, `stop_s` how long it may take to leave.
+    """
+
+    name: str
+    door: tuple[str, int]
+    joined: Joined
+    credential: Path
+    host: str = ""
+    port: int = 0
+    http: str = ""
+    stop_s: float = 35.0
+
+    @property
+    def place(self) -> str:
+        """The door, in words."""
+        host, port = self.door
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+class Agent:
+    """Made and used in one event loop; `run` is its life. `told` hears of each membership: the deployment, and the worker's process,
+    which `begin` begins."""
+
+    def __init__(
+        self,
+        offer: Offer,
+        told: Callable[[str, Announcement], None] = lambda deployment, said: None,
+        begin: Start = spawned,
+    ) -> None:
+        self._offer = offer
+        self._begin = begin
+        self._told = told
+        self._id = uuid.uuid4().hex
+        self._leaving = asyncio.Event()
+        self._ever = False
+
+    def leave(self) -> None:
+        """Have the stages moved, and what the worker has accepted answered; then `run` returns."""
+        self._leaving.set()
+
+    async def run(self) -> int:
+        """Be a member until told to leave; 0 when nothing that the worker had accepted is left unanswered.
+
+        Raises `UserError` where the door refuses the worker when it comes for the first time. Later that is tried again: whatever it is
+        may be mended there.
+        """
+        tries = 0
+        while not self._leaving.is_set():
+            began_s = time.monotonic()
+            membership = Membership(self._offer, self._id, self._leaving, self._member, self._begin)
+            try:
+                return await membership.run()
+            except SynfireError as error:
+                if isinstance(error, UserError) and not self._ever:
+                    raise
+                tries = 1 if time.monotonic() - began_s > LASTED_S else tries + 1
+                pause_s = PAUSES_S[min(tries, len(PAUSES_S)) - 1]
+                LOGGER.warning("%s; worker %s joins again in %g s", error, self._offer.name, pause_s)
+            await _waited(self._leaving, pause_s)
+        return 0
+
+    def _member(self, deployment: str, said: Announcement) -> None:
+        self._ever = True
+        self._told(deployment, said)
+
+
+class Membership:
+    """One time as a worker of a deployment, with one process. `leaving` is set when it is to end; `told` hears when it has joined."""
+
+    def __init__(
+        self,
+        offer: Offer,
+        agent: str,
+        leaving: asyncio.Event,
+        told: Callable[[str, Announcement], None],
+        begin: Start = spawned,
+    ) -> None:
+        self._begin = begin
+        self._offer = offer
+        self._agent = agent
+        self._leaving = leaving
+        self._told = told
+        self._link: WatchedLink | None = None
+        self._worker: WorkerProcess | None = None
+        self._dismissed = False
+        self._heard_s = 0.0
+        loop = asyncio.get_running_loop()
+        self._welcome: asyncio.Future[Welcome] = loop.create_future()
+        self._done: asyncio.Future[Done] = loop.create_future()
+        self._broken: asyncio.Future[SynfireError] = loop.create_future()
+
+    async def run(self) -> int:
+        """Join, and be a member until the worker's process has left as it was told to; its exit code.
+
+        Raises `UserError` for what the door refuses, `TemporaryError` when the membership ends in any other way; no process is left then.
+        """
+        leaving = asyncio.create_task(self._leaving.wait(), name="to be told to leave")
+        try:
+            living = asyncio.create_task(self._join(), name="joining")
+            await _first(living, leaving)
+            if not living.done():  # it has not joined, so nothing is to be handed over
+                living.cancel()
+                await asyncio.gather(living, return_exceptions=True)
+                return 0
+            living.result()
+            return await self._be_member(leaving)
+        finally:
+            leaving.cancel()
+            await self._end()
+
+    async def _join(self) -> None:
+        offer = self._offer
+        address = await _resolved(offer)
+        self._link = WatchedLink(connect(address, f"the door at {offer.place}"), self._take, self._lost)
+        self._tell(Join(offer.name, self._agent, offer.joined, offer.host))
+        welcome = await self._answer(self._welcome, GREET_S)
+        self._worker = WorkerProcess.begin(
+            offer.name, self._launch(welcome).command, f"worker {offer.name}", echoes=True, start=self._begin
+        )
+        said = await self._worker.ready(BEGIN_S)
+        self._tell(Spawned(offer.name, said.pid, tuple(said.addresses), said.http))
+        await self._answer(self._done, BEGIN_S + CALL_S)
+        self._told(welcome.deployment, said)
+
+    def _launch(self, welcome: Welcome) -> Launch:
+        offer, settings = self._offer, msgspec.json.decode(welcome.settings, type=dict[str, Any])
+        settings["threads"] = max(1, offer.joined.cores - 1)
+        address = address_of("tls", welcome.host, offer.port)
+        device = offer.joined.device or "cpu"
+        return Launch(
+            offer.name,
+            welcome.deployment,
+            address,
+            offer.http,
+            settings,
+            device=device,
+            credential=str(offer.credential),
+        )
+
+    async def _be_member(self, leaving: asyncio.Task[bool]) -> int:
+        worker = self._worker
+        assert worker is not None
+        ended = asyncio.create_task(worker.exited(), name="the worker's end")
+        keeping = asyncio.create_task(self._keep(), name="signs of life")
+        try:
+            await _first(ended, keeping, leaving, self._broken)
+            if leaving.done() and not ended.done():
+                self._dismissed = True
+                worker.terminate()
+                await _first(ended, keeping, self._broken)
+            if not ended.done():
+                raise self._broken.result() if self._broken.done() else keeping.result()
+            code, words = ended.result(), f"{worker.title} {await worker.fate()}"
+            self._tell(Exited(self._offer.name, code, words))
+        finally:
+            ended.cancel()
+            keeping.cancel()
+        if self._dismissed and code >= 0:
+            return code
+        raise TemporaryError(words)
+
+    async def _keep(self) -> SynfireError:
+        """Tell the door that the worker is there, until nothing is heard of it; that, as an error."""
+        while (silent_s := time.monotonic() - self._heard_s) < SILENT_S:
+            self._tell(Beat())
+            await asyncio.sleep(BEAT_S)
+        return TemporaryError(f"nothing was heard of the door at {self._offer.place} for {silent_s:.1f} s")
+
+    async def _end(self) -> None:
+        """Nobody counts on the worker any more: it ends, if it has not."""
+        if self._worker is not None:
+            self._worker.kill()
+            await self._worker.end(self._offer.stop_s)
+        if self._link is not None:
+            self._link.close()
+
+    def _take(self, packet: Packet) -> None:
+        self._heard_s = time.monotonic()
+        message = packet.message
+        if isinstance(message, Welcome) and not self._welcome.done():
+            self._welcome.set_result(message)
+        elif isinstance(message, Done) and not self._done.done():
+            self._done.set_result(message)
+        elif isinstance(message, Signal) and self._worker is not None:
+            self._dismissed |= message.number == signal.SIGTERM
+            self._worker.signal(signal.Signals(message.number))
+        elif isinstance(message, Failure):
+            raise error_of(message)
+
+    def _lost(self, error: SynfireError) -> None:
+        if not self._broken.done():
+            self._broken.set_result(error)
+
+    async def _answer(self, answer: asyncio.Future[Answer], within_s: float) -> Answer:
+        """What the door says. Raises what it says in place of it, and `TemporaryError` where it says nothing."""
+        await _first(answer, self._broken, within_s=within_s)
+        if answer.done():
+            return answer.result()
+        if self._broken.done():
+            raise self._broken.result()
+        raise TemporaryError(f"the door at {self._offer.place} does not answer within {within_s:g} s")
+
+    def _tell(self, message: AnyMessage) -> None:
+        if self._link is not None:
+            self._link.tell(Packet(message))
+
+
+async def _resolved(offer: Offer) -> str:
+    """The door's address. Raises `TemporaryError` for a name that nobody knows now."""
+    host, port = offer.door
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise TemporaryError(f"nobody knows a host of the name {host!r}: {error.strerror or error}") from error
+    return address_of("tls", str(found[0][4][0]), port)
+
+
+async def _first(*futures: asyncio.Future[Any], within_s: float | None = None) -> None:
+    """Wait until one of them is done, or for so long."""
+    await asyncio.wait(futures, timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
+
+
+async def _waited(event: asyncio.Event, for_s: float) -> None:
+    try:
+        await asyncio.wait_for(event.wait(), for_s)
+    except TimeoutError:
+        return

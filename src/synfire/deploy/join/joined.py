@@ -1,0 +1,82 @@
+"""A worker of another machine, as the supervisor has it: what `synfire.deploy.process.WorkerProcess` is for one of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable
+
+from synfire.deploy.process import Announcement
+from synfire.wire.messages import AnyMessage, Exited, Join, Joined, Signal, Spawned
+
+BEAT_S = 0.5
+"""How often either side of a door tells the other that it is there, in seconds."""
+
+SILENT_S = 3.0
+"""After so long without a word the other side is taken to be gone, in seconds. Calls are answered elsewhere long before: the controller
+notices a worker's silence within 0.3 s."""
+
+
+class JoinedWorker:
+    """From when it was reached where it listens until its process has ended, or nothing is heard of its machine any more.
+
+    `send` sends a message to who has begun it, `part` closes the link to there.
+    """
+
+    def __init__(
+        self,
+        wanted: Join,
+        spawned: Spawned,
+        joined: Joined,
+        send: Callable[[AnyMessage], None],
+        part: Callable[[], None],
+    ) -> None:
+        self.name = wanted.name
+        self.agent = wanted.agent
+        self.joined = joined
+        self.announcement: Announcement | None = Announcement(
+            self.name, spawned.pid, list(spawned.addresses), spawned.url
+        )
+        self._send = send
+        self._part = part
+        self._exited: asyncio.Future[Exited] = asyncio.get_running_loop().create_future()
+
+    @property
+    def running(self) -> bool:
+        return not self._exited.done()
+
+    async def ready(self, timeout_s: float | None) -> Announcement:
+        """It is ready already."""
+        assert self.announcement is not None
+        return self.announcement
+
+    async def exited(self) -> int:
+        """Wait for its end; its exit code, or minus the signal's number."""
+        return (await asyncio.shield(self._exited)).code
+
+    async def obituary(self) -> str:
+        """How it ended, in words, once it has."""
+        return (await asyncio.shield(self._exited)).words
+
+    def signal(self, number: signal.Signals) -> None:
+        """Have its process get a signal; one that has ended gets none."""
+        if self.running:
+            self._send(Signal(self.name, number))
+
+    def terminate(self) -> None:
+        """The deployment ends, and lets it go: whoever has begun it ends it, and waits for the next deployment."""
+        self.gone("the deployment has ended")
+
+    async def end(self, grace_s: float) -> int:
+        """Wait until it is gone."""
+        return await self.exited()
+
+    def ended(self, news: Exited) -> None:
+        """Its process has ended."""
+        if self.running:
+            self._exited.set_result(news)
+
+    def gone(self, why: str) -> None:
+        """Nobody can tell any more how it does; whoever has begun it finds the link closed, and ends it."""
+        self.ended(Exited(self.name, -signal.SIGKILL, f"worker {self.name} on {self.joined.group} is gone: {why}"))
+        self._part()

@@ -1,0 +1,48 @@
+"""What a worker of another machine and the door at which it joins say to each other; then `Signal` and `Exited`, as of any worker."""
+
+from __future__ import annotations
+
+import msgspec
+
+from synfire.wire.messages.message import Message
+
+
+class Joined(msgspec.Struct, frozen=True, array_like=True):
+    """What is known of a worker that has joined. Workers of one `group` share their fate, as on one host.
+
+    Without a `device` it computes on the processor. `cores` and `memory_bytes` are what its machine lets it use. `door` is the
+    host at which it calls this machine: there it finds the workers here, too.
+    """
+
+    group: str
+    device: str = ""
+    cores: int = 1
+    memory_bytes: int = 0
+    door: str = ""
+
+
+class Join(Message, frozen=True):
+    """A worker wants to join by this name. Answered by `Welcome`, or a `Failure` that says why not.
+
+    `agent` is the process that asks, and no other: when it comes again, it is not there any more where it was before. It will listen at
+    `host`, or, where that is empty, where it calls from.
+    """
+
+    name: str
+    agent: str
+    joined: Joined
+    host: str = ""
+
+
+class Welcome(Message, frozen=True):
+    """Begin a worker of this `deployment` with these settings, to listen at `host`, and say by `Spawned` where that is.
+
+    It is then called there, and a `Done` tells whether it has joined.
+    """
+
+    deployment: str
+    host: str
+    settings: bytes = b"{}"
+
+
+JoinMessage = Join | Welcome
