@@ -17,6 +17,7 @@ CLIENTS := .venv-clients
 PARITY := .venv-parity
 TRANSFORMERS := .venv-transformers
 OPENVINO := .venv-openvino
+KUBERNETES := .venv-kubernetes
 EXPERT := .venv-expert
 PEERS := .venv-peers
 # Where tests begin no whole deployment and no command.
@@ -36,8 +37,9 @@ help:
 demo: $(VENV)/.demo
 	$(VENV)/bin/synfire demo
 
-test: $(VENV)/.dev $(KSERVE)/.installed $(CLIENTS)/.installed
-	SYNFIRE_KSERVE_PYTHON=$(CURDIR)/$(KSERVE)/bin/python SYNFIRE_CLIENTS_PYTHON=$(CURDIR)/$(CLIENTS)/bin/python $(VENV)/bin/pytest -n auto -m "not parity"
+test: $(VENV)/.dev $(KSERVE)/.installed $(CLIENTS)/.installed $(KUBERNETES)/.installed
+	SYNFIRE_KSERVE_PYTHON=$(CURDIR)/$(KSERVE)/bin/python SYNFIRE_CLIENTS_PYTHON=$(CURDIR)/$(CLIENTS)/bin/python \
+		SYNFIRE_KUBERNETES_PYTHON=$(CURDIR)/$(KUBERNETES)/bin/python $(VENV)/bin/pytest -n auto -m "not parity"
 
 check: lint
 	$(VENV)/bin/pytest -n auto --dist loadfile -m "not parity and not slow" $(UNITS)
@@ -77,7 +79,7 @@ soak: $(VENV)/.dev
 	$(VENV)/bin/synfire soak --minutes $(or $(MINUTES),15) $(if $(SEED),--seed $(SEED))
 
 clean:
-	rm -rf $(VENV) $(KSERVE) $(CLIENTS) $(PARITY)-1 $(PARITY)-2 $(TRANSFORMERS) $(OPENVINO) $(OPENVINO)-build $(EXPERT) $(PEERS) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	rm -rf $(VENV) $(KSERVE) $(CLIENTS) $(KUBERNETES) $(PARITY)-1 $(PARITY)-2 $(TRANSFORMERS) $(OPENVINO) $(OPENVINO)-build $(EXPERT) $(PEERS) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
 	find src tests training -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/bin/python:
@@ -99,6 +101,13 @@ $(KSERVE)/.installed: tests/gateway/requirements-kserve.txt
 	echo "installing KServe's client into $(KSERVE)"
 	$(PYTHON) -m venv $(KSERVE)
 	$(KSERVE)/bin/python $(PIP) --no-compile --requirement $<
+	touch $@
+
+# The newest kubernetes-validate, which the tests' own environment has, knows no release before 1.25.
+$(KUBERNETES)/.installed: tests/kubernetes/requirements-old.txt
+	echo "installing the schemas of old releases of Kubernetes into $(KUBERNETES)"
+	$(PYTHON) -m venv $(KUBERNETES)
+	$(KUBERNETES)/bin/python $(PIP) --requirement $<
 	touch $@
 
 $(CLIENTS)/.installed: tests/clients/requirements.txt

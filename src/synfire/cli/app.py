@@ -62,6 +62,7 @@ VERBS: dict[str, str] = {
     "rebalance": "moves:rebalance",
     "upgrade": "moves:upgrade",
     "stop": "stop:stop",
+    "deploy": "deploy_kubernetes:deploy",
     "device-plugin": "device_plugin:device_plugin",
     "bench": "bench:bench",
     "soak": "soak:soak",

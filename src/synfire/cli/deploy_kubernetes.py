@@ -1,0 +1,205 @@
+"""`synfire deploy kubernetes --render`: a deployment as Kubernetes manifests."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from importlib.metadata import version as version_of
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from synfire.base.errors import UnknownName, UserError
+from synfire.cli.output import ERRORS, AsJson, counted, print_json, say
+from synfire.kubernetes.manifests import Description, documents, files
+from synfire.kubernetes.manifests.description import release
+from synfire.kubernetes.manifests.writing import fresh_keys, keys_of, to_yaml, write
+from synfire.plan.costs import parse_bytes
+
+TARGETS = ("kubernetes",)
+
+OWN = {
+    *(
+        "--host",
+        "--port",
+        "--grpc-port",
+        "--join",
+        "--join-token-file",
+        "--gateways",
+        "--workers",
+        "--spares",
+        "--threads",
+    ),
+    *("--memory", "--device", "--json", "--hosts", "-w"),
+}
+"""Options of `serve` that the manifests set themselves."""
+
+
+def deploy(
+    target: Annotated[str, typer.Argument(metavar="TARGET", help="Where to: kubernetes.")],
+    models: Annotated[
+        list[str],
+        typer.Argument(metavar="MODEL...", help="Models as for `serve`, of the zoo or of the store in the volume."),
+    ],
+    render: Annotated[
+        bool, typer.Option("--render", help="Write manifests, and ask no cluster anything. There is no other way yet.")
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            metavar="FOLDER",
+            help="A kustomize base and overlays go there; without it, one stream of documents to standard output.",
+        ),
+    ] = None,
+    name: Annotated[str, typer.Option("--name", help="What the objects are called.")] = "synfire",
+    namespace: Annotated[str, typer.Option("--namespace", help="Their namespace. Default: kubectl's.")] = "",
+    image: Annotated[
+        str | None, typer.Option("--image", help="The image that every container runs. Default: synfire:VERSION.")
+    ] = None,
+    gateways: Annotated[
+        int, typer.Option("--gateways", min=1, max=16, help="Processes that answer callers, in one Pod.")
+    ] = 1,
+    workers: Annotated[
+        int,
+        typer.Option("--workers", min=1, max=64, help="Workers in the gateways' Pod: those that plans name at first."),
+    ] = 1,
+    spares: Annotated[
+        int,
+        typer.Option("--spares", min=0, max=256, help="Workers that are Pods and join, each on a node of its own."),
+    ] = 2,
+    cpus: Annotated[int, typer.Option("--cpus", min=1, max=256, help="Processors of each worker.")] = 1,
+    memory: Annotated[str, typer.Option("--memory", metavar="SIZE", help="What each worker may hold.")] = "1GiB",
+    device: Annotated[
+        str, typer.Option("--device", help="What workers compute with: cpu, cuda or darwin3 (emulated).")
+    ] = "cpu",
+    resource: Annotated[
+        str,
+        typer.Option(
+            "--resource", metavar="DOMAIN/NAME", help="What Pods ask for. Default: nvidia.com/gpu, zj.com/darwin3."
+        ),
+    ] = "",
+    secret: Annotated[
+        str,
+        typer.Option(
+            "--secret",
+            metavar="NAME",
+            help="A Secret of the cluster with api-key and join-token. Default: one is made.",
+        ),
+    ] = "",
+    keyless: Annotated[bool, typer.Option("--keyless", help="Let everyone in who reaches the Service.")] = False,
+    storage: Annotated[
+        str | None,
+        typer.Option(
+            "--storage", metavar="SIZE", help="A volume for the store and the ledger. Default: they go with the Pod."
+        ),
+    ] = None,
+    priority: Annotated[
+        int | None,
+        typer.Option(
+            "--priority", min=-1_000_000_000, max=1_000_000_000, help="Make a PriorityClass of that value for the Pods."
+        ),
+    ] = None,
+    share_nodes: Annotated[
+        bool,
+        typer.Option(
+            "--share-nodes",
+            help="Let workers share nodes where there are too few: a spare may then go with what it protects.",
+        ),
+    ] = False,
+    option: Annotated[
+        list[str] | None,
+        typer.Option("--option", metavar="WORDS", help="Further options for `serve`: '--profile throughput'."),
+    ] = None,
+    kubernetes: Annotated[
+        str,
+        typer.Option(
+            "--kubernetes",
+            metavar="RELEASE",
+            help="Without --out: for which release; 1.20 has other disruption budgets.",
+        ),
+    ] = "1.21",
+    as_json: AsJson = False,
+) -> None:
+    """Render a deployment as plain Kubernetes manifests: a Pod of gateways and controller, and worker Pods that join it.
+
+    Nothing is applied. Keys are drawn once for a folder, and stay as they are when it is rendered again.
+
+    \b
+    Examples:
+      synfire deploy kubernetes svgg-digits --render | kubectl apply -f -
+      synfire deploy kubernetes svgg-digits srnn-digits --render --spares 3 --out ./manifests
+      synfire deploy kubernetes svgg-mnist --render --device darwin3 --image registry.example/synfire:0.1.0 --out ./manifests
+      synfire deploy kubernetes svgg-digits --render --secret my-keys --option '--granularity operator' --kubernetes 1.20
+    """
+    if target not in TARGETS:
+        raise UnknownName.among("target", target, TARGETS)
+    if not render:
+        raise UserError(
+            "nothing is applied to a cluster by synfire yet: add --render, and give what it writes to kubectl"
+        )
+    description = Description(
+        models=tuple(map(_within_reach, models)),
+        image=image or f"synfire:{version_of('synfire')}",
+        name=name,
+        namespace=namespace,
+        gateways=gateways,
+        workers=workers,
+        spares=spares,
+        cpus=cpus,
+        memory_bytes=_size(memory, "--memory"),
+        device=device,
+        resource=resource,
+        secret=secret,
+        keyed=not keyless,
+        storage_bytes=None if storage is None else _size(storage, "--storage"),
+        priority=priority,
+        shares_nodes=share_nodes,
+        options=_words(option or ()),
+    )
+    if out is None:
+        found = documents(description, None if secret else fresh_keys(), release(kubernetes))
+        print_json({"documents": found}) if as_json else sys.stdout.write(to_yaml(found))
+        if not secret:
+            ERRORS.print("the Secret has new keys: keep what was written, or use --out or --secret", soft_wrap=True)
+        return
+    written = files(description, None if secret else keys_of(out))
+    write(out, written)
+    if as_json:
+        print_json({"folder": str(out), "files": list(written)})
+        return
+    say(f"wrote {counted(len(written), 'file')} to {out}")
+    say(f"apply them: kubectl apply -k {out}/overlays/{'device-plugin' if device == 'darwin3' else 'kubernetes-1.21'}")
+
+
+def _within_reach(model: str) -> str:
+    """A model that a container can find by its name. Raises `UserError` for a file of this machine."""
+    reference = model.partition("=")[2] or model
+    if reference.startswith(("/", ".", "~")) or Path(reference).exists():
+        raise UserError(
+            f"{model!r} is a file here, and no container has it: import it into the store of the volume (--storage), and give its name"
+        )
+    if model.startswith("-"):
+        raise UserError(f"{model!r} is no model; give options of `serve` with --option")
+    return model
+
+
+def _size(text: str, option: str) -> int:
+    found = parse_bytes(text)
+    if found < 2**20:
+        raise UserError(f"{option} {text} is less than 1 MiB; write it like 512MB or 2GiB")
+    return found
+
+
+def _words(given: list[str] | tuple[str, ...]) -> tuple[str, ...]:
+    """The words of `--option`. Raises `UserError` for those that the manifests set themselves."""
+    try:
+        words = tuple(word for each in given for word in shlex.split(each))
+    except ValueError as error:
+        raise UserError(f"--option {' '.join(given)!r} cannot be read: {error}; quote it as for a shell") from error
+    if taken := [word for word in words if word.partition("=")[0] in OWN]:
+        raise UserError(
+            f"--option {taken[0]}: the manifests set that; use the option of `deploy` by that name, if there is one"
+        )
+    return words

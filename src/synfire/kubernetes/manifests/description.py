@@ -1,0 +1,99 @@
+"""What is to be rendered: frozen data."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from synfire.base.errors import UserError
+
+HTTP, GRPC, JOIN, LINK = 8000, 8001, 7000, 7001
+"""The gateway's ports, the door at which workers join, and where a worker listens for frames."""
+
+RESOURCES = {"cpu": "", "darwin3": "zj.com/darwin3", "cuda": "nvidia.com/gpu"}
+"""The extended resource of each device class; processors have none."""
+
+OLDEST = (1, 20)
+BUDGETS_V1 = (1, 21)
+"""From this release on, disruption budgets are `policy/v1`; 1.20 has `policy/v1beta1` alone, and 1.25 no longer has that."""
+
+LEAST_TOKEN = 32
+"""Characters of a token that workers join with."""
+
+_DNS_LABEL = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
+_VERSION = re.compile(r"v?(\d+)\.(\d+)(\..*)?")
+_QUALIFIED = re.compile(r"[a-z0-9][-a-z0-9.]*/[A-Za-z0-9][-\w.]*")
+_LONGEST_NAME = 40
+
+
+@dataclass(frozen=True)
+class Keys:
+    """What is secret: the key that callers show (empty: none), and the token that workers join with."""
+
+    api_key: str
+    join_token: str
+
+
+@dataclass(frozen=True)
+class Description:
+    """A deployment.
+
+    `workers` run in the gateway's Pod and are what plans name at first; `spares` are Pods of their own, which join. `memory_bytes` is what one worker may hold, `cpus` what it computes with. `secret` names a Secret that is
+    there already; empty: one is rendered. `storage_bytes` is a volume for the store and the ledger; None: they go with the Pod.
+    `priority` makes a PriorityClass. `options` are further words for `synfire serve`. Raises `UserError` for what cannot be.
+    """
+
+    models: tuple[str, ...]
+    image: str
+    name: str = "synfire"
+    namespace: str = ""
+    gateways: int = 1
+    workers: int = 1
+    spares: int = 2
+    cpus: int = 1
+    memory_bytes: int = 2**30
+    device: str = "cpu"
+    resource: str = ""
+    secret: str = ""
+    keyed: bool = True
+    storage_bytes: int | None = None
+    priority: int | None = None
+    shares_nodes: bool = False
+    options: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for noun, text in (("name", self.name), ("namespace", self.namespace or "default")):
+            if not _DNS_LABEL.fullmatch(text) or len(text) > _LONGEST_NAME:
+                raise UserError(
+                    f"--{noun} {text!r}: Kubernetes takes small letters, digits and hyphens, a letter first; give up to {_LONGEST_NAME}"
+                )
+        if not self.image or re.search(r"\s", self.image):
+            raise UserError(f"--image {self.image!r} is no image; write it like registry.example/synfire:0.1.0")
+        if self.device not in RESOURCES:
+            raise UserError(f"there is no device class {self.device!r}; use one of {', '.join(RESOURCES)}")
+        if self.resource and not _QUALIFIED.fullmatch(self.resource):
+            raise UserError(
+                f"--resource {self.resource!r} is no extended resource; write DOMAIN/NAME, such as zj.com/darwin3"
+            )
+        if self.resource and self.device == "cpu":
+            raise UserError(
+                f"--resource {self.resource} is for a device, and processors have none; name one with --device"
+            )
+
+    @property
+    def asked(self) -> str:
+        """The extended resource that each worker needs; empty for none."""
+        return self.resource or RESOURCES[self.device]
+
+    @property
+    def secret_name(self) -> str:
+        return self.secret or f"{self.name}-keys"
+
+
+def release(text: str) -> tuple[int, int]:
+    """A release of Kubernetes. Raises `UserError` for one that is none, or too old."""
+    found = _VERSION.fullmatch(text)
+    version = (int(found[1]), int(found[2])) if found else (0, 0)
+    if version < OLDEST:
+        raise UserError(f"--kubernetes {text!r} is no release from 1.20 on; write it like 1.31")
+    return version

@@ -1,0 +1,123 @@
+"""The Pod of the gateways and the controller, with the workers that plans name at first, and how it is reached."""
+
+from __future__ import annotations
+
+import hashlib
+
+from synfire.kubernetes.manifests.description import GRPC, HTTP, JOIN, Description
+from synfire.kubernetes.manifests.parts import (
+    GATEWAY,
+    TOKEN_FILE,
+    Document,
+    document,
+    environment,
+    labels,
+    mounts,
+    pod_spec,
+    probe,
+    quantity,
+    resources,
+    scratch,
+    selector,
+    token_volume,
+)
+
+GRACE_S = 75
+"""The longest call takes 60 s; then come goodbyes."""
+
+OVERHEAD = 768 * 2**20
+"""Bytes of a process beside what it holds: the interpreter, compiled kernels, batches under way."""
+
+
+def settings(description: Description) -> Document:
+    """What is neither secret nor an option."""
+    return document("v1", "ConfigMap", f"{description.name}-settings", description, data={"SYNFIRE_LOG": "json"})
+
+
+def settled(description: Description) -> dict[str, str]:
+    """Annotations of a Pod that change with the settings, so that it is begun anew with them."""
+    data = repr(sorted(settings(description)["data"].items()))
+    return {"synfire/settings": hashlib.sha256(data.encode()).hexdigest()[:16]}
+
+
+def services(description: Description) -> list[Document]:
+    """For callers, and for workers that join: these have to find the Pod before it is ready."""
+    ports = [_port("http", HTTP), _port("grpc", GRPC)]
+    chosen = labels(description, GATEWAY)
+    join = {"clusterIP": "None", "publishNotReadyAddresses": True, "selector": chosen, "ports": [_port("join", JOIN)]}
+    return [
+        document("v1", "Service", description.name, description, GATEWAY, spec={"selector": chosen, "ports": ports}),
+        document("v1", "Service", f"{description.name}-join", description, GATEWAY, spec=join),
+    ]
+
+
+def stateful_set(description: Description) -> Document:
+    """One Pod, never two: a StatefulSet begins the next when the last is known to have gone."""
+    volumes, claims = scratch("cache", "tmp"), []
+    if description.storage_bytes is None:
+        volumes += scratch("home")
+    else:
+        claims = [_claim(description, description.storage_bytes)]
+    spec: Document = {
+        "serviceName": f"{description.name}-join",
+        "replicas": 1,
+        "selector": selector(description, GATEWAY),
+        "template": {
+            "metadata": {
+                "labels": labels(description, GATEWAY),
+                "annotations": settled(description),
+            },
+            "spec": pod_spec(description, _container(description), [*volumes, token_volume(description)], GRACE_S),
+        },
+    }
+    if claims:
+        spec["volumeClaimTemplates"] = claims
+    return document("apps/v1", "StatefulSet", description.name, description, GATEWAY, spec=spec)
+
+
+def command(description: Description) -> list[str]:
+    """What serves."""
+    found = [*description.models, "--host", "0.0.0.0", "--port", str(HTTP), "--grpc-port", str(GRPC)]
+    found += ["--join", f"0.0.0.0:{JOIN}", "--join-token-file", TOKEN_FILE, "--gateways", str(description.gateways)]
+    found += ["--workers", str(description.workers), "--spares", "0"]  # those are Pods
+    found += ["--threads", str(description.cpus), "--memory", str(description.memory_bytes)]
+    found += ["--device", description.device] if description.device != "cpu" else []
+    return ["synfire", "serve", *found, *description.options]
+
+
+def _container(description: Description) -> Document:
+    asked = {description.asked: description.workers}
+    memory = description.workers * (description.memory_bytes + OVERHEAD) + (description.gateways + 1) * OVERHEAD
+    return {
+        "name": GATEWAY,
+        "image": description.image,
+        "command": command(description),
+        "envFrom": [{"configMapRef": {"name": f"{description.name}-settings"}}],
+        "env": environment(description),
+        "ports": [_container_port("http", HTTP), _container_port("grpc", GRPC), _container_port("join", JOIN)],
+        "startupProbe": probe("/v2/health/live", "http", 2, 300),  # engines are built, the first time for minutes
+        "readinessProbe": probe("/v2/health/ready", "http", 2, 2),
+        "livenessProbe": probe(
+            "/v2/health/live", "http", 10, 6, 5
+        ),  # slow: the supervisor replaces its own dead at once
+        "resources": resources(description.workers * description.cpus + 1, memory, asked),
+        "volumeMounts": mounts(),
+    }
+
+
+def _claim(description: Description, size_bytes: int) -> Document:
+    return {
+        "metadata": {"name": "home", "labels": labels(description, GATEWAY)},
+        "spec": {
+            "accessModes": ["ReadWriteOnce"],
+            "resources": {"requests": {"storage": quantity(size_bytes)}},
+        },
+    }
+
+
+def _port(name: str, number: int) -> Document:
+    return {"name": name, "port": number, "targetPort": name, "protocol": "TCP"}
+
+
+def _container_port(name: str, number: int) -> Document:
+    return {"name": name, "containerPort": number, "protocol": "TCP"}

@@ -1,0 +1,59 @@
+"""The device plugin on every node that is to have emulated chips: those with the label `zj.com/darwin3=true`."""
+
+from __future__ import annotations
+
+from synfire.kubernetes.manifests.description import Description
+from synfire.kubernetes.manifests.parts import Document, confined, document, labels, scratch, selector
+
+COMPONENT = "device-plugin"
+SOCKETS = "/var/lib/kubelet/device-plugins"
+CHIPS = "/var/run/synfire/darwin3"
+FEATURES = "/etc/kubernetes/node-feature-discovery/features.d"
+
+
+def daemon_set(description: Description) -> Document:
+    """It is root, since the kubelet's folder is root's, and has nothing else of it."""
+    container = {
+        "name": COMPONENT,
+        "image": description.image,
+        "command": [
+            "synfire",
+            "device-plugin",
+            "--resource",
+            description.asked,
+            "--features-file",
+            f"{FEATURES}/synfire",
+        ],
+        "env": [{"name": "SYNFIRE_HOME", "value": "/tmp"}, {"name": "SYNFIRE_LOG", "value": "json"}],
+        "resources": {"requests": {"cpu": "100m", "memory": "512Mi"}, "limits": {"memory": "512Mi"}},
+        "securityContext": confined(),
+        "volumeMounts": [
+            {"name": "sockets", "mountPath": SOCKETS},
+            {"name": "chips", "mountPath": CHIPS},
+            {"name": "features", "mountPath": FEATURES},
+            {"name": "tmp", "mountPath": "/tmp"},
+        ],
+    }
+    pod = {
+        "serviceAccountName": description.name,
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "nodeSelector": {description.asked: "true"},
+        "securityContext": {"runAsUser": 0, "seccompProfile": {"type": "RuntimeDefault"}},
+        "containers": [container],
+        "volumes": [
+            _of_node("sockets", SOCKETS, "Directory"),
+            _of_node("chips", CHIPS, "DirectoryOrCreate"),
+            _of_node("features", FEATURES, "DirectoryOrCreate"),
+            *scratch("tmp"),
+        ],
+    }
+    spec = {
+        "selector": selector(description, COMPONENT),
+        "template": {"metadata": {"labels": labels(description, COMPONENT)}, "spec": pod},
+    }
+    return document("apps/v1", "DaemonSet", f"{description.name}-device-plugin", description, COMPONENT, spec=spec)
+
+
+def _of_node(name: str, path: str, kind: str) -> Document:
+    return {"name": name, "hostPath": {"path": path, "type": kind}}
