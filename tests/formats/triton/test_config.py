@@ -113,7 +113,7 @@ def test_what_changes_nothing_is_not_remarked(tmp_path: Path) -> None:
         ("\nsequence_batching { }", "line 2: sequence_batching is not served: state between requests is not kept"),
         (
             "max_bach_size: 3",
-            "line 1: a model's configuration has no field 'max_bach_size' that is known here; known are",
+            r"line 1: a model's configuration has no field 'max_bach_size' that is known here \(did you mean max_batch_size\?\); known are",
         ),
         ("max_batch_size: -1", "line 1: max_batch_size is -1, and takes 0 or more"),
         ('max_batch_size: "8"', "line 1: max_batch_size takes a whole number"),
@@ -121,7 +121,10 @@ def test_what_changes_nothing_is_not_remarked(tmp_path: Path) -> None:
         ("input: 3", "line 1: input is 3, and takes fields in braces"),
         ('input { name: "x" data_type: TYPE_BF16 dims: 1 }', r"line 1: x of TYPE_BF16 and dims \[1\] cannot be served"),
         ('input { name: "x" data_type: TYPE_FP32 dims: 0 }', r"dims \[0\] cannot be served; types are TYPE_BOOL"),
-        ('input { name: "x" dim: 1 }', "line 1: an input has no field 'dim' that is known here; known are data_type"),
+        (
+            'input { name: "x" dim: 1 }',
+            r"line 1: an input has no field 'dim' that is known here \(did you mean dims\?\)",
+        ),
         ('input { name: "x" reshape { shape: 1 } }', "line 1: reshape is not served: a tensor has one shape"),
         ('input { name: "x" optional: true }', "line 1: optional is not served: every input is sent"),
         ("model_transaction_policy { decoupled: true }", "line 1: a decoupled model gives no, or many answers"),

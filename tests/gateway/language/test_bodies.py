@@ -38,9 +38,11 @@ def completion(**fields: Any) -> CompletionBody:
         ({"frequency_penalty": 3}, "frequency_penalty"),
         ({"logit_bias": {"1": 101}}, "logit_bias"),
         ({"stop": 5}, "stop"),
+        ({"max_token": 5}, "max_token"),
+        ({"best_of": 2}, "best_of"),
     ],
 )
-def test_a_field_out_of_bounds_is_named(fields, at_fault):
+def test_a_field_at_fault_is_named(fields, at_fault):
     with pytest.raises(UserError) as error:
         chat(**fields)
     assert field_of(str(error.value)) == at_fault

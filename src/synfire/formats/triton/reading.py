@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -206,8 +207,11 @@ class _Reading:
             if each.name in without:
                 self._remark(each, without[each.name])
             elif each.name not in known:
+                near = difflib.get_close_matches(each.name, known, 1)
                 raise self._refusal(
-                    each, f"{what} has no field {each.name!r} that is known here; known are {', '.join(sorted(known))}"
+                    each,
+                    f"{what} has no field {each.name!r} that is known here{f' (did you mean {near[0]}?)' if near else ''}; known are "
+                    f"{', '.join(sorted(known))}",
                 )
 
     def _remark(self, found: Field, why: str) -> None:

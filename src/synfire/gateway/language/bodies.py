@@ -179,10 +179,19 @@ def read_body(content: bytes, kind: type[_Body]) -> _Body:
     return body
 
 
+_AT_FAULT = (
+    r"`\$\.?\.*([A-Za-z_]+)",
+    r"missing required field `(\w+)`",
+    r"^there is no field '(\w+)'",
+    r"^(\w+) is not done by language models here",
+)
+"""How errors name the field at fault: msgspec's, and ours."""
+
+
 def field_of(text: str) -> str | None:
     """The field that the text of an error is about, as far as that can be told."""
-    found = re.search(r"`\$\.?\.*([A-Za-z_]+)", text) or re.search(r"missing required field `(\w+)`", text)
-    return found[1] if found else None
+    found = (re.search(each, text) for each in _AT_FAULT)
+    return next((each[1] for each in found if each is not None), None)
 
 
 def _refuse_asked(fields: dict[str, Any], kind: type[Any]) -> None:
