@@ -133,6 +133,19 @@ def test_a_served_model_thinks_unless_it_is_told_not_to(http: httpx.Client) -> N
     assert "thinking" in http.post("/api/show", json={"model": "thinker"}).json()["capabilities"]
 
 
+def test_openais_client_follows_thoughts_in_a_stream_and_sends_them_back(http: httpx.Client) -> None:
+    openai = pytest.importorskip("openai", reason="needs the package openai, of the extra `test`")
+    asked = {"model": "thinker", "input": "the king said", "max_output_tokens": 8, "temperature": 0}
+    with openai.OpenAI(base_url=f"{http.base_url}/v1", api_key="none", max_retries=0) as client:
+        with client.responses.stream(**asked) as stream:
+            events = list(stream)
+        deltas = [event.delta for event in events if event.type == "response.reasoning_text.delta"]
+        (thought,) = events[-1].response.output
+        assert thought.content[0].text == "".join(deltas) == client.responses.create(**asked).output[0].content[0].text
+        turns = [{"role": "user", "content": "the king said"}, thought.model_dump(), {"role": "user", "content": "so?"}]
+        assert client.responses.create(**{**asked, "input": turns}).output[0].type == "reasoning"
+
+
 def test_a_model_that_does_not_think_is_not_told_to(http: httpx.Client) -> None:
     chat = {"model": "plain", "messages": [{"role": "user", "content": "x"}], "stream": False, "think": True}
     refused = http.post("/api/chat", json=chat)
