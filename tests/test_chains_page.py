@@ -30,7 +30,7 @@ def chain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_chain_of_the_page_reads_digits(chain: Path) -> None:
-    chains, models = chains_among([str(chain)])
+    chains, models, _ = chains_among([str(chain)])
     found = [find(each) for each in models]
     with (
         serving_in_background(plan_models(found, "auto", 1), chains=joined(chains, found)) as running,

@@ -206,7 +206,15 @@ def test_a_chain_that_does_not_fit_is_refused_before_anything_starts(run: Callab
     wrong.write_text(CHAIN.replace('model = "scale"', 'model = "scales"'))
     ran = run("serve", str(wrong), "--json")
     assert ran.code == 2
-    assert "there is no model, bundle folder or file named 'scales'" in json.loads(ran.err or ran.out)["error"]
+    told = json.loads(ran.err or ran.out)["error"]
+    assert told.startswith("chain wrong, step 'scaled': there is no model, bundle folder or file named 'scales'")
+    wrong.write_text(CHAIN.replace("./scale.onnx", "./scales.onnx"))
+    for verb in ("serve", "show"):
+        ran = run(verb, str(wrong), "--json")
+        assert ran.code == 2
+        assert re.search(
+            r"^chain wrong, model 'scale': there is no file or folder .*scales.onnx", json.loads(ran.out)["error"]
+        )
 
 
 @pytest.mark.parametrize("verb", ["plan", "profiles"])
@@ -264,7 +272,7 @@ def role(name: str) -> runs.RunRole:
 
 def test_serve_prints_a_line_that_asks_the_chain(chain: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SYNFIRE_HOME", str(chain.parent / "home"))
-    chains, references = chains_among([str(chain)])
+    chains, references, _ = chains_among([str(chain)])
     models = [find(each) for each in references]
     planned = plan_models(models, "model", 1)
     run = cast(Any, SimpleNamespace(url="http://127.0.0.1:8000", id="1"))

@@ -170,7 +170,7 @@ def test_a_chains_step_loads_its_model_and_streams_its_text(tmp_path: Path) -> N
     """The chain is ready before: only a call loads what it needs. A client of the protocol reads the text so far, as it forms."""
     (tmp_path / "talk.toml").write_text(
         'inputs.name = "BYTES"\n[steps.reply]\nmodel = "two:q8"\nprompt = "the {name}"\ninputs = { name = "request.name" }\n'
-        'options = { max_tokens = 64, temperature = 0, ignore_eos = true }\n[outputs]\ntext = "reply"\n'
+        'options = { max_tokens = 240, temperature = 0, ignore_eos = true }\n[outputs]\ntext = "reply"\n'
     )
     body = {"inputs": [{"name": "name", "shape": [1], "datatype": "BYTES", "data": ["king"]}]}
     with store(str(tmp_path / "talk.toml"), "--store") as client:
@@ -179,7 +179,7 @@ def test_a_chains_step_loads_its_model_and_streams_its_text(tmp_path: Path) -> N
         whole = client.post("/v2/models/talk/infer", json=body)
         assert whole.status_code == 200, whole.text
         text = whole.json()["outputs"][0]["data"][0]
-        assert text == ask(client, "two:q8", 64)
+        assert text == ask(client, "two:q8", 240)
         assert loaded() == ["two:q8"]
         streamed = client.post("/v2/models/talk/infer_stream", json=body).text
     events = [json.loads(line.removeprefix("data: ")) for line in streamed.splitlines() if line.startswith("data: ")]
@@ -187,3 +187,10 @@ def test_a_chains_step_loads_its_model_and_streams_its_text(tmp_path: Path) -> N
     assert len(grown) > 1
     assert grown[-1] == text
     assert all(later.startswith(sooner) for sooner, later in pairwise(grown))
+
+
+def test_limits_of_the_stores_models_are_refused_where_none_is_served(run: Callable) -> None:
+    ran = run("serve", "svgg-digits", "--memory-model", "1MB", "--most-models", "2")
+    assert ran.code == 2
+    assert "--memory-model, --most-models is for models of the store" in " ".join(ran.err.split())
+    assert "add --store" in ran.err

@@ -99,7 +99,7 @@ def repository(tmp_path: Path) -> Path:
 @contextmanager
 def served(repository: Path) -> Iterator[Serving]:
     """Everything in the repository, as `synfire serve` serves it."""
-    chains, models = chains_among(unfolded([str(repository)]))
+    chains, models, _ = chains_among(unfolded([str(repository)]))
     found = find_all(models, Reading())
     whole = serving(plan_models(found, "auto", 2), Listening(grpc_port=0), chains=joined(chains, found))
     with start_blocking_portal() as portal, portal.wrap_async_context_manager(whole) as running:

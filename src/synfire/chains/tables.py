@@ -40,7 +40,7 @@ def check_known(table: Table, known: Collection[str], where: str) -> None:
     """Raise `UserError` for a key that is not known, with the nearest that is."""
     for key in table:
         if key not in known:
-            raise UserError(f"{where} knows no {key!r}{nearest(key, known)}; it has {', '.join(known)}")
+            raise UserError(f"{where} knows no {key!r}{nearest(key, known)}; it has {', '.join(dict.fromkeys(known))}")
 
 
 def nearest(name: str, known: Collection[str]) -> str:

@@ -19,16 +19,19 @@ from synfire.zoo import Model, find
 
 
 class Named(NamedTuple):
-    """Chains, and the references of all models that are to be served: those that were named, and those that the chains bring."""
+    """Chains, and the references of all models that are to be served: those that were named, and those that the chains bring. `wanted_by`
+    says which chain, and where in it, wants the latter."""
 
     chains: tuple[Chain, ...]
     models: list[str]
+    wanted_by: dict[str, str]
 
 
 def chains_among(references: Sequence[str], ruled: Sequence[str] = ()) -> Named:
     """The chains among references, and what is served with them; steps may also call names that are `ruled`. Raises `UserError` as
     `read_chain` does, and for two chains of one name."""
     chains: dict[str, Chain] = {}
+    wanted_by: dict[str, str] = {}
     models = [each for each in references if not is_chain(each)]
     named = {each.partition("=")[0] for each in models if "=" in each}
     waiting = [each for each in references if is_chain(each)]
@@ -39,8 +42,12 @@ def chains_among(references: Sequence[str], ruled: Sequence[str] = ()) -> Named:
             raise UserError(f"two chains are called {chain.name}; give one of them another name with NAME=PATH")
         brought = [f"{called}={each}" for called, each in chain.models.items() if called not in {*named, *chains}]
         waiting += [each for each in brought if is_chain(each)]
-        models += [each for each in brought if not is_chain(each) and each not in models]
-    return Named(tuple(chains.values()), models + [each for each in _left_open(chains, models) if each not in ruled])
+        fresh = [each for each in brought if not is_chain(each) and each not in models]
+        models += fresh
+        wanted_by |= {each: f"chain {chain.name}, model {each.partition('=')[0]!r}" for each in fresh}
+    left_open = [each for each in _left_open(chains, models) if each not in ruled]
+    wanted_by |= {each: _calling(chains, each) for each in left_open}
+    return Named(tuple(chains.values()), models + left_open, wanted_by)
 
 
 def awaited(named: Named, references: Sequence[str]) -> set[str]:
@@ -110,3 +117,10 @@ def _left_open(chains: Mapping[str, Chain], models: Sequence[str]) -> list[str]:
         names = {find(each).name for each in files}
         missing = [name for name in missing if name.partition("@")[0] not in names]
     return missing
+
+
+def _calling(chains: Mapping[str, Chain], model: str) -> str:
+    """The first step that calls a model, in words."""
+    steps = ((chain, step) for chain in chains.values() for step in chain.steps if model in step.models)
+    chain, step = next(steps)
+    return f"chain {chain.name}, step {step.name!r}"

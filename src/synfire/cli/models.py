@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
 
-from synfire.base.errors import UserError
+from synfire.base.errors import UnknownName, UserError
 from synfire.cli import nim
 from synfire.graph.images import accepting_images
 from synfire.zoo import Model, find, told_apart
@@ -80,9 +80,10 @@ class Reading:
         return {name: value for name, value in given.items() if value is not None and value != ()}
 
 
-def find_all(references: Sequence[str], reading: Reading) -> list[Model]:
-    """The models of these names. Raises `UserError` for an option that none of them takes, and what `find` raises."""
-    found = told_apart([find(each, reading.options) for each in references])
+def find_all(references: Sequence[str], reading: Reading, wanted_by: Mapping[str, str] | None = None) -> list[Model]:
+    """The models of these names. Raises `UserError` for an option that none of them takes, and what `find` raises, behind the words for who
+    wants the model where they are known."""
+    found = told_apart([_find(each, reading, (wanted_by or {}).get(each, "")) for each in references])
     unused = sorted(set(reading.options) - {name for model in found for name in model.read_with})
     if unused:
         names = ", ".join("--" + name.replace("_", "-") for name in unused)
@@ -90,6 +91,16 @@ def find_all(references: Sequence[str], reading: Reading) -> list[Model]:
             f"{', '.join(references)}: nothing here is read with {names}; leave it out, or name a file that is"
         )
     return found if reading.accept is Accept.TENSOR else _accepting(found, reading.accept is Accept.NEGATIVE)
+
+
+def _find(reference: str, reading: Reading, wanted_by: str) -> Model:
+    try:
+        return find(reference, reading.options)
+    except UserError as error:
+        if not wanted_by:
+            raise
+        kind = UnknownName if isinstance(error, UnknownName) else UserError
+        raise kind(f"{wanted_by}: {error}") from error
 
 
 def _accepting(models: Sequence[Model], negative: bool) -> list[Model]:

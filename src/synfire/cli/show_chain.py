@@ -16,10 +16,10 @@ from synfire.cli.output import print_json, say, table
 
 def show_chain(reference: str, svg: Path | None, as_json: bool) -> None:
     """Show the chain in a file, checked against its models, which are found but not served."""
-    chains, references = chains_among([reference])
-    models = find_all(references, Reading())
-    found = joined(chains, models)
-    number = next(number for number, each in enumerate(found) if each.chain == chains[0])
+    named = chains_among([reference])
+    models = find_all(named.models, Reading(), named.wanted_by)
+    found = joined(named.chains, models)
+    number = next(number for number, each in enumerate(found) if each.chain == named.chains[0])
     chain, few = found[number], as_few(found, models)[0][number]
     if svg is not None:
         _write(svg, drawing(chain))
