@@ -38,8 +38,9 @@ class Keys:
 class Description:
     """A deployment.
 
-    `workers` run in the gateway's Pod and are what plans name at first; `spares` are Pods of their own, which join. `memory_bytes` is what one worker may hold, `cpus` what it computes with. `secret` names a Secret that is
-    there already; empty: one is rendered. `storage_bytes` is a volume for the store and the ledger; None: they go with the Pod.
+    `workers` run in the gateway's Pod and are what plans name at first; `spares` are Pods of their own, which join. `memory_bytes`
+    is what one worker may hold, `cpus` what it computes with. `secret` names a Secret that is there already; empty: one is
+    rendered. `storage_bytes` is a volume for the store and the ledger; None: they go with the Pod.
     `priority` makes a PriorityClass. `options` are further words for `synfire serve`. Raises `UserError` for what cannot be.
     """
 
