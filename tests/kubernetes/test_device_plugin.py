@@ -17,9 +17,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 from kubelet import Kubelet  # beside this file, which is imported by its path
 
 from synfire.base.errors import PermanentError, UserError
+from synfire.base.protobuf import compile_proto
 from synfire.kubernetes.device_plugin import proto
 from synfire.kubernetes.device_plugin.emulated import EmulatedChips
 from synfire.kubernetes.device_plugin.plugin import Plugin, Settings
+from synfire.kubernetes.device_plugin.proto.__main__ import SOURCE
 from synfire.kubernetes.device_plugin.report import Sharing
 
 
@@ -61,11 +63,9 @@ def run(story: Callable[[], Awaitable[None]]) -> None:
 
 
 def test_the_compiled_messages_are_current(tmp_path: Path) -> None:
-    compiler = pytest.importorskip(
-        "synfire.kubernetes.device_plugin.proto.__main__", reason="grpcio-tools is not installed"
-    )
-    assert compiler.compile_proto(tmp_path / "fresh") == 0
-    assert (tmp_path / "fresh").read_bytes() == (compiler.HERE / proto.messages.COMPILED).read_bytes()
+    pytest.importorskip("grpc_tools", reason="grpcio-tools is not installed")
+    assert compile_proto(SOURCE, tmp_path / "fresh") == 0
+    assert (tmp_path / "fresh").read_bytes() == SOURCE.with_name(proto.messages.COMPILED).read_bytes()
 
 
 def test_it_registers_and_tells_each_chip(node: Node) -> None:

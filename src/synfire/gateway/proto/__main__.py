@@ -5,17 +5,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from grpc_tools import protoc  # type: ignore[import-untyped]
-
+from synfire.base.protobuf import compile_proto
 from synfire.gateway.proto.messages import COMPILED
 
-HERE = Path(__file__).parent
-
-
-def compile_proto(target: Path) -> int:
-    """Write the compiled descriptor to `target`; protoc's exit code."""
-    return int(protoc.main(["protoc", f"-I{HERE}", f"--descriptor_set_out={target}", str(HERE / "inference.proto")]))
-
+SOURCE = Path(__file__).with_name("inference.proto")
 
 if __name__ == "__main__":
-    sys.exit(compile_proto(HERE / COMPILED))
+    sys.exit(compile_proto(SOURCE, SOURCE.with_name(COMPILED)))
