@@ -15,8 +15,9 @@ from synfire.deploy.folders import claimed
 from synfire.deploy.local import LocalDeployment, Settings
 from synfire.deploy.planned import Planned
 from synfire.gateway.chains import serve_chain
-from synfire.gateway.dataplane import DEFAULT_VERSION, DataPlane
+from synfire.gateway.dataplane import DataPlane
 from synfire.gateway.limits import Limits
+from synfire.gateway.model import DEFAULT_VERSION
 from synfire.gateway.served import Served
 from synfire.gateway.server import Addresses, Server
 from synfire.store.names import parted

@@ -21,7 +21,7 @@ from synfire.gateway.deadline import Deadline
 from synfire.gateway.directory import Directory
 from synfire.gateway.inputs import samples
 from synfire.gateway.limits import Limits
-from synfire.gateway.model import DEFAULT_VERSION, Model
+from synfire.gateway.model import Model
 from synfire.gateway.neighbours import Neighbours
 from synfire.gateway.recoveries import Recoveries
 from synfire.gateway.request import Answer, Request
@@ -30,8 +30,6 @@ from synfire.store.names import parted
 from synfire.wire.condition import Condition
 from synfire.wire.messages import Description
 from synfire.wire.traffic import Rule
-
-__all__ = ["DEFAULT_VERSION", "DataPlane", "Model", "Repository"]
 
 DESCRIBE_S = 2.0
 """How long a worker may take to describe itself, which it does between two jobs."""

@@ -9,8 +9,9 @@ import msgspec
 
 from synfire import __version__
 from synfire.gateway.chains import ChainRoute
-from synfire.gateway.dataplane import DEFAULT_VERSION, DataPlane, Model, Repository
+from synfire.gateway.dataplane import DataPlane, Repository
 from synfire.gateway.language.stored import all_stored_models
+from synfire.gateway.model import DEFAULT_VERSION, Model
 from synfire.gateway.outputs import caller_shape
 from synfire.gateway.statistics import Duration
 from synfire.gateway.status import NotSupported

@@ -19,9 +19,10 @@ from synfire.chains.templates import filled
 from synfire.gateway.call import Call
 from synfire.gateway.chains.begun import Begun
 from synfire.gateway.chains.layout import Arrays
-from synfire.gateway.dataplane import DataPlane, Model
+from synfire.gateway.dataplane import DataPlane
 from synfire.gateway.language.asking import of_chat, of_text
 from synfire.gateway.language.bodies import ChatBody, CompletionBody, read_body
+from synfire.gateway.model import Model
 from synfire.gateway.request import Answer, Request
 from synfire.ops.language_model import Generation, Piece, as_array, read_pieces
 

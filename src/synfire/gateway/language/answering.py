@@ -9,9 +9,10 @@ from typing import Protocol
 import msgspec
 
 from synfire.base.log import LOGGER
-from synfire.gateway.dataplane import DataPlane, Model
+from synfire.gateway.dataplane import DataPlane
 from synfire.gateway.http import HttpResponse, json_response
 from synfire.gateway.language.calls import Numbered, pieces
+from synfire.gateway.model import Model
 from synfire.gateway.status import is_ours
 from synfire.ops.language_model import Generation, Piece
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from synfire.gateway.dataplane import Model
 from synfire.gateway.language.bodies import ChatBody, CompletionBody, held
 from synfire.gateway.language.card import speaking
 from synfire.gateway.language.chat import prompt_of
 from synfire.gateway.language.listening import Calling
 from synfire.gateway.language.persona import defaulted
 from synfire.gateway.language.texts import between
+from synfire.gateway.model import Model
 from synfire.ops.language_model import Generation
 
 

@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
-from synfire.gateway.dataplane import DataPlane, Model
+from synfire.gateway.dataplane import DataPlane
+from synfire.gateway.model import Model
 from synfire.gateway.request import Request
 from synfire.ops.language_model import Generation, Piece, as_array, read_pieces
 

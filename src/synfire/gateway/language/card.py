@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from synfire.base.errors import Bug, UserError
-from synfire.gateway.dataplane import Model
+from synfire.gateway.model import Model
 from synfire.graph import flatten
 from synfire.ops.language_model import LanguageModel
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from synfire.base.errors import UserError
-from synfire.gateway.dataplane import DataPlane, Model
+from synfire.gateway.dataplane import DataPlane
 from synfire.gateway.language.bodies import CompletionBody
 from synfire.gateway.language.calls import single
 from synfire.gateway.language.card import Card
+from synfire.gateway.model import Model
 from synfire.ops.language_model import Generation, Prompt
 
 

@@ -9,9 +9,10 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 
-from synfire.gateway.dataplane import DataPlane, Model
+from synfire.gateway.dataplane import DataPlane
 from synfire.gateway.language.calls import single
 from synfire.gateway.language.card import card_of, comparing
+from synfire.gateway.model import Model
 from synfire.ops import Array
 from synfire.ops.language_model import Generation, Piece, Prompt
 

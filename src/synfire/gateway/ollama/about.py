@@ -13,10 +13,11 @@ import numpy as np
 
 from synfire.base.errors import UnknownName
 from synfire.formats.gguf import read_gguf
-from synfire.gateway.dataplane import DataPlane, Model
+from synfire.gateway.dataplane import DataPlane
 from synfire.gateway.language.card import Card, card_of, is_language, operator_of
 from synfire.gateway.language.stored import Listed, stored_models
 from synfire.gateway.language.thinking import CLOSING, thinks
+from synfire.gateway.model import Model
 from synfire.gateway.ollama.writers import timestamp
 from synfire.hub.create import modelfile_of
 from synfire.hub.files import ModelFiles, stored

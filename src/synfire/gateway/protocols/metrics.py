@@ -11,8 +11,9 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
 from synfire.gateway.api import APIS, Api
-from synfire.gateway.dataplane import DataPlane, Model
+from synfire.gateway.dataplane import DataPlane
 from synfire.gateway.http import Endpoint, HttpRequest, HttpResponse
+from synfire.gateway.model import Model
 from synfire.gateway.recoveries import Recoveries
 from synfire.gateway.traffic_metrics import cumulative, of_traffic
 from synfire.wire.messages import Description

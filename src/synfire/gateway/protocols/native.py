@@ -9,8 +9,9 @@ from typing import Any
 import msgspec
 
 from synfire.gateway.api import APIS, Api
-from synfire.gateway.dataplane import DataPlane, Model
+from synfire.gateway.dataplane import DataPlane
 from synfire.gateway.http import Endpoint, HttpRequest, HttpResponse, json_response
+from synfire.gateway.model import Model
 from synfire.graph import Graph, flatten
 from synfire.ops import Operator, Signal
 from synfire.plan import Plan

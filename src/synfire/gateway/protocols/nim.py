@@ -8,9 +8,10 @@ import msgspec
 
 from synfire import __version__
 from synfire.gateway.api import APIS, Api
-from synfire.gateway.dataplane import DataPlane, Model
+from synfire.gateway.dataplane import DataPlane
 from synfire.gateway.http import Endpoint, HttpRequest, HttpResponse, json_response
 from synfire.gateway.language.card import card_of, is_language, operator_of
+from synfire.gateway.model import Model
 from synfire.gateway.protocols.metrics import Metrics
 from synfire.wire.status import ready_status
 

@@ -12,8 +12,9 @@ from synfire.base.errors import UserError
 from synfire.base.log import LOGGER
 from synfire.gateway import descriptions, oip
 from synfire.gateway.api import APIS, Api
-from synfire.gateway.dataplane import DataPlane, Model
+from synfire.gateway.dataplane import DataPlane
 from synfire.gateway.http import Endpoint, HttpRequest, HttpResponse, caller_of, json_response
+from synfire.gateway.model import Model
 from synfire.gateway.status import NotSupported
 from synfire.wire.oip import HEADER_LENGTH, InferRequest, build_infer_response, parse_infer_request
 from synfire.wire.status import ready_status

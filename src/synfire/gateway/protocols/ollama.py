@@ -16,7 +16,7 @@ from synfire.base.errors import Overloaded, UnknownName, UserError
 from synfire.base.keys import VARIABLE
 from synfire.gateway.api import APIS, Api
 from synfire.gateway.body import pieces_of
-from synfire.gateway.dataplane import DataPlane, Model
+from synfire.gateway.dataplane import DataPlane
 from synfire.gateway.http import Endpoint, ErrorBody, HttpRequest, HttpResponse, caller_of, json_response
 from synfire.gateway.language.answering import answer
 from synfire.gateway.language.bodies import held
@@ -27,6 +27,7 @@ from synfire.gateway.language.texts import between
 from synfire.gateway.language.thinking import SWITCH, Thinking, thinking_of, thinks
 from synfire.gateway.language.tools import Offer
 from synfire.gateway.language.vectors import embed, tokens_of
+from synfire.gateway.model import Model
 from synfire.gateway.ollama import about, making
 from synfire.gateway.ollama.bodies import (
     Asked,

@@ -9,7 +9,7 @@ import msgspec
 
 from synfire.formats.gguf_model import MOST_CONTEXT
 from synfire.gateway.api import APIS, Api
-from synfire.gateway.dataplane import DataPlane, Model
+from synfire.gateway.dataplane import DataPlane
 from synfire.gateway.http import Endpoint, HttpRequest, HttpResponse, caller_of, json_response
 from synfire.gateway.language.answering import answer
 from synfire.gateway.language.answers import ChatCompletion, Completion
@@ -21,6 +21,7 @@ from synfire.gateway.language.stored import Listed, stored_models
 from synfire.gateway.language.texts import echoes
 from synfire.gateway.language.thinking import thinking_of
 from synfire.gateway.language.writers import ChatWriter, TextWriter, Told
+from synfire.gateway.model import Model
 from synfire.store.names import LATEST
 
 _ANSWERS = (400, 404, 408, 413, 429, 501, 503, 504)
