@@ -115,7 +115,7 @@ def test_errors_have_openais_shape(served, chat, complete):
     assert (wrong.value.type, wrong.value.param) == ("invalid_request_error", "temperature")
     with pytest.raises(openai.BadRequestError) as long:
         complete(prompt="king " * 1000)
-    assert long.value.code == "context_length_exceeded"
+    assert (long.value.code, long.value.param) == ("context_length_exceeded", "prompt")
     assert "256 tokens" in long.value.message
     body = httpx.post(f"{served}/v1/chat/completions", content=b"{").json()
     assert set(body["error"]) == {"message", "type", "param", "code"}

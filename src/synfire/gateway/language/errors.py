@@ -34,19 +34,19 @@ _KINDS: tuple[tuple[type[BaseException], str, str | None], ...] = (
 )
 
 
-def in_openai_shape(error: BaseException) -> OpenAIError:
-    """The error as a caller of OpenAI's API expects it."""
+def in_openai_shape(error: BaseException, prompt: str = "messages") -> OpenAIError:
+    """The error as a caller of OpenAI's API expects it, who has put what a model reads into the field `prompt`."""
     kind, code = next((kind, code) for each, kind, code in _KINDS if isinstance(error, each))
     text = error_text(error)
     param = field_of(text) if isinstance(error, UserError) else None
     if isinstance(error, UnknownName):
         param = "model"
     if isinstance(error, ContextExceeded):
-        param = "messages"
+        param = prompt
     return OpenAIError(ErrorDetail(text, kind, param, code))
 
 
-def openai_error(error: BaseException) -> HttpResponse:
-    """The answer that tells the caller of `error`."""
-    body = msgspec.json.encode(in_openai_shape(error))
+def openai_error(error: BaseException, prompt: str = "messages") -> HttpResponse:
+    """The answer that tells the caller of `error`; see `in_openai_shape`."""
+    body = msgspec.json.encode(in_openai_shape(error, prompt))
     return HttpResponse(body, http_status(error), headers=extra_headers(error))

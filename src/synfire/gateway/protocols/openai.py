@@ -72,6 +72,7 @@ class OpenAI:
             Completion,
             _ANSWERS,
             events=True,
+            refuse=partial(openai_error, prompt="prompt"),
         )
 
     async def models(self, request: HttpRequest) -> HttpResponse:

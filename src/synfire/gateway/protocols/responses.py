@@ -7,6 +7,7 @@ what else needs a store are refused by name.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 
 from synfire.gateway.api import APIS, Api
 from synfire.gateway.dataplane import DataPlane
@@ -40,7 +41,7 @@ class Responses:
             Response,
             _ANSWERS,
             events=True,
-            refuse=openai_error,
+            refuse=partial(openai_error, prompt="input"),
             error=OpenAIError,
         )
 

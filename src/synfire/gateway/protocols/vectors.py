@@ -89,9 +89,13 @@ class Vectors:
         self._plane = plane
 
     def endpoints(self) -> Iterable[Endpoint]:
-        one = partial(Endpoint, "POST", fails=_ANSWERS, refuse=openai_error, error=OpenAIError)
-        yield one("/v1/embeddings", self.embeddings, "Vectors of texts", EmbeddingBody, Embeddings)
-        yield one("/v1/ranking", self.ranking, "Passages, ranked by how well they answer", RankingBody, Rankings)
+        one = partial(Endpoint, "POST", fails=_ANSWERS, error=OpenAIError)
+        told = partial(openai_error, prompt="input")
+        yield one("/v1/embeddings", self.embeddings, "Vectors of texts", EmbeddingBody, Embeddings, refuse=told)
+        told = partial(openai_error, prompt="passages")
+        yield one(
+            "/v1/ranking", self.ranking, "Passages, ranked by how well they answer", RankingBody, Rankings, refuse=told
+        )
 
     async def embeddings(self, request: HttpRequest) -> HttpResponse:
         body = read_body(request.body, EmbeddingBody)
