@@ -11,6 +11,7 @@ from synfire.base.log import LOGGER
 from synfire.base.processes import born
 from synfire.chains import Joined
 from synfire.cli import runs
+from synfire.deploy.join.joined import JoinedWorker
 from synfire.deploy.roles.serving import Supervised
 from synfire.deploy.settings import Settings
 from synfire.plan import Plan
@@ -92,7 +93,13 @@ class Book:
         supervisor = self._running.supervisor
         return tuple(
             runs.RunWorker(
-                name, said.pid, said.http, born(said.pid), said.addresses[0], supervisor.standing.hosts.get(name, "")
+                name,
+                said.pid,
+                said.http,
+                "" if (joined := isinstance(worker, JoinedWorker)) else born(said.pid),
+                said.addresses[0],
+                supervisor.standing.hosts.get(name, ""),
+                joined,
             )
             for name, worker in sorted(supervisor.workers.items())
             if (said := worker.announcement) is not None

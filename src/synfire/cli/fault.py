@@ -96,8 +96,9 @@ def fault(
 
 def scene_of(run: runs.Run) -> Scene:
     """The processes that the deployment's record names."""
-    workers = {each.name: Process(each.name, each.pid, each.born) for each in run.workers}
-    addresses = {each.name: each.address for each in run.workers}
+    here = [each for each in run.workers if not each.joined]
+    workers = {each.name: Process(each.name, each.pid, each.born) for each in here}
+    addresses = {each.name: each.address for each in here}
     roles = {each.name: Process(each.name, each.pid, each.born) for each in run.roles}
     return Scene(workers, roles, run.deployment, addresses)
 

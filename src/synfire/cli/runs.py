@@ -23,7 +23,8 @@ class RunWorker(msgspec.Struct, frozen=True):
     """A worker process of a deployment, and where it answers the Open Inference Protocol itself.
 
     `born` tells its process from a later one with the same number; `address` is where it takes packets, `host` the emulated
-    host that it is on.
+    host that it is on. One that has `joined` runs on another machine, at `host`, where its number means something; it is there as long as
+    it is listed.
     """
 
     name: str
@@ -32,11 +33,12 @@ class RunWorker(msgspec.Struct, frozen=True):
     born: str = ""
     address: str = ""
     host: str = ""
+    joined: bool = False
 
     @property
     def alive(self) -> bool:
         """Whether its process still runs."""
-        return born(self.pid) == self.born
+        return self.joined or born(self.pid) == self.born
 
 
 class RunRole(msgspec.Struct, frozen=True):
