@@ -1,0 +1,214 @@
+"""The door for workers of other machines: who is let in, who is not, and how it is noticed that one is gone."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+
+import pytest
+
+from synfire.base.errors import SynfireError, UserError
+from synfire.deploy.join import door as doors
+from synfire.deploy.join.door import JoinDoor
+from synfire.deploy.join.secret import credential_of
+from synfire.wire.links import connect, tls
+from synfire.wire.links.tls import hold
+from synfire.wire.links.watched import WatchedLink
+from synfire.wire.messages import Done, Exited, Failure, Join, Joined, Signal, Spawned, Welcome
+from synfire.wire.stream import Packet
+
+OFFER = Joined("rack", "", 4, 1 << 30)
+PATIENCE_S = 20.0
+
+
+class House:
+    """A deployment with a worker of its own, `own`, and what has joined it."""
+
+    deployment = "d"
+
+    def __init__(self):
+        self.agents = {"own": ""}
+        self.parted = []
+        self.welcomed = asyncio.Queue()
+
+    def taken(self, name):
+        return self.agents.get(name)
+
+    async def part(self, name):
+        self.parted.append(name)
+
+    def welcome(self, worker):
+        self.agents[worker.name] = worker.agent
+        self.welcomed.put_nowait(worker)
+
+
+class Machine:
+    """Another machine, which says what the test wants it to say."""
+
+    def __init__(self, door):
+        self.heard = asyncio.Queue()
+        self.link = WatchedLink(connect(door.address, "the door"), self._take, self.heard.put_nowait)
+
+    def say(self, message):
+        self.link.tell(Packet(message))
+
+    async def hears(self, kind):
+        """The next message of that kind, or the error that ends the link."""
+        while True:
+            told = await asyncio.wait_for(self.heard.get(), PATIENCE_S)
+            if isinstance(told, (kind, SynfireError)):
+                return told
+
+    def _take(self, packet):
+        self.heard.put_nowait(packet.message)
+
+
+@pytest.fixture(autouse=True)
+def credential(monkeypatch):
+    monkeypatch.setattr(tls, "_HELD", [])
+    hold(credential_of("t" * 32))
+
+
+def at_the_door(story):
+    async def main():
+        house = House()
+        door = JoinDoor("127.0.0.1:0", house, b'{"threads":1}')
+        door.open()
+        try:
+            await story(house, door)
+        finally:
+            door.close()
+
+    asyncio.run(main())
+
+
+async def welcomed(machine, name="far", agent="a", host=""):
+    machine.say(Join(name, agent, OFFER, host))
+    return await machine.hears((Welcome, Failure))
+
+
+async def let_in(house, machine, **options):
+    await welcomed(machine, **options)
+    machine.say(Spawned("far", 7, ("tls://127.0.0.1:1",), "http://h"))
+    worker = await asyncio.wait_for(house.welcomed.get(), PATIENCE_S)
+    assert (await machine.hears(Done)).told == "d"
+    return worker
+
+
+@pytest.fixture
+def reached(monkeypatch):
+    """Every worker is reached."""
+
+    async def call(name, spawned, deployment):
+        return None
+
+    monkeypatch.setattr(doors, "_call", call)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("worker-0", "the deployment's own"),
+        ("spare-3", "the deployment's own"),
+        ("a b", "is no name for a worker"),
+        ("", "is no name for a worker"),
+        ("own", "choose another one with --name"),
+    ],
+)
+def test_a_name_that_is_none_or_another_ones_is_refused(name, words):
+    async def story(house, door):
+        told = await welcomed(Machine(door), name)
+        assert isinstance(told, Failure)
+        assert (told.kind, words in told.text) == ("UserError", True)
+
+    at_the_door(story)
+
+
+def test_a_worker_is_told_the_deployment_its_settings_and_where_it_calls_from():
+    async def story(house, door):
+        assert await welcomed(Machine(door)) == Welcome("d", "127.0.0.1", b'{"threads":1}')
+        assert (await welcomed(Machine(door), host="10.0.0.7")).host == "10.0.0.7"
+
+    at_the_door(story)
+
+
+@pytest.mark.parametrize("address", ["tls://127.0.0.1:1", "unix:/nowhere", "tcp://127.0.0.1:1"])
+def test_a_worker_that_is_not_reached_where_it_says_is_refused(address):
+    async def story(house, door):
+        machine = Machine(door)
+        await welcomed(machine)
+        machine.say(Spawned("far", 7, (address,)))
+        told = await machine.hears(Failure)
+        assert "let firewalls pass that" in told.text
+        assert house.welcomed.empty()
+
+    at_the_door(story)
+
+
+def test_signals_go_to_its_machine_and_its_end_comes_from_there(reached):
+    async def story(house, door):
+        machine = Machine(door)
+        worker = await let_in(house, machine)
+        assert (worker.joined.group, worker.joined.door) == ("rack", "127.0.0.1")
+        worker.signal(signal.SIGKILL)
+        assert await machine.hears(Signal) == Signal("far", signal.SIGKILL)
+        machine.say(Exited("far", -9, "it was killed"))
+        assert await asyncio.wait_for(worker.exited(), PATIENCE_S) == -9
+        assert await worker.obituary() == "it was killed"
+
+    at_the_door(story)
+
+
+def test_a_machine_whose_link_breaks_has_lost_its_worker(reached):
+    async def story(house, door):
+        machine = Machine(door)
+        worker = await let_in(house, machine)
+        machine.link.close()
+        await asyncio.wait_for(worker.exited(), PATIENCE_S)
+        assert "the connection to its machine was lost" in await worker.obituary()
+
+    at_the_door(story)
+
+
+def test_a_machine_that_is_silent_has_lost_its_worker(reached, monkeypatch):
+    monkeypatch.setattr(doors, "SILENT_S", 0.05)
+    monkeypatch.setattr(doors, "BEAT_S", 0.01)
+
+    async def story(house, door):
+        worker = await let_in(house, Machine(door))
+        await asyncio.wait_for(worker.exited(), PATIENCE_S)
+        assert "nothing was heard of its machine" in await worker.obituary()
+
+    at_the_door(story)
+
+
+def test_a_machine_that_comes_again_takes_its_own_place_and_nobody_elses(reached):
+    async def story(house, door):
+        await let_in(house, Machine(door))
+        assert isinstance(await welcomed(Machine(door), agent="b"), Failure)
+        await let_in(house, Machine(door))
+        assert house.parted == ["far", "far"]
+
+    at_the_door(story)
+
+
+def test_a_machine_with_another_token_is_not_heard():
+    async def story(house, door):
+        machine = Machine(door)
+        hold(credential_of("u" * 32))
+        told = await welcomed(machine)
+        assert isinstance(told, UserError)
+        assert "give both sides the same token" in str(told)
+
+    at_the_door(story)
+
+
+def test_when_the_door_closes_all_who_have_joined_are_gone(reached):
+    async def story(house, door):
+        machine = Machine(door)
+        worker = await let_in(house, machine)
+        door.close()
+        assert await worker.exited() == -signal.SIGKILL
+        assert isinstance(await machine.hears(Failure), SynfireError)
+
+    at_the_door(story)
