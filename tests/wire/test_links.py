@@ -233,8 +233,8 @@ def test_http_link_answers_a_failed_frame_and_goes_on(echo_service):
 @pytest.mark.parametrize(
     ("address", "words"),
     [
-        ("unix:", "set SYNFIRE_HOME to a shorter path"),
-        ("unix:/" + "x" * 200, "set SYNFIRE_HOME to a shorter path"),
+        ("unix:", "set SYNFIRE_HOME, or TMPDIR, to a shorter path"),
+        ("unix:/" + "x" * 200, "set SYNFIRE_HOME, or TMPDIR, to a shorter path"),
         ("unix:/no/such/folder/s", "choose another address"),
         ("tcp://127.0.0.1", "write unix:/path or tcp://host:port"),
         ("tcp://127.0.0.1:99999", "write tcp://host:port"),

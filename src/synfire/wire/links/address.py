@@ -89,7 +89,7 @@ def _parse(address: str) -> tuple[socket.AddressFamily, str | tuple[str, int]]:
         path = address.removeprefix("unix:")
         if not path or len(os.fsencode(path)) > _PATH_LIMIT:
             raise UserError(
-                f"the socket path {path!r} is empty or longer than {_PATH_LIMIT} bytes; set SYNFIRE_HOME to a shorter path"
+                f"the socket path {path!r} is empty or longer than {_PATH_LIMIT} bytes; set SYNFIRE_HOME, or TMPDIR, to a shorter path"
             )
         return socket.AF_UNIX, path
     parts = urlsplit(address)
