@@ -131,6 +131,40 @@ def test_sigterm_ends_a_verb_in_one_line(run: Callable, monkeypatch: pytest.Monk
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+LOST = """
+import ctypes, os, signal, sys
+import synfire.cli.show
+from synfire.cli import main
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+
+@ctypes.CFUNCTYPE(None)
+def callback():
+    os.kill(os.getpid(), signal.{signal})
+
+def work(*_):
+    callback()
+    {after}
+
+synfire.cli.show.find_all = work
+main(["show", "x"])
+"""
+"""A verb in which a signal comes while compiled code calls back, as the compiler does: Python drops what a callback raises."""
+
+
+@pytest.mark.parametrize("after", ["signal.pause()", "raise RuntimeError('no compiled object yet')"])
+@pytest.mark.parametrize(("name", "code", "said"), [("SIGINT", 130, "interrupted"), ("SIGTERM", 143, "terminated")])
+def test_a_signal_that_compiled_code_loses_ends_a_verb_in_one_line(name: str, code: int, said: str, after: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LOST.format(signal=name, after=after)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (code, "", f"{said}\n")
+
+
 def test_ctrl_c_ends_a_verb_that_waits_for_an_answer() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         silent.settimeout(60)

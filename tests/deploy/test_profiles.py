@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -15,11 +16,12 @@ from synfire.base.errors import UnknownName, UserError
 from synfire.deploy import profiles as deployed
 from synfire.deploy.local import LocalDeployment, Settings
 from synfire.deploy.planning import plan_models
-from synfire.deploy.profiles import Listed, build_all, choose, listed
+from synfire.deploy.profiles import Listed, build_all, build_planned, choose, listed
 from synfire.engines import ENGINES
 from synfire.engines.profiles import build as building
 from synfire.engines.profiles.machine import Machine
 from synfire.gateway.call import Call
+from synfire.graph import Graph
 from synfire.plan import Hop
 from synfire.testing.examples import collect, digits, image
 from synfire.zoo import Model, load
@@ -88,10 +90,36 @@ def test_building_tells_which_profile_and_how_far(
     profile = choose(models, ())["svgg"]
     (built,) = build_all(models[0].graph, [profile], lambda which, what, share: told.append(which))
     assert built.profile == profile.id
-    assert set(told) == {"svgg cpu-float32"}
+    assert set(told) == {"building svgg cpu-float32"}
     told.clear()
     build_all(models[0].graph, [profile], lambda which, what, share: told.append(which))
     assert told == []
+
+
+def test_variants_are_built_once_where_they_are_exact_and_each_where_they_are_not(
+    models: list[Listed], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SYNFIRE_CACHE", str(tmp_path))
+    monkeypatch.setattr(building, "ENOUGH_S", 0.0)
+    own = Model("own", tuned(models[0].model.graph), "a variant")
+    planned = plan_models([*(each.model for each in models), own], "auto", 2, hop=Hop())
+    built: list[str] = []
+    build_planned(planned, {}, lambda which, what, share: built.append(which) if what == "built" else None)
+    assert built == ["building svgg cpu-float32", "building srnn cpu-float32"]
+    narrow = choose([*models, listed(own, MACHINE)], ["cpu-int8"])
+    built.clear()
+    build_planned(planned, narrow, lambda which, what, share: built.append(which) if what == "built" else None)
+    assert built == ["building svgg cpu-int8", "building srnn cpu-int8", "building own cpu-int8"]
+
+
+def tuned(graph: Graph) -> Graph:
+    """With another bias of its last synapse."""
+    last = [name for name in graph.order() if "bias" in graph.operator(name).parameters()][-1]
+    operator = graph.operator(last)
+    other = type(operator)(
+        **{**operator.parameters(), **operator.attributes(), "bias": operator.parameters()["bias"] + 1}
+    )
+    return replace(graph, operators={**graph.operators, last: other})
 
 
 @pytest.mark.slow

@@ -1,7 +1,11 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 from itertools import pairwise
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -43,6 +47,31 @@ def test_the_held_out_digits_are_the_last_of_the_trainings_shuffle() -> None:
     assert images.min() == 0
     assert images.max() == 1
     assert set(labels.tolist()) == set(range(10))
+
+
+@pytest.mark.slow
+def test_the_digits_are_those_that_scikit_learn_itself_reads() -> None:
+    pixels, labels = pytest.importorskip("sklearn.datasets").load_digits(return_X_y=True)
+    chosen = np.random.default_rng(0).permutation(len(labels))[-360:]
+    images, classes = held_out_digits()
+    np.testing.assert_array_equal(images.reshape(-1, 64), pixels[chosen] / 16)
+    np.testing.assert_array_equal(classes, labels[chosen])
+
+
+def test_digits_are_read_without_loading_scikit_learn() -> None:
+    code = "import sys, synfire.zoo; synfire.zoo.held_out_digits(); print({'sklearn', 'scipy'} & {*sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "set()\n"
+
+
+def test_without_scikit_learn_the_digits_say_how_to_get_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(UserError, match=r"pip install 'synfire\[digits\]'"):
+        held_out_digits()
+    bare = SimpleNamespace(origin=str(tmp_path / "__init__.py"))
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: bare)
+    with pytest.raises(UserError, match=r"digits\.csv\.gz; install it again"):
+        held_out_digits()
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (8, 8), (64,), (1, 28, 28), (784,), (3, 16, 16)])

@@ -17,7 +17,10 @@ from typing import Any
 
 import numba
 from llvmlite import ir
+from numba.core import event as events
 from numba.core.extending import intrinsic
+
+from synfire.base.telling import tell
 
 numba.config.reload_config()  # numba may have been imported before, by somebody who knew of no cache
 
@@ -38,6 +41,28 @@ def load() -> None:
     finally:
         if hidden:
             del sys.modules[_SEARCHED]
+
+
+class _Compiling(events.Listener):  # type: ignore[misc]
+    """Tells how many functions were compiled, which is none where the cache has them all: a first start takes a minute for it."""
+
+    def __init__(self) -> None:
+        self._begun = self._open = 0
+
+    def on_start(self, event: object) -> None:
+        self._begun += 1
+        self._open += 1
+        tell(_WORK, f"function {self._begun}")
+
+    def on_end(self, event: object) -> None:
+        self._open -= 1
+        if not self._open:
+            tell(_WORK, "compiled", 1.0)
+
+
+_WORK = "compiling for this processor, once"
+
+events.register("numba:compile", _Compiling())
 
 
 compiled = numba.njit(nogil=True, cache=True, fastmath=False, error_model="numpy", boundscheck=False)

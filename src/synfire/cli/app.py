@@ -17,8 +17,9 @@ import typer
 from synfire.base import paths
 from synfire.base.errors import Bug, DeadlineExceeded, PermanentError, SynfireError, TemporaryError, UserError
 from synfire.base.log import configure_logging
-from synfire.cli.entry import INTERRUPTED, TERMINATED
+from synfire.cli.entry import INTERRUPTED, TERMINATED, raise_unheard
 from synfire.cli.output import ERRORS, print_json
+from synfire.cli.working import tasks_shown
 
 DONE, DID_NOT_HOLD, USER_MISTAKE, TEMPORARY, OURS = range(5)
 
@@ -64,6 +65,7 @@ VERBS: dict[str, str] = {
     "stop": "stop:stop",
     "deploy": "deploy_kubernetes:deploy",
     "device-plugin": "device_plugin:device_plugin",
+    "controller": "controller:controller",
     "bench": "bench:bench",
     "soak": "soak:soak",
 }
@@ -113,11 +115,13 @@ def run(arguments: Sequence[str]) -> int:
     configure_logging()
     try:
         verbs = [name for name in arguments[:1] if name in VERBS] or VERBS
-        code: int | None = build(verbs=verbs)(list(arguments), prog_name="synfire", standalone_mode=False)
+        with tasks_shown("--json" in arguments):
+            code: int | None = build(verbs=verbs)(list(arguments), prog_name="synfire", standalone_mode=False)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = DONE
     except Exception as error:
+        raise_unheard()
         code = exit_code(error)
         _report(error, code, "--json" in arguments)
     return code or DONE

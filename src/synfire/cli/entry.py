@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 import threading
@@ -27,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with one of `synfire.cli.app.EXIT_CODES`."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        with _terminable():
+        with _terminable(), heard():
             early.begin(given)
             from synfire.cli.app import run  # not above: loading it takes long enough for Ctrl-C to come meanwhile
 
@@ -60,6 +61,49 @@ def _terminate(number: int, frame: object) -> NoReturn:
     raise Terminated
 
 
+_unheard: list[type[BaseException]] = []
+
+
+@contextmanager
+def heard() -> Iterator[None]:
+    """Ctrl-C and SIGTERM end the block also where they come up in a callback of compiled code, such as the compiler's, which loses them.
+
+    They are sent again until the block hears them.
+    """
+    before, ended = sys.unraisablehook, threading.Event()
+
+    def note(lost: sys.UnraisableHookArgs) -> None:
+        number = _SIGNALS.get(lost.exc_type)
+        if number is None:
+            before(lost)
+            return
+        _unheard.append(lost.exc_type)
+        threading.Thread(target=_send_again, args=(number, ended), daemon=True).start()
+
+    sys.unraisablehook = note
+    try:
+        yield
+    finally:
+        ended.set()
+        sys.unraisablehook = before
+        _unheard.clear()
+
+
+def _send_again(number: int, ended: threading.Event) -> None:
+    if not ended.wait(AGAIN_S):
+        os.kill(os.getpid(), number)
+
+
+def raise_unheard() -> None:
+    """Raise Ctrl-C or SIGTERM where a callback lost it: what went wrong since is no more than what came of that."""
+    if _unheard:
+        raise _unheard[0]
+
+
+AGAIN_S = 0.05
+"""After how long a signal that was lost is sent again: by then the callback has been left."""
+
+
 def _tell(code: int, as_json: bool) -> None:
     said, kind = _WORDS[code]
     if as_json:
@@ -67,6 +111,8 @@ def _tell(code: int, as_json: bool) -> None:
     else:
         print(said, file=sys.stderr)
 
+
+_SIGNALS: dict[type[BaseException] | None, int] = {KeyboardInterrupt: signal.SIGINT, Terminated: signal.SIGTERM}
 
 _WORDS: dict[int, tuple[str, type[BaseException]]] = {
     INTERRUPTED: ("interrupted", KeyboardInterrupt),

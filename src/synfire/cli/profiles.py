@@ -8,10 +8,10 @@ from typing import Annotated, Any
 
 import msgspec
 import typer
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from synfire.base.errors import PermanentError
+from synfire.base.telling import Tell, tell
 from synfire.cli.models import (
     Accept,
     AcceptOption,
@@ -24,8 +24,8 @@ from synfire.cli.models import (
     find_all,
 )
 from synfire.cli.options import MemoryOption, ModelArgument, ProfileOption, WorkersOption
-from synfire.cli.output import ERRORS, AsJson, counted, print_json, say, table
-from synfire.deploy.profiles import Listed, Tell, build_all, choose, listed
+from synfire.cli.output import AsJson, counted, print_json, say, table
+from synfire.deploy.profiles import Listed, build_all, choose, listed
 from synfire.devices import DEVICES
 from synfire.engines.profiles.build import BATCHES, Built, Likeness
 from synfire.engines.profiles.machine import Machine, free_bytes
@@ -101,8 +101,7 @@ def build(
     here = listed(found, _machine(workers, memory))
     runnable = [each.profile for each in here.offers if each.fit is Fit.RUNNABLE]
     wanted = runnable if every else [choose([here], [each])[found.name] for each in profile or ["auto"]]
-    with building(as_json) as tell:
-        built = build_all(here.graph, wanted, tell)
+    built = build_all(here.graph, wanted)
     if as_json:
         print_json({"model": found.name, "built": [msgspec.to_builtins(each, str_keys=True) for each in built]})
         return
@@ -123,17 +122,8 @@ def _machine(workers: int, memory: str | None) -> Machine:
 
 @contextmanager
 def building(quiet: bool) -> Iterator[Tell]:
-    """A bar on standard error for each profile that is built; what is there already shows none."""
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=ERRORS, transient=True, disable=quiet or not ERRORS.is_terminal) as progress:
-        tasks: dict[str, Any] = {}
-
-        def tell(which: str, what: str, share: float) -> None:
-            if which not in tasks:
-                tasks[which] = progress.add_task(which, total=1.0)
-            progress.update(tasks[which], description=f"building {which}: {what}", completed=share)
-
-        yield tell
+    """Where what the block builds is told."""
+    yield tell
 
 
 def _plain(here: Listed, offer: Offer) -> dict[str, Any]:

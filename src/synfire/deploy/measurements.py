@@ -1,8 +1,9 @@
-"""What models cost, measured once for all that are variants of one another."""
+"""What is measured of models, once for all that are variants of one another."""
 
 from __future__ import annotations
 
 from collections import defaultdict
+from typing import Generic, TypeVar
 
 import msgspec
 import numpy as np
@@ -16,27 +17,40 @@ from synfire.zoo import sample
 ALIKE = 0.5
 """Variants share at least this part of their parameters: then their spikes are as dense, and what they cost is the same."""
 
+T = TypeVar("T")
+
+
+class Variants(Generic[T]):
+    """What was found out about models, for their variants too. A hundred fine-tuned models one by one would take minutes."""
+
+    def __init__(self) -> None:
+        self._known: defaultdict[tuple[object, ...], list[tuple[Graph, T]]] = defaultdict(list)
+
+    def of(self, graph: Graph, way: str) -> T | None:
+        """What is known of the flat graph, run that way, or of a variant of it; None where that is nothing."""
+        known = self._known[way, *structure(graph)]
+        return next((found for other, found in known if shared_part(graph, other) >= ALIKE), None)
+
+    def keep(self, graph: Graph, way: str, found: T) -> None:
+        self._known[way, *structure(graph)].append((graph, found))
+
 
 class Measurements:
-    """Costs by engine, where a `hop` from worker to worker takes so long, and each worker computes with so many `threads`.
-
-    A hundred fine-tuned models need not be measured one by one: that would take minutes.
-    """
+    """Costs by engine, where a `hop` from worker to worker takes so long, and each worker computes with so many `threads`."""
 
     def __init__(self, hop: Hop, threads: int = 1) -> None:
         self._hop = hop
         self._threads = threads
-        self._known: defaultdict[tuple[object, ...], list[tuple[Graph, Costs]]] = defaultdict(list)
+        self._known = Variants[Costs]()
 
     def of(self, graph: Graph, engine: str) -> Costs:
         """The flat graph's costs: measured, recalled, or those of a variant."""
-        known = self._known[engine, *structure(graph)]
-        for other, costs in known:
-            if shared_part(graph, other) >= ALIKE:
-                return costs
+        known = self._known.of(graph, engine)
+        if known is not None:
+            return known
         costs = measured(graph, ENGINES[engine](), sample(graph), self._threads)
         costs = msgspec.structs.replace(costs, hop=self._hop)
-        known.append((graph, costs))
+        self._known.keep(graph, engine, costs)
         return costs
 
 

@@ -25,7 +25,6 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import msgspec
@@ -36,11 +35,13 @@ from synfire.base import paths
 from synfire.base.errors import PermanentError, SynfireError
 from synfire.base.keys import authorization
 from synfire.base.log import LOGGER
+from synfire.base.telling import tell
 from synfire.deploy.planned import Planned
 from synfire.deploy.serving import serving_in_background
 from synfire.devices import DEVICES
 from synfire.engines.engine import ENGINES, PROCESSOR
 from synfire.engines.measure import measure as measure_operators
+from synfire.engines.profiles.cache import keep, recalled
 from synfire.graph import Graph, Synapse
 from synfire.ops import Array, Clock, Kind, Signal
 from synfire.ops.constant_current import ConstantCurrent
@@ -63,6 +64,8 @@ LEAST_S, LEAST_BYTE_S = 1e-6, 1e-11
 """No price is less: a difference of two medians may be anything on a busy machine."""
 ANSWER_S = 60.0
 
+_WORK = "measuring this machine, once"
+
 
 def prices(again: bool = False) -> Hop:
     """What hops cost on this machine: measured once, and then remembered in `SYNFIRE_CACHE`.
@@ -72,16 +75,18 @@ def prices(again: bool = False) -> Hop:
     device = DEVICES[PROCESSOR].describe()
     key = "\n".join([METHOD, device.model, str(device.cores), __version__])
     file = paths.cache() / "costs" / f"hops-{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
-    known = None if again else _remembered(file)
+    known = None if again else recalled(file, Hop)
     if known is not None:
         return known
+    tell(_WORK, "what a hop costs")
     try:
         found = measure_prices()
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(msgspec.json.encode(found))
     except (SynfireError, OSError, subprocess.TimeoutExpired) as error:
-        LOGGER.warning("what hops cost could not be measured or kept (%s); plans use the defaults", error)
+        LOGGER.warning("what hops cost could not be measured (%s); plans use the defaults", error)
         return Hop()
+    finally:
+        tell(_WORK, "measured", 1.0)
+    keep(file, found)
     return found
 
 
@@ -209,13 +214,3 @@ def prices_of(s: Mapping[str, float], trials: Mapping[str, Trial]) -> Hop:
     return Hop(
         **{name: max(price, LEAST_BYTE_S if name.endswith("byte_s") else LEAST_S) for name, price in found.items()}
     )
-
-
-def _remembered(file: Path) -> Hop | None:
-    try:
-        return msgspec.json.decode(file.read_bytes(), type=Hop)
-    except FileNotFoundError:
-        return None
-    except (OSError, msgspec.DecodeError) as error:
-        LOGGER.warning("the measured prices in %s cannot be read (%s); measuring again", file, error)
-        return None

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import msgspec
 
 from synfire.base.errors import UnknownName
+from synfire.base.telling import Tell, tell
+from synfire.deploy.measurements import Variants
 from synfire.deploy.planned import Planned
 from synfire.deploy.planning import ENGINE
 from synfire.deploy.prices import prices
@@ -23,9 +25,6 @@ from synfire.graph import Graph, flatten
 from synfire.graph.passes import simplify
 from synfire.plan import Costs
 from synfire.zoo import Model, sample
-
-Tell = Callable[[str, str, float], None]
-"""(model and profile, what is being done, the share that is done)."""
 
 
 @dataclass(frozen=True)
@@ -82,22 +81,32 @@ def _matching(models: Sequence[Listed], wanted: str) -> dict[str, Profile]:
     return found
 
 
-def build_all(graph: Graph, profiles: Sequence[Profile], tell: Tell) -> list[Built]:
+def build_all(graph: Graph, profiles: Sequence[Profile], tell: Tell = tell) -> list[Built]:
     """Build a graph's profiles, or recall that they were. Of a model that runs whole that is left to its engine, and nothing is measured.
 
     Raises `UserError` for a model that an engine cannot run after all.
     """
     if graph.whole:
         for each in profiles:
-            whole_engine(each.engine).build_ahead(graph, partial(tell, f"{each.model} {each.name}"))
+            whole_engine(each.engine).build_ahead(graph, partial(tell, f"building {each.model} {each.name}"))
         return []
-    return [build(graph, each, partial(tell, f"{each.model} {each.name}")) for each in profiles]
+    return [build(graph, each, partial(tell, f"building {each.model} {each.name}")) for each in profiles]
 
 
-def build_planned(planned: Sequence[Planned], profiles: Mapping[str, Profile], tell: Tell) -> None:
-    """Build what is to be served: each model's profile, by name, or the usual one."""
+def build_planned(planned: Sequence[Planned], profiles: Mapping[str, Profile], tell: Tell = tell) -> None:
+    """Build what is to be served: each model's profile, by name, or the usual one.
+
+    Of an exact profile a build tells how fast it is, which is as fast for all variants of a model: one of them is built for all.
+    """
+    built = Variants[Profile]()
     for each in planned:
-        build_all(each.graph, [profiles.get(each.model.name) or _usual(each)], tell)
+        profile = profiles.get(each.model.name) or _usual(each)
+        alike = profile.exact and not each.graph.whole
+        if alike and built.of(each.graph, profile.name):
+            continue
+        build_all(each.graph, [profile], tell)
+        if alike:
+            built.keep(each.graph, profile.name, profile)
 
 
 def _usual(planned: Planned) -> Profile:

@@ -8,15 +8,13 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
 
-import msgspec
 import numpy as np
 
 from synfire.base import paths
-from synfire.base.log import LOGGER
 from synfire.devices import DEVICES
 from synfire.engines.engine import Engine, Program
+from synfire.engines.profiles.cache import keep, recalled
 from synfire.graph import Graph, Synapse, flatten
 from synfire.ops import Array, Clock, Kind, Signal
 from synfire.ops.mean_rate import MeanRate
@@ -42,10 +40,10 @@ def measured(graph: Graph, engine: Engine, sample: Mapping[str, Array], threads:
     key = "\n".join([METHOD, flat.content_digest(), *flat.operators, engine.name, device.model])
     key += f"\n{threads} threads" if threads > 1 else ""
     file = paths.cache() / "costs" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
-    known = _remembered(file)
+    known = recalled(file, Costs)
     if known is None:
         known = measure(flat, engine, sample, threads)
-        _remember(file, known)
+        keep(file, known)
     return known
 
 
@@ -159,24 +157,3 @@ def _payload(array: Array) -> float:
     if array.dtype == object:
         return sum(len(each) for each in array.ravel()) / len(array)
     return array.nbytes / len(array)
-
-
-def _remembered(file: Path) -> Costs | None:
-    try:
-        return msgspec.json.decode(file.read_bytes(), type=Costs)
-    except FileNotFoundError:
-        return None
-    except (OSError, msgspec.DecodeError) as error:
-        LOGGER.warning("the measured costs in %s cannot be read (%s); measuring again", file, error)
-        return None
-
-
-def _remember(file: Path, costs: Costs) -> None:
-    """Keep the costs; a cache that cannot be written costs time, no more."""
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(msgspec.json.encode(costs))
-    except OSError as error:
-        LOGGER.warning(
-            "the measured costs cannot be kept in %s (%s); set SYNFIRE_CACHE to a folder that can", file, error
-        )

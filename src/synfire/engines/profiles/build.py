@@ -92,6 +92,7 @@ def _measured(graph: Graph, profile: Profile, tell: Tell) -> Built:
         tell(f"measuring batches of {batch}", 0.1 + 0.2 * k)
         seconds[batch] = _time(whole, graph, given, batch)
     likeness = None if profile.exact else _likeness(graph, parts, given, tell)
+    tell("built", 1.0)
     return Built(profile=profile.id, build_s=build_s, seconds=seconds, likeness=likeness)
 
 
