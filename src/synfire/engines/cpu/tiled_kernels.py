@@ -188,7 +188,8 @@ def _one_place(op, state_bytes, first, samples, tile):  # type: ignore[no-untype
 def _sum_frames(op, begin, count, steps, tile):  # type: ignore[no-untyped-def]
     """The currents of `count` frames from the `begin`-th on, `steps` of them for each sample.
 
-    Where the frames use most of the weights, each asks for a share of the next block's while it adds up its own of this one.
+    While a frame adds up its weights of this block it asks for those of the next: for a share of them all where the frames
+    use most, and else for those that it will add itself.
     """
     reached = words(op[LINE_INDEX], 2)[1] > 0 and words(op[RUN_INDEX], 2)[1] > 0
     lines, runs, across, channels = words(op[LINES], 0), words(op[RUNS], 0), op[ACROSS], op[CHANNELS]
@@ -202,17 +203,21 @@ def _sum_frames(op, begin, count, steps, tile):  # type: ignore[no-untyped-def]
     if not reached:
         return
     rows, vectors, block = op[WEIGHT] + tile * op[TILE_BYTES] + lines[1] + runs[1], runs[2], op[BLOCK]
-    share, apart = -(-block // count), op[VALUES] - op[ENTRIES]
-    spikes, halves = op[FORMAT] == SPIKES, op[NARROW] == HALVES
+    share, apart, size = -(-block // count), op[VALUES] - op[ENTRIES], min(64 * vectors, across)
+    many, spikes, halves = active > 2 * channels, op[FORMAT] == SPIKES, op[NARROW] == HALVES
     for below in range(block, channels + block, block):
         for k in range(count):
-            if active > 2 * channels:
+            if many:
                 next_ = below + k * share
-                _ask(rows + next_ * across, across, min(share, channels - next_), min(64 * vectors, across))
+                _ask(rows + next_ * across, across, min(share, channels - next_), size)
             first, number = here[k], 0
             entries, left = integers(first, 0), (stop[k] - first) // 4
             while number < left and entries[number] < below:
                 number += 1
+            ahead = left if many else number
+            while ahead < left and entries[ahead] < below + block:
+                _ask(rows + entries[ahead] * across, across, 1, size)
+                ahead += 1
             current = op[CURRENT] + 4 * k * op[PITCH]
             if halves:
                 sum_halves(current, rows, first, across, number, vectors, 1, 0, 0)
