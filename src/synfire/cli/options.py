@@ -35,6 +35,16 @@ GranularityOption = Annotated[
     ),
 ]
 WorkersOption = Annotated[int, typer.Option("--workers", "-w", min=1, max=256, help="Worker processes to place on.")]
+OwnWorkersOption = Annotated[
+    int,
+    typer.Option(
+        "--workers",
+        "-w",
+        min=0,
+        max=256,
+        help="Worker processes to place on; 0 with --join: none here, models begin on workers that join.",
+    ),
+]
 ApartOption = Annotated[
     bool,
     typer.Option("--apart/--fused", help="Keep every stage of the cut apart, or fuse neighbours that share a worker."),

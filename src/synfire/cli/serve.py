@@ -37,12 +37,12 @@ from synfire.cli.options import (
     Granularity,
     GranularityOption,
     MemoryOption,
+    OwnWorkersOption,
     ProfileOption,
-    WorkersOption,
 )
 from synfire.cli.output import ERRORS, AsJson, counted, print_json, say
 from synfire.cli.plan import predicted
-from synfire.cli.profiles import building, chosen_profiles
+from synfire.cli.profiles import chosen_profiles
 from synfire.cli.replicas import replicated
 from synfire.cli.repositories import unfolded
 from synfire.cli.serve_options import (
@@ -71,6 +71,7 @@ from synfire.cli.serve_options import (
 )
 from synfire.cli.traffic import rules_of
 from synfire.deploy.join.secret import credential_of
+from synfire.deploy.places import plan_places
 from synfire.deploy.planning import DEVICE, Planned, plan_models, shared_cores
 from synfire.deploy.profiles import build_planned
 from synfire.deploy.roles.serving import supervised
@@ -91,7 +92,7 @@ def serve(
         ),
     ] = None,
     granularity: GranularityOption = Granularity.AUTO,
-    workers: WorkersOption = 2,
+    workers: OwnWorkersOption = 2,
     apart: ApartOption = False,
     memory: MemoryOption = None,
     device: DeviceOption = DEVICE,
@@ -143,6 +144,7 @@ def serve(
       synfire serve svgg-digits srnn-digits --memory 350kB --most-workers 2 --priority svgg-digits=9
       synfire serve svgg-digits --spares 1 --hosts 3
       synfire serve svgg-digits --spares 1 --join 7000
+      synfire serve svgg-digits -g operator --workers 0 --join 7000
       synfire serve svgg-mnist --device darwin3
       synfire serve svgg-digits srnn-digits --profile throughput
       synfire serve ./my-llama-Q8_0.gguf --profile throughput
@@ -161,6 +163,14 @@ def serve(
     references = unfolded(models or asked.models)
     limits = {"--memory-models": memory_models, "--memory-model": memory_model, "--most-models": most_models}
     _check_meant(store or not references, limits)
+    if not workers and entrance is None:
+        raise UserError(
+            "--workers 0 leaves everything to workers that join, and there is no door for them; open one with --join PORT"
+        )
+    if not workers and most_workers is not None:
+        raise UserError(
+            "--most-workers is for workers that are begun here, and --workers 0 has none of them; leave one out"
+        )
     named = chains_among(references, [each.partition(" ")[0] for each in traffic or ()])
     reading = Reading(discretisation, dt_s, allow, accept, base or asked.base, context)
     found = find_all(named.models, reading, named.wanted_by) if named.models else []
@@ -177,13 +187,15 @@ def serve(
         ERRORS.print(f"{name} has no effect here; docs/nim.md lists what is understood")
     if profile and device != DEVICE:
         raise UserError(f"--profile {profile[0]} and --device {device} both say what runs the model; leave one out")
-    profiles = chosen_profiles(found, profile, workers, memory) if profile else {}
+    profiles = chosen_profiles(found, profile, workers or 1, memory) if profile else {}
     copies = replicated(found, replicas or ())
     profiles = {each.name: profiles[of_replica(each.name)] for each in copies if of_replica(each.name) in profiles}
-    planned = plan_models(copies, granularity, workers, memory, apart, device, profiles, threads=threads)
-    if device == DEVICE:
-        with building(as_json) as tell:
-            build_planned(planned, profiles, tell)
+    if workers:
+        planned = plan_models(copies, granularity, workers, memory, apart, device, profiles, threads=threads)
+    else:
+        planned = plan_places(copies, granularity, None, memory, apart, device, profiles)
+    if device == DEVICE and workers:
+        build_planned(planned, profiles)
     services = services_of(service or (), planned)
     settings = Settings(
         spares=spares,
@@ -191,6 +203,7 @@ def serve(
         most_workers=most_workers,
         priorities=priorities_of(priority or (), planned, store or not references),
         hosts=hosts,
+        begins=workers > 0,
         join=entrance.place if entrance is not None else "",
         twice=twice,
         threads=threads or shared_cores(planned),
@@ -293,7 +306,7 @@ async def _serve(
             try:
                 door = running.supervisor.door
                 told = entrance.told(door.address) if entrance is not None and door is not None else None
-                _announce(planned, chains, book.write(), told, as_json)
+                _announce(planned, chains, book.write(), told, settings.begins, as_json)
                 running.supervisor.on_change(book.renew)
                 await until_signal()
                 if not as_json:
@@ -303,8 +316,14 @@ async def _serve(
 
 
 def _announce(
-    planned: tuple[Planned, ...], chains: Sequence[Joined], run: runs.Run, join: dict[str, str] | None, as_json: bool
+    planned: tuple[Planned, ...],
+    chains: Sequence[Joined],
+    run: runs.Run,
+    join: dict[str, str] | None,
+    own: bool,
+    as_json: bool,
 ) -> None:
+    """Tell what is served, where, and how others join; `own` says whether workers of this machine host it."""
     if as_json:
         workers: list[dict[str, Any]] = [{"name": each.name, "pid": each.pid, "url": each.url} for each in run.workers]
         told: dict[str, Any] = {
@@ -318,7 +337,8 @@ def _announce(
         return
     for each in planned:
         plan = each.plan
-        say(f"{plan.model}: {counted(len(plan.stages), 'stage')} on {', '.join(plan.workers)}, {predicted(plan)}")
+        where = ", ".join(plan.workers) if own else f"{counted(len(plan.workers), 'worker')} that will join"
+        say(f"{plan.model}: {counted(len(plan.stages), 'stage')} on {where}, {predicted(plan)}")
     for joint in chains:
         say(f"{joint.chain.name}: chain of {counted(len(joint.order), 'step')}: {' → '.join(joint.order)}")
     say(f"serving at {run.url}" + (f", gRPC at {run.grpc}" if run.grpc else "") + f", metrics at {run.metrics}")

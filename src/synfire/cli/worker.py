@@ -12,16 +12,18 @@ from typing import Annotated
 import typer
 import uvloop
 
-from synfire.base.errors import UserError
+from synfire.base.errors import UnknownName, UserError
 from synfire.cli import early
 from synfire.cli.ending import cancelled_at_sigterm
 from synfire.cli.output import AsJson, print_json, say
+from synfire.control.state import HOST, ROLES
 from synfire.deploy.join.agent import Agent, Offer
 from synfire.deploy.join.place import parse_place
 from synfire.deploy.join.secret import MAKE_ONE, VARIABLE, credential_of, given_token, write_credential
 from synfire.deploy.process import Announcement
 from synfire.deploy.roles.serving import loaded
 from synfire.devices import DEVICES
+from synfire.plan.costs import parse_bytes
 from synfire.wire.links.tls import hold
 from synfire.wire.messages import Joined
 
@@ -70,17 +72,39 @@ def worker(
         str | None,
         typer.Option("--group", help="What it shares its fate with, a rack for instance. Default: this host's name."),
     ] = None,
+    role: Annotated[
+        str,
+        typer.Option(
+            "--role", help="What it is for: a host, on which models begin, or a spare, which takes over alone."
+        ),
+    ] = HOST,
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            "--threads",
+            min=1,
+            max=256,
+            help="How many threads it computes with. Default: this machine's cores but one.",
+        ),
+    ] = None,
+    memory: Annotated[
+        str | None,
+        typer.Option(
+            "--memory", metavar="SIZE", help="What it may hold, such as 512MB. Default: this machine's memory."
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Run one worker here, in the foreground, for a deployment on another machine: `synfire serve … --join` prints this command.
 
     Ctrl-C or SIGTERM drains it: its stages move first, and no call is lost. When the deployment is away it waits, and joins again. With
-    --json one line is printed each time that it has joined: name, deployment, address, url, group, device, pid.
+    --json one line is printed each time that it has joined: name, deployment, address, url, group, device, role, pid.
 
     \b
     Examples:
       synfire worker --join 10.0.0.1:7000 --token-file ./token
       synfire worker --join 10.0.0.1:7000 --token-file ./token --device darwin3 --name chip-7 --group rack-2
+      synfire worker --join 10.0.0.1:7000 --token-file ./token --role spare
       SYNFIRE_JOIN_TOKEN=… synfire worker --join serve.example:7000 --address 10.0.0.7 --port 7001
     """
     secret = given_token(token, token_file)
@@ -90,7 +114,10 @@ def worker(
             f"… --join` prints it, or takes one that you make with: {MAKE_ONE}"
         )
     here = socket.gethostname()
-    joined = _brought(device, group or here)
+    if role not in ROLES:
+        raise UnknownName.among("role", role, ROLES)
+    limit_bytes = parse_bytes(memory) if memory else None
+    joined = _brought(device, group or here, role, threads, limit_bytes)
     credential = credential_of(secret)
     door = parse_place(join, "--join")
     with tempfile.TemporaryDirectory(prefix="synfire-") as folder:
@@ -101,13 +128,16 @@ def worker(
     raise typer.Exit(code)
 
 
-def _brought(device: str | None, group: str) -> Joined:
-    """What this machine offers. Raises `UnknownName` for a device that there is none of, `PermanentError` where it is not here."""
+def _brought(device: str | None, group: str, role: str, threads: int | None, limit_bytes: int | None) -> Joined:
+    """What this machine offers, or as much of it as was asked for. Raises `UnknownName` for a device that there is none of,
+    `PermanentError` where it is not here."""
     processor = DEVICES["cpu"].describe()
     if device is not None:
         DEVICES[device].describe()
     named = device if device not in (None, "cpu") else ""
-    return Joined(group, named or "", processor.cores, processor.memory_bytes)
+    cores = processor.cores if threads is None else threads + 1  # one of them is left to links and heartbeats
+    memory_bytes = min(limit_bytes or processor.memory_bytes, processor.memory_bytes)
+    return Joined(group, named or "", cores, memory_bytes, role=role)
 
 
 async def _run(offer: Offer, as_json: bool) -> int:
@@ -121,6 +151,7 @@ async def _run(offer: Offer, as_json: bool) -> int:
                     "url": said.http,
                     "group": offer.joined.group,
                     "device": offer.joined.device or "cpu",
+                    "role": offer.joined.role,
                     "pid": said.pid,
                 }
             )

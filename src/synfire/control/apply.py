@@ -24,7 +24,7 @@ from synfire.control.losses import (
 )
 from synfire.control.moves import advanced, answered, ordered
 from synfire.control.reach import lapsed
-from synfire.control.state import RETIRING, ModelView, Recovery, State
+from synfire.control.state import PROCESSOR, RETIRING, ModelView, Recovery, State
 
 
 def apply(state: State, event: Event) -> State:
@@ -34,15 +34,40 @@ def apply(state: State, event: Event) -> State:
 
 
 def _model_added(state: State, event: events.ModelAdded) -> State:
-    hosted = {(stage.name, stage.worker): 0 for stage in event.plan.stages}
-    added = ModelView(event.plan, 0, event.priority, hosted, substituted=event.substituted, on_demand=event.on_demand)
-    state = _forgotten(state, event.plan.model).with_model(added)
+    hosted = {} if event.fresh else {(stage.name, stage.worker): 0 for stage in event.plan.stages}
+    added = ModelView(
+        event.plan,
+        0,
+        event.priority,
+        hosted,
+        substituted=event.substituted,
+        on_demand=event.on_demand,
+        fresh=event.fresh,
+    )
+    devices = {**dict.fromkeys(sorted(event.kinds), 0), **state.devices}
+    state = _forgotten(replace(state, devices=devices), event.plan.model).with_model(added)
     return state if event.on_demand else replace(state, in_service=max(state.in_service, len(state.serving())))
 
 
 def _model_removed(state: State, event: events.ModelRemoved) -> State:
     models = {name: each for name, each in state.models.items() if name != event.model}
     return concluded(_forgotten(replace(state, models=models), event.model), event.at_s)
+
+
+def _ranked(state: State, event: events.Ranked) -> State:
+    model = state.models.get(event.model)
+    return state if model is None else state.with_model(replace(model, priority=event.priority))
+
+
+def _slept(state: State, event: events.Slept) -> State:
+    """One that wakes is placed as one that begins. One that was stopped stays so, until there is room for it."""
+    model = state.models.get(event.model)
+    if model is None or model.asleep == event.asleep or (event.asleep and model.failure):
+        return state
+    if event.asleep:
+        return state.with_model(replace(model, asleep=True, epoch=state.epoch_after(model)))
+    woken = replace(model, asleep=False, fresh=True, failure="it is being woken", waits=PROCESSOR, told=False)
+    return state.with_model(woken)
 
 
 def _dismissed(state: State, event: events.Dismissed) -> State:
@@ -191,6 +216,8 @@ _RULES: dict[type[Event], Callable[[State, Any], State]] = {
     events.DeviceMended: device_mended,
     events.ModelAdded: _model_added,
     events.ModelRemoved: _model_removed,
+    events.Ranked: _ranked,
+    events.Slept: _slept,
     events.Dismissed: _dismissed,
     events.EpochSeen: _epoch_seen,
     events.Suspended: _suspended,

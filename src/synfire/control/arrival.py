@@ -7,6 +7,7 @@ may have lost its device since, or its room, or be about to leave.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from synfire.base.errors import TemporaryError
 from synfire.control.placement import beside, device_of, fitted, why_none_starts
@@ -19,10 +20,12 @@ from synfire.plan.plan import Stage
 def received(state: State, plan: Plan) -> ModelView:
     """The model that begins, every stage in a place: where its plan wants it if that can be, else where it would go after a loss.
 
-    Workers that are not there are to be started. Raises `TemporaryError` when a worker of the plan has no room for its stages and
+    Workers that are not there are to be started; where nothing begins any, the model is fresh, and waits for its places. Raises `TemporaryError` when a worker of the plan has no room for its stages and
     no other one has, when nobody can take what was on a device that is lost, and when there would be too many workers.
     """
     model = ModelView(plan)
+    if not state.begins:
+        return replace(model, fresh=True)
     unfit = tuple(_unfit(state, plan))
     found = model
     if unfit:

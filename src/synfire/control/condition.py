@@ -12,15 +12,22 @@ Agreements = Mapping[tuple[str, str], float]
 """By model and stage: the share of spikes in which the planned engine and the one that takes over agree."""
 
 
-def condition(model: ModelView, agreements: Agreements) -> Condition:
-    """How the model is served. Being moved within milliseconds is no condition: its calls wait, and nobody has to act."""
+def condition(model: ModelView, agreements: Agreements, begins: bool = True) -> Condition:
+    """How the model is served, where the deployment `begins` workers itself, or others do. Being moved within milliseconds is no condition: its calls wait, and nobody has to act."""
     substituted = tuple(
         Substituted(model.name, stage, planned, model.plan.engine_of(model.plan.stage(stage)), agreement)
         for stage, planned in model.substituted.items()
         for agreement in (agreements.get((model.name, stage)),)
     )
+    if model.asleep:
+        return Condition("asleep", "nobody has called it for a while; the next call wakes it, and is held meanwhile")
     if model.failure:
-        return Condition("stopped" if model.stopped else "waiting", model.failure, substituted)
+        if model.stopped:
+            return Condition("stopped", model.failure, substituted)
+        return Condition("waiting", model.failure, substituted, joining=not begins)
+    if not begins and not model.routed and not model.settled:
+        on = ", ".join(model.plan.workers)
+        return Condition("waiting", f"it is being built on {on} for the first time", substituted, joining=True)
     if substituted:
         return Condition("degraded", "; ".join(map(str, substituted)), substituted)
     return Condition()

@@ -37,6 +37,8 @@ def _for_model(state: State, model: ModelView) -> Iterator[Action]:
         return
     if not fenced:
         yield Suspend(model.name, model.epoch)
+    if model.asleep:
+        return
     if model.failure:
         if fenced and not model.waits:
             yield GiveUp(model.name, model.failure)
@@ -99,7 +101,7 @@ def _to_be_had(state: State, kinds: list[str]) -> Iterator[str]:
     """The kinds of workers that can be started, of those that are wanted; without a device where none is left."""
     free = dict(state.devices)
     vacant = len(kinds) if state.most_workers is None else max(0, state.most_workers - len(state.workers))
-    for wanted in kinds[:vacant] if state.starts else ():
+    for wanted in kinds[:vacant] if state.starts and state.begins else ():
         kind = wanted if free.get(wanted, 1) > 0 else PROCESSOR
         if kind in free:
             free[kind] -= 1

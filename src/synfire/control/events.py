@@ -19,7 +19,7 @@ class Event:
 @dataclass(frozen=True)
 class WorkerReady(Event):
     """A worker can be given stages: with the device `kind`, and up to `memory_bytes` of them, or without a limit. It may be
-    `back` after it was taken to be lost, and have `joined` from another machine by itself."""
+    `back` after it was taken to be lost, and have `joined` from another machine by itself, for a `role` there."""
 
     name: str
     kind: str = "cpu"
@@ -27,6 +27,7 @@ class WorkerReady(Event):
     memory_bytes: int | None = None
     back: bool = False
     joined: bool = False
+    role: str = "host"
 
 
 @dataclass(frozen=True)
@@ -85,17 +86,36 @@ class DeviceMended(Event):
 @dataclass(frozen=True)
 class ModelAdded(Event):
     """A model is served along `plan`, in epoch 0; for now, where it was loaded `on_demand`. `substituted` are stages that an unlike
-    engine runs from the start, each with the engine that it was planned for."""
+    engine runs from the start, each with the engine that it was planned for. One that is `fresh` is not hosted yet: it begins as soon as
+    workers have joined for all places of its plan. `kinds` are the devices that it was planned for."""
 
     plan: Plan
     priority: int = 0
     on_demand: bool = False
     substituted: Mapping[str, str] = field(default_factory=dict)
+    fresh: bool = False
+    kinds: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
 class ModelRemoved(Event):
     model: str
+
+
+@dataclass(frozen=True)
+class Ranked(Event):
+    """A model has another priority from now on."""
+
+    model: str
+    priority: int
+
+
+@dataclass(frozen=True)
+class Slept(Event):
+    """Nobody calls the model: it leaves its workers, and calls that come are held; or, where it is not `asleep`, it is wanted there again."""
+
+    model: str
+    asleep: bool = True
 
 
 @dataclass(frozen=True)

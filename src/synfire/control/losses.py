@@ -11,6 +11,7 @@ from synfire.control.state import (
     PROCESSOR,
     READY,
     RETIRING,
+    SPARE,
     STARTING,
     STARTS,
     ModelView,
@@ -65,8 +66,13 @@ def worker_ready(state: State, event: events.WorkerReady) -> State:
     status = RETIRING if event.back and _complete(state) and event.kind == PROCESSOR else READY
     if event.name not in state.workers and not event.joined:  # else its device has been its own since it was started
         state = _with_free(state, event.kind, -1)
-    view = WorkerView(event.name, event.kind, event.group, status, event.memory_bytes, joined=event.joined)
-    return _doubted(replace(state, starts=STARTS), event.group, None).with_worker(view)
+    elif event.joined and event.kind != PROCESSOR:
+        state = replace(state, devices={event.kind: 0, **state.devices})
+    view = WorkerView(
+        event.name, event.kind, event.group, status, event.memory_bytes, joined=event.joined, role=event.role
+    )
+    uneven = state.uneven or (event.joined and event.role != SPARE and not state.begins)
+    return _doubted(replace(state, starts=STARTS, uneven=uneven), event.group, None).with_worker(view)
 
 
 def _complete(state: State) -> bool:
@@ -177,7 +183,8 @@ def refused(state: State, event: events.Refused) -> State:
 
 def returned(state: State, at_s: float, newcomer: str = "") -> State:
     """Models without a place are given one as soon as there is room; and go without as soon as none will come."""
-    if not any(model.failure or strays(state, model) for model in state.models.values()):
+    awake = [model for model in state.models.values() if not model.asleep]
+    if not any(model.failure or strays(state, model) for model in awake):
         return state
     after = rehomed(state)
     back = tuple(name for name, model in after.models.items() if state.models[name].stopped and not model.failure)
@@ -239,9 +246,11 @@ def _added(before: State, after: State) -> State:
 
 
 def _moved(before: State, after: State) -> list[str]:
-    """The models that are in another epoch."""
+    """The models that are in another epoch, and not because they begin."""
     return [
-        name for name, each in before.models.items() if name in after.models and each.epoch != after.models[name].epoch
+        name
+        for name, each in before.models.items()
+        if name in after.models and each.epoch != after.models[name].epoch and not each.fresh
     ]
 
 

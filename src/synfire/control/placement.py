@@ -4,11 +4,15 @@ Stages go, in this order: to a worker that has their device and room for them, s
 joined of neighbours in the cut and nobody has room for all of them; to a worker that can be started; to
 the processor of a worker without the device; into the room of models of a lower priority, of which the lowest go first, and
 none in vain. A model that finds nothing of all that is stopped, until there is room again.
+
+Where all workers are begun by others, it waits for one to join instead, and so does a model that is fresh: each place of its plan is
+to be another worker, none of them a spare.
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 
@@ -16,7 +20,7 @@ import msgspec
 
 from synfire.control.order import Relocation
 from synfire.control.reach import astray, place, suits
-from synfire.control.state import PROCESSOR, READY, STARTS, ModelView, State, WorkerView
+from synfire.control.state import PROCESSOR, READY, SPARE, STARTS, ModelView, State, WorkerView
 from synfire.plan import Plan
 from synfire.plan.costs import format_bytes
 from synfire.plan.parts import split
@@ -34,7 +38,7 @@ def rehomed(state: State, refusal: str = "") -> State:
     """
     for name in [each.name for each in state.by_priority()]:
         model = state.models[name]
-        if model.failure or strays(state, model):
+        if not model.asleep and (model.failure or strays(state, model)):
             state = _placed(state, model, refusal)
     return state
 
@@ -63,6 +67,7 @@ def heir(
             each.name not in home,
             *_burden(state, each.name),
             -len(each.prepared & wanted),
+            each.role != SPARE,
             each.name,
         ),
     )
@@ -153,12 +158,15 @@ def fitted(
 ) -> ModelView | None:
     """The model in a new epoch with the stages that it has lost on other workers, nobody of `but`; None when there is no room.
 
-    What was on one worker goes to one worker where that is possible, and a stage that nobody has room for is split again.
+    What was on one worker goes to one worker where that is possible, and a stage that nobody has room for is split again. What a fresh
+    model has in one place shares its worker with none of the other places.
     """
     homeless = with_stages(model.plan, (msgspec.structs.replace(stage, worker=NOBODY) for stage in lost))
-    found = replace(model, plan=homeless, epoch=state.epoch_after(model), failure="", waits="", told=False)
+    found = replace(model, plan=homeless, epoch=state.epoch_after(model), failure="", waits="", told=False, fresh=False)
     for home in dict.fromkeys(stage.worker for stage in lost):
         together = tuple(stage for stage in lost if stage.worker == home)
+        if model.fresh:
+            but = (*but, *found.plan.workers, *_devoted(state, model, together))
         if target := heir(state.with_model(found), model, together, but, unlike):
             found = _taken(state, found, together, target)
             continue
@@ -168,6 +176,12 @@ def fitted(
                 return None
             found = placed
     return found
+
+
+def _devoted(state: State, model: ModelView, stages: Sequence[Stage]) -> tuple[str, ...]:
+    """The workers with a device that these stages have no use for: whoever needs it may begin later."""
+    kind = device_of(state, model.plan, stages)
+    return tuple(each.name for each in state.workers.values() if each.kind not in (PROCESSOR, kind))
 
 
 def _elsewhere(plan: Plan, way: Relocation) -> Stage:
@@ -217,6 +231,9 @@ def _placed(state: State, model: ModelView, refusal: str) -> State:
     """The model in a new epoch with every stage in a place; or waiting for one; or stopped."""
     lost = strays(state, model)
     kind = device_of(state, model.plan, lost)
+    if model.fresh:
+        begun = _begun(state, model)
+        return state.with_model(begun) if begun else _expecting(state, model, kind, lost, refusal)
     found = fitted(state, model, lost, beside(state, model)) or _gathered(state, model)
     if found is None and awaited(state, model, lost, kind):
         return _waiting(state, model, kind, lost)
@@ -227,7 +244,16 @@ def _placed(state: State, model: ModelView, refusal: str) -> State:
             return _waiting(state, model, PROCESSOR, lost)
     if found is not None:
         return state.with_model(found)
-    return _with_room_made(state, model, lost) or _stopped(state, model, _why(state, model, lost, refusal))
+    roomy = _with_room_made(state, model, lost)
+    if roomy is None and not state.begins:
+        return _expecting(state, model, kind, lost, refusal)
+    return roomy or _stopped(state, model, _why(state, model, lost, refusal))
+
+
+def _begun(state: State, model: ModelView) -> ModelView | None:
+    """The fresh model on a worker for each of its places, none of them a spare, nor one that another replica of it is on."""
+    spares = [each.name for each in state.workers.values() if each.role == SPARE]
+    return fitted(state, model, model.plan.stages, (*spares, *beside(state, model)))
 
 
 def _alone(state: State, model: ModelView, stage: Stage, but: Collection[str], unlike: bool) -> ModelView | None:
@@ -314,6 +340,45 @@ def _waiting(state: State, model: ModelView, kind: str, lost: tuple[Stage, ...])
         return state.with_model(replace(model, waits=kind))
     reason = f"{_place_of(model, lost)}, waits for a worker that is being started"
     return state.with_model(replace(model, epoch=state.epoch_after(model), failure=reason, waits=kind, told=False))
+
+
+def _expecting(state: State, model: ModelView, kind: str, lost: tuple[Stage, ...], refusal: str) -> State:
+    """The model waits for workers to join, and its calls with it; one that was stopped to make room for others stays so."""
+    if model.stopped:
+        return _stopped(state, model, model.failure)
+    reason = _missing(state, model) if model.fresh else _why_expected(state, model, kind, lost)
+    reason += f"; the last one that might have refused it: {refusal}" if refusal else ""
+    if model.failure:
+        return state.with_model(replace(model, failure=reason, waits=kind))
+    return state.with_model(replace(model, epoch=state.epoch_after(model), failure=reason, waits=kind, told=False))
+
+
+def _missing(state: State, model: ModelView) -> str:
+    """What a fresh model waits for."""
+    places = [tuple(s for s in model.plan.stages if s.worker == each) for each in model.plan.workers]
+    wanted = Counter(device_of(state, model.plan, each) for each in places)
+    need_bytes = max(sum(stage.memory_bytes for stage in each) for each in places)
+    others = beside(state, model)
+    hosts = [
+        each for each in state.workers.values() if each.status == READY and not each.leaving and each.role != SPARE
+    ]
+    free = [each for each in hosts if each.name not in others and need_bytes <= state.room(each.name)]
+    told = ", ".join(
+        f"{count} of kind {kind} ({sum(each.kind == kind for each in free)} of the {sum(each.kind == kind for each in hosts)} here can)"
+        for kind, count in sorted(wanted.items())
+    )
+    room = f", with room for {format_bytes(need_bytes)}" if need_bytes else ""
+    elsewhere = " and without another replica of it" if others else ""
+    return f"it waits for workers to join that host it, one for each of its places{room}{elsewhere}: {told}"
+
+
+def _why_expected(state: State, model: ModelView, kind: str, lost: tuple[Stage, ...]) -> str:
+    """What a model waits for that was served before."""
+    need = format_bytes(sum(stage.memory_bytes for stage in lost))
+    return (
+        f"{_place_of(model, lost)}, waits for a {kind} worker with room for {need} to join: none that is here can take it, beside the "
+        f"models of its priority, {model.priority}, and above"
+    )
 
 
 def _stopped(state: State, model: ModelView, reason: str) -> State:

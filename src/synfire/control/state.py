@@ -18,6 +18,11 @@ PROCESSOR = "cpu"
 STARTS = 3
 """How many workers in a row may fail to start, or refuse a stage, before that is given up."""
 
+HOST, SPARE = "host", "spare"
+"""What a worker that has joined is meant for: to host stages from the start, or to take over from who does."""
+
+ROLES = (HOST, SPARE)
+
 
 @dataclass(frozen=True)
 class WorkerView:
@@ -27,7 +32,7 @@ class WorkerView:
     It may hold `memory_bytes`, without a limit when that is None. One that is `leaving` is given nothing that another one
     can take. `prepared` are the stages (model, stage) whose programs it has built beforehand; `refused` those that it
     would not host. One that has `joined` was started by others on another machine: its device is none of ours, and it leaves when
-    these want it to, or somebody drains it.
+    these want it to, or somebody drains it; its `role` says whether plans may begin on it, or only what is lost elsewhere goes there.
     """
 
     name: str
@@ -40,6 +45,7 @@ class WorkerView:
     prepared: frozenset[tuple[str, str]] = frozenset()
     refused: frozenset[tuple[str, str]] = frozenset()
     joined: bool = False
+    role: str = HOST
 
     @property
     def doubtful(self) -> bool:
@@ -62,6 +68,10 @@ class ModelView:
     engine that it was planned for.
 
     One that was loaded `on_demand` goes when nobody calls it: spares build nothing of it beforehand.
+
+    One that is `fresh` has never been served: its plan names places, each of which is to be another worker that has joined.
+
+    One that is `asleep` is on no worker: its calls are held until somebody wakes it.
     """
 
     plan: Plan
@@ -76,6 +86,8 @@ class ModelView:
     told: bool = False
     substituted: Mapping[str, str] = field(default_factory=dict)
     on_demand: bool = False
+    fresh: bool = False
+    asleep: bool = False
 
     @property
     def name(self) -> str:
@@ -89,6 +101,8 @@ class ModelView:
     @property
     def settled(self) -> bool:
         """Whether calls travel along the plan that is wanted, or are refused as they should be."""
+        if self.asleep:
+            return self.suspended == self.epoch
         return self.told if self.failure else self.routed == self.epoch
 
     @property
@@ -112,7 +126,7 @@ class ModelView:
     @property
     def gone(self) -> Iterator[tuple[str, str]]:
         """Of what is hosted, or being hosted, all that has no place in the plan: stages that were split, and those of a stopped model."""
-        planned = set() if self.stopped else {stage.name for stage in self.plan.stages}
+        planned = set() if self.stopped or self.asleep else {stage.name for stage in self.plan.stages}
         yield from ((name, worker) for name, worker in (*self.hosted, *self.adopting) if name not in planned)
 
 
@@ -170,6 +184,8 @@ class State:
     of that kind can be started for each of them. Spares are of `spare_kind` where that can be had. `in_service` is on how
     many workers the plans put stages at first. `severed` are hosts, or workers, that do not reach each other, of which the first
     gives way, and since when that is known; see `synfire.control.reach`. Epochs from `first_epoch` on are this controller's.
+
+    Where nothing `begins` here all workers are begun by others, and join: what has no place waits for that, with its calls. Since a host has joined the stages may lie `uneven`.
     """
 
     workers: Mapping[str, WorkerView] = field(default_factory=dict)
@@ -189,6 +205,8 @@ class State:
     finished: tuple[Recovery, ...] = ()
     next_id: int = 1
     first_epoch: int = 0
+    begins: bool = True
+    uneven: bool = False
 
     def epoch_after(self, model: ModelView) -> int:
         """The model's next epoch: newer than its own, and than all that a controller before this one may have given."""
@@ -196,13 +214,19 @@ class State:
 
     def stages_on(self, worker: str) -> tuple[tuple[ModelView, Stage], ...]:
         """The stages that are wanted on a worker, with their models."""
-        served = (model for model in self.models.values() if not model.stopped)
+        served = (model for model in self.models.values() if self._counts(model))
         return tuple((model, stage) for model in served for stage in model.plan.stages if stage.worker == worker)
 
     def serving(self) -> frozenset[str]:
         """The workers on which stages are wanted."""
-        served = (model for model in self.models.values() if not model.stopped)
+        served = (model for model in self.models.values() if self._counts(model))
         return frozenset(stage.worker for model in served for stage in model.plan.stages)
+
+    def _counts(self, model: ModelView) -> bool:
+        """Whether the model's stages are work for those that have them: not while it is stopped, or waits for workers that others begin."""
+        if model.asleep:
+            return False
+        return not model.stopped if self.begins else not (model.failure or model.fresh)
 
     @property
     def complement(self) -> int:
@@ -220,7 +244,7 @@ class State:
 
     @staticmethod
     def _held(model: ModelView, worker: str) -> int:
-        if model.stopped:  # what it still holds is dropped before anything is adopted in its place
+        if model.stopped or model.asleep:  # what it still holds is dropped before anything is adopted in its place
             return 0
         there = {stage for stage, home in (*model.hosted, *model.adopting) if home == worker}
         return sum(each.memory_bytes for each in model.plan.stages if each.worker == worker or each.name in there)
@@ -237,7 +261,7 @@ class State:
         """Whether a worker of that kind, with that much room, can be started."""
         free = kind not in self.devices or self.devices[kind] > 0
         vacant = self.most_workers is None or len(self.workers) < self.most_workers
-        return bool(self.starts) and free and vacant and need_bytes <= (self.memory_bytes or math.inf)
+        return self.begins and bool(self.starts) and free and vacant and need_bytes <= (self.memory_bytes or math.inf)
 
     def idle(self) -> tuple[WorkerView, ...]:
         """The spares: ready workers on which no stage is wanted."""
@@ -254,7 +278,7 @@ class State:
     def unprepared(self, spare: WorkerView) -> Iterator[tuple[ModelView, Stage]]:
         """The stages that a spare has still to build beforehand: those of the highest priority, as many as it may hold."""
         left = math.inf if spare.memory_bytes is None else spare.memory_bytes
-        lasting = (model for model in self.by_priority() if not model.on_demand)
+        lasting = (model for model in self.by_priority() if not model.on_demand and not model.asleep)
         stages = [(model, stage) for model in lasting for stage in model.plan.stages]
         for model, stage in stages if self.prepare else ():
             if stage.memory_bytes <= left:
@@ -279,9 +303,10 @@ class State:
 
     @property
     def warm(self) -> bool:
-        """Whether all is calm, written down, and as many spares as wanted are ready, with every stage built if they prepare."""
+        """Whether all is calm, written down, and as many spares as wanted are ready, with every stage built if they prepare. Spares that
+        others begin are not waited for."""
         ready = [each for each in self.idle() if not any(self.unprepared(each))]
-        return self.calm and not self.finished and len(ready) >= self.spares
+        return self.calm and not self.finished and (len(ready) >= self.spares or not self.begins)
 
     @property
     def quiet(self) -> bool:
@@ -290,5 +315,10 @@ class State:
 
     @property
     def calm(self) -> bool:
-        """Whether nothing is being recovered or moved."""
-        return all(model.settled for model in self.models.values())
+        """Whether nothing is being recovered or moved; nothing can be done for what waits for others."""
+        return all(self.at_rest(model) for model in self.models.values())
+
+    def at_rest(self, model: ModelView) -> bool:
+        """Whether nothing is to be done for a model now: also where its calls are held until a worker joins, which nobody here begins."""
+        waits = not self.begins and bool(model.waits) and model.suspended == model.epoch
+        return model.settled or waits

@@ -116,11 +116,12 @@ class Door:
         task.add_done_callback(self._obeying.discard)
 
     async def _carry_out(self, visitor: Visitor, message: AnyMessage) -> None:
+        ticket = getattr(message, "ticket", 0)
         try:
-            visitor.tell(Done(told=await self._obey(message)))
+            visitor.tell(Done(told=await self._obey(message), ticket=ticket))
         except SynfireError as error:
             LOGGER.info("an order was not carried out: %s", error)
-            visitor.tell(Done(*error_words(error)))
+            visitor.tell(Done(*error_words(error), ticket=ticket))
 
 
 def ask(address: str, deployment: str, order: AnyMessage, timeout_s: float) -> str:

@@ -18,7 +18,7 @@ class Healed(Protocol):
     """A deployment that is healed; `synfire.deploy.local.LocalDeployment` is one.
 
     `models` are the flat graphs with the plans that they began with, `parts` the graphs of their stages, `services` the URLs of
-    foreign services by model and stage.
+    foreign services by model and stage; `priorities` are the models' that have any.
     """
 
     settings: Settings
@@ -28,6 +28,7 @@ class Healed(Protocol):
     models: dict[str, tuple[Graph, Plan]]
     parts: dict[str, Parts]
     services: dict[str, Mapping[str, str]]
+    priorities: dict[str, int]
 
     async def start_workers(self, names: Iterable[str]) -> None:
         """Start those workers that do not run yet."""

@@ -17,7 +17,7 @@ from synfire.control.arrival import received
 from synfire.control.controller import Controller
 from synfire.control.moves import check
 from synfire.control.order import Order, OrderKind
-from synfire.control.state import PROCESSOR, ModelView, Recovery, State
+from synfire.control.state import HOST, PROCESSOR, ModelView, Recovery, State
 from synfire.deploy.healed import Healed
 from synfire.deploy.hosting import Hosting, hostings, relinks
 from synfire.devices import DEVICES
@@ -62,8 +62,8 @@ class Healing:
         if joined is not None:
             kind = joined.device or PROCESSOR
             memory_bytes = min(memory_bytes or joined.memory_bytes, joined.memory_bytes) or None
-        now_s = self._now_s()
-        self.controller.tell(events.WorkerReady(now_s, name, kind, group, memory_bytes, back, joined is not None))
+        now_s, role = self._now_s(), joined.role if joined is not None else HOST
+        self.controller.tell(events.WorkerReady(now_s, name, kind, group, memory_bytes, back, joined is not None, role))
 
     def retry(self) -> None:
         """Try to start workers again, if that was given up, and ways between workers that were broken."""
@@ -114,12 +114,22 @@ class Healing:
         return found
 
     def model_added(self, model: ModelView, on_demand: bool = False) -> None:
-        priority = self._deployment.settings.priorities.get(model.name, 0)
+        priority = self._deployment.priorities.get(model.name, 0)
         plan = unsplit(model.plan, self._deployment.services.get(model.name, ()))
-        self.controller.tell(events.ModelAdded(self._now_s(), plan, priority, on_demand, model.substituted))
+        kinds = frozenset(devices_of([plan]).values()) if model.fresh else frozenset()
+        now_s = self._now_s()
+        self.controller.tell(events.ModelAdded(now_s, plan, priority, on_demand, model.substituted, model.fresh, kinds))
 
     def model_removed(self, model: str) -> None:
         self.controller.tell(events.ModelRemoved(self._now_s(), model))
+
+    def ranked(self, model: str, priority: int) -> None:
+        """The model has another priority from now on."""
+        self.controller.tell(events.Ranked(self._now_s(), model, priority))
+
+    def slept(self, model: str, asleep: bool) -> None:
+        """Nobody calls the model, so that it is to be on no worker; or somebody does again."""
+        self.controller.tell(events.Slept(self._now_s(), model, asleep))
 
     def dismiss(self, worker: str) -> None:
         """End a worker that was started for a model which is gone, unless it is of use as a spare, or something else is on it."""
@@ -250,10 +260,11 @@ class Healing:
         settings, kinds = self._deployment.settings, Counter(self._expected.values())
         return State(
             spares=spares,
+            begins=settings.begins,
             prepare=settings.prepare,
             memory_bytes=settings.memory_bytes,
             most_workers=settings.most_workers,
-            devices={kind: count + spares for kind, count in sorted(kinds.items())},
+            devices={kind: count + spares for kind, count in sorted(kinds.items())} if settings.begins else {},
             spare_kind=min(kinds, default=PROCESSOR),
         )
 

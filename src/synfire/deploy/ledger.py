@@ -15,6 +15,7 @@ from synfire.deploy.settings import Settings
 from synfire.plan import Plan
 from synfire.store import Catalog
 from synfire.wire.traffic import Rule
+from synfire.wire.wish import Wish
 
 AGAIN_S = 1.0
 """When a ledger that could not be written, on a full disk for instance, is tried again."""
@@ -39,10 +40,17 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     on_demand: bool = False
 
 
+class KeptWish(msgspec.Struct, frozen=True):
+    """A wish of somebody's, and the model as it is served for it, where it was planned already."""
+
+    wish: Wish
+    wanted: Wanted | None = None
+
+
 class Ledger(msgspec.Struct, frozen=True, kw_only=True):
     """A deployment: what is wanted, what was until it was unloaded, and what its controller knew last.
 
-    `rules` are those by which names answer that are more than a model's. What it knew may be older than what there is: it is written after the fact. `hosts` are the emulated hosts, and `homes` those
+    `rules` are those by which names answer that are more than a model's, `wishes` what is served because somebody asked for it by HTTP. What it knew may be older than what there is: it is written after the fact. `hosts` are the emulated hosts, and `homes` those
     of the workers; `answers` are the known answers of stages, and `agreements` what is known of unlike engines, as
     `LocalDeployment` has them.
     """
@@ -57,6 +65,7 @@ class Ledger(msgspec.Struct, frozen=True, kw_only=True):
     homes: dict[str, Host] = {}
     answers: dict[tuple[str, str, str], str] = {}
     agreements: dict[tuple[str, str], float] = {}
+    wishes: dict[str, KeptWish] = {}
 
 
 _DECODER = msgspec.msgpack.Decoder(Ledger)

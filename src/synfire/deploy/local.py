@@ -16,7 +16,7 @@ from synfire.base.log import LOGGER
 from synfire.control.condition import condition
 from synfire.control.order import Order, OrderKind
 from synfire.control.record import RecoveryLog
-from synfire.control.state import ModelView
+from synfire.control.state import ModelView, State, WorkerView
 from synfire.deploy.gateways import Gateways
 from synfire.deploy.healing import Healing
 from synfire.deploy.hosting import Parts, hostings
@@ -32,7 +32,7 @@ from synfire.graph import Graph, flatten
 from synfire.plan import Plan
 from synfire.wire import gaps
 from synfire.wire.condition import Condition
-from synfire.wire.messages import Description, StageLost, StageMended, Unhost
+from synfire.wire.messages import Description, Hand, StageLost, StageMended, Unhost
 from synfire.wire.stream import Packet
 from synfire.worker.membranes import FLIPPED
 from synfire.worker.settings import Settings as WorkerSettings
@@ -71,6 +71,7 @@ class LocalDeployment:
         self.settings = settings or Settings()
         self.models = {name: (flatten(graph), plan) for name, (graph, plan) in (models or {}).items()}
         self.services = dict(services or {})
+        self.priorities = dict(self.settings.priorities)
         self.parts: dict[str, Parts] = {}
         limits = WorkerSettings.of(worker_settings or {}).links
         self.gateway = Routes(f"gateway-{self.id}", self.id, limits, self.settings.heal)
@@ -84,7 +85,7 @@ class LocalDeployment:
         self._watchers: list[Callable[[str, SynfireError], None]] = []
         self._followers: list[Callable[[], None]] = []
         self.recoveries = LocalRecoveries(
-            self.id, self.settings.spares, self._idle, self._conditions, log or RecoveryLog()
+            self.id, self.settings.spares, self._idle, self._conditions, log or RecoveryLog(), self._hands
         )
         self._healing = Healing(self, self.settings.spares, self.recoveries.keep) if self.settings.heal else None
 
@@ -166,12 +167,15 @@ class LocalDeployment:
 
     async def add(self, model: str, graph: Graph, plan: Plan, on_demand: bool = False) -> None:
         """Host a model, and have the gateways serve it; for now, where it is loaded `on_demand`. Where a worker of its plan cannot take
-        it any more, another one does. Raises what the first refusing worker says, and then hosts nothing of it."""
+        it any more, another one does; where all workers are others', it waits for them. Raises what the first refusing worker says, and then hosts nothing of it."""
         arriving = self._healing.receive(plan) if self._healing is not None else ModelView(plan)
         plan = arriving.plan
-        await self.start_workers(plan.workers)
         flat = flatten(graph)
         self.parts[model] = {}
+        if arriving.fresh:
+            await self._await_workers(arriving, graph, on_demand)
+            return
+        await self.start_workers(plan.workers)
         try:
             await self._host(model, flat, plan)
         except SynfireError:
@@ -267,10 +271,21 @@ class LocalDeployment:
 
     async def _add_all(self, waiting: dict[str, tuple[Graph, Plan]]) -> None:
         """Host these models, one after the other; those stay there that are not hosted."""
-        await self.start_workers(worker for _, plan in waiting.values() for worker in plan.workers)
+        if self.settings.begins:
+            await self.start_workers(worker for _, plan in waiting.values() for worker in plan.workers)
         for name, (graph, plan) in list(waiting.items()):
             await self.add(name, graph, plan)
             del waiting[name]
+
+    async def _await_workers(self, arriving: ModelView, graph: Graph, on_demand: bool) -> None:
+        """Hold the calls of a model that begins until workers have joined for it; return when it is served, or waits for them."""
+        model = arriving.name
+        self.models[model] = (flatten(graph), arriving.plan)
+        await self.gateways.serve(model, graph, arriving.plan)
+        self.healing.model_added(arriving, on_demand)
+        await self.healing.controller.until(
+            lambda state: model not in state.models or state.at_rest(state.models[model])
+        )
 
     async def _host(self, model: str, flat: Graph, plan: Plan) -> None:
         """Have the plan's workers host its stages, and learn what these answer."""
@@ -294,6 +309,20 @@ class LocalDeployment:
     def _idle(self) -> int:
         return len(self._healing.controller.state.idle()) if self._healing is not None else 0
 
+    def _hands(self) -> tuple[Hand, ...]:
+        """Who is counted on, also to come, as gateways are told."""
+        state = self._healing.controller.state if self._healing is not None else State()
+        return tuple(self._hand(state, each) for each in state.workers.values())
+
+    def _hand(self, state: State, view: WorkerView) -> Hand:
+        running = self.workers.get(view.name)
+        free_bytes = None if view.memory_bytes is None else int(state.room(view.name))
+        ways = (running.address, running.http) if running is not None else ()
+        nature = (view.kind, view.group, view.role, view.status, view.joined, view.leaving)
+        return Hand(view.name, *nature, view.memory_bytes, free_bytes, *ways)
+
     def _conditions(self) -> dict[str, Condition]:
-        models = self._healing.controller.state.models if self._healing is not None else {}
-        return {name: condition(model, self.known.agreements) for name, model in models.items()}
+        if self._healing is None:
+            return {}
+        state = self._healing.controller.state
+        return {name: condition(each, self.known.agreements, state.begins) for name, each in state.models.items()}

@@ -11,12 +11,14 @@ from synfire.base.log import LOGGER
 from synfire.control.record import RecoveryLog, numbers, record_of
 from synfire.control.state import Recovery
 from synfire.wire.condition import Condition
+from synfire.wire.messages import Hand
 from synfire.wire.recovery import Outcome, RecoveryRecord
+from synfire.wire.wish import Wished
 
 
 class LocalRecoveries:
-    """What a `synfire.gateway.recoveries.Recoveries` is of a local deployment; `idle` counts its spares, and `conditions` says
-    how its models are served."""
+    """What a `synfire.gateway.recoveries.Recoveries` is of a local deployment; `idle` counts its spares, `conditions` says
+    how its models are served, and `hands` who is counted on."""
 
     def __init__(
         self,
@@ -25,12 +27,14 @@ class LocalRecoveries:
         idle: Callable[[], int],
         conditions: Callable[[], Mapping[str, Condition]],
         log: RecoveryLog,
+        hands: Callable[[], Sequence[Hand]] = tuple,
     ) -> None:
         self.spares_wanted = spares_wanted
         self._deployment = deployment
         self._idle = idle
         self._conditions = conditions
         self._log = log
+        self._hands = hands
         self._counted: dict[str, tuple[str, str]] = {}
 
     @property
@@ -44,6 +48,15 @@ class LocalRecoveries:
     @property
     def conditions(self) -> Mapping[str, Condition]:
         return self._conditions()
+
+    @property
+    def wishes(self) -> Sequence[Wished]:
+        """None: only a controller of its own carries any out."""
+        return ()
+
+    @property
+    def workers(self) -> Sequence[Hand]:
+        return self._hands()
 
     def recent(self, count: int) -> Sequence[RecoveryRecord]:
         return self._log.recent(count)

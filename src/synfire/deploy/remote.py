@@ -24,6 +24,8 @@ from synfire.wire.messages import (
     Done,
     Member,
     Members,
+    Move,
+    Pressure,
     Reload,
     Residents,
     Rest,
@@ -34,6 +36,7 @@ from synfire.wire.messages import (
     Unwanted,
     Uses,
     Want,
+    Wanting,
     Whole,
     Withdraw,
 )
@@ -45,6 +48,9 @@ News = Members | Standing | Residents | Unwanted
 ANSWER_S = 0.3
 """How long a gateway may take to hold a model's calls, or to let them go, as long as a worker may be silent. One that takes
 longer is not waited for: it has to come back, and is told everything anew. Meanwhile workers refuse what it sends."""
+
+RETIRE_S, RETIRE_AGAIN_S = 75.0, 0.1
+"""How long a replica that is one too many may take to answer what it has: the longest deadline, and some; and how often that is asked."""
 
 LOAD_S = 60.0
 """How long it may take to begin to serve a model, which it reads from the store."""
@@ -109,6 +115,7 @@ class RemoteGateways:
         self._seen: Callable[[Mapping[str, int]], None] = lambda epochs: None
         self._ordered: Callable[[Visitor, AnyMessage], None] = lambda visitor, order: None
         self._called: Callable[[str, Want | Uses], None] = lambda gateway, message: None
+        self._pressed: Callable[[str, Pressure], None] = lambda gateway, message: None
 
     def on_cut(self, act: Callable[[str, str, float], None]) -> None:
         self._cut = act
@@ -125,6 +132,10 @@ class RemoteGateways:
         """Call `act` with a gateway's name when it wants a model of the store, or tells how such models are used. When it attends no
         longer it uses nothing."""
         self._called = act
+
+    def on_pressure(self, act: Callable[[str, Pressure], None]) -> None:
+        """Call `act` with a gateway's name when it tells how many calls of scaled models it has; none when it attends no longer."""
+        self._pressed = act
 
     def attend(self, visitor: Visitor) -> None:
         """A gateway has come: once it has said what it follows, it is told everything."""
@@ -180,6 +191,20 @@ class RemoteGateways:
         self._courses[model] = course
         await self._all(self._direction(model), ANSWER_S)
         return False
+
+    async def retire(self, model: str) -> None:
+        """Have no gateway send new calls to a replica that others stand beside; return when it has none left, or after a while."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(RETIRE_S):
+                while await self._busy(Rest(model, closing=True)):
+                    await asyncio.sleep(RETIRE_AGAIN_S)
+
+    async def _busy(self, order: Rest) -> bool:
+        """Whether a gateway that attends still has calls of the model."""
+        answers = [attendant.tell(order) for attendant in list(self.attending.values())]
+        if answers:
+            await asyncio.wait(answers, timeout=ANSWER_S)
+        return any(each.done() and not each.cancelled() and each.result().told == BUSY for each in answers)
 
     def refuse(self, refusal: Unwanted) -> None:
         """Tell why a model cannot be loaded."""
@@ -245,10 +270,12 @@ class RemoteGateways:
             attendant.answer(message)
         elif isinstance(message, Cut):
             self._cut(message.worker, message.by, message.for_s)
-        elif isinstance(message, (Unload, Reload, Steer)):
+        elif isinstance(message, (Unload, Reload, Wanting, Steer, Move)):
             self._ordered(visitor, message)
         elif isinstance(message, (Want, Uses)):
             self._called(who, message)
+        elif isinstance(message, Pressure):
+            self._pressed(who, message)
 
     def _tell_everything(self, who: str, attendant: Attendant) -> None:
         attendant.hear_of(Members(tuple(self._members.values())))
@@ -276,4 +303,5 @@ class RemoteGateways:
             LOGGER.info("gateway %s attends no longer: %s", who, why)
             del self.attending[who]
             self._called(who, Uses())
+            self._pressed(who, Pressure())
         attendant.leave()

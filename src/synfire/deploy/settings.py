@@ -93,6 +93,9 @@ class Settings:
     hosts: int = 0
     """On how many emulated hosts the workers are; 0: on this one. See `synfire.deploy.network`."""
 
+    begins: bool = True
+    """Whether it begins workers itself. Else all of them join: a model waits for as many as its plan has places."""
+
     join: str = ""
     """Where workers of other machines join, `host:port`; empty: nowhere. See `synfire.deploy.join`."""
 
@@ -112,6 +115,10 @@ class Settings:
     def __post_init__(self) -> None:
         if self.most_flips < 1:
             raise UserError(f"most_flips is {self.most_flips}; after 1 or more a worker counts as corrupted")
+        if not self.begins and not self.join:
+            raise UserError(
+                "begins is off, and join names no place: no worker could ever host anything; set one of them"
+            )
         if self.warm_ups < 0:
             raise UserError(f"warm_ups is {self.warm_ups}; 0 or more requests are made to a model before it is ready")
         if self.threads < 1:

@@ -15,6 +15,7 @@ from synfire.deploy.folders import make_folder, remove_folder
 from synfire.deploy.gateways import Gateways
 from synfire.deploy.heartbeat import Heartbeat
 from synfire.deploy.hosts import Hosts, returned
+from synfire.deploy.join.place import reachable_url
 from synfire.deploy.launch import Launch
 from synfire.deploy.process import Process, WorkerProcess
 from synfire.deploy.running import Listener, Partners, RunningWorker
@@ -110,7 +111,8 @@ class Workers(Mapping[str, RunningWorker]):
         peer = await self.reach(process.name, address, shares=joined is None)
         if joined is not None:
             self.hosts.join(process.name, joined.group)
-        return RunningWorker(process, peer, address, said.http, outer="".join(outer), joined=joined)
+        http = reachable_url(said.http, address) if joined is not None else said.http
+        return RunningWorker(process, peer, address, http, outer="".join(outer), joined=joined)
 
     def outside(self) -> dict[str, dict[str, str]]:
         """Where workers of other machines find those of this one, by the name of either; all others are found where they listen."""

@@ -13,7 +13,7 @@ from typing import Protocol
 import msgspec
 
 from synfire.base.clock import Clock
-from synfire.base.errors import Bug, SynfireError, TemporaryError, UserError
+from synfire.base.errors import Bug, DeadlineExceeded, SynfireError, TemporaryError, UserError
 from synfire.base.keys import Keys
 from synfire.base.log import LOGGER
 from synfire.gateway.call import Call, Part
@@ -30,6 +30,7 @@ from synfire.store.names import parted
 from synfire.wire.condition import Condition
 from synfire.wire.messages import Description
 from synfire.wire.traffic import Rule
+from synfire.wire.wish import Wish
 
 DESCRIBE_S = 2.0
 """How long a worker may take to describe itself, which it does between two jobs."""
@@ -41,6 +42,8 @@ class Repository(Protocol):
     async def load(self, model: str) -> None: ...
     async def unload(self, model: str) -> None: ...
     async def steer(self, rule: Rule) -> None: ...
+    async def want(self, model: str, wish: Wish | None) -> bool: ...
+    async def move(self, kind: str, worker: str = "") -> bytes: ...
 
 
 class DataPlane(Directory):
@@ -160,7 +163,7 @@ class DataPlane(Directory):
                     if session is not None:
                         session.whole = False
                     began_s = self._clock.now_s()
-                    async with aclosing(_Within(deadline, model, call)) as parts:
+                    async with aclosing(_Within(deadline, self, model, call)) as parts:
                         async for part in parts:
                             yield call, part
             done_s = self._clock.now_s()
@@ -211,6 +214,14 @@ class DataPlane(Directory):
         )
         return call, samples(model.route.graph, inputs)
 
+    def _late(self, model: Model, error: DeadlineExceeded) -> SynfireError:
+        """What a call that took too long is told: where the model waits for workers, what is missing."""
+        condition = self.condition(model)
+        if not condition.joining:
+            return error
+        told = f"model {model.name!r} takes no calls yet: {condition.reason}; this one was held until its deadline"
+        return TemporaryError(told, self.limits.retry_after_s)
+
     def _timeout_s(self, request: Request, open_ended: bool) -> float:
         most_s = self.limits.open_ended_timeout_s if open_ended else self.limits.timeout_s
         if request.timeout_s is None:
@@ -245,10 +256,11 @@ class _Counted:
 class _Within:
     """The route's parts of a call, each before the deadline. A class, since a generator more would cost each call."""
 
-    __slots__ = ("_call", "_deadline", "_last", "_model", "_parts")
+    __slots__ = ("_call", "_deadline", "_last", "_model", "_parts", "_plane")
 
-    def __init__(self, deadline: Deadline, model: Model, call: Call) -> None:
+    def __init__(self, deadline: Deadline, plane: DataPlane, model: Model, call: Call) -> None:
         self._deadline = deadline
+        self._plane = plane
         self._model = model
         self._call = call
         self._parts = model.route.answer(call)
@@ -258,8 +270,11 @@ class _Within:
         return self
 
     async def __anext__(self) -> Part:
-        with self._deadline("while it was computed"):
-            part = await anext(self._parts, None)
+        try:
+            with self._deadline("while it was computed"):
+                part = await anext(self._parts, None)
+        except DeadlineExceeded as error:
+            raise self._plane._late(self._model, error) from error.__cause__
         if part is None and self._last:
             raise StopAsyncIteration
         if part is None or self._last:

@@ -154,6 +154,8 @@ def why_not_ready(plane: DataPlane, model: Model) -> str:
     """Why a model takes no calls now; empty when it does."""
     if plane.draining:
         return "the gateway is shutting down; call another one"
+    if (condition := plane.condition(model)).joining:
+        return condition.reason
     if model.ready:
         return ""
     return (

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import deque
+import itertools
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
@@ -21,6 +22,7 @@ from synfire.wire.links import connect
 from synfire.wire.links.watched import WatchedLink
 from synfire.wire.messages import (
     BUSY,
+    CHANGED,
     PROTOCOL,
     Attend,
     Cut,
@@ -30,6 +32,8 @@ from synfire.wire.messages import (
     Hello,
     Member,
     Members,
+    Move,
+    Pressure,
     Reload,
     Residents,
     Rest,
@@ -40,6 +44,7 @@ from synfire.wire.messages import (
     Unwanted,
     Uses,
     Want,
+    Wanting,
     Whole,
     Withdraw,
     check_hello,
@@ -48,9 +53,14 @@ from synfire.wire.messages import (
 )
 from synfire.wire.stream import Packet
 from synfire.wire.traffic import Rule
+from synfire.wire.wish import Wish
 
 AGAIN_S = 0.05
 """How often a controller that is away is called upon: it takes a second or so to come back, and calls may wait for it."""
+
+
+PRESS_S = 0.1
+"""How often a gateway looks how many calls there are of models that scale: one that sleeps is woken so late at most."""
 
 
 class Follower:
@@ -77,47 +87,75 @@ class Follower:
         self._orders: asyncio.Queue[Direct | Withdraw | Rest | Traffic | Whole] = asyncio.Queue()
         self._reaching: dict[str, asyncio.Task[None]] = {}
         self._cut: set[str] = set()
-        self._asked: deque[asyncio.Future[Done]] = deque()
-        self._ordering = asyncio.Lock()
+        self._asked: dict[int, asyncio.Future[Done]] = {}
+        self._tickets = itertools.count(1)
+        self._pressed: Counter[str] = Counter()
         routes.on_cut(self._worker_cut)
         if plane.on_demand is not None:
             plane.on_demand.tell = self._tell
 
     async def run(self) -> None:
         """Follow the controller, and the next one when it is gone, until cancelled."""
+        pressing = asyncio.create_task(self._press(), name="calls of models that scale")
         try:
             while True:
                 with contextlib.suppress(TemporaryError):
                     await self._follow()
                 await asyncio.sleep(AGAIN_S)
         finally:
+            pressing.cancel()
             for task in self._reaching.values():
                 task.cancel()
             if self._link is not None:
                 self._link.close()
 
+    async def _press(self) -> None:
+        """Tell how many calls there are of the models that scale by themselves, whenever that is another number."""
+        while True:
+            await asyncio.sleep(PRESS_S)
+            scaled = {each.name for each in self._told.wishes if each.wish.scale is not None}
+            calls: Counter[str] = Counter()
+            for model in self._plane.models if scaled else ():
+                if model.name in scaled and model.gate.accepted:
+                    calls[model.name] += model.gate.accepted
+            if calls != self._pressed:
+                self._pressed = calls
+                self._tell(Pressure(dict(calls)))
+
     async def load(self, model: str) -> None:
         """Have the controller serve a model again that was unloaded. Raises what it says, or that it is away."""
-        await self._order(Reload(model))
+        await self._order(lambda ticket: Reload(model, ticket))
 
     async def unload(self, model: str) -> None:
         """Have the controller serve a model no longer. Raises as `load` does."""
-        await self._order(Unload(model))
+        await self._order(lambda ticket: Unload(model, ticket))
 
     async def steer(self, rule: Rule) -> None:
         """Have the controller let a name answer by this rule. Raises as `load` does."""
-        await self._order(Steer(rule))
+        await self._order(lambda ticket: Steer(rule, ticket))
 
-    async def _order(self, order: Reload | Unload | Steer) -> None:
+    async def want(self, model: str, wish: Wish | None) -> bool:
+        """Have the controller serve a model so from now on; whether that is anything new. Raises as `load` does."""
+        return await self._order(lambda ticket: Wanting(model, wish, ticket)) == CHANGED
+
+    async def move(self, kind: str, worker: str = "") -> bytes:
+        """Have the controller carry out a planned move; what was done, as JSON. Raises as `load` does."""
+        return (await self._order(lambda ticket: Move(kind, worker, ticket))).encode()
+
+    async def _order(self, made: Callable[[int], Reload | Unload | Steer | Wanting | Move]) -> str:
+        """Have the controller do what is `made` for a ticket; what it tells."""
         if self._link is None or not self._link.open or not self._greeted:
             raise TemporaryError("the controller is away for the moment; try again")
-        async with self._ordering:  # answers say not which order they are for
-            answer: asyncio.Future[Done] = asyncio.get_running_loop().create_future()
-            self._asked.append(answer)
-            self._link.tell(Packet(order))
+        ticket = next(self._tickets)
+        answer = self._asked[ticket] = asyncio.get_running_loop().create_future()
+        try:
+            self._link.tell(Packet(made(ticket)))
             done = await answer
+        finally:
+            self._asked.pop(ticket, None)
         if done.kind:
             raise error_of(done)
+        return done.told
 
     async def _follow(self) -> None:
         """Follow one controller until the connection to it breaks. Raises `TemporaryError` when it is not there."""
@@ -132,10 +170,8 @@ class Follower:
         try:
             LOGGER.info("the controller is away: %s", await lost)
         finally:
-            while self._asked:
-                _settle(
-                    self._asked.popleft(), Done("TemporaryError", "the controller was lost; see what is served now")
-                )
+            for asked in self._asked.values():
+                _settle(asked, Done("TemporaryError", "the controller was lost; see what is served now"))
             obeying.cancel()
             await asyncio.gather(obeying, return_exceptions=True)
             self._link.close()
@@ -146,7 +182,7 @@ class Follower:
             if isinstance(message, Failure):
                 raise error_of(message)
             check_hello(message, self._deployment)
-            self._greeted = True
+            self._greeted, self._pressed = True, Counter()
             if self._plane.on_demand is not None:
                 self._plane.on_demand.attend()
         elif isinstance(message, Members):
@@ -154,7 +190,8 @@ class Follower:
         elif isinstance(message, Standing):
             self._told.hear(message)
         elif isinstance(message, Done):
-            _settle(self._asked.popleft(), message)
+            if message.ticket in self._asked:  # else nobody waits for it any more
+                _settle(self._asked[message.ticket], message)
         elif isinstance(message, (Direct, Withdraw, Rest, Traffic, Whole)):
             self._orders.put_nowait(message)
         elif self._plane.on_demand is not None and isinstance(message, Unwanted):
@@ -162,8 +199,8 @@ class Follower:
         elif self._plane.on_demand is not None and isinstance(message, Residents):
             self._plane.on_demand.residents = message.models
 
-    def _tell(self, message: Done | Cut | Want | Uses) -> None:
-        if self._link is not None and (self._greeted or not isinstance(message, (Want, Uses))):
+    def _tell(self, message: Done | Cut | Want | Uses | Pressure) -> None:
+        if self._link is not None and (self._greeted or not isinstance(message, (Want, Uses, Pressure))):
             self._link.tell(Packet(message))
 
     def _worker_cut(self, worker: str, by: str = "", for_s: float = 0.0) -> None:
@@ -240,6 +277,8 @@ class Follower:
 
     async def _rest(self, order: Rest) -> Done:
         """Nothing is awaited between looking whether anybody calls it, and calling it being another matter."""
+        if order.closing:
+            return Done() if self._served.close(order.model) else Done(told=BUSY)
         on_demand = self._plane.on_demand
         if on_demand is not None and not on_demand.is_idle(order.model, order.idle_s):
             return Done(told=BUSY)

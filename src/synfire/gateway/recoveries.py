@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from synfire.wire.condition import Condition
-from synfire.wire.messages import Standing
+from synfire.wire.messages import Hand, Standing
 from synfire.wire.recovery import RecoveryRecord
+from synfire.wire.wish import Wished
 
 
 class Recoveries(Protocol):
@@ -30,6 +31,16 @@ class Recoveries(Protocol):
         """How each model is served, by name."""
         ...
 
+    @property
+    def wishes(self) -> Sequence[Wished]:
+        """What was asked for by HTTP."""
+        ...
+
+    @property
+    def workers(self) -> Sequence[Hand]:
+        """The workers that are counted on."""
+        ...
+
     def recent(self, count: int) -> Sequence[RecoveryRecord]:
         """The newest records, the newest last; reads the catalog."""
         ...
@@ -42,13 +53,15 @@ class ToldRecoveries:
         self.spares = self.spares_wanted = 0
         self.counts: Mapping[tuple[str, str], int] = {}
         self.conditions: Mapping[str, Condition] = {}
+        self.workers: Sequence[Hand] = ()
+        self.wishes: Sequence[Wished] = ()
         self._read = read
 
     def hear(self, news: Standing) -> None:
         """The controller tells how things stand."""
         self.spares, self.spares_wanted = news.spares, news.spares_wanted
         self.counts = {(cause, outcome): count for cause, outcome, count in news.recoveries}
-        self.conditions = news.conditions
+        self.conditions, self.workers, self.wishes = news.conditions, news.workers, news.wishes
 
     def recent(self, count: int) -> Sequence[RecoveryRecord]:
         return self._read(count)

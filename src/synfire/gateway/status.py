@@ -38,6 +38,8 @@ class NotSupported(PermanentError):
 
 
 OK = 200
+ACCEPTED = 202
+"""It is noted, and comes about later."""
 PARTIAL = 206
 """A part of a file, as the caller asked for."""
 UNSATISFIABLE = 416

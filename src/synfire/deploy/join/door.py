@@ -24,6 +24,7 @@ import msgspec
 
 from synfire.base.errors import SynfireError, TemporaryError, UserError
 from synfire.base.log import LOGGER
+from synfire.control.state import ROLES
 from synfire.deploy.join.joined import BEAT_S, SILENT_S, JoinedWorker
 from synfire.gateway.peer import WorkerPeer
 from synfire.plan.costs import format_bytes
@@ -33,7 +34,7 @@ from synfire.wire.messages import AnyMessage, Beat, Done, Exited, Failure, Join,
 from synfire.wire.stream import Packet
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
-_OURS = re.compile(r"(w|worker-|spare-)[0-9]+")
+_OURS = re.compile(r"(w|worker-|spare-|place-)[0-9]+")
 """Names that plans and the controller give."""
 
 GREET_S = 10.0
@@ -174,7 +175,7 @@ class Caller:
 
     def _check_name(self, wanted: Join) -> None:
         """Raise `UserError` for a name that is none, or somebody else's."""
-        name, group = wanted.name, wanted.joined.group
+        name, group, role = wanted.name, wanted.joined.group, wanted.joined.role
         if not _NAME.fullmatch(name) or _OURS.fullmatch(name):
             raise UserError(
                 f"{name!r} is no name for a worker that joins: it takes up to 63 letters, digits, '.', '_' and '-', and nothing such as worker-0 "
@@ -184,6 +185,8 @@ class Caller:
             raise UserError(
                 f"{group!r} is no name for a group: it takes up to 63 letters, digits, '.', '_' and '-'; choose one with --group"
             )
+        if role not in ROLES:
+            raise UserError(f"{role!r} is no role of a worker; it is one of {', '.join(ROLES)}: choose one with --role")
         if self._house.taken(name) not in (None, wanted.agent):
             raise UserError(f"a worker of the name {name} is there already; choose another one with --name")
 
@@ -218,4 +221,4 @@ def _words(spawned: Spawned, wanted: Join) -> str:
     """What is told of a worker that has joined."""
     offer = wanted.joined
     machine = f"{offer.cores} cores, {format_bytes(offer.memory_bytes)}"
-    return f"{offer.device or 'cpu'}, {machine}, group {offer.group}, at {urlsplit(spawned.addresses[0]).netloc}"
+    return f"{offer.role}, {offer.device or 'cpu'}, {machine}, group {offer.group}, at {urlsplit(spawned.addresses[0]).netloc}"

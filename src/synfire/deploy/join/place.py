@@ -37,6 +37,15 @@ def reachable_place(address: str) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+def reachable_url(url: str, address: str) -> str:
+    """Where others find what answers at `url`: where it says, or, for every address of its machine, at the one of `address`."""
+    parts = urlsplit(url)
+    if parts.hostname not in (EVERYWHERE, "::"):
+        return url
+    host = urlsplit(address).hostname or ""
+    return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}:{parts.port}"
+
+
 def _outward(family: socket.AddressFamily) -> str:
     """The address that a packet to elsewhere would leave from; this host's name where there is no way out. Nothing is sent."""
     elsewhere = "2001:db8::1" if family == socket.AF_INET6 else "192.0.2.1"

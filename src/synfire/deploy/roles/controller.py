@@ -24,15 +24,19 @@ from synfire.deploy.local import LocalDeployment
 from synfire.deploy.on_demand import LOADS, OnDemand
 from synfire.deploy.remote import Course, RemoteGateways
 from synfire.deploy.roles.lifeline import Told, live
+from synfire.deploy.roles.planner import Asked, planned_elsewhere
 from synfire.deploy.running import Partners, RunningWorker
+from synfire.deploy.scaling import Scaler
 from synfire.deploy.stored import StoreHands
 from synfire.deploy.traffic import as_served, check_rule
+from synfire.deploy.wishes import Proposal, Wishes
 from synfire.formats.bundle import stored_graph
 from synfire.graph import Graph
 from synfire.store import MirroredStore
 from synfire.store.names import LATEST, of_replica, parted
 from synfire.wire.links import SocketLink
 from synfire.wire.messages import (
+    CHANGED,
     AnyMessage,
     Done,
     Joined,
@@ -43,15 +47,21 @@ from synfire.wire.messages import (
     Standing,
     Steer,
     Unload,
+    Wanting,
     error_words,
 )
 from synfire.wire.traffic import Rule
+from synfire.wire.wish import Wish
 
 ATTEND_S = 0.3
 """How long gateways are waited for, which call upon a new controller every 50 ms: what they hold is to be counted."""
 
 ANSWER_S = 3.0
 """How long a worker may take to say what it holds. One that takes longer hangs, and is replaced."""
+
+
+DOUBT = "doubt"
+"""The kind of a `Move` that moves nothing by itself: somebody takes a worker to be gone."""
 
 
 class ControllerTold(Told, frozen=True, kw_only=True):
@@ -110,6 +120,16 @@ class Control:
         )
         self._books = Bookkeeper(self._present)
         self._on_demand = self._of_store()
+        self._wishes = Wishes(
+            lambda name, wish: self._propose(name, wish, folder),
+            self._serve,
+            self._withdraw,
+            self,
+            self.wanted,
+            self._wishes_changed,
+        )
+        self._scaler = Scaler(self._wishes)
+        self._gateways.on_pressure(self._scaler.hear)
         self._door = Door(f"unix:{folder / NAME}", ledger.deployment, self._gateways.attend, self._obey)
         self._gateways.on_epochs(self._deployment.healing.epochs_seen)
         self._gateways.on_order(self._door.order)
@@ -135,13 +155,15 @@ class Control:
                 await self._take_over(self._ledger.state, kept)
             await self._books.write()  # before anybody may count on what runs
             self._begun.set()
+            self._wishes.begin(self._ledger.wishes)
             for process in self._late:
                 self._arrives(process)
             loading = (self._on_demand.run(),) if self._on_demand is not None else ()
-            await asyncio.gather(self._tell_always(), *loading)
+            await asyncio.gather(self._tell_always(), self._scaler.run(), *loading)
         finally:
             for task in (writing, *self._arriving):
                 task.cancel()
+            await self._wishes.close()
             self._door.close()
             await self._deployment.close()
 
@@ -193,6 +215,8 @@ class Control:
             state.warm,
             dict(recoveries.conditions),
             tuple(self._rules.values()),
+            tuple(recoveries.workers),
+            self._wishes.told,
         )
 
     def _present(self) -> Ledger:
@@ -206,6 +230,7 @@ class Control:
             homes=dict(self._deployment.hosts.homes),
             answers=dict(self._deployment.known.answers),
             agreements=dict(self._deployment.known.agreements),
+            wishes=self._wishes.kept,
         )
 
     def _count_too(self, news: Recorded) -> None:
@@ -287,8 +312,13 @@ class Control:
             return await self._unload(order.model.removesuffix(f":{LATEST}"))
         if isinstance(order, Reload):
             return await self._reload(order.model.removesuffix(f":{LATEST}"))
+        if isinstance(order, Wanting):
+            return await self._want(order)
         if isinstance(order, Steer):
             return await self._steer(order.rule)
+        if isinstance(order, Move) and order.kind == DOUBT:
+            self._doubt(order.worker)
+            return ""
         if isinstance(order, Move):
             kinds: dict[str, OrderKind] = {"drain": "drain", "rebalance": "rebalance", "upgrade": "upgrade"}
             if order.kind not in kinds:
@@ -314,6 +344,60 @@ class Control:
             services=order.services,
         )
         return await self._serve(wanted)
+
+    async def _want(self, order: Wanting) -> str:
+        """Note what somebody wants by HTTP; it is written down before it is carried out any further."""
+        name, wish = order.model, order.wish
+        if wish is None:
+            self._wishes.drop(name)
+        else:
+            named = {parted(each.name, each.version)[0] for each in self.wanted.values()}
+            wished = {each.name for each in self._wishes.told}
+            if name in named - wished:
+                raise UserError(
+                    f"model {name!r} is served because it was named when the deployment was started; ask for another name"
+                )
+            if not self._wishes.want(name, wish):
+                return ""
+        await self._books.write()
+        return CHANGED
+
+    async def _propose(self, name: str, wish: Wish, folder: Path) -> Proposal:
+        asked = Asked(name, wish, str(folder), self._ledger.settings.begins)
+        return Proposal(wish, await planned_elsewhere(asked))
+
+    def rank(self, model: str, priority: int) -> None:
+        """Give a model another priority; this and the next three are what `Wishes` have done."""
+        self.wanted[model] = msgspec.structs.replace(self.wanted[model], priority=priority)
+        self._deployment.priorities[model] = priority
+        self._deployment.healing.ranked(model, priority)
+
+    def sleep(self, model: str, asleep: bool) -> None:
+        """Have a model leave its workers, or come back."""
+        if self.asleep(model) != asleep:
+            self._deployment.healing.slept(model, asleep)
+
+    def asleep(self, model: str) -> bool:
+        """Whether a model is on no worker, because nobody calls it."""
+        view = self._state.models.get(model)
+        return view is not None and view.asleep
+
+    async def retire(self, model: str) -> None:
+        """Have a replica get no new calls, and wait until it has none."""
+        await self._gateways.retire(model)
+
+    def _wishes_changed(self) -> None:
+        """Tell what has become of wishes, and write it down."""
+        self._books.note()
+        if self._begun.is_set():
+            self._gateways.stand(self._standing(self._state))
+
+    def _doubt(self, worker: str) -> None:
+        """Somebody takes a worker to be gone: where nobody hears of it now, it is lost at once. Raises `UnknownName`."""
+        if worker not in self._state.workers:
+            raise UnknownName.among("worker", worker, self._state.workers)
+        if worker in self._deployment.workers:
+            self._deployment.workers.silent(worker)
 
     async def _unload(self, name: str) -> str:
         """Serve a model no longer, all its versions where none is named."""
@@ -389,6 +473,7 @@ class Control:
     async def _serve(self, wanted: Wanted) -> str:
         name = wanted.name
         self.wanted[name], self._deployment.services[name] = wanted, wanted.services
+        self._deployment.priorities[name] = wanted.priority
         try:
             graph = await asyncio.to_thread(self._graph, wanted.digest)
             await self._deployment.add(name, graph, wanted.plan, wanted.on_demand)

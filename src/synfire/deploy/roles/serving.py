@@ -68,7 +68,7 @@ async def supervised(
                 file = write_credential(credential, folder)
             supervisor = Supervisor(deployment, folder, settings, listening, gateways, begin, told, file)
             try:
-                addresses = await supervisor.start({} if settings.hosts else _first(planned))
+                addresses = await supervisor.start(_first(planned) if settings.begins and not settings.hosts else {})
                 yield Supervised(addresses, supervisor, folder)
             finally:
                 await supervisor.stop()

@@ -17,7 +17,7 @@ from synfire.ops import Operator, Signal
 from synfire.plan import Plan
 from synfire.store.names import versioned
 from synfire.wire.condition import Condition, Status
-from synfire.wire.messages import Description, StageCount
+from synfire.wire.messages import Description, Hand, StageCount
 from synfire.wire.recovery import Substituted
 
 
@@ -99,9 +99,10 @@ class StageInfo(msgspec.Struct):
 
 
 class WorkerInfo(msgspec.Struct):
-    """A worker. `plans` says which stages plans give to it, `ready` whether it answers; the rest is absent when it does not.
+    """A worker. `plans` says which stages plans give to it, `ready` whether it answers; what it says itself is absent when it does not.
 
-    `url` is where it speaks the Open Inference Protocol itself, for each of its stages and operators.
+    `url` is where it speaks the Open Inference Protocol itself, for each of its stages and operators. `device`, `group`, `role`, `status`
+    and `memory_bytes` are what the controller counts on; one that has `joined` is on another machine.
     """
 
     name: str
@@ -113,6 +114,15 @@ class WorkerInfo(msgspec.Struct):
     sessions: int | None = None
     buffered_bytes: int | None = None
     stages: list[StageInfo] | None = None
+    device: str = "cpu"
+    group: str = ""
+    role: str = "host"
+    status: str = ""
+    joined: bool = False
+    leaving: bool = False
+    memory_bytes: int | None = None
+    free_bytes: int | None = None
+    address: str = ""
 
 
 class ProtectionInfo(msgspec.Struct):
@@ -179,7 +189,10 @@ class Native:
         return json_response(self._plane.model(request.path["model"]).route.plan)
 
     async def workers(self, request: HttpRequest) -> HttpResponse:
-        return json_response(_workers(self._plane.models, await self._plane.workers()))
+        recoveries = self._plane.recoveries
+        models = tuple(model for model in self._plane.models if not _away(self._plane.condition(model)))
+        hands = recoveries.workers if recoveries is not None else ()
+        return json_response(_workers(models, await self._plane.workers(), hands))
 
 
 def _model_info(model: Model, condition: Condition) -> ModelInfo:
@@ -194,7 +207,7 @@ def _model_info(model: Model, condition: Condition) -> ModelInfo:
         model.gate.queued,
         len(model.sessions),
         model.statistics.outcomes,
-        model.ready,
+        model.ready and not condition.joining,
         model.priority,
         model.failure,
         condition.status,
@@ -202,6 +215,11 @@ def _model_info(model: Model, condition: Condition) -> ModelInfo:
         condition.substituted,
         _protection(model),
     )
+
+
+def _away(condition: Condition) -> bool:
+    """Whether the model is on none of the workers that its plan names."""
+    return condition.joining or condition.status == "asleep"
 
 
 def _protection(model: Model) -> ProtectionInfo:
@@ -242,8 +260,16 @@ def _signal(signal: Signal) -> SignalInfo:
     return SignalInfo(signal.shape, signal.kind, signal.clock)
 
 
-def _workers(models: tuple[Model, ...], described: Mapping[str, Description]) -> list[WorkerInfo]:
+def _workers(
+    models: tuple[Model, ...], described: Mapping[str, Description], hands: Iterable[Hand]
+) -> list[WorkerInfo]:
+    """Those that answer, are counted on, or are named by the plans of models that do not wait for them."""
     found = {name: _worker(name, each) for name, each in described.items()}
+    for hand in hands:
+        worker = found.setdefault(hand.name, WorkerInfo(hand.name, {}, url=hand.url or None))
+        worker.device, worker.group, worker.role, worker.status = hand.device, hand.group, hand.role, hand.status
+        worker.joined, worker.leaving, worker.address = hand.joined, hand.leaving, hand.address
+        worker.memory_bytes, worker.free_bytes = hand.memory_bytes, hand.free_bytes
     names = Counter(model.name for model in models)
     for model in models:
         called = versioned(model.name, model.version) if names[model.name] > 1 else model.name

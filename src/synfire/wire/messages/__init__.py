@@ -21,9 +21,11 @@ from synfire.wire.messages.gateways import (
     Cut,
     Direct,
     Given,
+    Hand,
     Loaded,
     Member,
     Members,
+    Pressure,
     Residents,
     Rest,
     Standing,
@@ -50,6 +52,7 @@ from synfire.wire.messages.health import (
 from synfire.wire.messages.joining import Join, Joined, Welcome
 from synfire.wire.messages.message import PROTOCOL, Hello, Message, check_hello
 from synfire.wire.messages.orders import (
+    CHANGED,
     Crew,
     Done,
     Exited,
@@ -62,6 +65,7 @@ from synfire.wire.messages.orders import (
     Spawned,
     Steer,
     Unload,
+    Wanting,
 )
 from synfire.wire.messages.requests import Advance, Batch, Cancel, Checkpoint, Failure, Forget, Frame, Restore, Restored
 from synfire.wire.messages.stages import (
@@ -80,6 +84,7 @@ from synfire.wire.messages.stages import (
 
 __all__ = [
     "BUSY",
+    "CHANGED",
     "PROTOCOL",
     "Advance",
     "AnyMessage",
@@ -104,6 +109,7 @@ __all__ = [
     "Forget",
     "Frame",
     "Given",
+    "Hand",
     "Hello",
     "Host",
     "Hosted",
@@ -125,6 +131,7 @@ __all__ = [
     "Pong",
     "Prepare",
     "Prepared",
+    "Pressure",
     "Prove",
     "Proved",
     "Pulse",
@@ -151,6 +158,7 @@ __all__ = [
     "Use",
     "Uses",
     "Want",
+    "Wanting",
     "Welcome",
     "Whole",
     "Withdraw",

@@ -9,6 +9,7 @@ from synfire.wire.codec import Tensor
 from synfire.wire.condition import Condition
 from synfire.wire.messages.message import Message
 from synfire.wire.traffic import Rule
+from synfire.wire.wish import Wished
 
 
 class Attend(Message, frozen=True):
@@ -80,10 +81,29 @@ class Cut(Message, frozen=True):
     for_s: float = 0.0
 
 
+class Hand(msgspec.Struct, frozen=True, array_like=True):
+    """A worker on which the controller counts: its device, what it shares its fate with, and whether it hosts or is to be a spare. One
+    that has `joined` was begun on another machine, one that is `leaving` is given nothing any more. It may hold `memory_bytes`, of which
+    `free_bytes` are free, or as much as it likes; at `url` it answers the Open Inference Protocol itself, if it does."""
+
+    name: str
+    device: str = "cpu"
+    group: str = ""
+    role: str = "host"
+    status: str = "ready"
+    joined: bool = False
+    leaving: bool = False
+    memory_bytes: int | None = None
+    free_bytes: int | None = None
+    address: str = ""
+    url: str = ""
+
+
 class Standing(Message, frozen=True):
     """The controller's news: the plans that calls follow, the workers' emulated hosts, ready spares, and recoveries by cause
     and outcome. `conditions` says of each model how it is served; `warm` whether all is calm, and every spare prepared; `rules` by
-    which rules names answer."""
+    which rules names answer; `workers` who is counted on; `wishes`
+    what was asked for by HTTP, and what has become of it."""
 
     plans: tuple[Plan, ...] = ()
     sources: dict[str, str] = msgspec.field(default_factory=dict)
@@ -94,6 +114,8 @@ class Standing(Message, frozen=True):
     warm: bool = False
     conditions: dict[str, Condition] = msgspec.field(default_factory=dict)
     rules: tuple[Rule, ...] = ()
+    workers: tuple[Hand, ...] = ()
+    wishes: tuple[Wished, ...] = ()
 
 
 class Ask(Message, frozen=True):
@@ -160,10 +182,17 @@ class Uses(Message, frozen=True):
 
 class Rest(Message, frozen=True):
     """Serve the model no longer, if nobody has called it for `idle_s` seconds. Answered by `Done`, which tells `busy` where somebody
-    has; it is served on then."""
+    has; it is served on then. A replica that is `closing` gets no new call, as long as there are others, and goes later."""
 
     model: str
     idle_s: float = 0.0
+    closing: bool = False
+
+
+class Pressure(Message, frozen=True):
+    """A gateway tells how many calls of the models that scale by themselves it works on, those that wait included."""
+
+    calls: dict[str, int] = msgspec.field(default_factory=dict)
 
 
 class Loaded(msgspec.Struct, frozen=True, array_like=True):
@@ -200,4 +229,5 @@ GatewayMessage = (
     | Uses
     | Rest
     | Residents
+    | Pressure
 )

@@ -10,8 +10,8 @@ from synfire.wire.messages.message import Message
 class Joined(msgspec.Struct, frozen=True, array_like=True):
     """What is known of a worker that has joined. Workers of one `group` share their fate, as on one host.
 
-    Without a `device` it computes on the processor. `cores` and `memory_bytes` are what its machine lets it use. `door` is the
-    host at which it calls this machine: there it finds the workers here, too.
+    Without a `device` it computes on the processor. `cores` (one more than it computes with) and `memory_bytes` are what its machine lets it use. `door` is the
+    host at which it calls this machine: there it finds the workers here, too. Its `role` is `host`, or `spare`: plans begin on hosts alone.
     """
 
     group: str
@@ -19,6 +19,7 @@ class Joined(msgspec.Struct, frozen=True, array_like=True):
     cores: int = 1
     memory_bytes: int = 0
     door: str = ""
+    role: str = "host"
 
 
 class Join(Message, frozen=True):

@@ -9,6 +9,7 @@ from synfire.wire.messages.joining import Joined
 from synfire.wire.messages.message import Message
 from synfire.wire.recovery import Outcome
 from synfire.wire.traffic import Rule
+from synfire.wire.wish import Wish
 
 
 class Load(Message, frozen=True):
@@ -26,39 +27,58 @@ class Load(Message, frozen=True):
 
 
 class Unload(Message, frozen=True):
-    """Serve the model no longer, and drop its stages. Answered by `Done`."""
+    """Serve the model no longer, and drop its stages. Answered by `Done` with the same `ticket`."""
 
     model: str
+    ticket: int = 0
 
 
 class Reload(Message, frozen=True):
-    """Serve a model again that was unloaded. Answered by `Done`."""
+    """Serve a model again that was unloaded. Answered by `Done` with the same `ticket`."""
 
     model: str
+    ticket: int = 0
+
+
+class Wanting(Message, frozen=True):
+    """Have a model served as this `wish` says from now on; no longer where there is none. Answered by `Done` with the same `ticket` as soon
+    as it is noted, which tells `CHANGED` where it is anything new."""
+
+    model: str
+    wish: Wish | None = None
+    ticket: int = 0
+
+
+CHANGED = "changed"
+"""What is told of a wish that is another one than before."""
 
 
 class Steer(Message, frozen=True):
-    """Have a name answer by this rule from now on; by none where the rule has no sides. Answered by `Done`."""
+    """Have a name answer by this rule from now on; by none where the rule has no sides. Answered by `Done` with the same `ticket`."""
 
     rule: Rule
+    ticket: int = 0
 
 
 class Move(Message, frozen=True):
-    """Carry out a planned move of that `kind` (see `synfire.control.order`), of a worker where it concerns one. Answered by `Done`."""
+    """Carry out a planned move of that `kind` (see `synfire.control.order`), of a worker where it concerns one; a `doubt` has
+    one looked after that somebody takes to be gone. Answered by `Done` with the same `ticket`."""
 
     kind: str
     worker: str = ""
+    ticket: int = 0
 
 
 class Done(Message, frozen=True):
     """What was asked for is done, and `replayed` calls began again for it, and `restored` sessions will; or `kind` and `text` say
-    why not. `told` is what was done, in words, where there is something to say."""
+    why not. `told` is what was done, in words, where there is something to say; `ticket` is the order's."""
 
     kind: str = ""
     text: str = ""
     replayed: int = 0
     restored: int = 0
     told: str = ""
+    ticket: int = 0
 
 
 class Spawn(Message, frozen=True):
@@ -118,4 +138,6 @@ class Recorded(Message, frozen=True):
     outcome: Outcome
 
 
-OrderMessage = Load | Unload | Reload | Steer | Move | Done | Spawn | Spawned | Crew | Signal | Exited | Recorded
+OrderMessage = (
+    Load | Unload | Reload | Wanting | Steer | Move | Done | Spawn | Spawned | Crew | Signal | Exited | Recorded
+)

@@ -1,0 +1,258 @@
+"""`serve --workers 0`: models begin on workers that join, wait for them with their calls, and go on when these are replaced."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from served import serving, tiny
+
+from synfire.cli import runs
+from synfire.cli.infer import run_here
+from synfire.formats.bundle import write_bundle
+from synfire.wire.client import Client
+from synfire.zoo import sample
+
+pytestmark = pytest.mark.slow
+TOKEN = "0123456789abcdef" * 4
+
+
+@pytest.fixture(autouse=True)
+def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="sf") as folder:
+        monkeypatch.setenv("SYNFIRE_HOME", folder)
+        monkeypatch.setenv("SYNFIRE_JOIN_TOKEN", TOKEN)
+        yield Path(folder)
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> str:
+    write_bundle(tiny(), tmp_path / "tiny")
+    return f"tiny={tmp_path / 'tiny'}"
+
+
+@contextmanager
+def deployment(*arguments: str) -> Iterator[tuple[str, str]]:
+    """A deployment without workers of its own: its URL, and its door."""
+    with serving([*arguments, "--workers", "0", "--join", "127.0.0.1:0"]) as (_, said):
+        assert said["workers"] == []
+        yield said["url"], said["join"]["address"]
+
+
+@contextmanager
+def worker(door: str, name: str, *more: str) -> Iterator[subprocess.Popen[str]]:
+    """`synfire worker`, once it has joined; `pid_of` tells the worker's own process."""
+    command = [sys.executable, "-m", "synfire", "worker", "--join", door, "--json", "--name", name, "--group", name]
+    process = subprocess.Popen([*command, *more], stdout=subprocess.PIPE, text=True)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.communicate(timeout=60)
+
+
+def joined(process: subprocess.Popen[str]) -> dict[str, Any]:
+    """What it says when it has joined; waits for that."""
+    assert process.stdout is not None
+    said: dict[str, Any] = json.loads(process.stdout.readline())
+    return said
+
+
+def told(url: str, what: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = httpx.get(f"{url}/api/{what}").json()
+    return found
+
+
+def status(url: str) -> str:
+    return str(told(url, "models")[0]["status"])
+
+
+def until(holds: Callable[[], bool]) -> None:
+    """Look again and again; the test's own time limit ends what never comes about."""
+    pause = threading.Event()
+    while not holds():
+        pause.wait(0.02)
+
+
+class Caller(threading.Thread):
+    """Asks so many times; `wrong` are the answers that differ from the reference's."""
+
+    def __init__(self, url: str, times: int = 1) -> None:
+        super().__init__()
+        self.answered, self.wrong = 0, 0
+        self.errors: Sequence[Exception] = ()
+        self._url, self._times = url, times
+        self._expected = run_here(tiny(), sample(tiny()))["y"].tobytes()
+        self.start()
+
+    def run(self) -> None:
+        with Client(self._url) as client:
+            for _ in range(self._times):
+                try:
+                    found = client.infer("tiny", sample(tiny())).outputs["y"].tobytes()
+                except Exception as error:
+                    self.errors = (*self.errors, error)
+                    return
+                self.wrong += found != self._expected
+                self.answered += 1
+
+    def check(self) -> None:
+        self.join(60)
+        assert (self.answered, self.wrong, list(self.errors)) == (self._times, 0, [])
+
+
+def test_a_model_waits_for_its_workers_with_the_calls_and_is_served_one_stage_on_each(model):
+    with deployment(model, "-g", "block") as (url, door):
+        (info,) = told(url, "models")
+        assert (info["status"], info["ready"]) == ("waiting", False)
+        assert f"{info['stages']} of kind cpu (0 of the 0 here can)" in info["reason"]
+        assert httpx.get(f"{url}/v2/models/tiny/ready").status_code == 503
+        assert httpx.get(f"{url}/v2/health/ready").status_code == 200
+        late = httpx.post(
+            f"{url}/v2/models/tiny/infer",
+            json={"inputs": [{"name": "x", "shape": [1, 1, 8, 8], "datatype": "FP32", "data": [0.0] * 64}]},
+            headers={"Synfire-Timeout-Ms": "100"},
+        )
+        assert late.status_code == 503
+        assert "takes no calls yet: it waits for workers to join" in late.json()["error"]
+        caller = Caller(url)
+        names = "abcdefgh"[: info["stages"]]
+        with ExitStack() as stack:
+            begun = [stack.enter_context(worker(door, each, "--threads", "1", "--memory", "1GB")) for each in names]
+            assert {joined(each)["role"] for each in begun} == {"host"}
+            caller.check()
+            (plan,) = told(url, "plans")
+            assert sorted(stage["worker"] for stage in plan["stages"]) == list(names)
+            found = {each["name"]: each for each in told(url, "workers")}
+            assert found["b"]["memory_bytes"] == 10**9
+            assert (found["a"]["joined"], found["a"]["group"], found["a"]["device"]) == (True, "a", "cpu")
+            stage = plan["stages"][0]
+            at = found[stage["worker"]]["url"]
+            assert f"tiny.{stage['name']}" in httpx.get(f"{at}/v2/models").json()["models"]
+
+
+def test_a_lost_worker_is_replaced_by_a_spare_or_by_the_next_that_joins_and_no_call_is(model):
+    with deployment(model) as (url, door), worker(door, "a") as first:
+        pid = joined(first)["pid"]
+        until(lambda: status(url) == "served")
+        with worker(door, "s", "--role", "spare") as spare:
+            joined(spare)
+            caller = Caller(url, 200)
+            until(lambda: caller.answered > 20)
+            os.kill(pid, signal.SIGKILL)
+            caller.check()
+            until(lambda: [each["name"] for each in told(url, "workers") if each["plans"]] == ["s"])
+            joined(first)
+            caller = Caller(url, 200)
+            until(lambda: caller.answered > 20)
+            spare.send_signal(signal.SIGTERM)
+            caller.check()
+            until(lambda: [each["name"] for each in told(url, "workers") if each["plans"]] == ["a"])
+
+
+def test_without_anybody_left_calls_wait_for_the_next_worker(model):
+    with deployment(model) as (url, door):
+        with worker(door, "a") as first:
+            joined(first)
+            until(lambda: status(url) == "served")
+        until(lambda: status(url) == "waiting")
+        caller = Caller(url)
+        with worker(door, "b") as second:
+            joined(second)
+            caller.check()
+
+
+def test_models_are_asked_for_by_http_changed_in_place_and_given_up(home):
+    write_bundle(tiny(), home / "tiny")
+    subprocess.run([sys.executable, "-m", "synfire", "import", str(home / "tiny")], check=True, capture_output=True)
+    with deployment() as (url, door), httpx.Client(base_url=f"{url}/api") as client, worker(door, "a") as first:
+
+        def told_of(name: str) -> dict[str, Any]:
+            found: dict[str, Any] = client.get(f"deployment/models/{name}").json()
+            return found
+
+        joined(first)
+        assert client.get("deployment/models").json() == []
+        for body, words in (
+            ({"source": "../tiny"}, "no path"),
+            ({"source": "tiny", "device": "warp"}, "warp"),
+            ({"source": "tiny", "replicas": 100}, "0 to 99"),
+            ({"source": "tiny", "colour": "red"}, "colour"),
+        ):
+            refused = client.put("deployment/models/net", json=body)
+            assert refused.status_code == 400
+            assert words in refused.json()["error"]
+        assert client.put("deployment/models/net", json={"source": "tiny"}).status_code == 202
+        assert client.put("deployment/models/net", json={"source": "tiny"}).status_code == 200
+        until(lambda: told_of("net")["status"] == "served")
+        assert told_of("net")["replicas_ready"] == 1
+        assert {each["worker"] for each in told_of("net")["stages"]} == {"a"}
+        with Client(url) as asking:
+            assert asking.infer("net", sample(tiny())).outputs["y"].shape == (1, 10)
+        assert client.put("deployment/models/net", json={"source": "tiny", "replicas": 2}).status_code == 202
+        until(lambda: told_of("net")["replicas"] == 2)
+        assert "without another replica" in told_of("net")["reason"]
+        with worker(door, "b") as second:
+            joined(second)
+            until(lambda: told_of("net")["replicas_ready"] == 2)
+            controller = next(each for each in runs.running()[0].roles if each.name == "controller")
+            os.kill(controller.pid, signal.SIGKILL)
+            until(lambda: client.put("deployment/models/none", json={"source": "nothing-such"}).status_code == 202)
+            until(lambda: told_of("none")["status"] == "failed")
+            assert "nothing-such" in told_of("none")["reason"]
+            assert told_of("net")["replicas_ready"] == 2
+            assert client.delete("deployment/models/none").status_code == 200
+            assert client.post("workers/b/lost").status_code == 200
+            drained = client.post("workers/b/drain")
+            assert drained.status_code == 503 or drained.json()["order"]["retired"] == ["b"]
+        assert client.delete("deployment/models/net").status_code == 200
+        until(lambda: client.get("deployment/models").json() == [])
+        assert client.delete("deployment/models/net").status_code == 404
+
+
+def test_a_model_scales_with_its_calls_and_sleeps_until_the_next_one(home):
+    write_bundle(tiny(), home / "tiny")
+    subprocess.run([sys.executable, "-m", "synfire", "import", str(home / "tiny")], check=True, capture_output=True)
+    scale = {"most": 2, "least": 0, "calls": 0.5, "idle_s": 1}
+    with deployment() as (url, door), httpx.Client(base_url=f"{url}/api") as client, ExitStack() as stack:
+        for name in "ab":
+            joined(stack.enter_context(worker(door, name)))
+
+        def now(what: str) -> Any:
+            return client.get("deployment/models/tiny").json()[what]
+
+        assert client.put("deployment/models/tiny", json={"source": "tiny", "scale": scale}).status_code == 202
+        until(lambda: now("status") == "asleep")
+        until(lambda: not any(each["plans"] for each in told(url, "workers")))
+        Caller(url).check()
+        callers = [Caller(url, 1500) for _ in range(3)]
+        until(lambda: now("replicas_ready") == 2)
+        for each in callers:
+            each.check()
+        until(lambda: (now("status"), now("replicas")) == ("asleep", 1))
+        Caller(url).check()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--workers", "0"], "open one with --join PORT"),
+        (["--workers", "0", "--join", "0", "--most-workers", "3"], "leave one out"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(arguments, words):
+    command = [sys.executable, "-m", "synfire", "serve", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert words in done.stderr
