@@ -4,6 +4,8 @@
 # make parity  the tests against SpikingJelly, snnTorch, Norse and sinabs, in two environments of their own; and engine `cuda`, emulated
 # make transformers the tests of the engine of that name, whose process runs in an environment of its own
 # make openvino the same of engine `openvino`, and of its converter, in two environments
+# make test-kubernetes what needs a Kubernetes cluster: the one that KUBECONFIG names, else one of its own (as root; builds Kubernetes first, once)
+# make images  the container image, from Debian's and PyPI's packages; EXTRAS="onnx llama" for one with more engines
 # make bench   the benchmarks, written to benchmarks/results; against other frameworks in the parity environment
 # make expert the benchmark against compiled torch, onnxruntime and OpenVINO, in an environment of its own (needs g++)
 # make serving the benchmark against other servers, in an environment of its own (needs wrk)
@@ -28,7 +30,7 @@ PIP := -m pip install --quiet --disable-pip-version-check --root-user-action=ign
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint parity transformers openvino bench expert serving soak clean
+.PHONY: help demo test check lint parity transformers openvino test-kubernetes images bench expert serving soak clean
 .SILENT:
 
 help:
@@ -39,7 +41,7 @@ demo: $(VENV)/.demo
 
 test: $(VENV)/.dev $(KSERVE)/.installed $(CLIENTS)/.installed $(KUBERNETES)/.installed
 	SYNFIRE_KSERVE_PYTHON=$(CURDIR)/$(KSERVE)/bin/python SYNFIRE_CLIENTS_PYTHON=$(CURDIR)/$(CLIENTS)/bin/python \
-		SYNFIRE_KUBERNETES_PYTHON=$(CURDIR)/$(KUBERNETES)/bin/python $(VENV)/bin/pytest -n auto -m "not parity"
+		SYNFIRE_KUBERNETES_PYTHON=$(CURDIR)/$(KUBERNETES)/bin/python $(VENV)/bin/pytest -n auto -m "not parity and not cluster"
 
 check: lint
 	$(VENV)/bin/pytest -n auto --dist loadfile -m "not parity and not slow" $(UNITS)
@@ -60,6 +62,13 @@ transformers: $(VENV)/.dev $(TRANSFORMERS)/.installed
 openvino: $(VENV)/.dev $(OPENVINO)/.installed $(OPENVINO)-build/.installed
 	SYNFIRE_OPENVINO_PYTHON=$(CURDIR)/$(OPENVINO)/bin/python SYNFIRE_OPENVINO_BUILD_PYTHON=$(CURDIR)/$(OPENVINO)-build/bin/python \
 		$(VENV)/bin/pytest tests/engines/language/test_openvino.py
+
+test-kubernetes: $(VENV)/.dev
+	test -n "$(KUBECONFIG)" || $(VENV)/bin/python -m synfire.testing.kubernetes --build $(if $(INSTALL),--install)
+	$(VENV)/bin/pytest -m cluster -rA --durations=0 tests/kubernetes_cluster
+
+images: $(VENV)/.dev
+	$(VENV)/bin/python -m synfire.kubernetes.images $(addprefix --extra ,$(EXTRAS))
 
 bench: $(PARITY)-2/.installed
 	mkdir -p benchmarks/results

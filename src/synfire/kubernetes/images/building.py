@@ -1,0 +1,97 @@
+"""An image of synfire, made of Debian's and PyPI's packages: no base image, no root, no daemon.
+
+Three layers, the largest and steadiest first: Debian's part, what synfire stands on, and synfire. So a new version of synfire is a layer of
+a few megabytes. Nothing in it tells when or where it was made: of the same packages comes the same image.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import tempfile
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from synfire.base.errors import UnknownName, UserError
+from synfire.kubernetes.images import debian, layers, oci, python, sbom, system
+from synfire.kubernetes.manifests.parts import CACHE, HOME, USER
+
+
+@dataclass(frozen=True)
+class Built:
+    """An image: its name and digest, the archive, the list of what is in it, and how large it is packed and unpacked."""
+
+    name: str
+    digest: str
+    archive: Path
+    sbom: Path
+    packed_bytes: int
+    unpacked_bytes: int
+
+
+def build(checkout: Path, version: str, extras: Sequence[str], folder: Path) -> Built:
+    """Build `synfire:VERSION`, or `synfire-EXTRAS:VERSION`, of the checkout into the folder.
+
+    Raises `UserError` where a tool is missing or packages are not to be had, `UnknownName` for an extra that synfire does not have.
+    """
+    if platform.machine() not in oci.ARCHITECTURES:
+        raise UserError(
+            f"images are made for {' and '.join(oci.ARCHITECTURES)}, and this machine is {platform.machine()}"
+        )
+    known = tomllib.loads((checkout / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    for extra in extras:
+        if extra not in known:
+            raise UnknownName.among("extra of synfire", extra, known)
+    stem = "-".join(["synfire", *(each for each in extras if each not in STANDARD)])
+    name = f"{stem}:{version}"
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".building-") as place:
+        work = Path(place)
+        parts = [work / each for each in ("system", "theirs", "ours")]
+        for each in parts:
+            each.mkdir()
+        packages = debian.Archive(work / "debian").packages(system.PACKAGES)
+        system.lay(packages, parts[0])
+        (work / "wheels").mkdir()
+        python.lay(checkout, (*STANDARD, *extras), parts[2], parts[1], work / "wheels")
+        told = sbom.document(name, packages, parts)
+        (parts[2] / SBOM).parent.mkdir(parents=True)
+        (parts[2] / SBOM).write_text(json.dumps(told, indent=1))
+        for each in parts:
+            python.compile_all(each)
+            layers.pack(each, each.with_suffix(".tar"), system.OWNERS)
+        archive = folder / f"{stem}-{version}.tar"
+        digest = oci.write(archive, name, [each.with_suffix(".tar") for each in parts], _running(version))
+        listed = folder / f"{stem}-{version}.spdx.json"
+        listed.write_text(json.dumps(told, indent=1))
+        unpacked = sum(each.with_suffix(".tar").stat().st_size for each in parts)
+    return Built(name, digest, archive, listed, archive.stat().st_size, unpacked)
+
+
+STANDARD = ("kubernetes",)
+"""Extras that every image has."""
+
+SBOM = "usr/share/synfire/sbom.spdx.json"
+
+
+def _running(version: str) -> oci.Running:
+    return oci.Running(
+        entrypoint=("synfire",),
+        user=f"{USER}:{USER}",
+        environment={
+            "PATH": "/usr/local/bin:/usr/bin",
+            "LANG": "C.UTF-8",
+            "HOME": HOME,
+            "SYNFIRE_HOME": HOME,
+            "SYNFIRE_CACHE": CACHE,
+            "PYTHONDONTWRITEBYTECODE": "1",
+        },
+        folder=HOME,
+        labels={
+            "org.opencontainers.image.title": "synfire",
+            "org.opencontainers.image.version": version,
+            "org.opencontainers.image.licenses": "Apache-2.0",
+        },
+    )

@@ -1,0 +1,42 @@
+"""The cluster of these tests: the user's own where `KUBECONFIG` names one, else one that is brought up for them."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+from synfire.testing.kubernetes import Cluster, Kubectl, impossible
+
+NODES = 3
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """A cluster of ours, with a node for each Pod of a deployment with two spares, for tests that take machines away."""
+    if reason := impossible():
+        pytest.skip(reason)
+    if os.environ.get("KUBECONFIG"):
+        pytest.skip("KUBECONFIG names a cluster of the user's, whose machines are not ours to take away")
+    with Cluster(NODES) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def administrator(request: pytest.FixtureRequest) -> Kubectl:
+    """For one who may do everything in the cluster."""
+    if os.environ.get("KUBECONFIG"):
+        return Kubectl.of_user()
+    made: Cluster = request.getfixturevalue("cluster")
+    return made.kubectl
+
+
+@pytest.fixture
+def kubectl(administrator: Kubectl) -> Iterator[Kubectl]:
+    """The same in a namespace of the test's own."""
+    namespace = f"synfire-test-{uuid.uuid4().hex[:8]}"
+    administrator("create", "namespace", namespace)
+    yield administrator.within(namespace)
+    administrator("delete", "namespace", namespace, "--wait=false")
