@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Sequence
 from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import Annotated
@@ -13,11 +14,16 @@ import typer
 from synfire.base.errors import UnknownName, UserError
 from synfire.cli.output import ERRORS, AsJson, counted, print_json, say
 from synfire.kubernetes.manifests import Description, documents, files
+from synfire.kubernetes.manifests import controller as controllers
+from synfire.kubernetes.manifests.controller import ControllerDescription
 from synfire.kubernetes.manifests.description import release
 from synfire.kubernetes.manifests.writing import fresh_keys, keys_of, to_yaml, write
 from synfire.plan.costs import parse_bytes
 
 TARGETS = ("kubernetes",)
+
+CONTROLLER = "controller.yaml"
+"""The file of the controller's documents."""
 
 OWN = {
     *(
@@ -39,9 +45,22 @@ OWN = {
 def deploy(
     target: Annotated[str, typer.Argument(metavar="TARGET", help="Where to: kubernetes.")],
     models: Annotated[
-        list[str],
-        typer.Argument(metavar="MODEL...", help="Models as for `serve`, of the zoo or of the store in the volume."),
-    ],
+        list[str] | None,
+        typer.Argument(metavar="[MODEL...]", help="Models as for `serve`, of the zoo or of the store in the volume."),
+    ] = None,
+    controller: Annotated[
+        bool,
+        typer.Option(
+            "--controller",
+            help="The controller instead of a deployment, with its custom resources: it makes deployments.",
+        ),
+    ] = False,
+    only: Annotated[
+        str,
+        typer.Option(
+            "--only", metavar="NAMESPACE", help="With --controller: work in that namespace alone. Default: all."
+        ),
+    ] = "",
     render: Annotated[
         bool, typer.Option("--render", help="Write manifests, and ask no cluster anything. There is no other way yet.")
     ] = False,
@@ -54,7 +73,9 @@ def deploy(
         ),
     ] = None,
     name: Annotated[str, typer.Option("--name", help="What the objects are called.")] = "synfire",
-    namespace: Annotated[str, typer.Option("--namespace", help="Their namespace. Default: kubectl's.")] = "",
+    namespace: Annotated[
+        str, typer.Option("--namespace", help="Their namespace. Default: kubectl's; the controller's: synfire-system.")
+    ] = "",
     image: Annotated[
         str | None, typer.Option("--image", help="The image that every container runs. Default: synfire:VERSION.")
     ] = None,
@@ -122,7 +143,8 @@ def deploy(
     ] = "1.21",
     as_json: AsJson = False,
 ) -> None:
-    """Render a deployment as plain Kubernetes manifests: a Pod of gateways and controller, and worker Pods that join it.
+    """Render a deployment as plain Kubernetes manifests: a Pod of gateways and controller, and worker Pods that join it. Or, with
+    --controller, what makes such deployments of custom resources.
 
     Nothing is applied. Keys are drawn once for a folder, and stay as they are when it is rendered again.
 
@@ -132,6 +154,7 @@ def deploy(
       synfire deploy kubernetes svgg-digits srnn-digits --render --spares 3 --out ./manifests
       synfire deploy kubernetes svgg-mnist --render --device darwin3 --image registry.example/synfire:0.1.0 --out ./manifests
       synfire deploy kubernetes svgg-digits --render --secret my-keys --option '--granularity operator' --kubernetes 1.20
+      synfire deploy kubernetes --controller --render --image registry.example/synfire:0.1.0 | kubectl apply -f -
     """
     if target not in TARGETS:
         raise UnknownName.among("target", target, TARGETS)
@@ -139,9 +162,16 @@ def deploy(
         raise UserError(
             "nothing is applied to a cluster by synfire yet: add --render, and give what it writes to kubectl"
         )
+    image = image or f"synfire:{version_of('synfire')}"
+    if controller:
+        words = tuple(word for each in option or () for word in shlex.split(each))
+        _render_controller(image, namespace, only, models or (), words, out, as_json)
+        return
+    if not models:
+        raise UserError("nothing is named that could be served; name MODELs, or render the --controller")
     description = Description(
         models=tuple(map(_within_reach, models)),
-        image=image or f"synfire:{version_of('synfire')}",
+        image=image,
         name=name,
         namespace=namespace,
         gateways=gateways,
@@ -171,6 +201,30 @@ def deploy(
         return
     say(f"wrote {counted(len(written), 'file')} to {out}")
     say(f"apply them: kubectl apply -k {out}/overlays/{'device-plugin' if device == 'darwin3' else 'kubernetes-1.21'}")
+
+
+def _render_controller(
+    image: str,
+    namespace: str,
+    only: str,
+    models: Sequence[str],
+    options: tuple[str, ...],
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """The controller's documents, in one stream or one file."""
+    if models:
+        raise UserError(f"--controller serves no models; name {models[0]} in a SynfireModel")
+    found = controllers.documents(
+        ControllerDescription(image, namespace or ControllerDescription.namespace, only=only, options=options)
+    )
+    if out is not None:
+        write(out, {CONTROLLER: found})
+        print_json({"folder": str(out), "files": [CONTROLLER]}) if as_json else say(f"wrote {out / CONTROLLER}")
+    elif as_json:
+        print_json({"documents": found})
+    else:
+        sys.stdout.write(to_yaml(found))
 
 
 def _within_reach(model: str) -> str:

@@ -1,1 +1,1 @@
-"""synfire on Kubernetes: manifests as pure functions, and the device plugin for neuromorphic chips."""
+"""synfire on Kubernetes: manifests as pure functions, custom resources with their controller, and the device plugin for neuromorphic chips."""

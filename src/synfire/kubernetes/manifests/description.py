@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from synfire.base.errors import UserError
 
@@ -35,13 +37,43 @@ class Keys:
 
 
 @dataclass(frozen=True)
+class Pool:
+    """Worker Pods of one kind, which join the deployment.
+
+    `role` is `workers` or `spares`; empty: whichever is needed, as in plain manifests. `cpu_request` is what each asks of its node
+    where that is less than the `cpus` it computes with. `cache` names a claim from which they start warm.
+    """
+
+    name: str
+    count: int
+    role: str = ""
+    device: str = "cpu"
+    resource: str = ""
+    cpus: int = 1
+    cpu_request: str = ""
+    memory_bytes: int = 2**30
+    node_selector: Mapping[str, str] = field(default_factory=dict)
+    tolerations: tuple[Mapping[str, Any], ...] = ()
+    cache: str = ""
+    shares_nodes: bool = False
+    image: str = ""
+    priority_class: str = ""
+
+    @property
+    def asked(self) -> str:
+        """The extended resource that each needs; empty for none."""
+        return self.resource or RESOURCES[self.device]
+
+
+@dataclass(frozen=True)
 class Description:
     """A deployment.
 
     `workers` run in the gateway's Pod and are what plans name at first; `spares` are Pods of their own, which join. `memory_bytes`
     is what one worker may hold, `cpus` what it computes with. `secret` names a Secret that is there already; empty: one is
-    rendered. `storage_bytes` is a volume for the store and the ledger; None: they go with the Pod.
-    `priority` makes a PriorityClass. `options` are further words for `synfire serve`. Raises `UserError` for what cannot be.
+    rendered. `storage_bytes` is a volume for the store and the ledger; None: they go with the Pod. `cache` is a claim that has both
+    from elsewhere. `priority` makes a PriorityClass. `cpu_request` is what the gateway's Pod asks of its node; empty: a processor for each
+    worker, and one. `options` are further words for `synfire serve`. Raises `UserError` for what cannot be.
     """
 
     models: tuple[str, ...]
@@ -58,8 +90,10 @@ class Description:
     secret: str = ""
     keyed: bool = True
     storage_bytes: int | None = None
+    cache: str = ""
     priority: int | None = None
     shares_nodes: bool = False
+    cpu_request: str = ""
     options: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -85,6 +119,19 @@ class Description:
     def asked(self) -> str:
         """The extended resource that each worker needs; empty for none."""
         return self.resource or RESOURCES[self.device]
+
+    @property
+    def pool(self) -> Pool:
+        """The only pool of plain manifests."""
+        return Pool(
+            "workers",
+            self.spares,
+            device=self.device,
+            resource=self.resource,
+            cpus=self.cpus,
+            memory_bytes=self.memory_bytes,
+            shares_nodes=self.shares_nodes,
+        )
 
     @property
     def secret_name(self) -> str:

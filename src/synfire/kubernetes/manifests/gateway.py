@@ -7,8 +7,10 @@ import hashlib
 from synfire.kubernetes.manifests.description import GRPC, HTTP, JOIN, Description
 from synfire.kubernetes.manifests.parts import (
     GATEWAY,
+    IN_CACHE,
     TOKEN_FILE,
     Document,
+    claimed,
     document,
     environment,
     labels,
@@ -53,10 +55,13 @@ def services(description: Description) -> list[Document]:
 
 def stateful_set(description: Description) -> Document:
     """One Pod, never two: a StatefulSet begins the next when the last is known to have gone."""
-    volumes, claims = scratch("cache", "tmp"), []
-    if description.storage_bytes is None:
-        volumes += scratch("home")
+    volumes, claims = scratch("tmp"), []
+    if description.cache:
+        volumes.append(claimed("cache", description.cache))
+    elif description.storage_bytes is None:
+        volumes += scratch("cache", "home")
     else:
+        volumes += scratch("cache")
         claims = [_claim(description, description.storage_bytes)]
     spec: Document = {
         "serviceName": f"{description.name}-join",
@@ -80,14 +85,18 @@ def command(description: Description) -> list[str]:
     found = [*description.models, "--host", "0.0.0.0", "--port", str(HTTP), "--grpc-port", str(GRPC)]
     found += ["--join", f"0.0.0.0:{JOIN}", "--join-token-file", TOKEN_FILE, "--gateways", str(description.gateways)]
     found += ["--workers", str(description.workers), "--spares", "0"]  # those are Pods
-    found += ["--threads", str(description.cpus), "--memory", str(description.memory_bytes)]
-    found += ["--device", description.device] if description.device != "cpu" else []
+    if description.workers:
+        found += ["--threads", str(description.cpus), "--memory", str(description.memory_bytes)]
+        found += ["--device", description.device] if description.device != "cpu" else []
     return ["synfire", "serve", *found, *description.options]
 
 
 def _container(description: Description) -> Document:
     asked = {description.asked: description.workers}
     memory = description.workers * (description.memory_bytes + OVERHEAD) + (description.gateways + 1) * OVERHEAD
+    sure = resources(description.workers * description.cpus + 1, memory, asked if description.workers else {})
+    if description.cpu_request:
+        sure["requests"]["cpu"] = description.cpu_request
     return {
         "name": GATEWAY,
         "image": description.image,
@@ -100,8 +109,9 @@ def _container(description: Description) -> Document:
         "livenessProbe": probe(
             "/v2/health/live", "http", 10, 6, 5
         ),  # slow: the supervisor replaces its own dead at once
-        "resources": resources(description.workers * description.cpus + 1, memory, asked),
-        "volumeMounts": mounts(),
+        "resources": sure,
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "volumeMounts": mounts(IN_CACHE if description.cache else None),
     }
 
 

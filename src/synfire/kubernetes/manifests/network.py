@@ -8,8 +8,9 @@ from synfire.kubernetes.manifests.parts import GATEWAY, WORKER, Document, docume
 API = "networking.k8s.io/v1"
 
 
-def policies(description: Description) -> list[Document]:
-    """One that refuses, and what is allowed of the gateway's Pod and of workers."""
+def policies(description: Description, stages_reached: bool = False) -> list[Document]:
+    """One that refuses, and what is allowed of the gateway's Pod and of workers. Where `stages_reached`, every Pod of the namespace
+    may call stages at their workers' own doors."""
     gateway, worker = ({"podSelector": selector(description, each)} for each in (GATEWAY, WORKER))
     names = {"ports": [_port(53, "UDP"), _port(53, "TCP")]}
     both = ["Ingress", "Egress"]
@@ -23,10 +24,11 @@ def policies(description: Description) -> list[Document]:
         ],
         "egress": [names, {"to": [worker]}],
     }
+    callers: list[Document] = [{"from": [{"podSelector": {}}], "ports": [_port(HTTP)]}] if stages_reached else []
     at_worker = {
         "podSelector": selector(description, WORKER),
         "policyTypes": both,
-        "ingress": [{"from": [gateway, worker], "ports": [_port(LINK), _port(HTTP)]}],
+        "ingress": [{"from": [gateway, worker], "ports": [_port(LINK), _port(HTTP)]}, *callers],
         "egress": [names, {"to": [gateway, worker]}],
     }
     return [

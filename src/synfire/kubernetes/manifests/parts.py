@@ -14,6 +14,11 @@ USER = 65532
 
 HOME, CACHE, SECRETS = "/var/lib/synfire", "/var/cache/synfire", "/run/secrets/synfire"
 TOKEN_FILE = f"{SECRETS}/join-token"
+PLACES = {"home": HOME, "cache": CACHE, "tmp": "/tmp"}
+"""Where volumes are mounted that a Pod may write to."""
+
+IN_CACHE = {"home": "home", "cache": "cache"}
+"""Folders of a cache's volume, by the volumes whose place they take."""
 
 GATEWAY, WORKER = "gateway", "worker"
 
@@ -80,6 +85,11 @@ def scratch(*names: str) -> list[Document]:
     return [{"name": name, "emptyDir": {}} for name in names]
 
 
+def claimed(name: str, claim: str) -> Document:
+    """A volume that outlives the Pod."""
+    return {"name": name, "persistentVolumeClaim": {"claimName": claim}}
+
+
 def environment(description: Description, **more: Document) -> list[Document]:
     """Where synfire keeps things, the callers' keys, and more variables."""
     found: list[Document] = [{"name": "SYNFIRE_HOME", "value": HOME}, {"name": "SYNFIRE_CACHE", "value": CACHE}]
@@ -100,11 +110,17 @@ def token_volume(description: Description) -> Document:
     return {"name": "join-token", "secret": {"secretName": description.secret_name, "items": items}}
 
 
-def mounts() -> list[Document]:
-    """Where a Pod may write, and where it finds the token."""
-    places = {"home": HOME, "cache": CACHE, "tmp": "/tmp"}
-    written: list[Document] = [{"name": name, "mountPath": path} for name, path in places.items()]
+def mounts(shared: Mapping[str, str] | None = None) -> list[Document]:
+    """Where a Pod may write, and where it finds the token; `shared` are folders of one volume, `cache`, by the volumes whose place
+    they take."""
+    written = [_mount(name, path, (shared or {}).get(name)) for name, path in PLACES.items()]
     return [*written, {"name": "join-token", "mountPath": SECRETS, "readOnly": True}]
+
+
+def _mount(name: str, path: str, folder: str | None) -> Document:
+    return (
+        {"name": name, "mountPath": path} if folder is None else {"name": "cache", "mountPath": path, "subPath": folder}
+    )
 
 
 def resources(cpus: int, memory_bytes: int, asked: Mapping[str, int]) -> Document:

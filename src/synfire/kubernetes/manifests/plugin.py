@@ -24,7 +24,11 @@ def daemon_set(description: Description) -> Document:
             "--features-file",
             f"{FEATURES}/synfire",
         ],
-        "env": [{"name": "SYNFIRE_HOME", "value": "/tmp"}, {"name": "SYNFIRE_LOG", "value": "json"}],
+        "env": [
+            {"name": "SYNFIRE_HOME", "value": "/tmp"},
+            {"name": "SYNFIRE_CACHE", "value": "/tmp/cache"},
+            {"name": "SYNFIRE_LOG", "value": "json"},
+        ],
         "resources": {"requests": {"cpu": "100m", "memory": "512Mi"}, "limits": {"memory": "512Mi"}},
         "securityContext": confined(),
         "volumeMounts": [

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from synfire.kubernetes.manifests.description import HTTP, JOIN, LINK, Description
+from synfire.kubernetes.manifests.description import HTTP, JOIN, LINK, Description, Pool
 from synfire.kubernetes.manifests.gateway import OVERHEAD, settled
 from synfire.kubernetes.manifests.parts import (
     GATEWAY,
+    IN_CACHE,
     TOKEN_FILE,
     WORKER,
     Document,
+    claimed,
     document,
     environment,
     labels,
@@ -24,6 +26,9 @@ from synfire.kubernetes.manifests.parts import (
 
 GRACE_S = 60
 """Its stages move first, which takes moments; then it has 35 s to leave."""
+
+POOL, ROLE = "synfire.dev/pool", "synfire.dev/role"
+"""Labels of a pool's Pods."""
 
 ZONE, NODE = "topology.kubernetes.io/zone", "kubernetes.io/hostname"
 
@@ -44,66 +49,97 @@ def service(description: Description) -> Document:
     return document("v1", "Service", name(description), description, WORKER, spec=spec)
 
 
-def stateful_set(description: Description) -> Document:
-    """All at once, each on a node of its own, nodes of as many zones as there are."""
+def stateful_set(description: Description, pool: Pool | None = None) -> Document:
+    """All at once, each on a node of its own where that is said, nodes of as many zones as there are."""
+    pool = pool or description.pool
+    marked = labels(description, WORKER) | labels_of(pool)
     spread = {
         "maxSkew": 1,
         "topologyKey": ZONE,
         "whenUnsatisfiable": "ScheduleAnyway",
         "labelSelector": selector(description, WORKER),
     }
-    volumes = [*scratch("home", "cache", "tmp"), token_volume(description)]
-    pod = pod_spec(description, _container(description), volumes, GRACE_S)
+    cache = [claimed("cache", pool.cache)] if pool.cache else scratch("cache")
+    volumes = [*scratch("home"), *cache, *scratch("tmp"), token_volume(description)]
+    pod = pod_spec(description, _container(description, pool), volumes, GRACE_S)
     spec = {
         "serviceName": name(description),
-        "replicas": description.spares,
+        "replicas": pool.count,
         "podManagementPolicy": "Parallel",
-        "selector": selector(description, WORKER),
+        "selector": {"matchLabels": marked},
         "template": {
-            "metadata": {"labels": labels(description, WORKER), "annotations": settled(description)},
+            "metadata": {"labels": marked, "annotations": settled(description)},
             "spec": {
                 **pod,
-                "affinity": {"podAntiAffinity": _apart(description)},
+                **_where(pool),
+                "affinity": {"podAntiAffinity": _apart(description, pool)},
                 "topologySpreadConstraints": [spread],
             },
         },
     }
-    return document("apps/v1", "StatefulSet", name(description), description, WORKER, spec=spec)
+    return document("apps/v1", "StatefulSet", f"{description.name}-{pool.name}", description, WORKER, spec=spec)
 
 
-def command(description: Description) -> list[str]:
+def command(description: Description, pool: Pool | None = None) -> list[str]:
     """What joins. Workers of one node share its fate, so the node is their group."""
+    pool = pool or description.pool
     door = f"{description.name}-join:{JOIN}"
     found = ["--join", door, "--token-file", TOKEN_FILE, "--name", "$(POD_NAME)", "--group", "$(NODE_NAME)"]
     found += ["--address", "$(POD_IP)", "--port", str(LINK), "--http", f"0.0.0.0:{HTTP}"]
-    found += ["--device", description.device] if description.device != "cpu" else []
+    found += ["--device", pool.device] if pool.device != "cpu" else []
+    found += ["--role", "spare"] if pool.role == "spares" else []
     return ["synfire", "worker", *found]
 
 
-def _container(description: Description) -> Document:
+def labels_of(pool: Pool) -> dict[str, str]:
+    """What tells the Pods of pools apart; nothing in plain manifests, which have one."""
+    return {POOL: pool.name, ROLE: pool.role} if pool.role else {}
+
+
+def _container(description: Description, pool: Pool) -> Document:
     itself = {
         "POD_NAME": of_field("metadata.name"),
         "POD_IP": of_field("status.podIP"),
         "NODE_NAME": of_field("spec.nodeName"),
     }
+    asked = resources(pool.cpus, pool.memory_bytes + OVERHEAD, {pool.asked: 1})
+    if pool.cpu_request:
+        asked["requests"]["cpu"] = pool.cpu_request
     return {
         "name": WORKER,
-        "image": description.image,
-        "command": command(description),
+        "image": pool.image or description.image,
+        "command": command(description, pool),
         "envFrom": [{"configMapRef": {"name": f"{description.name}-settings"}}],
         "env": environment(description, **itself),
         "ports": [{"name": each, "containerPort": number, "protocol": "TCP"} for each, number in _PORTS.items()],
         "readinessProbe": probe("/v2/health/ready", "http", 2, 2),  # no liveness: heartbeats are that, and quicker
-        "resources": resources(description.cpus, description.memory_bytes + OVERHEAD, {description.asked: 1}),
-        "volumeMounts": mounts(),
+        "resources": asked,
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "volumeMounts": mounts({"cache": IN_CACHE["cache"]} if pool.cache else None),
     }
 
 
-def _apart(description: Description) -> Document:
-    """Any worker may come to host a stage and any other to be its spare: so none shares a node with another, or with the gateway."""
-    either = {"key": "app.kubernetes.io/component", "operator": "In", "values": [GATEWAY, WORKER]}
-    term = {"topologyKey": NODE, "labelSelector": {**selector(description), "matchExpressions": [either]}}
-    if description.shares_nodes:
+def _where(pool: Pool) -> Document:
+    """Which nodes they may be on, and how they rank."""
+    found: Document = {"nodeSelector": dict(pool.node_selector)} if pool.node_selector else {}
+    if pool.tolerations:
+        found["tolerations"] = [dict(each) for each in pool.tolerations]
+    return found | ({"priorityClassName": pool.priority_class} if pool.priority_class else {})
+
+
+def _apart(description: Description, pool: Pool) -> Document:
+    """No spare shares a node with what it protects.
+
+    Without roles any worker may come to host a stage and any other to be its spare: so none shares a node with another, or with the
+    gateway. With roles, spares keep away from workers, and Kubernetes keeps workers away from spares for that; workers keep away
+    from each other where they can.
+    """
+    values = [WORKER] if pool.role else [GATEWAY, WORKER]
+    found: list[Document] = [{"key": "app.kubernetes.io/component", "operator": "In", "values": values}]
+    if pool.role == "spares":
+        found.append({"key": ROLE, "operator": "In", "values": ["workers"]})
+    term = {"topologyKey": NODE, "labelSelector": {**selector(description), "matchExpressions": found}}
+    if pool.shares_nodes or pool.role == "workers":
         return {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 100, "podAffinityTerm": term}]}
     return {"requiredDuringSchedulingIgnoredDuringExecution": [term]}
 

@@ -1,0 +1,125 @@
+"""A copy of all objects of one kind, which follows every change: listed once, then watched."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Iterable
+
+from synfire.base.errors import SynfireError
+from synfire.kubernetes.cluster.api import Api, ApiError, Document, Forbidden, Gone
+
+LOGGER = logging.getLogger(__name__)
+
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 10.0
+
+Name = tuple[str, str]
+"""Namespace and name; the namespace is empty for what belongs to the cluster."""
+
+
+class Mirror:
+    """`changed` is called with the namespace of each object that is another one than before. `refused` holds the words of the server
+    where we may not look."""
+
+    def __init__(self, api: Api, path: str, selector: str, changed: Callable[[str], None]) -> None:
+        self.objects: dict[Name, Document] = {}
+        self.listed = asyncio.Event()
+        self.refused = ""
+        self.relists = 0
+        self._api = api
+        self._path = path
+        self._selector = selector
+        self._changed = changed
+        self._spaces: dict[str, dict[str, Document]] = {}
+
+    async def run(self) -> None:
+        """Follow, until cancelled."""
+        version, pause_s = "", FIRST_PAUSE_S
+        while True:
+            try:
+                if not version:
+                    version = await self._relist()
+                async for kind, found in self._api.watch(self._path, version, self._selector):
+                    pause_s = FIRST_PAUSE_S
+                    version = found["metadata"]["resourceVersion"]
+                    self._take(kind, found)
+                continue
+            except Gone:
+                version = ""
+                continue
+            except Forbidden as error:
+                self.refused, version = str(error), ""
+                self.listed.set()
+                self._changed("")
+            except ApiError as error:
+                version = ""
+                LOGGER.warning("%s: %s; it is listed anew", self._path, error)
+            except SynfireError as error:
+                LOGGER.info("%s; it goes on in %.1f s", error, pause_s)
+            await asyncio.sleep(pause_s * random.uniform(0.5, 1.5))
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+    def of(self, namespace: str) -> Iterable[Document]:
+        """The objects of one namespace."""
+        return self._spaces.get(namespace, {}).values()
+
+    def namespaces(self) -> Iterable[str]:
+        """Where there are any."""
+        return [name for name, each in self._spaces.items() if each]
+
+    def note(self, written: Document) -> None:
+        """What we have written ourselves is known at once; the watch tells it again."""
+        self._put(written)
+
+    def forget(self, namespace: str, name: str) -> None:
+        """What we have deleted ourselves."""
+        self._drop((namespace, name))
+
+    async def _relist(self) -> str:
+        found, version = await self._api.list(self._path, self._selector)
+        self.relists += 1
+        self.refused = ""
+        fresh = {_name(each): each for each in found}
+        gone = [name for name in self.objects if name not in fresh]
+        for name in gone:
+            self._drop(name)
+        for each in fresh.values():
+            self._put(each)
+        for namespace in {name[0] for name in (*gone, *fresh)}:
+            self._changed(namespace)
+        self.listed.set()
+        return version
+
+    def _take(self, kind: str, found: Document) -> None:
+        if kind == "BOOKMARK":
+            return
+        name = _name(found)
+        before = self.objects.get(name)
+        if kind == "DELETED":
+            self._drop(name)
+        elif before is not None and _version(before) == _version(found):
+            return
+        else:
+            self._put(found)
+        self._changed(name[0])
+
+    def _put(self, found: Document) -> None:
+        namespace, name = _name(found)
+        found["metadata"].pop("managedFields", None)
+        self.objects[namespace, name] = found
+        self._spaces.setdefault(namespace, {})[name] = found
+
+    def _drop(self, name: Name) -> None:
+        self.objects.pop(name, None)
+        self._spaces.get(name[0], {}).pop(name[1], None)
+
+
+def _name(found: Document) -> Name:
+    metadata = found["metadata"]
+    return metadata.get("namespace", ""), metadata["name"]
+
+
+def _version(found: Document) -> str:
+    version: str = found["metadata"]["resourceVersion"]
+    return version

@@ -1,0 +1,154 @@
+"""The deployment of a namespace over its own HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import msgspec
+
+from synfire.base.errors import SynfireError, TemporaryError, UnknownName, UserError
+from synfire.kubernetes.controller.deployment import (
+    Call,
+    Deployed,
+    Drain,
+    DropChain,
+    Hosted,
+    JoinedWorker,
+    Load,
+    PutChain,
+    Recovered,
+    ServedChain,
+    ServedModel,
+    Unload,
+)
+
+ANSWER_S = 5.0
+DRAIN_S = 120.0
+
+_BUSY = (408, 429, 502, 503, 504)
+
+
+class Asking:
+    """Use it until `close`. `key` is asked for when it is needed first, and again when the deployment refuses it."""
+
+    def __init__(self, url: str, key: Callable[[], Awaitable[str]]) -> None:
+        self._http = httpx.AsyncClient(base_url=url, timeout=ANSWER_S, trust_env=False)
+        self._url = url
+        self._key = key
+        self._shown: str | None = None
+
+    async def look(self) -> Deployed:
+        """Raises `TemporaryError` where it does not answer."""
+        models = await self._ask("GET", "/api/deployment/models")
+        chains = await self._chains()
+        workers = await self._ask("GET", "/api/workers")
+        events = await self._ask("GET", "/api/events")
+        return Deployed(
+            {each["name"]: _model(each) for each in models},
+            {each["name"]: _chain(each) for each in chains},
+            {each["name"]: _worker(each) for each in workers},
+            tuple(map(_recovered, events)),
+        )
+
+    async def carry_out(self, call: Call) -> None:
+        """Raises `UserError` where the call is at fault, `TemporaryError` where it is to be tried again."""
+        match call:
+            case Load(model, request):
+                await self._ask("PUT", f"/api/deployment/models/{quote(model)}", dict(request))
+            case Unload(model):
+                await self._ask("DELETE", f"/api/deployment/models/{quote(model)}")
+            case PutChain(chain, content):
+                await self._put_chain(chain, content)
+            case DropChain(chain):
+                await self._ask("DELETE", f"/api/chains/{quote(chain)}")
+            case Drain(worker):
+                await self._ask("POST", f"/api/workers/{quote(worker)}/drain", {}, DRAIN_S)
+
+    async def _put_chain(self, chain: str, content: Mapping[str, Any]) -> None:
+        try:
+            await self._ask("PUT", f"/api/chains/{quote(chain)}", dict(content))
+        except UnknownName as error:
+            raise UserError(
+                f"this deployment takes no chains while it runs, so {chain} is not served; serve it with `synfire serve FILE`"
+            ) from error
+
+    async def _chains(self) -> Any:
+        """None, of a deployment that takes no chains while it runs."""
+        try:
+            return await self._ask("GET", "/api/chains")
+        except UnknownName:
+            return ()
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    async def _ask(self, method: str, path: str, content: object = None, within_s: float = ANSWER_S) -> Any:
+        for last in (False, True):
+            if self._shown is None:
+                self._shown = await self._key()
+            answer = await self._answer(method, path, content, within_s)
+            if answer.status_code != 401 or last:
+                break
+            self._shown = None
+        if answer.status_code == 404 and method == "DELETE":
+            return None
+        if answer.status_code >= 400:
+            raise _error(answer)
+        return msgspec.json.decode(answer.content) if answer.content else None
+
+    async def _answer(self, method: str, path: str, content: object, within_s: float) -> httpx.Response:
+        body = None if content is None else msgspec.json.encode(content)
+        shown = {"authorization": f"Bearer {self._shown}"} if self._shown else {}
+        try:
+            return await self._http.request(method, path, content=body, headers=shown, timeout=within_s)
+        except httpx.HTTPError as error:
+            raise TemporaryError(
+                f"the deployment does not answer at {self._url}: {error or type(error).__name__}"
+            ) from error
+
+
+def _error(answer: httpx.Response) -> SynfireError:
+    try:
+        words = str(msgspec.json.decode(answer.content)["error"])
+    except (msgspec.DecodeError, KeyError, TypeError):
+        words = f"status {answer.status_code}"
+    if answer.status_code in _BUSY:
+        return TemporaryError(words)
+    return UnknownName(words) if answer.status_code == 404 else UserError(words)
+
+
+def _model(told: Mapping[str, Any]) -> ServedModel:
+    stages = tuple(
+        Hosted(each["stage"], each["worker"], tuple(each["operators"]), each["replica"]) for each in told["stages"]
+    )
+    engines = dict.fromkeys(each["engine"] for each in told["stages"])
+    wish = told["wish"]
+    return ServedModel(
+        told["name"],
+        wish,
+        told["status"],
+        told["reason"],
+        stages,
+        told["replicas"],
+        told["replicas_ready"],
+        wish.get("profile") or ", ".join(engines),
+    )
+
+
+def _chain(told: Mapping[str, Any]) -> ServedChain:
+    return ServedChain(told["name"], told["chain"], told["ready"], told["reason"])
+
+
+def _worker(told: Mapping[str, Any]) -> JoinedWorker:
+    return JoinedWorker(told["name"], told["ready"], told.get("url") or "", told.get("role") or "")
+
+
+def _recovered(told: Mapping[str, Any]) -> Recovered:
+    began_s = min(each["began_s"] for each in told["steps"])
+    ended_s = max(each["began_s"] + each["duration_s"] for each in told["steps"])
+    cause = f"{told['cause']['kind']} of {told['cause']['target']}"
+    models = tuple(each["model"] for each in told["models"])
+    return Recovered(began_s, cause, told["outcome"], models, ended_s - began_s)

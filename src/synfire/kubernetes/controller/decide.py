@@ -1,0 +1,269 @@
+"""What the controller does next, from what it has seen: a function, without a clock.
+
+It is level-triggered: whatever was done before, and whoever did it, the same observation leads to the same actions; and when all of
+them are done, to none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple, TypeVar
+
+import msgspec
+
+from synfire.kubernetes.controller import caches, models, pipelines, pools, serving, stages
+from synfire.kubernetes.controller.conditions import told
+from synfire.kubernetes.controller.decision import (
+    Action,
+    Ask,
+    Create,
+    Delete,
+    EnsureSecret,
+    MarkPod,
+    Replace,
+    SetFinalizers,
+)
+from synfire.kubernetes.controller.deployment import Drain, DropChain, Unload
+from synfire.kubernetes.controller.objects import is_as, key_of, merged
+from synfire.kubernetes.controller.observed import Document, Key, Observed
+from synfire.kubernetes.controller.reading import Asked, wishes
+from synfire.kubernetes.controller.troubles import trouble_of
+from synfire.kubernetes.manifests import Description
+from synfire.kubernetes.manifests.parts import GATEWAY
+from synfire.kubernetes.resources import CacheSpec, ModelSpec, PipelineSpec, PoolSpec
+
+FINALIZER = "synfire.dev/unload"
+
+_KEPT = ("PersistentVolumeClaim",)
+"""Kinds of which nothing is deleted because it is wanted no more: what is on a volume goes only with its owner."""
+
+Spec = TypeVar("Spec", bound=msgspec.Struct)
+Mistakes = Mapping[Key, tuple[str, str]]
+
+
+class _Wishes(NamedTuple):
+    """What users ask for, by kind."""
+
+    models: tuple[Asked[ModelSpec], ...]
+    pools: tuple[Asked[PoolSpec], ...]
+    caches: tuple[Asked[CacheSpec], ...]
+    pipelines: tuple[Asked[PipelineSpec], ...]
+
+
+def decide(observed: Observed) -> list[Action]:
+    """The actions, in the order in which they are done."""
+    all_ = _Wishes(
+        wishes(observed.of_kind("SynfireModel"), ModelSpec),
+        wishes(observed.of_kind("SynfirePool"), PoolSpec),
+        wishes(observed.of_kind("SynfireCache"), CacheSpec),
+        wishes(observed.of_kind("SynfirePipeline"), PipelineSpec),
+    )
+    living = _Wishes(_staying(all_.models), _staying(all_.pools), _staying(all_.caches), _staying(all_.pipelines))
+    actions = list(_goodbyes(all_, living, observed))
+    if observed.leaving:
+        return actions
+    described = serving.description(observed, _home(living, observed))
+    wrong = _mistakes(living)
+    pending = _pending(living, observed)
+    if any(living):
+        actions.append(EnsureSecret(described.secret_name))
+    actions += _changes(list(_wanted(living, described, observed, wrong)), observed)
+    actions += _finalizers(living)
+    if observed.deployed is not None:
+        actions += _calls(living, observed, wrong)
+        actions += _evacuations(observed)
+        actions += stages.marks(observed)
+    actions += _statuses(living, described, observed, wrong, pending)
+    return actions
+
+
+def _staying(found: tuple[Asked[Spec], ...]) -> tuple[Asked[Spec], ...]:
+    return tuple(each for each in found if not each.is_going)
+
+
+def _wanted(living: _Wishes, described: Description, observed: Observed, wrong: Mistakes) -> Iterator[Document]:
+    """All objects that there should be."""
+    if not any(living):
+        return
+    waits = bool(_warming(living, observed))
+    yield from (each for each in serving.wanted(described) if each["kind"] != "StatefulSet" or not waits)
+    for cache in living.caches:
+        yield from caches.wanted(cache, described, observed)
+    claims = {each.name: caches.claim_of(each) for each in living.caches}
+    for pool in living.pools:
+        if _of(wrong, pool)[0] or pool.spec is None:
+            yield from _kept(pool.document, observed)
+        else:
+            yield from pools.wanted(pool, described, claims.get(pool.spec.cache, ""), observed.offers)
+    for model in living.models:
+        known = observed.deployed.models.get(models.served_name(model)) if observed.deployed else None
+        if _of(wrong, model)[0] or model.spec is None or observed.deployed is None:
+            yield from _kept(model.document, observed)
+        elif known is not None and model.spec.stage_services:
+            yield from stages.wanted(model.document, known, described, observed)
+
+
+def _kept(owner: Document, observed: Observed) -> Iterator[Document]:
+    """What was made for an object stays as it is while its spec is wrong, or the deployment does not answer: a slip of the pen ends
+    nothing that works."""
+    for each in observed.made.values():
+        if any(found["uid"] == owner["metadata"]["uid"] for found in each["metadata"].get("ownerReferences", ())):
+            yield each
+
+
+def _changes(wanted: list[Document], observed: Observed) -> Iterator[Action]:
+    """What makes the objects of the namespace those that are wanted."""
+    keys = set()
+    for each in wanted:
+        key = key_of(each)
+        keys.add(key)
+        seen = observed.made.get(key)
+        if seen is None:
+            yield Create(each)
+        elif "deletionTimestamp" not in seen["metadata"] and not is_as(each, seen):
+            yield Replace(merged(each, seen))
+    for key, seen in observed.made.items():
+        if key not in keys and key.kind not in _KEPT and "deletionTimestamp" not in seen["metadata"]:
+            yield Delete(seen["apiVersion"], key, seen["metadata"]["uid"])
+
+
+def _mistakes(living: _Wishes) -> dict[Key, tuple[str, str]]:
+    """What is wrong with what users ask for, by object. Of two that want one name, the one that was there first has it."""
+    names: dict[str, str] = {}
+    claimants = [(models.served_name(each), each.document) for each in living.models]
+    claimants += [(pipelines.served_name(each), each.document) for each in living.pipelines]
+    for name, document in sorted(claimants, key=lambda each: _age(each[1])):
+        names.setdefault(name, str(key_of(document)))
+    found = {key_of(each.document): models.mistake(each, names, living.pools) for each in living.models}
+    claims = [each.name for each in living.caches]
+    found |= {key_of(each.document): pools.mistake(each, claims) for each in living.pools}
+    return found | {key_of(each.document): pipelines.mistake(each, names) for each in living.pipelines}
+
+
+def _age(document: Document) -> tuple[str, str, str]:
+    metadata = document["metadata"]
+    return metadata.get("creationTimestamp", ""), document["kind"], metadata["name"]
+
+
+def _home(living: _Wishes, observed: Observed) -> str:
+    """The claim on which the deployment keeps its store: the first cache's, if there is one."""
+    return next((caches.claim_of(each) for each in living.caches if each.spec is not None), "")
+
+
+def _warming(living: _Wishes, observed: Observed) -> str:
+    """Why the serving Pod is not begun yet: the volume is being filled that it will serve from. One that is there goes on."""
+    if Key("StatefulSet", serving.NAME) in observed.made:
+        return ""
+    for each in living.caches:
+        found = caches.status(each, observed)
+        if found.phase in ("Pending", "Warming"):
+            return f"the deployment begins when SynfireCache {each.name} is warm"
+    return ""
+
+
+def _pending(living: _Wishes, observed: Observed) -> str:
+    """Why the deployment cannot be asked for anything; empty when it can."""
+    if observed.deployed is not None:
+        return ""
+    refused = observed.refusals.get(Key("StatefulSet", serving.NAME))
+    if refused is not None:
+        return f"the serving Pod cannot be made: {refused.message}"
+    if warming := _warming(living, observed):
+        return warming
+    own = [each for each in observed.pods if _component(each) == GATEWAY]
+    trouble = trouble_of(own)
+    if trouble is not None:
+        return f"the serving Pod does not run: {trouble.message}"
+    return observed.silence or "the serving Pod is begun"
+
+
+def _component(pod: Document) -> str:
+    found: str = pod["metadata"].get("labels", {}).get("app.kubernetes.io/component", "")
+    return found
+
+
+def _goodbyes(all_: _Wishes, living: _Wishes, observed: Observed) -> Iterator[Action]:
+    """Models and chains that were deleted are unloaded before their objects go. Where the whole deployment goes, nobody waits."""
+    whole = observed.leaving or not any(living) or Key("StatefulSet", serving.NAME) not in observed.made
+    deployed = observed.deployed
+    served = {models.served_name(each) for each in living.models}
+    for model in (each for each in all_.models if each.is_going):
+        name = models.served_name(model)
+        if whole or name in served or (deployed is not None and name not in deployed.models):
+            yield from _released(model.document)
+        elif deployed is not None:
+            yield Ask(Unload(name), key_of(model.document))
+    chained = {pipelines.served_name(each) for each in living.pipelines}
+    for pipeline in (each for each in all_.pipelines if each.is_going):
+        name = pipelines.served_name(pipeline)
+        if whole or name in chained or (deployed is not None and name not in deployed.chains):
+            yield from _released(pipeline.document)
+        elif deployed is not None:
+            yield Ask(DropChain(name), key_of(pipeline.document))
+
+
+def _released(document: Document) -> Iterator[Action]:
+    finalizers = document["metadata"].get("finalizers", [])
+    if FINALIZER in finalizers:
+        rest = [each for each in finalizers if each != FINALIZER]
+        yield SetFinalizers({**document, "metadata": {**document["metadata"], "finalizers": rest}})
+
+
+def _finalizers(living: _Wishes) -> Iterator[Action]:
+    """Before anything is loaded for an object, it has to wait for us when it goes."""
+    for document in (*(each.document for each in living.models), *(each.document for each in living.pipelines)):
+        finalizers = document["metadata"].get("finalizers", [])
+        if FINALIZER not in finalizers:
+            yield SetFinalizers(
+                {**document, "metadata": {**document["metadata"], "finalizers": [*finalizers, FINALIZER]}}
+            )
+
+
+def _calls(living: _Wishes, observed: Observed, wrong: Mistakes) -> Iterator[Action]:
+    for model in living.models:
+        if not _of(wrong, model)[0] and _waits(model.document):
+            yield from models.calls(model, observed)
+    for pipeline in living.pipelines:
+        if not _of(wrong, pipeline)[0] and _waits(pipeline.document):
+            yield from pipelines.calls(pipeline, observed)
+
+
+def _waits(document: Document) -> bool:
+    """Whether an object waits for us when it goes. Until it does nothing is loaded for it; nor is anything told of it, which would be
+    said of a version that is being replaced."""
+    return FINALIZER in document["metadata"].get("finalizers", ())
+
+
+def _evacuations(observed: Observed) -> Iterator[Action]:
+    """A node that takes no new Pods is about to be emptied: stages leave its workers now, each once."""
+    hosts = (
+        {stage.worker for each in observed.deployed.models.values() for stage in each.stages}
+        if observed.deployed
+        else set()
+    )
+    for pod in observed.pods:
+        metadata, node = pod["metadata"], pod.get("spec", {}).get("nodeName")
+        done = metadata.get("annotations", {}).get(stages.DRAINED)
+        if node in observed.cordoned and metadata["name"] in hosts and done is None:
+            yield MarkPod(metadata["name"], {}, {stages.DRAINED: observed.now})
+            yield Ask(Drain(metadata["name"]), Key("Pod", metadata["name"]))
+        elif done is not None and node not in observed.cordoned:
+            yield MarkPod(metadata["name"], {}, {stages.DRAINED: None})
+
+
+def _statuses(
+    living: _Wishes, described: Description, observed: Observed, wrong: Mistakes, pending: str
+) -> Iterator[Action]:
+    now = observed.now
+    for model in (each for each in living.models if _waits(each.document)):
+        yield from told(model.document, models.status(model, observed, _of(wrong, model), pending), now)
+    for pool in living.pools:
+        yield from told(pool.document, pools.status(pool, described, observed, _of(wrong, pool)), now)
+    for cache in living.caches:
+        yield from told(cache.document, caches.status(cache, observed), now)
+    for pipeline in (each for each in living.pipelines if _waits(each.document)):
+        yield from told(pipeline.document, pipelines.status(pipeline, observed, _of(wrong, pipeline), pending), now)
+
+
+def _of(wrong: Mistakes, found: Asked[Spec]) -> tuple[str, str]:
+    return wrong.get(key_of(found.document), ("", ""))

@@ -1,0 +1,115 @@
+"""A namespace's deployment as the controller sees it: what it serves, who its workers are, and what can be asked of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+State = Literal["waiting", "loading", "served", "degraded", "stopped", "failed", "leaving"]
+
+
+@dataclass(frozen=True)
+class Hosted:
+    """A stage, its operators, and the worker that hosts it; an empty one while it waits for one."""
+
+    name: str
+    worker: str
+    operators: tuple[str, ...] = ()
+    replica: str = ""
+    """The model, or the copy of it, whose stage it is, as the worker knows it."""
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """A model of the deployment: with what it was asked for, how it is, and why."""
+
+    name: str
+    request: Mapping[str, Any]
+    state: State
+    reason: str = ""
+    stages: tuple[Hosted, ...] = ()
+    replicas: int = 0
+    replicas_ready: int = 0
+    profile: str = ""
+
+
+@dataclass(frozen=True)
+class ServedChain:
+    """A chain of the deployment."""
+
+    name: str
+    chain: Mapping[str, Any]
+    ready: bool = False
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class JoinedWorker:
+    """A worker: whether it has joined and answers, and where it answers itself."""
+
+    name: str
+    ready: bool = False
+    url: str = ""
+    role: str = ""
+
+
+@dataclass(frozen=True)
+class Recovered:
+    """A failure that the deployment has on record."""
+
+    at_s: float
+    cause: str
+    outcome: str
+    models: tuple[str, ...]
+    duration_s: float
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """All of it, at one moment."""
+
+    models: Mapping[str, ServedModel] = field(default_factory=dict)
+    chains: Mapping[str, ServedChain] = field(default_factory=dict)
+    workers: Mapping[str, JoinedWorker] = field(default_factory=dict)
+    recoveries: tuple[Recovered, ...] = ()
+
+
+@dataclass(frozen=True)
+class Load:
+    """Have a model served as `request` says; again with the same words it changes nothing."""
+
+    model: str
+    request: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Unload:
+    """Have a model served no longer."""
+
+    model: str
+
+
+@dataclass(frozen=True)
+class PutChain:
+    """Have a chain served."""
+
+    chain: str
+    content: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class DropChain:
+    """Have a chain served no longer."""
+
+    chain: str
+
+
+@dataclass(frozen=True)
+class Drain:
+    """Have a worker's stages move elsewhere."""
+
+    worker: str
+
+
+Call = Load | Unload | PutChain | DropChain | Drain

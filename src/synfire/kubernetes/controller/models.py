@@ -1,0 +1,171 @@
+"""Models: what the deployment is asked to serve, and what the users of their objects are told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from synfire.kubernetes.controller.conditions import condition
+from synfire.kubernetes.controller.decision import Action, Ask
+from synfire.kubernetes.controller.deployment import Load, Recovered, ServedModel, Unload
+from synfire.kubernetes.controller.objects import digest_of, key_of
+from synfire.kubernetes.controller.observed import Observed
+from synfire.kubernetes.controller.quantities import bytes_of
+from synfire.kubernetes.controller.reading import Asked
+from synfire.kubernetes.controller.serving import url_of
+from synfire.kubernetes.controller.stages import nodes, path_of, service_of
+from synfire.kubernetes.manifests.description import RESOURCES
+from synfire.kubernetes.resources import Condition, ModelSpec, ModelStatus, PoolSpec, Recovery, Stage
+from synfire.kubernetes.resources.status import Phase
+from synfire.wire.wish import Wish
+
+LONGEST = 63
+
+MOST_STAGES = 256
+"""Stages that a status names; it counts the others. An object has to fit into 1 MiB or so."""
+
+
+def served_name(found: Asked[ModelSpec]) -> str:
+    """What callers call it."""
+    return (found.spec.served_name if found.spec is not None else "") or found.name
+
+
+def request_of(found: Asked[ModelSpec]) -> dict[str, Any]:
+    """What the deployment is asked for."""
+    spec = found.spec
+    assert spec is not None
+    wish = Wish(
+        spec.source or found.name,
+        spec.granularity,
+        spec.workers,
+        spec.apart,
+        spec.device,
+        spec.profile or None,
+        spec.replicas,
+        spec.priority,
+        spec.context,
+        spec.accept,
+        str(bytes_of(spec.memory)) if spec.memory else None,
+    )
+    request: dict[str, Any] = msgspec.to_builtins(wish)
+    return request
+
+
+def mistake(found: Asked[ModelSpec], names: Mapping[str, str], pools: Sequence[Asked[PoolSpec]]) -> tuple[str, str]:
+    """What is wrong with what was asked for: one word, and the words; two empty ones where nothing is. `names` are served names, by
+    who has them."""
+    spec, name = found.spec, served_name(found)
+    if spec is None:
+        return "InvalidSpec", found.mistake
+    if len(found.name) > LONGEST:
+        return (
+            "NameTooLong",
+            f"the name has {len(found.name)} characters; a model's has {LONGEST} at the most, make one with a shorter name",
+        )
+    if names.get(name, str(key_of(found.document))) != str(key_of(found.document)):
+        return "NameTaken", f"{names[name]} is served as {name} already; give this one another servedName"
+    known = {*RESOURCES, *(each.spec.device for each in pools if each.spec is not None)}
+    if spec.device not in known:
+        return "UnknownDevice", f"there is no device class {spec.device!r}; use one of {', '.join(sorted(known))}"
+    if spec.device != "cpu" and spec.device not in (each.spec.device for each in pools if each.spec is not None):
+        return "NoPool", f"no SynfirePool of this namespace has the device {spec.device}; make one"
+    return "", ""
+
+
+def calls(found: Asked[ModelSpec], observed: Observed) -> Iterator[Action]:
+    """What the deployment has to be asked, so that it serves a model whose spec is right as that says."""
+    assert observed.deployed is not None
+    assert found.spec is not None
+    key, name = key_of(found.document), served_name(found)
+    told = observed.deployed.models.get(name)
+    if found.spec.replicas == 0:
+        if told is not None:
+            yield Ask(Unload(name), key)
+        return
+    request = request_of(found)
+    refusal = observed.refusals.get(key)
+    if refusal is not None and refusal.digest == digest_of(request):
+        return
+    if told is None or dict(told.request) != request:
+        yield Ask(Load(name, request), key)
+
+
+def status(found: Asked[ModelSpec], observed: Observed, wrong: tuple[str, str], pending: str) -> ModelStatus:
+    """What the user of a model is told. `pending` says why the deployment is not there yet, or does not answer."""
+    name = served_name(found)
+    told = observed.deployed.models.get(name) if observed.deployed is not None else None
+    phase, conditions = _state(found, told, observed, wrong, pending)
+    if told is None or wrong[0]:
+        return ModelStatus(phase=phase, conditions=conditions, served_name=name)
+    where, services = nodes(observed), found.spec is not None and found.spec.stage_services
+    stages = [
+        Stage(
+            f"{each.replica}.{each.name}" if each.replica not in ("", name) else each.name,
+            each.worker,
+            where.get(each.worker, ""),
+            service_of(found.name, each.name) if services else "",
+            path_of(each, name),
+            each.operators,
+        )
+        for each in told.stages[:MOST_STAGES]
+    ]
+    return ModelStatus(
+        phase=phase,
+        conditions=conditions,
+        served_name=name,
+        url=url_of(observed.namespace, name),
+        replicas=told.replicas,
+        replicas_ready=told.replicas_ready,
+        profile=told.profile,
+        stage_count=len(told.stages),
+        stages=tuple(stages),
+        last_recovery=_last(name, observed.deployed.recoveries if observed.deployed else ()),
+    )
+
+
+def _state(
+    found: Asked[ModelSpec], told: ServedModel | None, observed: Observed, wrong: tuple[str, str], pending: str
+) -> tuple[Phase, tuple[Condition, ...]]:
+    reason, message = wrong
+    if reason or found.spec is None:
+        return "Failed", (condition("Accepted", False, reason, message), condition("Ready", False, reason, message))
+    refusal = observed.refusals.get(key_of(found.document))
+    if refusal is not None and refusal.digest == digest_of(request_of(found)):
+        refused = refusal.reason, refusal.message
+        return "Failed", (condition("Accepted", False, *refused), condition("Ready", False, *refused))
+    accepted = condition("Accepted", True, "Accepted")
+    if pending:
+        return "Pending", (accepted, condition("Ready", False, "NoDeployment", pending))
+    if found.spec.replicas == 0:
+        return "Unloaded", (
+            accepted,
+            condition("Ready", False, "Unloaded", "replicas is 0; calls are refused until it is more"),
+        )
+    if told is None or dict(told.request) != request_of(found):
+        return "Loading", (accepted, condition("Ready", False, "Loading", "the deployment has been asked for it"))
+    phase, holds, word = _STATES[told.state]
+    return phase, (accepted, condition("Ready", holds, word, told.reason))
+
+
+def _last(name: str, recoveries: Sequence[Recovered]) -> Recovery | None:
+    found = [each for each in recoveries if name in each.models]
+    if not found:
+        return None
+    newest = max(found, key=lambda each: each.at_s)
+    at = datetime.fromtimestamp(newest.at_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return Recovery(at, newest.cause, newest.outcome, round(newest.duration_s * 1e3))
+
+
+_STATES: Mapping[str, tuple[Phase, bool, str]] = {
+    "waiting": ("Pending", False, "Waiting"),
+    "loading": ("Loading", False, "Loading"),
+    "served": ("Ready", True, "Served"),
+    "degraded": ("Degraded", True, "Degraded"),
+    "stopped": ("Failed", False, "NoRoom"),
+    "failed": ("Failed", False, "LoadFailed"),
+    "leaving": ("Loading", False, "Leaving"),
+}
+"""What each state of the deployment's is in an object's words: its phase, and whether it is ready."""

@@ -1,0 +1,88 @@
+"""Pipelines: chains that the deployment is asked to serve."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from synfire.base.errors import UserError
+from synfire.chains.reading import chain_of
+from synfire.kubernetes.controller.conditions import condition
+from synfire.kubernetes.controller.decision import Action, Ask
+from synfire.kubernetes.controller.deployment import PutChain
+from synfire.kubernetes.controller.objects import digest_of, key_of
+from synfire.kubernetes.controller.observed import Observed
+from synfire.kubernetes.controller.reading import Asked
+from synfire.kubernetes.controller.serving import url_of
+from synfire.kubernetes.resources import Condition, PipelineSpec, PipelineStatus
+from synfire.kubernetes.resources.status import Phase
+
+
+def served_name(found: Asked[PipelineSpec]) -> str:
+    """What callers call it."""
+    return (found.spec.served_name if found.spec is not None else "") or found.name
+
+
+def content_of(spec: PipelineSpec) -> dict[str, Any]:
+    """The chain as its file would have it."""
+    more = {"description": spec.description, "inputs": spec.inputs}
+    return {"steps": spec.steps, "outputs": spec.outputs} | {name: value for name, value in more.items() if value}
+
+
+def mistake(found: Asked[PipelineSpec], names: Mapping[str, str]) -> tuple[str, str]:
+    """What is wrong with what was asked for: one word, and the words; two empty ones where nothing is."""
+    if found.spec is None:
+        return "InvalidSpec", found.mistake
+    name = served_name(found)
+    if names.get(name, str(key_of(found.document))) != str(key_of(found.document)):
+        return "NameTaken", f"{names[name]} is served as {name} already; give this one another servedName"
+    try:
+        chain_of(content_of(found.spec), name)
+    except UserError as error:
+        return "InvalidChain", str(error)
+    return "", ""
+
+
+def calls(found: Asked[PipelineSpec], observed: Observed) -> Iterator[Action]:
+    """What the deployment has to be asked, so that it serves a chain whose spec is right."""
+    assert observed.deployed is not None
+    assert found.spec is not None
+    key, name, content = key_of(found.document), served_name(found), content_of(found.spec)
+    refusal, told = observed.refusals.get(key), observed.deployed.chains.get(name)
+    if refusal is not None and refusal.digest == digest_of(content):
+        return
+    if told is None or dict(told.chain) != content:
+        yield Ask(PutChain(name, content), key)
+
+
+def status(found: Asked[PipelineSpec], observed: Observed, wrong: tuple[str, str], pending: str) -> PipelineStatus:
+    """What the user of a pipeline is told."""
+    name = served_name(found)
+    phase, conditions = _state(found, observed, wrong, pending)
+    models: tuple[str, ...] = ()
+    if found.spec is not None and not wrong[0]:
+        chain = chain_of(content_of(found.spec), name)
+        models = tuple(dict.fromkeys(model for step in chain.steps for model in step.models))
+    url = "" if wrong[0] else url_of(observed.namespace, name)
+    return PipelineStatus(phase=phase, conditions=conditions, served_name=name, url=url, models=models)
+
+
+def _state(
+    found: Asked[PipelineSpec], observed: Observed, wrong: tuple[str, str], pending: str
+) -> tuple[Phase, tuple[Condition, ...]]:
+    reason, message = wrong
+    if reason or found.spec is None:
+        return "Failed", (condition("Accepted", False, reason, message), condition("Ready", False, reason, message))
+    content = content_of(found.spec)
+    refusal = observed.refusals.get(key_of(found.document))
+    accepted = condition("Accepted", True, "Accepted")
+    if refusal is not None and refusal.digest == digest_of(content):
+        return "Failed", (accepted, condition("Ready", False, refusal.reason, refusal.message))
+    if pending:
+        return "Pending", (accepted, condition("Ready", False, "NoDeployment", pending))
+    told = observed.deployed.chains.get(served_name(found)) if observed.deployed else None
+    if told is None or dict(told.chain) != content:
+        return "Loading", (accepted, condition("Ready", False, "Loading", "the deployment has been asked for it"))
+    if told.ready:
+        return "Ready", (accepted, condition("Ready", True, "Served", told.reason))
+    return "Pending", (accepted, condition("Ready", False, "ModelsNotReady", told.reason))

@@ -1,0 +1,177 @@
+"""Pools: worker Pods of one kind, what may be taken away of them at a time, and how many there are when their number follows the load."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import msgspec
+
+from synfire.kubernetes.controller.conditions import condition
+from synfire.kubernetes.controller.objects import stamped
+from synfire.kubernetes.controller.observed import Document, Key, Observed, Offers
+from synfire.kubernetes.controller.quantities import bytes_of
+from synfire.kubernetes.controller.reading import Asked
+from synfire.kubernetes.controller.troubles import is_ready, trouble_of
+from synfire.kubernetes.manifests import Description, Pool, workers
+from synfire.kubernetes.manifests.description import RESOURCES
+from synfire.kubernetes.manifests.parts import WORKER, document, labels
+from synfire.kubernetes.manifests.workers import POOL
+from synfire.kubernetes.resources import API, Condition, PoolSpec, PoolStatus
+
+LONGEST = 30
+"""Characters of a pool's name: those of its Pods have the deployment's before and a number behind, and a label repeats them."""
+
+
+def wanted(found: Asked[PoolSpec], described: Description, claim: str, offers: Offers) -> Iterator[Document]:
+    """The objects of a pool whose spec is right; `claim` is that of its cache."""
+    if found.spec is None:
+        return
+    spec, pool = found.spec, pool_of(found.name, found.spec, claim)
+    yield stamped(workers.stateful_set(described, pool), found.document)
+    yield stamped(_budget(described, pool, offers.budgets), found.document)
+    if spec.autoscale is not None and not _why_not_scaled(spec, offers):
+        yield stamped(_scaler(described, found.name, spec, offers.autoscalers), found.document)
+
+
+def mistake(found: Asked[PoolSpec], claims: Sequence[str]) -> tuple[str, str]:
+    """What is wrong with what was asked for: one word for it, and the words; two empty ones where nothing is."""
+    spec = found.spec
+    if spec is None:
+        return "InvalidSpec", found.mistake
+    if len(found.name) > LONGEST:
+        return (
+            "NameTooLong",
+            f"the name has {len(found.name)} characters; a pool's has {LONGEST} at the most, make one with a shorter name",
+        )
+    if "." in found.name:
+        return "InvalidName", "the name has a dot, which names of Pods cannot have; make a pool with another name"
+    if spec.device not in RESOURCES and not spec.resource:
+        return (
+            "UnknownDevice",
+            f"there is no device class {spec.device!r}; use one of {', '.join(RESOURCES)}, or name the resource of a class of your own",
+        )
+    if spec.resource and spec.device == "cpu":
+        return (
+            "InvalidSpec",
+            f"resource {spec.resource} is for a device, and processors have none; name the device, or leave it out",
+        )
+    if spec.cache and spec.cache not in claims:
+        return "NoCache", f"there is no SynfireCache {spec.cache!r} in this namespace; make it, or leave cache out"
+    return "", ""
+
+
+def pool_of(name: str, spec: PoolSpec, claim: str) -> Pool:
+    """A pool as manifests describe it."""
+    return Pool(
+        name,
+        spec.count,
+        spec.role,
+        spec.device,
+        spec.resource or RESOURCES.get(spec.device, ""),
+        spec.cpus,
+        spec.cpu_request,
+        bytes_of(spec.memory),
+        dict(spec.node_selector),
+        tuple(msgspec.to_builtins(each) for each in spec.tolerations),
+        claim,
+        spec.shares_nodes,
+        spec.image,
+        spec.priority_class_name,
+    )
+
+
+def pods_of(name: str, observed: Observed) -> tuple[Document, ...]:
+    return tuple(each for each in observed.pods if each["metadata"].get("labels", {}).get(POOL) == name)
+
+
+def status(found: Asked[PoolSpec], described: Description, observed: Observed, wrong: tuple[str, str]) -> PoolStatus:
+    """What the user of a pool is told."""
+    pods = pods_of(found.name, observed)
+    hosts = (
+        {stage.worker for model in observed.deployed.models.values() for stage in model.stages}
+        if observed.deployed
+        else set()
+    )
+    chosen = labels(described, WORKER) | {POOL: found.name}
+    return PoolStatus(
+        conditions=_conditions(found, pods, observed, wrong),
+        count=len(pods),
+        ready=sum(map(is_ready, pods)),
+        hosting=sum(each["metadata"]["name"] in hosts for each in pods),
+        selector=",".join(f"{name}={value}" for name, value in chosen.items()),
+    )
+
+
+def _conditions(
+    found: Asked[PoolSpec], pods: Sequence[Document], observed: Observed, wrong: tuple[str, str]
+) -> tuple[Condition, ...]:
+    reason, message = wrong
+    if reason or found.spec is None:
+        return condition("Accepted", False, reason, message), condition("Ready", False, reason, message)
+    accepted = condition("Accepted", True, "Accepted")
+    scaled = _scaled(found.spec, observed.offers)
+    ready = sum(map(is_ready, pods))
+    refused = observed.refusals.get(Key("StatefulSet", f"synfire-{found.name}"))
+    trouble = trouble_of(pods)
+    if refused is not None:
+        return accepted, condition("Ready", False, refused.reason, refused.message), *scaled
+    if ready >= found.spec.count:
+        return (
+            accepted,
+            condition("Ready", True, "AllJoined", f"{ready} of {found.spec.count} workers have joined"),
+            *scaled,
+        )
+    if trouble is not None:
+        return accepted, condition("Ready", False, *trouble), *scaled
+    waiting = f"{ready} of {found.spec.count} workers have joined; the others are begun"
+    return accepted, condition("Ready", False, "Joining", waiting), *scaled
+
+
+def _scaled(spec: PoolSpec, offers: Offers) -> tuple[Condition, ...]:
+    if spec.autoscale is None:
+        return ()
+    why = _why_not_scaled(spec, offers)
+    return (condition("Scaled", not why, "NoMetrics" if why else "Scaled", why),)
+
+
+def _why_not_scaled(spec: PoolSpec, offers: Offers) -> str:
+    if spec.autoscale is None or not offers.autoscalers:
+        return (
+            ""
+            if spec.autoscale is None
+            else "this cluster has no HorizontalPodAutoscaler that reads metrics; set count yourself"
+        )
+    if spec.autoscale.metric and not offers.custom_metrics:
+        return (
+            f"nobody in this cluster answers for custom metrics such as {spec.autoscale.metric}: install an adapter for custom.metrics.k8s.io, "
+            "or leave metric out"
+        )
+    if not spec.autoscale.metric and not offers.resource_metrics:
+        return "nobody in this cluster measures processors: install metrics-server, or name a metric of your own"
+    return ""
+
+
+def _budget(described: Description, pool: Pool, api: str) -> Document:
+    """Drains take one Pod of the pool at a time."""
+    chosen = {"matchLabels": labels(described, WORKER) | {POOL: pool.name}}
+    name = f"{described.name}-{pool.name}"
+    return document(api, "PodDisruptionBudget", name, described, WORKER, spec={"maxUnavailable": 1, "selector": chosen})
+
+
+def _scaler(described: Description, name: str, spec: PoolSpec, api: str) -> Document:
+    """It sets the count of the pool, not that of the Pods' own set: so nobody undoes what the other does."""
+    scale = spec.autoscale
+    assert scale is not None
+    aim = {"type": "AverageValue", "averageValue": scale.target}
+    metric: Document = {"type": "Pods", "pods": {"metric": {"name": scale.metric}, "target": aim}}
+    if not scale.metric:
+        share = {"type": "Utilization", "averageUtilization": int(float(scale.target))}
+        metric = {"type": "Resource", "resource": {"name": "cpu", "target": share}}
+    content = {
+        "scaleTargetRef": {"apiVersion": API, "kind": "SynfirePool", "name": name},
+        "minReplicas": scale.least,
+        "maxReplicas": scale.most,
+        "metrics": [metric],
+    }
+    called = f"{described.name}-{name}"
+    return document(api, "HorizontalPodAutoscaler", called, described, WORKER, spec=content)

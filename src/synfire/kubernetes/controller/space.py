@@ -1,0 +1,132 @@
+"""One namespace under the controller's care: it is looked at when something there has changed, and now and then."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from synfire.base.errors import SynfireError
+from synfire.kubernetes.controller.decide import decide
+from synfire.kubernetes.controller.decision import Ask
+from synfire.kubernetes.controller.deployment import Deployed
+from synfire.kubernetes.controller.hands import Hands, Reach
+from synfire.kubernetes.controller.observed import Observed
+
+LOGGER = logging.getLogger(__name__)
+
+GATHER_S = 0.05
+"""Changes that come so shortly after each other are looked at together, in seconds."""
+
+POLL_S = 1.0
+"""How often the deployment is asked how it is: failover does not wait for that, objects do."""
+
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 30.0
+"""How long is waited after a round in which something was not done; twice as long each time."""
+
+AGAIN_S = 300.0
+"""How often what was refused is tried again."""
+
+
+class Space:
+    """`observe` tells what is there but for the deployment; `may_act` whether we are the one who acts."""
+
+    def __init__(
+        self,
+        namespace: str,
+        observe: Callable[[str], Observed],
+        hands: Hands,
+        reach: Reach,
+        may_act: Callable[[], bool],
+    ) -> None:
+        self.rounds = 0
+        self.settled = asyncio.Event()
+        self._namespace = namespace
+        self._observe = observe
+        self._hands = hands
+        self._reach = reach
+        self._may_act = may_act
+        self._changed = asyncio.Event()
+        self._deployed: Deployed | None = None
+        self._silence = ""
+
+    @property
+    def refused(self) -> int:
+        """How many things were refused lately."""
+        return len(self._hands.refusals)
+
+    def touch(self) -> None:
+        """Something is other than before."""
+        self.settled.clear()
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._work())
+            group.create_task(self._poll())
+            group.create_task(self._forgive())
+
+    async def step(self) -> bool:
+        """Look, decide, act. Returns whether everything was done that had to be."""
+        if not self._may_act():
+            return True
+        self.rounds += 1
+        actions = decide(self.observed())
+        if not actions:
+            return True
+        whole = await self._hands.carry_out(actions, self._may_act)
+        if any(isinstance(each, Ask) for each in actions):
+            await self.look()
+        return whole
+
+    async def look(self) -> None:
+        """Ask the deployment how it is."""
+        before = self._deployed, self._silence
+        try:
+            self._deployed, self._silence = await self._reach.look(), ""
+        except SynfireError as error:
+            self._deployed, self._silence = None, str(error)
+        if before != (self._deployed, self._silence):
+            self.touch()
+
+    def observed(self) -> Observed:
+        """The namespace as it is known now."""
+        known = self._observe(self._namespace)
+        return replace(
+            known,
+            now=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            deployed=None if known.silence else self._deployed,
+            silence=known.silence or self._silence,
+            refusals=dict(self._hands.refusals),
+        )
+
+    async def _work(self) -> None:
+        pause_s = FIRST_PAUSE_S
+        while True:
+            await self._changed.wait()
+            await asyncio.sleep(GATHER_S)
+            self._changed.clear()
+            if await self.step():
+                pause_s = FIRST_PAUSE_S
+                if not self._changed.is_set():
+                    self.settled.set()
+                continue
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+            self.touch()
+
+    async def _poll(self) -> None:
+        while True:
+            if self._may_act():
+                await self.look()
+            await asyncio.sleep(POLL_S)
+
+    async def _forgive(self) -> None:
+        """What was refused may be allowed by now."""
+        while True:
+            await asyncio.sleep(AGAIN_S)
+            self._hands.refusals.clear()
+            self.touch()

@@ -1,0 +1,97 @@
+"""What keeps Pods from running, in words that say how to mend it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+from synfire.kubernetes.controller.observed import Document
+
+RESTARTS = 3
+"""A container that ended badly so often is told of; before, it may have been a start at a bad moment."""
+
+
+class Trouble(NamedTuple):
+    """A reason, as a condition has it, and what is wrong and how to mend it."""
+
+    reason: str
+    message: str
+
+
+def trouble_of(pods: Iterable[Document]) -> Trouble | None:
+    """The first trouble among Pods, the worst kind first; None where they run, or are on their way."""
+    found = [each for pod in pods for each in _troubles(pod)]
+    return min(found, key=lambda each: _ORDER.index(each.reason), default=None)
+
+
+def is_ready(pod: Document) -> bool:
+    """Whether a Pod runs and answers, and is not about to go."""
+    if "deletionTimestamp" in pod["metadata"]:
+        return False
+    conditions = pod.get("status", {}).get("conditions", ())
+    return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
+
+
+def _troubles(pod: Document) -> Iterator[Trouble]:
+    name, status = pod["metadata"]["name"], pod.get("status", {})
+    for each in status.get("conditions", ()):
+        if each["type"] == "PodScheduled" and each["status"] == "False" and each.get("reason") == "Unschedulable":
+            yield Trouble(
+                "Unschedulable",
+                f"no node takes Pod {name}: {each.get('message', 'no reason is given')}; add nodes, or ask for less: count, cpus, memory, "
+                "resource, nodeSelector, sharesNodes",
+            )
+    for each in (*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ())):
+        yield from _of_container(name, each)
+
+
+def _of_container(pod: str, status: Document) -> Iterator[Trouble]:
+    waiting = status.get("state", {}).get("waiting") or {}
+    reason, said = waiting.get("reason", ""), waiting.get("message", "")
+    image = status.get("image", "")
+    if reason in _IMAGE:
+        yield Trouble(
+            "ImagePull",
+            f"the image {image} of Pod {pod} cannot be pulled ({reason}{_told(said)}); mend its name, or the "
+            "registry's access, and it is tried again",
+        )
+    elif reason in _CONFIGURATION:
+        yield Trouble("BadConfiguration", f"Pod {pod} cannot be begun ({reason}{_told(said)}); mend what it names")
+    ended: Mapping[str, object] = _ended(status)
+    if not ended:
+        return
+    words = str(ended.get("message") or "").strip()
+    if ended.get("reason") == "OOMKilled":
+        yield Trouble(
+            "OutOfMemory",
+            f"Pod {pod} took more memory than it may; raise the pool's memory, or place less on each worker",
+        )
+    elif _FULL in words.lower():
+        yield Trouble("VolumeFull", f"a volume of Pod {pod} is full{_told(words)}; make it larger, or free some")
+    elif status.get("restartCount", 0) >= RESTARTS and reason == "CrashLoopBackOff":
+        yield Trouble(
+            "KeepsEnding",
+            f"Pod {pod} ends with exit code {ended.get('exitCode')} again and again{_told(words)}; `kubectl logs {pod} --previous` "
+            "tells more",
+        )
+
+
+def _ended(status: Document) -> Mapping[str, object]:
+    """How the container ended: now, or the last time while it is kept from beginning again."""
+    now = status.get("state", {}).get("terminated")
+    if now:
+        return now if now.get("exitCode") else {}
+    if status.get("ready"):
+        return {}
+    before: Mapping[str, object] = status.get("lastState", {}).get("terminated") or {}
+    return before if before.get("exitCode") else {}
+
+
+def _told(words: str) -> str:
+    return f": {words[-400:]}" if words else ""
+
+
+_FULL = "no space left on device"
+_IMAGE = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable")
+_CONFIGURATION = ("CreateContainerConfigError", "CreateContainerError", "RunContainerError")
+_ORDER = ("ImagePull", "BadConfiguration", "VolumeFull", "OutOfMemory", "KeepsEnding", "Unschedulable")

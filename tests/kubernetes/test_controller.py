@@ -1,0 +1,516 @@
+"""The controller brings a namespace to what its objects ask for, whatever happens on the way."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from world import MOST_ROUNDS, World, resource, world  # beside this file, which is imported by its path
+
+from synfire.base.errors import UserError
+from synfire.kubernetes.cluster.api import Api
+from synfire.kubernetes.controller.decide import FINALIZER, decide
+from synfire.kubernetes.controller.decision import Ask
+from synfire.kubernetes.controller.deployment import Call, Drain, Load, PutChain, Unload
+from synfire.kubernetes.controller.observed import Document
+from synfire.kubernetes.manifests.controller import OF_CLUSTER, RIGHTS
+from synfire.testing.fake_kubernetes import Asked, Refusal
+
+POOL = resource("SynfirePool", "hosts", count=2)
+SPARES = resource("SynfirePool", "spares", role="spares", count=1)
+MODEL = resource("SynfireModel", "svgg-digits", granularity="operator")
+CHAIN = resource(
+    "SynfirePipeline",
+    "read-digit",
+    steps={"read": {"model": "svgg-digits", "inputs": {"input": "request.picture"}}},
+    outputs={"scores": "read.output"},
+)
+CACHE = resource("SynfireCache", "store", size="1Gi", models=["svgg-digits", "hf://org/repo"])
+
+Story = Callable[[World], Awaitable[None]]
+
+
+def told(story: Story) -> None:
+    """Run a story in a world of its own."""
+
+    async def run() -> None:
+        async with world() as here:
+            await story(here)
+
+    asyncio.run(run())
+
+
+async def applied(here: World, *documents: Document) -> None:
+    for each in documents:
+        here.server.put(each)
+    await here.settle()
+
+
+def test_a_model_and_a_pool_become_a_deployment_that_serves() -> None:
+    async def story(here: World) -> None:
+        await applied(here, POOL, MODEL)
+        sets = {each["metadata"]["name"]: each["spec"]["replicas"] for each in here.server.all("statefulsets")}
+        assert sets == {"synfire": 1, "synfire-hosts": 2}
+        assert here.condition("synfiremodels", "svgg-digits")["status"] == "True"
+        status = here.server.get("synfiremodels", "svgg-digits")["status"]
+        assert (status["phase"], status["stageCount"], status["profile"]) == ("Ready", 2, "cpu")
+        assert [each["worker"] for each in status["stages"]] == ["synfire-hosts-0", "synfire-hosts-1"]
+        assert [each["node"] for each in status["stages"]] == ["node-1", "node-1"]
+        assert status["url"] == "http://synfire.default.svc:8000/v2/models/svgg-digits"
+
+    told(story)
+
+
+def test_each_stage_is_a_service_that_leads_to_its_worker_and_follows_it() -> None:
+    async def story(here: World) -> None:
+        await applied(here, POOL, MODEL)
+        (address,) = here.server.get("endpoints", "svgg-digits--fc1")["subsets"][0]["addresses"]
+        assert (address["targetRef"]["name"], address["nodeName"]) == ("synfire-hosts-1", "node-1")
+        service = here.server.get("services", "svgg-digits--fc1")
+        assert (service["spec"]["clusterIP"], "selector" in service["spec"]) == ("None", False)
+        assert service["metadata"]["annotations"]["synfire.dev/path"] == "/v2/models/svgg-digits.fc1"
+        pod = here.server.get("pods", "synfire-hosts-1")["metadata"]
+        assert pod["labels"]["synfire.dev/duty"] == "host"
+        assert pod["annotations"]["synfire.dev/hosts"] == "svgg-digits.fc1"
+        served = here.deployment.models["svgg-digits"]
+        moved = tuple(replace(each, worker="synfire-hosts-0") for each in served.stages)
+        here.deployment.models["svgg-digits"] = replace(served, stages=moved)
+        await here.settle()
+        (address,) = here.server.get("endpoints", "svgg-digits--fc1")["subsets"][0]["addresses"]
+        assert address["targetRef"]["name"] == "synfire-hosts-0"
+        pod = here.server.get("pods", "synfire-hosts-1")["metadata"]
+        assert pod["labels"]["synfire.dev/duty"] == "spare"
+        assert "synfire.dev/hosts" not in pod["annotations"]
+
+    told(story)
+
+
+def test_what_is_deleted_is_unloaded_first_and_the_last_object_takes_everything_along() -> None:
+    async def story(here: World) -> None:
+        await applied(here, POOL, MODEL)
+        here.server.delete("synfiremodels", "svgg-digits")
+        assert "deletionTimestamp" in here.server.get("synfiremodels", "svgg-digits")["metadata"]
+        await here.settle()
+        assert here.deployment.calls[-1] == Unload("svgg-digits")
+        assert here.server.all("synfiremodels") == []
+        assert [each["metadata"]["name"] for each in here.server.all("statefulsets")] == ["synfire", "synfire-hosts"]
+        assert not [each for each in here.server.all("services") if "--" in each["metadata"]["name"]]
+        here.server.delete("synfirepools", "hosts")
+        await here.settle()
+        assert {name: found for name, found in here.content().items() if found} == {}
+
+    told(story)
+
+
+def test_nobody_waits_for_a_deployment_that_goes_as_a_whole() -> None:
+    async def story(here: World) -> None:
+        await applied(here, POOL, MODEL)
+        here.deployment.up = False
+        here.server.delete("synfirepools", "hosts")
+        here.server.delete("synfiremodels", "svgg-digits")
+        await here.round()
+        assert here.server.all("synfiremodels") == []
+
+    told(story)
+
+
+@pytest.mark.parametrize(
+    ("document", "reason", "cure"),
+    [
+        (resource("SynfireModel", "bad", device="tpu"), "UnknownDevice", "use one of cpu, cuda, darwin3"),
+        (resource("SynfireModel", "bad", device="darwin3"), "NoPool", "make one"),
+        (resource("SynfireModel", "twin", servedName="svgg-digits"), "NameTaken", "give this one another servedName"),
+        (resource("SynfireModel", "bad", replicas="two"), "InvalidSpec", "kubectl explain synfiremodels.spec"),
+        (resource("SynfirePool", "bad", device="tpu"), "UnknownDevice", "name the resource"),
+        (resource("SynfirePool", "bad", cache="none"), "NoCache", "make it, or leave cache out"),
+        (resource("SynfirePool", "b" * 31), "NameTooLong", "make one with a shorter name"),
+        (resource("SynfirePool", "bad", resource="a.b/c"), "InvalidSpec", "name the device, or leave it out"),
+        (resource("SynfirePipeline", "bad", steps={}, outputs={}), "InvalidChain", "write [steps.NAME]"),
+        (resource("SynfirePipeline", "bad", steps={"a": {}}, outputs={"x": "a"}), "InvalidChain", "one of model"),
+    ],
+    ids=lambda each: each if isinstance(each, str) and each.isalpha() else "",
+)
+def test_a_mistake_is_told_with_its_cure_and_harms_no_other_object(document: Document, reason: str, cure: str) -> None:
+    async def story(here: World) -> None:
+        await applied(here, POOL, MODEL)
+        await applied(here, document)
+        plural, name = f"{document['kind'].lower()}s", document["metadata"]["name"]
+        accepted = here.condition(plural, name, "Accepted")
+        assert (accepted["status"], accepted["reason"]) == ("False", reason)
+        assert cure in accepted["message"]
+        (event,) = {each["message"] for each in here.server.all("events") if each["involvedObject"]["name"] == name}
+        assert event == accepted["message"]
+        assert here.condition("synfiremodels", "svgg-digits")["status"] == "True"
+
+    told(story)
+
+
+def test_a_model_that_does_not_exist_is_refused_once_and_asked_for_again_when_it_is_mended() -> None:
+    async def story(here: World) -> None:
+        def refuse(call: Call) -> None:
+            if isinstance(call, Load) and call.request["source"] == "svg-digits":
+                attempts.append(call)
+                raise UserError("there is no model named 'svg-digits'; known: svgg-digits")
+
+        attempts: list[Call] = []
+        here.deployment.refuse = refuse
+        await applied(here, POOL, MODEL, resource("SynfireModel", "other", source="svg-digits"))
+        ready = here.condition("synfiremodels", "other")
+        assert (ready["status"], ready["message"]) == (
+            "False",
+            "there is no model named 'svg-digits'; known: svgg-digits",
+        )
+        assert len(attempts) == 1
+        assert here.condition("synfiremodels", "svgg-digits")["status"] == "True"
+        await applied(here, resource("SynfireModel", "other", source="svgg-digits"))
+        assert here.condition("synfiremodels", "other")["status"] == "True"
+
+    told(story)
+
+
+def waiting(reason: str, message: str = "") -> Document:
+    return {
+        "image": "r.example/no:1",
+        "ready": False,
+        "restartCount": 0,
+        "state": {"waiting": {"reason": reason, "message": message}},
+    }
+
+
+def ended(code: int, words: str, reason: str = "Error", restarts: int = 5) -> Document:
+    last = {"terminated": {"exitCode": code, "reason": reason, "message": words}}
+    back_off = {"waiting": {"reason": "CrashLoopBackOff"}}
+    return {"image": "i", "ready": False, "restartCount": restarts, "state": back_off, "lastState": last}
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "cure"),
+    [
+        (waiting("ImagePullBackOff", "not found"), "ImagePull", "mend its name, or the registry's access"),
+        (waiting("CreateContainerConfigError", "no secret"), "BadConfiguration", "mend what it names"),
+        (ended(3, "OSError: No space left on device"), "VolumeFull", "make it larger, or free some"),
+        (ended(137, "", "OOMKilled", 1), "OutOfMemory", "raise the pool's memory"),
+        (ended(2, "error: there is no device"), "KeepsEnding", "kubectl logs synfire-hosts-0 --previous"),
+    ],
+    ids=lambda each: each if isinstance(each, str) and each.isalpha() else "",
+)
+def test_what_keeps_a_pod_from_running_is_told_with_its_cure(status: Document, reason: str, cure: str) -> None:
+    async def story(here: World) -> None:
+        await applied(here, POOL, MODEL)
+        pod = here.server.get("pods", "synfire-hosts-0")
+        pod["status"] |= {"conditions": [{"type": "Ready", "status": "False"}], "containerStatuses": [status]}
+        here.server.put(pod)
+        await here.settle()
+        ready = here.condition("synfirepools", "hosts")
+        assert (ready["status"], ready["reason"]) == ("False", reason)
+        assert cure in ready["message"]
+        assert here.condition("synfiremodels", "svgg-digits")["status"] == "True"
+
+    told(story)
+
+
+def test_a_pod_that_no_node_takes_says_what_to_ask_less_of() -> None:
+    async def story(here: World) -> None:
+        await applied(here, POOL)
+        pod = here.server.get("pods", "synfire-hosts-0")
+        unplaced = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/2 nodes"}
+        here.server.put({**pod, "status": {"conditions": [unplaced]}})
+        await here.settle()
+        assert "0/2 nodes; add nodes, or ask for less" in here.condition("synfirepools", "hosts")["message"]
+
+    told(story)
+
+
+def test_a_missing_permission_is_told_and_used_as_soon_as_it_is_granted() -> None:
+    async def story(here: World) -> None:
+        def refuse(asked: Asked) -> None:
+            if (asked.verb, asked.resource) == ("create", "statefulsets"):
+                raise Refusal(403, "Forbidden", "statefulsets.apps is forbidden: cannot create")
+
+        here.server.refuse = refuse
+        for each in (POOL, MODEL):
+            here.server.put(each)
+        for _ in range(4):
+            await here.round()
+        ready = here.condition("synfirepools", "hosts")
+        assert (ready["reason"], "grant the controller's ServiceAccount that right" in ready["message"]) == (
+            "MissingPermission",
+            True,
+        )
+        assert "the serving Pod cannot be made" in here.condition("synfiremodels", "svgg-digits")["message"]
+        here.server.refuse = lambda asked: None
+        await here.settle()
+        assert here.condition("synfiremodels", "svgg-digits")["status"] == "True"
+
+    told(story)
+
+
+def test_what_somebody_changes_is_put_right_and_what_is_not_ours_stays() -> None:
+    async def story(here: World) -> None:
+        await applied(here, POOL, MODEL)
+        before = here.content()
+        found = here.server.get("statefulsets", "synfire-hosts")
+        found["spec"]["replicas"] = 7
+        found["metadata"]["annotations"]["somebody"] = "was here"
+        here.server.put(found)
+        here.server.delete("services", "synfire-join")
+        await here.settle()
+        assert here.content() == before
+        assert here.server.get("statefulsets", "synfire-hosts")["metadata"]["annotations"]["somebody"] == "was here"
+
+    told(story)
+
+
+def test_a_spec_that_changes_is_followed_and_one_that_is_the_same_asks_for_nothing() -> None:
+    async def story(here: World) -> None:
+        await applied(here, POOL, MODEL)
+        calls = len(here.deployment.calls)
+        assert await here.round() == 0
+        assert len(here.deployment.calls) == calls
+        await applied(
+            here, resource("SynfireModel", "svgg-digits", replicas=3), resource("SynfirePool", "hosts", count=4)
+        )
+        assert here.deployment.calls[-1] == Load("svgg-digits", here.deployment.models["svgg-digits"].request)
+        assert here.server.get("synfiremodels", "svgg-digits")["status"]["replicas"] == 3
+        assert here.server.get("statefulsets", "synfire-hosts")["spec"]["replicas"] == 4
+        await applied(here, resource("SynfireModel", "svgg-digits", replicas=0))
+        assert here.deployment.models == {}
+        assert here.server.get("synfiremodels", "svgg-digits")["status"]["phase"] == "Unloaded"
+
+    told(story)
+
+
+def test_stages_leave_a_node_that_is_being_emptied_once() -> None:
+    async def story(here: World) -> None:
+        await applied(here, POOL, MODEL)
+        here.server.put(
+            {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node-1"}, "spec": {"unschedulable": True}}
+        )
+        await here.settle()
+        drains = [each for each in here.deployment.calls if isinstance(each, Drain)]
+        assert drains == [Drain("synfire-hosts-0"), Drain("synfire-hosts-1")]
+        here.server.put({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node-1"}, "spec": {}})
+        await here.settle()
+        pod = here.server.get("pods", "synfire-hosts-0")
+        assert "synfire.dev/drained" not in pod["metadata"]["annotations"]
+
+    told(story)
+
+
+def test_a_pipeline_becomes_a_chain_and_goes_with_its_object() -> None:
+    async def story(here: World) -> None:
+        await applied(here, POOL, MODEL, CHAIN)
+        (put,) = (each for each in here.deployment.calls if isinstance(each, PutChain))
+        assert put.content == CHAIN["spec"]
+        status = here.server.get("synfirepipelines", "read-digit")["status"]
+        assert (status["phase"], status["models"]) == ("Ready", ["svgg-digits"])
+        here.server.delete("synfirepipelines", "read-digit")
+        await here.settle()
+        assert here.deployment.chains == {}
+        assert here.server.all("synfirepipelines") == []
+
+    told(story)
+
+
+def test_a_cache_is_warmed_before_the_deployment_serves_from_it() -> None:
+    async def story(here: World) -> None:
+        await applied(here, CACHE, MODEL, resource("SynfirePool", "hosts", cache="store"))
+        assert here.condition("synfirecaches", "store")["reason"] == "Warming"
+        names = [each["metadata"]["name"] for each in here.server.all("statefulsets")]
+        assert names == ["synfire-hosts"]
+        assert "when SynfireCache store is warm" in here.condition("synfiremodels", "svgg-digits")["message"]
+        (job,) = here.server.all("jobs")
+        pod = job["spec"]["template"]["spec"]
+        assert [each["command"] for each in (*pod["initContainers"], *pod["containers"])] == [
+            ["synfire", "build", "svgg-digits"],
+            ["synfire", "pull", "hf://org/repo"],
+        ]
+        here.server.put({**job, "status": {"succeeded": 1}})
+        await here.settle()
+        serving = here.server.get("statefulsets", "synfire")["spec"]["template"]["spec"]
+        assert {"name": "cache", "persistentVolumeClaim": {"claimName": "synfire-store"}} in serving["volumes"]
+        assert here.server.get("synfirecaches", "store")["status"]["phase"] == "Ready"
+        assert here.condition("synfiremodels", "svgg-digits")["status"] == "True"
+
+    told(story)
+
+
+def test_a_cache_that_cannot_be_warmed_says_why_and_the_deployment_begins_without() -> None:
+    async def story(here: World) -> None:
+        await applied(here, CACHE, MODEL, POOL)
+        (job,) = here.server.all("jobs")
+        name = job["metadata"]["name"]
+        here.server.put({**job, "status": {"failed": 4, "conditions": [{"type": "Failed", "status": "True"}]}})
+        metadata = {"name": f"{name}-x", "namespace": "default"}
+        metadata["labels"] = {**job["spec"]["template"]["metadata"]["labels"], "job-name": name}
+        status = {"containerStatuses": [ended(3, "No space left on device")]}
+        here.server.put({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {}, "status": status})
+        observed = await here.observed()
+        await here.hands.carry_out(decide(observed), lambda: True)
+        ready = here.condition("synfirecaches", "store")
+        assert ready["reason"] == "VolumeFull"
+        assert f"delete the Job {name}, and it is tried again" in ready["message"]
+        assert here.server.get("statefulsets", "synfire")
+
+    told(story)
+
+
+def test_a_claim_stays_where_its_cache_says_so() -> None:
+    async def story(here: World) -> None:
+        await applied(here, POOL, resource("SynfireCache", "kept", keep=True), resource("SynfireCache", "lost"))
+        for name in ("kept", "lost"):
+            here.server.delete("synfirecaches", name)
+        await here.settle()
+        assert [each["metadata"]["name"] for each in here.server.all("persistentvolumeclaims")] == ["synfire-kept"]
+
+    told(story)
+
+
+def test_a_slip_of_the_pen_ends_nothing_that_works() -> None:
+    async def story(here: World) -> None:
+        await applied(here, POOL, MODEL)
+        before = here.content()["statefulsets"], here.content()["endpoints"]
+        await applied(here, resource("SynfirePool", "hosts", count=2, device="gpu"))
+        await applied(here, resource("SynfireModel", "svgg-digits", device="gpu"))
+        assert (here.content()["statefulsets"], here.content()["endpoints"]) == before
+        assert "svgg-digits" in here.deployment.models
+
+    told(story)
+
+
+def test_keys_are_drawn_once() -> None:
+    async def story(here: World) -> None:
+        await applied(here, POOL)
+        first = here.server.get("secrets", "synfire-keys")
+        await here.fresh_hands().carry_out(decide(await here.observed()), lambda: True)
+        assert here.server.get("secrets", "synfire-keys") == first
+
+    told(story)
+
+
+class Killed(BaseException):
+    """The controller is no more."""
+
+
+class MortalApi(Api):
+    """Answers so many calls; at the next one the controller dies, before it or after it was done."""
+
+    def __init__(self, inner: Api, calls: int, after: bool) -> None:
+        self._inner = inner
+        self._left = calls
+        self._after = after
+
+    async def ask(self, method: str, path: str, *rest: Any, **more: Any) -> Document:
+        if method != "GET":
+            self._left -= 1
+        if self._left < 0 and not self._after:
+            raise Killed
+        found = await self._inner.ask(method, path, *rest, **more)
+        if self._left < 0:
+            raise Killed
+        return found
+
+
+async def _killed_after(calls: int, after: bool, expected: dict[str, Any]) -> bool:
+    """Have a controller die in the midst of its work, and another one go on. Returns whether it died at all."""
+    async with world() as here:
+        for each in (POOL, SPARES, MODEL, CHAIN):
+            here.server.put(each)
+        died = False
+        api = MortalApi(here.api, calls, after)
+        hands = here.fresh_hands(api)
+        try:
+            for _ in range(MOST_ROUNDS):
+                here.begin_pods()
+                actions = decide(await here.observed())
+                for each in actions:  # one after the other, so that what was done is the same each time
+                    await hands.carry_out([each], lambda: True)
+        except Killed:
+            died = True
+        await here.settle()
+        assert here.content() == expected, f"killed at call {calls}"
+        finalizers = here.server.get("synfiremodels", "svgg-digits")["metadata"]["finalizers"]
+        assert finalizers == [FINALIZER]
+        return died
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_a_controller_that_dies_at_any_call_is_followed_by_one_that_ends_at_the_same(after: bool) -> None:
+    async def stories() -> int:
+        async with world() as here:
+            await applied(here, POOL, SPARES, MODEL, CHAIN)
+            expected = here.content()
+        calls = 0
+        while await _killed_after(calls, after, expected):
+            calls += 1
+        return calls
+
+    assert asyncio.run(stories()) > 25
+
+
+def test_two_controllers_that_see_the_same_never_undo_each_other() -> None:
+    async def story(here: World) -> None:
+        for each in (POOL, SPARES, MODEL, CHAIN):
+            here.server.put(each)
+        one, other = here.fresh_hands(), here.fresh_hands()
+        for _ in range(MOST_ROUNDS):
+            here.begin_pods()
+            actions = decide(await here.observed())
+            await asyncio.gather(one.carry_out(actions, lambda: True), other.carry_out(actions, lambda: True))
+        written = len([each for each in here.server.asked if each.verb in ("create", "update", "patch", "delete")])
+        await here.settle()
+        after = [each for each in here.server.asked if each.verb in ("create", "update", "patch", "delete")]
+        assert len(after) == written  # there was nothing left to do
+        names = [each["metadata"]["name"] for each in here.server.all("statefulsets")]
+        assert sorted(names) == ["synfire", "synfire-hosts", "synfire-spares"]
+        assert (one.refusals, other.refusals) == ({}, {})
+
+    told(story)
+
+
+def test_who_may_not_act_does_nothing() -> None:
+    async def story(here: World) -> None:
+        here.server.put(POOL)
+        assert not await here.hands.carry_out(decide(await here.observed()), lambda: False)
+        assert here.server.all("statefulsets") == []
+
+    told(story)
+
+
+def test_what_is_done_takes_the_rights_that_it_is_given_and_no_others() -> None:
+    async def story(here: World) -> None:
+        await applied(here, POOL, SPARES, MODEL, CHAIN)
+        scaled = resource("SynfirePool", "hosts", count=2, autoscale={"most": 4})
+        here.server.put(scaled)
+        observed = await here.observed()
+        offers = replace(observed.offers, resource_metrics=True)
+        await here.hands.carry_out(decide(replace(observed, offers=offers)), lambda: True)
+        scaler = here.server.get("horizontalpodautoscalers", "synfire-hosts")
+        assert scaler["spec"]["scaleTargetRef"]["kind"] == "SynfirePool"
+        await applied(here, resource("SynfireCache", "kept", keep=True, models=["m"]))
+        here.server.collects = False
+        for kind in ("synfiremodels", "synfirepipelines", "synfirepools", "synfirecaches"):
+            for each in here.server.all(kind):
+                here.server.delete(kind, each["metadata"]["name"])
+        await here.settle()
+
+        used = {(each.group, each.resource, each.verb) for each in here.server.asked}
+        given = {
+            (group, name, verb) for group, names, verbs in (*RIGHTS, *OF_CLUSTER) for name in names for verb in verbs
+        }
+        assert used <= given
+        assert ("", "secrets", "list") not in given
+        unused = {each for each in given if each not in used and each[2] in ("create", "delete", "patch")}
+        assert unused == set()
+        assert not any(isinstance(each, Ask) for each in decide(await here.observed()))
+
+    told(story)
