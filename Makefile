@@ -43,8 +43,9 @@ test: $(VENV)/.dev $(KSERVE)/.installed $(CLIENTS)/.installed $(KUBERNETES)/.ins
 	SYNFIRE_KSERVE_PYTHON=$(CURDIR)/$(KSERVE)/bin/python SYNFIRE_CLIENTS_PYTHON=$(CURDIR)/$(CLIENTS)/bin/python \
 		SYNFIRE_KUBERNETES_PYTHON=$(CURDIR)/$(KUBERNETES)/bin/python $(VENV)/bin/pytest -n auto -m "not parity and not cluster"
 
+# Properties are tried on a fifth of the examples that `make test` has.
 check: lint
-	$(VENV)/bin/pytest -n auto --dist loadfile -m "not parity and not slow" $(UNITS)
+	$(VENV)/bin/pytest -n auto --dist loadfile -m "not parity and not slow" --examples 0.2 $(UNITS)
 
 lint: $(VENV)/.dev
 	$(VENV)/bin/ruff check .

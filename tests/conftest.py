@@ -17,6 +17,30 @@ os.environ.setdefault("SYNFIRE_CACHE", str(paths.cache().absolute()))
 settings.register_profile("synfire", deadline=None)  # a busy machine is no failure
 settings.load_profile("synfire")
 
+_OWN = "_hypothesis_internal_use_settings"
+"""Where hypothesis keeps a test's settings; there is no public way to change them from outside."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--examples",
+        type=float,
+        default=1.0,
+        metavar="SHARE",
+        help="try this share of each property's examples; at least five",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Properties are tried on all of their examples in `make test`, and on a share of them in `make check`."""
+    share = config.getoption("--examples")
+    tests = {getattr(item, "obj", None) for item in items} if share < 1 else set()
+    for test in {getattr(each, "__func__", each) for each in tests}:
+        own = getattr(test, _OWN, None)
+        if own is not None:
+            fewer = min(own.max_examples, max(5, round(share * own.max_examples)))
+            setattr(test, _OWN, settings(own, max_examples=fewer))
+
 
 @pytest.fixture(autouse=True)
 def _log_as_before() -> Iterator[None]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from synfire.engines import measure as module
 from synfire.engines.engine import ENGINES, Engine, Program
 from synfire.engines.measure import measure, measured
 from synfire.graph import Graph, Synapse
@@ -90,6 +91,17 @@ def test_what_was_measured_is_remembered_by_content(tmp_path: Path, monkeypatch:
     first = measured(graph(), engine, sample(graph()))
     assert measured(graph(), engine, sample(graph())) == first
     measured(graph(2.0), engine, sample(graph()))
+    assert len(list((tmp_path / "costs").iterdir())) == 2
+
+
+def test_what_another_version_of_the_engines_took_is_measured_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SYNFIRE_CACHE", str(tmp_path))
+    engine = ENGINES["cpu"]()
+    measured(graph(), engine, sample(graph()))
+    monkeypatch.setattr(module, "engines_version", lambda: "another")
+    measured(graph(), engine, sample(graph()))
     assert len(list((tmp_path / "costs").iterdir())) == 2
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -11,6 +13,7 @@ from synfire.devices import DEVICES
 from synfire.graph import flatten
 from synfire.graph.passes import simplify
 from synfire.plan import Costs, Demand, plan_offloaded, rooms
+from synfire.plan.place import DoesNotFit
 from synfire.testing.graphs import random_graph
 from synfire.zoo import load
 
@@ -69,6 +72,19 @@ def test_whatever_is_refused_each_operator_is_in_one_stage_and_stages_follow_the
     for synapse in graph.synapses:
         if not synapse.delay_steps and synapse.source in place:
             assert place[synapse.source] <= place[synapse.target]
+
+
+def test_a_worker_that_may_hold_too_little_is_named_with_what_it_lacks():
+    graph = simplify(flatten(load("svgg-digits")))
+    demand = Demand("m", graph, Costs(steps=graph.steps or 4))
+    refused = DEVICES["darwin3"].refusals(graph)
+    needed = Counter[str]()
+    for each in plan_offloaded(demand, rooms(2), "darwin3", refused).stages:
+        needed[each.worker] += each.memory_bytes
+    fullest, enough = needed.most_common(1)[0]
+    assert plan_offloaded(demand, rooms(2, enough), "darwin3", refused)
+    with pytest.raises(DoesNotFit, match=rf"{fullest} need .*raise the workers' limit, or add workers"):
+        plan_offloaded(demand, rooms(2, enough - 1), "darwin3", refused)
 
 
 def test_a_model_that_the_device_takes_nothing_of_is_refused():

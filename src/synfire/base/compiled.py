@@ -20,6 +20,7 @@ from llvmlite import ir
 from numba.core import event as events
 from numba.core.extending import intrinsic
 
+from synfire.base.machine_code import keeping
 from synfire.base.telling import tell
 
 numba.config.reload_config()  # numba may have been imported before, by somebody who knew of no cache
@@ -65,8 +66,12 @@ _WORK = "compiling for this processor, once"
 events.register("numba:compile", _Compiling())
 
 
-compiled = numba.njit(nogil=True, cache=True, fastmath=False, error_model="numpy", boundscheck=False)
-"""Decorator: compile at the first call, without reassociation, fused multiply-add or the interpreter's lock."""
+_compiled = numba.njit(nogil=True, fastmath=False, error_model="numpy", boundscheck=False)
+
+
+def compiled(function: Callable[..., Any]) -> Any:
+    """Decorator: compile at the first call, without reassociation, fused multiply-add or the interpreter's lock."""
+    return keeping(_compiled(function), function)
 
 
 def compiled_together(*files: Path) -> Any:

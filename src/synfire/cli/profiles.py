@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import Annotated, Any
 
 import msgspec
@@ -11,7 +10,6 @@ import typer
 from rich.table import Table
 
 from synfire.base.errors import PermanentError
-from synfire.base.telling import Tell, tell
 from synfire.cli.models import (
     Accept,
     AcceptOption,
@@ -118,12 +116,6 @@ def chosen_profiles(
 
 def _machine(workers: int, memory: str | None) -> Machine:
     return Machine.here(workers, parse_bytes(memory) if memory else None)
-
-
-@contextmanager
-def building(quiet: bool) -> Iterator[Tell]:
-    """Where what the block builds is told."""
-    yield tell
 
 
 def _plain(here: Listed, offer: Offer) -> dict[str, Any]:

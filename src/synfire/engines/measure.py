@@ -15,6 +15,7 @@ from synfire.base import paths
 from synfire.devices import DEVICES
 from synfire.engines.engine import Engine, Program
 from synfire.engines.profiles.cache import keep, recalled
+from synfire.engines.version import engines_version
 from synfire.graph import Graph, Synapse, flatten
 from synfire.ops import Array, Clock, Kind, Signal
 from synfire.ops.mean_rate import MeanRate
@@ -34,10 +35,11 @@ METHOD = "prefixes, cold; calls warm"
 
 
 def measured(graph: Graph, engine: Engine, sample: Mapping[str, Array], threads: int = 1) -> Costs:
-    """`measure`, remembered in `SYNFIRE_CACHE` by the graph's content, the engine, the threads and the processor."""
+    """`measure`, remembered in `SYNFIRE_CACHE` by the graph's content, the engine and its version, the threads and the processor."""
     flat = flatten(graph)
     device = DEVICES["cpu"].describe()
-    key = "\n".join([METHOD, flat.content_digest(), *flat.operators, engine.name, device.model])
+    who = [engine.name, engines_version(), device.model, *device.features]
+    key = "\n".join([METHOD, flat.content_digest(), *flat.operators, *who])
     key += f"\n{threads} threads" if threads > 1 else ""
     file = paths.cache() / "costs" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
     known = recalled(file, Costs)

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from synfire.base.errors import UserError
 from synfire.graph import Graph, flatten
 from synfire.ops import Kind
-from synfire.plan.costs import memory_bytes
+from synfire.plan.costs import format_bytes, memory_bytes
 from synfire.plan.cut import Group, atoms, join
 from synfire.plan.parts import stage_name
-from synfire.plan.place import Room
+from synfire.plan.place import DoesNotFit, Room
 from synfire.plan.plan import Plan, Stage
 from synfire.plan.planner import Demand, links
 
@@ -28,7 +28,7 @@ def plan_offloaded(
     `refused` gives the reason for each operator that the device cannot run, and `remarks` say what is to be known of some that
     it takes. Stages of the processor live on the first worker, the others in turn on the rest. No latency is predicted: nothing
     of the device was measured.
-    Raises `UserError` when the device takes nothing of the model.
+    Raises `UserError` when the device takes nothing of the model, and `DoesNotFit` when a worker may hold less than its stages need.
     """
     graph = flatten(demand.graph)
     runs = _runs(graph, refused)
@@ -52,6 +52,7 @@ def plan_offloaded(
         )
         for name, (taken, group) in zip(names, runs, strict=True)
     )
+    _check_room(demand.model, stages, workers)
     return Plan(
         model=demand.model,
         granularity=demand.granularity,
@@ -61,6 +62,16 @@ def plan_offloaded(
         engine=demand.engine,
         reasons=_reasons(engine, stages, refused, remarks or {}),
     )
+
+
+def _check_room(model: str, stages: Sequence[Stage], workers: Sequence[Room]) -> None:
+    for room in workers:
+        needed = sum(stage.memory_bytes for stage in stages if stage.worker == room.worker)
+        if needed > room.limit_bytes:
+            raise DoesNotFit(
+                f"{model}: its stages on {room.worker} need {format_bytes(needed)}, which may hold {format_bytes(int(room.limit_bytes))}: "
+                "raise the workers' limit, or add workers"
+            )
 
 
 def _runs(graph: Graph, refused: Mapping[str, str]) -> list[tuple[bool, Group]]:

@@ -15,12 +15,13 @@ from nets import WIDTH, chain
 
 from synfire.base.errors import UserError
 from synfire.engines.profiles import build as building
-from synfire.engines.profiles.build import build, engines_version, known
+from synfire.engines.profiles.build import build, known
 from synfire.engines.profiles.machine import Machine
 from synfire.engines.profiles.offers import offers
 from synfire.engines.profiles.profile import Profile
 from synfire.engines.profiles.samples import samples
 from synfire.engines.profiles.whole import Whole, parts_of
+from synfire.engines.version import engines_version
 from synfire.graph import Graph, Synapse
 from synfire.graph.passes import simplify
 from synfire.ops import Kind, Signal

@@ -115,6 +115,8 @@ def test_workers_that_may_hold_too_little_are_said_with_what_helps() -> None:
     found = offered(machine=Machine(workers=2, cores=2, free_bytes=10**10, limit_bytes=1000))
     assert found["cpu-float32"].fit is Fit.LOW
     assert "add workers, raise their limit" in found["cpu-float32"].remark
+    assert found["darwin3-int8"].fit is Fit.LOW
+    assert "raise the workers' limit, or add workers" in found["darwin3-int8"].remark
 
 
 def test_whole_bytes_need_less_memory() -> None:

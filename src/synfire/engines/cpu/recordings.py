@@ -65,7 +65,7 @@ def _read_only(events: Array) -> Array:
     return view
 
 
-@compiled  # type: ignore[untyped-decorator]
+@compiled
 def bin_events(events: Array, dt_us: int, counts: bool, frames: Array) -> bool:
     """Put rows (t, x, y, p) into `frames`, all 0, of shape `(step, p, y, x)`; False, and anything in them, for rows that do not fit.
 

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from importlib.metadata import version
 from pathlib import Path
 
 import msgspec
 import numpy as np
 
-import synfire
 from synfire.base import paths
 from synfire.base.errors import PermanentError
 from synfire.devices import DEVICES
@@ -22,6 +19,7 @@ from synfire.engines.profiles.cache import keep, recalled
 from synfire.engines.profiles.profile import Profile
 from synfire.engines.profiles.samples import FEW, Samples, samples
 from synfire.engines.profiles.whole import Part, Whole, parts_of
+from synfire.engines.version import engines_version
 from synfire.graph import Graph
 from synfire.ops import Array, Clock, Kind
 
@@ -174,18 +172,3 @@ def _file(profile: Profile) -> Path:
         [engines_version(), *(word for each in found for word in (each.model, str(each.cores), *each.features))]
     )
     return paths.cache() / "profiles" / f"{profile.id[:32]}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
-
-
-@functools.cache
-def engines_version() -> str:
-    """The version of whatever computes: the source files of operators, graphs, devices and engines, and the compiler.
-
-    Files are known by their size and the time of their last change, since this is asked at every start.
-    """
-    digest = hashlib.sha256(version("numba").encode())
-    root = Path(synfire.__file__).parent
-    for folder in ("ops", "graph", "devices", "engines"):
-        for file in sorted((root / folder).rglob("*.py")):
-            found = file.stat()
-            digest.update(f"{file} {found.st_size} {found.st_mtime_ns}".encode())
-    return digest.hexdigest()

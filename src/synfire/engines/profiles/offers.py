@@ -205,7 +205,11 @@ class _Asking:
         refused = device.refusals(self.graph)
         demand = Demand(self.name, self.graph, self.costs)
         try:
-            plan = plan_offloaded(demand, rooms(profile.requires.workers), engine.name, refused)
+            plan = plan_offloaded(
+                demand, rooms(profile.requires.workers, self.machine.limit_bytes), engine.name, refused
+            )
+        except DoesNotFit as error:
+            return Offer(profile, Fit.LOW, str(error))
         except UserError as error:
             return Offer(profile, Fit.INCOMPATIBLE, str(error))
         for stage in plan.stages:
