@@ -108,7 +108,7 @@ class Caller(threading.Thread):
                 self.answered += 1
 
     def check(self) -> None:
-        self.join(60)
+        self.join(200)
         assert (self.answered, self.wrong, list(self.errors)) == (self._times, 0, [])
 
 
@@ -236,7 +236,7 @@ def test_a_model_scales_with_its_calls_and_sleeps_until_the_next_one(home):
         until(lambda: now("status") == "asleep")
         until(lambda: not any(each["plans"] for each in told(url, "workers")))
         Caller(url).check()
-        callers = [Caller(url, 1500) for _ in range(3)]
+        callers = [Caller(url, 300) for _ in range(3)]
         until(lambda: now("replicas_ready") == 2)
         for each in callers:
             each.check()

@@ -7,12 +7,14 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pytest
 
 from synfire.base.errors import Interrupted, TemporaryError, UserError
 from synfire.gateway.call import Call, Part
 from synfire.gateway.dataplane import DataPlane
 from synfire.gateway.echo import EchoRoute
+from synfire.gateway.protection import Protection, Saved
 from synfire.gateway.replicas import Replicas
 from synfire.gateway.served import Served
 
@@ -33,6 +35,8 @@ class Copy:
     engines: dict[str, str] = field(default_factory=lambda: {"echo": "cpu"})
     calls: list[str] = field(default_factory=list)
     go: asyncio.Event = field(default_factory=asyncio.Event)
+    sessions: Protection = field(default_factory=lambda: Protection(["echo"]))
+    protected: bool = True
     graph: Any = GRAPH
     plan: Any = EchoRoute().plan
 
@@ -47,6 +51,9 @@ class Copy:
                 yield Part({"y": self.name}, place, 1, place == 4)  # type: ignore[dict-item]
 
     async def answer(self, call: Call) -> AsyncGenerator[Part, None]:
+        track = self.sessions.begin(call, 1, 0.0)
+        if track is not None:
+            self.sessions.answered(track, call)
         async for part in self.once(call):
             yield part
 
@@ -78,6 +85,28 @@ def test_calls_go_to_the_replica_with_the_least_to_do():
         return counts
 
     assert asyncio.run(story()) == [3, 2, 2]
+
+
+def test_calls_count_by_their_samples():
+    async def story():
+        copies = [Copy("a"), Copy("b")]
+        replicas = replicas_of(*copies, go=False)
+        sizes = (3, 1, 1, 1)
+        inputs = [{"x": np.zeros((size, 3, 32, 32), np.float32)} for size in sizes]
+        calls = [asyncio.ensure_future(_drained(replicas, each)) for each in inputs]
+        for _ in range(5):
+            await asyncio.sleep(0)
+        counts = [len(each.calls) for each in copies]
+        for each in copies:
+            each.go.set()
+        await asyncio.gather(*calls)
+        return counts
+
+    assert asyncio.run(story()) == [1, 3]
+
+
+async def _drained(replicas, inputs):
+    return [each async for each in replicas.answer(Call("1", "m", inputs))]
 
 
 def test_a_call_that_loses_its_replica_goes_on_at_another_without_saying_anything_twice():
@@ -115,13 +144,76 @@ def test_a_model_fails_only_when_all_of_its_replicas_do():
         asyncio.run(parts_of(replicas))
 
 
-def test_a_session_stays_at_one_replica():
+def home_of(replicas: Replicas, session: str, **call: Any) -> str:
+    return str(asyncio.run(parts_of(replicas, session=session, **call))[0][0])
+
+
+def test_a_session_stays_at_the_replica_where_it_began_also_when_others_come():
     copies = [Copy("a"), Copy("b"), Copy("c")]
     replicas = replicas_of(*copies)
-    for session in ("x", "y", "z", "u", "v"):
-        homes = {asyncio.run(parts_of(replicas, session=session))[0][0] for _ in range(4)}
-        assert len(homes) == 1
-    assert sum(bool(each.calls) for each in copies) > 1
+    homes = {session: home_of(replicas, session, start=True) for session in "xyzuvw"}
+    assert sorted(homes.values()) == ["a", "a", "b", "b", "c", "c"]
+    new = Copy("d")
+    new.go.set()
+    replicas.add("d", new)  # type: ignore[arg-type]
+    assert {session: home_of(replicas, session) for session in homes} == homes
+    assert home_of(replicas, "n", start=True) == "d"
+
+
+def test_sessions_move_with_their_state_when_their_replica_goes():
+    one, other = Copy("a"), Copy("b")
+    replicas = replicas_of(one)
+    assert home_of(replicas, "x", start=True) == home_of(replicas, "y", start=True) == "a"
+    replicas.add("b", other)  # type: ignore[arg-type]
+    other.go.set()
+    assert replicas.shut("a")
+    assert home_of(replicas, "x") == "b"
+    replicas.remove("a")
+    track = other.sessions.give("y")
+    assert track is not None
+    assert (track.epoch, len(track.calls)) == (-1, 1)
+    other.sessions.take(track)
+    assert home_of(replicas, "y") == "b"
+    assert len(one.sessions) == 0
+
+
+def test_a_session_that_has_ended_is_forgotten():
+    replicas = replicas_of(Copy("a"), Copy("b"))
+    home_of(replicas, "x", start=True)
+    home_of(replicas, "x", end=True)
+    assert home_of(replicas, "y", start=True) == "a"
+
+
+def test_a_session_cannot_go_on_from_a_checkpoint_on_another_device():
+    one, other = Copy("a"), Copy("b", engines={"echo": "darwin3"})
+    replicas = replicas_of(one)
+    home_of(replicas, "x", start=True)
+    track = one.sessions.give("x")
+    assert track is not None
+    track.states = {"echo": Saved({}, "a", None)}
+    one.sessions.take(track)
+    replicas.add("b", other)  # type: ignore[arg-type]
+    replicas.remove("a")
+    moved = other.sessions.give("x")
+    assert moved is not None
+    with pytest.raises(TemporaryError, match="moved to another device"):
+        moved.check(Call("1", "m", {}, session="x"))
+
+
+def test_a_replica_that_closes_gets_no_new_call_as_long_as_there_are_others():
+    async def story():
+        one, other = Copy("a"), Copy("b")
+        replicas = replicas_of(one, other, go=False)
+        before = asyncio.ensure_future(parts_of(replicas))
+        await asyncio.sleep(0)
+        busy = not replicas.shut("a")
+        later = [asyncio.ensure_future(parts_of(replicas)) for _ in range(3)]
+        for each in (one, other):
+            each.go.set()
+        await asyncio.gather(before, *later)
+        return busy, replicas.shut("a"), len(one.calls), len(other.calls)
+
+    assert asyncio.run(story()) == (True, True, 1, 3)
 
 
 def test_an_answer_is_not_gone_on_with_on_another_device():

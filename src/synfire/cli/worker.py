@@ -24,8 +24,10 @@ from synfire.deploy.process import Announcement
 from synfire.deploy.roles.serving import loaded
 from synfire.devices import DEVICES
 from synfire.plan.costs import parse_bytes
+from synfire.store.kept import KeptBlobs
 from synfire.wire.links.tls import hold
 from synfire.wire.messages import Joined
+from synfire.worker.settings import Settings
 
 
 def worker(
@@ -93,6 +95,12 @@ def worker(
             "--memory", metavar="SIZE", help="What it may hold, such as 512MB. Default: this machine's memory."
         ),
     ] = None,
+    keep: Annotated[
+        str | None,
+        typer.Option(
+            "--keep", metavar="SIZE", help="What this machine keeps of weights that were sent to it. Default: 16 GiB."
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Run one worker here, in the foreground, for a deployment on another machine: `synfire serve … --join` prints this command.
@@ -122,7 +130,9 @@ def worker(
     door = parse_place(join, "--join")
     with tempfile.TemporaryDirectory(prefix="synfire-") as folder:
         file = write_credential(credential, Path(folder))
-        offer = Offer(name or here, door, joined, file, address, port, http)
+        kept_bytes = parse_bytes(keep) if keep else Settings.kept_bytes
+        KeptBlobs().prune(kept_bytes)
+        offer = Offer(name or here, door, joined, file, address, port, http, kept_bytes=kept_bytes)
         hold(credential)
         code = uvloop.run(_run(offer, as_json))
     raise typer.Exit(code)

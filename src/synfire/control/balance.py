@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from synfire.control.order import Relocation
-from synfire.control.placement import relocated
+from synfire.control.placement import beside, relocated
 from synfire.control.reach import suits
 from synfire.control.state import PROCESSOR, ModelView, State, WorkerView
 from synfire.plan.parts import joined, seam_s
@@ -142,6 +142,7 @@ def may_take(state: State, model: ModelView, stage: Stage, worker: WorkerView, e
         and stage.memory_bytes <= state.room(worker.name)
         and (model.name, stage.name) not in worker.refused
         and suits(state, model.plan, (stage,), worker.name)
+        and ("#" not in model.name or worker.name not in beside(state, model))
     )
 
 

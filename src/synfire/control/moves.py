@@ -16,9 +16,12 @@ from synfire.control.evenness import loads, remarks
 from synfire.control.losses import recorded
 from synfire.control.order import Order, OrderKind, Relocation
 from synfire.control.placement import awaited, beside, device_of, heir, parted, relocated
-from synfire.control.state import PROCESSOR, READY, RETIRING, ModelView, Recovery, State, WorkerView
+from synfire.control.state import PROCESSOR, READY, RETIRING, SPARE, ModelView, Recovery, State, WorkerView
 from synfire.plan.costs import format_bytes
 from synfire.plan.plan import Stage
+
+OWN = "own-"
+"""How the names of orders begin that nobody has given."""
 
 
 def check(state: State, kind: OrderKind, worker: str = "") -> None:
@@ -45,6 +48,10 @@ def advanced(state: State, at_s: float) -> State:
     """The next step of the first order that is not over, as soon as all is calm."""
     while True:
         order = next((each for each in state.orders if not each.over), None)
+        if order is None and state.uneven and state.quiet:
+            spread = Order(f"{OWN}{state.next_id}-{at_s:.3f}", "rebalance", at_s)
+            state = replace(state, uneven=False, orders=(*state.orders, spread))
+            continue
         if order is None or not state.quiet:
             return state
         after = _move(state, order, at_s) if order.underway else _STEPS[order.kind](state, order, at_s)
@@ -98,13 +105,18 @@ def _fresh(state: State, order: Order, name: str) -> list[WorkerView]:
 
 
 def _rebalance(state: State, order: Order, at_s: float) -> State:
-    """As many workers as at first share the stages evenly, as many as can be had, where these cannot; and those that have joined since
+    """Spares are relieved by hosts. Then as many workers as at first share the stages evenly, as many as can be had, where these cannot; and those that have joined since
     and are not needed as spares."""
-    serving = state.serving()
-    surplus = max(0, len(state.idle()) - state.spares)
+    if relieving := _relieving(state):
+        return _with(state, order, needs="", underway=relieving)
+    spares = {each.name for each in state.workers.values() if each.role == SPARE}
+    serving = state.serving() - spares
+    idle = [each for each in state.idle() if each.name not in spares]
+    kept = max(0, state.spares - len(spares))
+    surplus = max(0, len(idle) - kept)
     if len(serving) + surplus < state.in_service and (state.coming() or state.startable(PROCESSOR)):
         return _with(state, order, needs=PROCESSOR)
-    idle = sorted(state.idle(), key=lambda each: not each.joined)
+    idle = sorted(idle, key=lambda each: not each.joined)
     missing = max(0, state.in_service - len(serving))
     joining = [each.name for n, each in enumerate(idle[:surplus]) if each.joined or n < missing]
     among = (*sorted(serving), *joining)
@@ -113,6 +125,18 @@ def _rebalance(state: State, order: Order, at_s: float) -> State:
         return _with(state, order, needs="", underway=moves)
     even = _with(state, order, loads=tuple(loads(state, among).items()), remarks=tuple(remarks(state, among)))
     return _ended(even, next(each for each in even.orders if each.id == order.id), at_s)
+
+
+def _relieving(state: State) -> tuple[Relocation, ...]:
+    """The moves by which those that are meant as spares are rid of what they took over, to hosts that have nothing to do."""
+    busy = [each.name for each in state.workers.values() if each.role == SPARE or state.load(each.name)]
+    moves: list[Relocation] = []
+    for spare in [each.name for each in state.workers.values() if each.role == SPARE and state.load(each.name)]:
+        for model, stages in _by_model(state, spare):
+            shifted = _shifted(state, moves)
+            others = (*busy, *(each.target for each in moves), *beside(shifted, shifted.models[model.name]))
+            moves += _ways(shifted, model.name, stages, others) or ()
+    return tuple(moves)
 
 
 _STEPS: dict[OrderKind, Callable[[State, Order, float], State]] = {

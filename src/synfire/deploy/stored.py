@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from synfire.base.errors import SynfireError
+from synfire.control.state import SPARE
 from synfire.deploy.ledger import Wanted
 from synfire.deploy.local import LocalDeployment
 from synfire.deploy.on_demand import Found
@@ -17,6 +18,8 @@ from synfire.formats.bundle import store_graph
 from synfire.store import BlobStore
 from synfire.wire.messages import Residents, Unwanted
 from synfire.zoo import find
+
+_BOUNDLESS = 1 << 62
 
 
 @dataclass
@@ -71,7 +74,12 @@ class StoreHands:
         self.gateways.reside(residents)
 
     def free_bytes(self) -> int:
-        return free_bytes()
+        """This machine's, or, where models are on others' workers, what these have left; until one has joined there is no bound."""
+        state = self.deployment.healing.controller.state
+        if state.begins:
+            return free_bytes()
+        rooms = [state.room(name) for name, each in state.workers.items() if state.living(name) and each.role != SPARE]
+        return int(min(sum(rooms), _BOUNDLESS)) if rooms else _BOUNDLESS
 
     def _worker(self) -> str:
         """A name that no worker has or had: one that leaves may still be there."""

@@ -13,7 +13,7 @@ import hashlib
 import shutil
 import stat
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -93,8 +93,14 @@ def manifest_digest(graph: Graph) -> str:
 
 def put_tensors(graph: Graph, blobs: BlobStore) -> None:
     """Put each tensor into `blobs`."""
+    for content in tensor_bytes(graph):
+        blobs.put(content)
+
+
+def tensor_bytes(graph: Graph) -> Iterator[bytes]:
+    """Each tensor as a blob has it, one after the other."""
     for array in _arrays(graph):
-        blobs.put(as_stored(array).tobytes())
+        yield as_stored(array).tobytes()
 
 
 def stored_graph(digest: str, blobs: BlobStore) -> Graph:

@@ -1,4 +1,4 @@
-"""Files of weights by the digest of their content, wherever they lie: in the store, or where the user has them.
+"""Files of weights by the digest of their content, wherever they lie: in the store, where the user has them, or kept of another machine's.
 
 A file of gigabytes is not copied to be served. What is kept, under `SYNFIRE_CACHE`, is where the content of a digest was found, and
 how large and how old the file was then: it is read again to make sure only where that has changed.
@@ -16,6 +16,7 @@ from synfire.base import paths
 from synfire.base.errors import UserError
 from synfire.store import BlobStore, write_atomically
 from synfire.store.files import explained
+from synfire.store.kept import KeptBlobs
 
 
 class _Seen(msgspec.Struct, frozen=True):
@@ -52,11 +53,13 @@ def digest_of(path: Path) -> str:
 
 
 def located(digest: str) -> Path:
-    """The file of that digest: the store's, or one that was read. Raises `UserError` when it is gone, or holds something else now."""
+    """The file of that digest: the store's, one that was kept, or one that was read. Raises `UserError` when it is gone, or holds something else now."""
     blobs = BlobStore()
     if digest in blobs:
         return blobs.path(digest)
     seen = _remembered(_by_digest(digest))
+    if (kept := KeptBlobs()).used(digest):
+        return kept.path(digest)
     if seen is None:
         raise UserError(f"no file is known with the content {digest[:12]}…; serve the model from its path again")
     if not seen.unchanged and digest_of(Path(seen.path)) != digest:

@@ -14,8 +14,9 @@ from synfire.base.log import LOGGER
 from synfire.graph import Graph
 from synfire.ops import Array
 from synfire.store import BlobStore
+from synfire.store.mapping import mapped
 from synfire.wire import batches
-from synfire.wire.graphs import keep_graph, name_graph, pack_graph, refer_graph
+from synfire.wire.graphs import blobs_of, files_of, keep_graph, name_graph, pack_graph, refer_graph
 from synfire.wire.links import Limits, SocketLink, connect
 from synfire.wire.links.watched import WatchedLink
 from synfire.wire.messages import (
@@ -32,6 +33,8 @@ from synfire.wire.messages import (
     Hello,
     Host,
     Hosted,
+    Keep,
+    Keeping,
     Ping,
     Pong,
     Prepare,
@@ -52,7 +55,13 @@ from synfire.wire.stream import Packet
 _GREETING_S = 10.0
 _UNHEARD = 64
 """So many of a worker's reports wait for somebody who listens; a gateway without a controller never does."""
-_Outcome = TypeVar("_Outcome", Hosted, Prepared, Relinked, Restored)
+WHOLE_BYTES = 32 << 20
+"""Parameters of so many bytes travel with their graph, in one message; more come before it, in pieces."""
+
+PIECE_BYTES = 8 << 20
+"""How much of a blob is sent at a time: little enough that heartbeats, along connections of their own, and frames are not held up."""
+
+_Outcome = TypeVar("_Outcome", Hosted, Keeping, Prepared, Relinked, Restored)
 
 
 class Inbox:
@@ -250,10 +259,33 @@ class WorkerPeer:
         """What comes of an order with the graph: without its parameters where the worker can map them, or has kept them."""
         if not self.distant:
             return await order(pack_graph(graph) if self.store is None else refer_graph(graph, self.store))
+        for digest, path in files_of(graph).items():
+            file = await asyncio.to_thread(mapped, path)
+            await self._bring(digest, file.data, file=True)
         try:
             return await order(name_graph(graph))
         except (UnknownName, PermanentError):  # it has not kept them, or they have decayed there
-            return await order(keep_graph(graph))
+            if sum(graph.operator(name).parameter_bytes for name in graph) <= WHOLE_BYTES:
+                return await order(keep_graph(graph))
+        for digest, content in blobs_of(graph):
+            await self._bring(digest, memoryview(content))
+        return await order(name_graph(graph))
+
+    async def _bring(self, digest: str, content: memoryview, file: bool = False) -> None:
+        """Have the worker keep a blob: from where it has it on, a piece at a time. Raises what the worker answers in place of that."""
+        have = await self._keep(Keep(digest, len(content), file=file), b"")
+        while have < len(content):
+            before = have
+            piece = await asyncio.to_thread(bytes, content[before : before + PIECE_BYTES])
+            have = await self._keep(Keep(digest, len(content), before), piece)
+            if have <= before:
+                raise TemporaryError(f"worker {self.name} does not get on with blob {digest[:12]}…; try again")
+
+    async def _keep(self, wanted: Keep, piece: bytes) -> int:
+        """Send a piece of a blob; how much of it the worker has then."""
+        answer = self._awaited("keep", wanted.digest)
+        self.send(Packet(wanted, raw=piece))
+        return self._said(await answer, Keeping).have
 
     def _awaited(self, *build: str) -> asyncio.Future[AnyMessage]:
         """The answer about a build. One of an older epoch may be under way, and answers come in the order of asking."""
@@ -298,6 +330,8 @@ class WorkerPeer:
                 self.on_report(self._reports)
         elif isinstance(message, Prepared):
             _settle(self._builds[message.digest,].popleft(), message)
+        elif isinstance(message, Keeping):
+            _settle(self._builds["keep", message.digest].popleft(), message)
         elif isinstance(message, Draining):
             self.draining = True
             if self._departure is not None:

@@ -136,6 +136,20 @@ class Protection:
         if self._tracks.get(track.name) is track:
             del self._tracks[track.name]
 
+    def __contains__(self, session: str) -> bool:
+        return session in self._tracks
+
+    def give(self, session: str) -> Track | None:
+        """Let go of a session, with all that is kept of it, for another route; None where nothing is."""
+        return self._tracks.pop(session, None)
+
+    def take(self, track: Track, unlike: str = "") -> None:
+        """Keep a session from now on that another route has given. What is `unlike` there runs on another device than here."""
+        track.lost()
+        if unlike and track.states:
+            track.forsaken = track.forsaken or unlike
+        self._tracks[track.name] = track
+
     def lose(self, stages: Iterable[str]) -> int:
         """The workers are others from now on, and these are the stages; how many sessions have to be brought back."""
         self._stages = frozenset(stages)

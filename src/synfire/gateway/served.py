@@ -29,6 +29,11 @@ class Served:
             self._replicas[whole].add(model, route)
         self._names[model] = name, number
 
+    def close(self, model: str) -> bool:
+        """Give a replica no new call as long as there are others; whether it has none."""
+        replicas = self._replicas.get(of_replica(model))
+        return replicas is None or replicas.shut(model)
+
     def remove(self, model: str) -> None:
         """Serve a model no longer; of several replicas the others go on."""
         served, replicas = self._names.pop(model), self._replicas.get(of_replica(model))

@@ -195,6 +195,10 @@ class LanguageModel(Operator):
         """What it takes to run: weights, and the keys and values of all tokens."""
         return self.weight_bytes + self.context * self.streams * self.token_bytes
 
+    @property
+    def file_digests(self) -> tuple[str, ...]:
+        return tuple(digest for _, digest in self.weights)
+
     def infer(self, *inputs: Signal) -> Signal:
         (request,) = inputs
         if (request.kind, request.clock, request.shape) != (Kind.BYTES, Clock.REQUEST, ()):

@@ -35,3 +35,7 @@ class OnnxModel(TensorModel):
     @property
     def parameter_bytes(self) -> int:
         return self.weight_bytes
+
+    @property
+    def file_digests(self) -> tuple[str, ...]:
+        return tuple(digest for _, digest in self.weights)

@@ -113,6 +113,11 @@ class Operator(ABC):
     def parameter_bytes(self) -> int:
         return sum(array.nbytes for array in self.parameters().values())
 
+    @property
+    def file_digests(self) -> tuple[str, ...]:
+        """The SHA-256 of files that whoever runs it has to have, beside its parameters, and that can be given to it."""
+        return ()
+
     def structural_digest(self, *inputs: Signal) -> str:
         """SHA-256 over kind, attributes, parameter shapes and number formats, and input signals.
 

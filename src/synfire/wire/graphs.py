@@ -5,27 +5,32 @@
     0, 0, length of the manifest, manifest           the tensors are blobs that the receiver has kept from before
     0, 0, length of the manifest, manifest, tensors  whole, and the tensors are to be kept
 
-What a receiver keeps lies under SYNFIRE_CACHE, by digest, and is safe to delete.
+What a receiver keeps lies under SYNFIRE_CACHE, by digest, and is safe to delete. Large parameters come before the graph, blob by blob and
+piece by piece (`synfire.wire.messages.Keep`): then it is enough to name them.
 
 Lengths are 8 bytes, the most significant first.
 """
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import os
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 
 import safetensors
 import safetensors.numpy
 
-from synfire.base import paths
 from synfire.base.errors import PermanentError, UserError
 from synfire.formats import manifest
-from synfire.formats.bundle import graph_from, put_tensors
+from synfire.formats.bundle import graph_from, put_tensors, tensor_bytes
+from synfire.formats.weights import located
 from synfire.graph import Graph
 from synfire.ops import Array
 from synfire.store import BlobStore, MirroredStore
+from synfire.store.kept import KeptBlobs
 from synfire.wire.stream import Buffer
 
 _LENGTH = struct.Struct(">Q")
@@ -59,6 +64,21 @@ def keep_graph(graph: Graph) -> bytes:
     return _KEPT + pack_graph(graph)
 
 
+def blobs_of(graph: Graph) -> Iterator[tuple[str, bytes]]:
+    """What the graph's parameters are as blobs, each with its digest."""
+    for content in tensor_bytes(graph):
+        yield hashlib.sha256(content).hexdigest(), content
+
+
+def files_of(graph: Graph) -> dict[str, Path]:
+    """The files that whoever runs the graph has to have, by their digests, as far as they are found here."""
+    found = {}
+    for digest in {digest for name in graph for digest in graph.operator(name).file_digests}:
+        with contextlib.suppress(UserError):  # gone, or changed: who has it still does not need it
+            found[digest] = located(digest)
+    return found
+
+
 def unpack_graph(data: Buffer) -> Graph:
     """The inverse of all of these.
 
@@ -76,7 +96,7 @@ def unpack_graph(data: Buffer) -> Graph:
 
 def _kept(view: memoryview) -> Graph:
     text, tensors = _parted(view)
-    blobs = BlobStore(paths.cache() / "blobs", lasting=False)
+    blobs = KeptBlobs()
     for each in _loaded(tensors).values() if tensors else ():
         _keep(manifest.as_stored(each).tobytes(), blobs)
     return graph_from(text, blobs, _WHERE)

@@ -18,6 +18,7 @@ from synfire.wire.messages import (
     Impaired,
     Inject,
     Injected,
+    Keep,
     Ping,
     Pong,
     Prepare,
@@ -60,6 +61,11 @@ def _on_prepare(worker: Worker, peer: Peer, packet: Packet) -> None:
         worker.post(lambda: worker.answer(peer, prepared))
 
     worker.builder.prepare(message, packet.raw, done)
+
+
+def _on_keep(worker: Worker, peer: Peer, packet: Packet) -> None:
+    message: Any = packet.message
+    worker.builder.keep(message, packet.raw, lambda keeping: worker.post(lambda: worker.answer(peer, keeping)))
 
 
 def _on_relink(worker: Worker, peer: Peer, packet: Packet) -> None:
@@ -108,6 +114,7 @@ def _on_refused(worker: Worker, peer: Peer, packet: Packet) -> None:
 _ACTIONS: dict[type, Callable[[Worker, Peer, Any], None]] = {
     Host: _on_host,
     Prepare: _on_prepare,
+    Keep: _on_keep,
     Relink: _on_relink,
     Restore: _on_restore,
     Prove: _on_prove,

@@ -17,10 +17,12 @@ from synfire.engines.agreement import spike_agreement
 from synfire.engines.engine import PROCESSOR
 from synfire.engines.streaming import StreamingProgram
 from synfire.formats.bundle import read_bundle
+from synfire.formats.weights import located
 from synfire.graph import Graph, flatten
 from synfire.plan.plan import stage_graph
+from synfire.store.kept import KeptBlobs
 from synfire.wire.graphs import unpack_graph
-from synfire.wire.messages import Host, Prepare, Prepared, error_words
+from synfire.wire.messages import Host, Keep, Keeping, Prepare, Prepared, error_words
 from synfire.wire.stream import Buffer
 
 _Key = tuple[str, str, tuple[str, ...]]
@@ -46,7 +48,7 @@ class Builder:
     """One thread; builds in the order of asking.
 
     Stages that were prepared are kept, the newest `parameter_bytes` of them, and hosted without being built again. A stage that
-    models have in common is run by one program for all of them. `require` raises for an engine that this worker has no device for.
+    models have in common is run by one program for all of them. Of blobs that were sent, `kept_bytes` are kept for this machine. `require` raises for an engine that this worker has no device for.
     """
 
     def __init__(
@@ -54,9 +56,11 @@ class Builder:
         parameter_bytes: float = math.inf,
         require: Callable[[str], None] = lambda engine: None,
         threads: int = 1,
+        kept_bytes: float = math.inf,
     ) -> None:
         self._require = require
         self._threads = threads
+        self._most_kept_bytes = kept_bytes
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="builder")
         self._room = parameter_bytes
         self._kept: OrderedDict[_Key, Built] = OrderedDict()
@@ -69,6 +73,10 @@ class Builder:
     def prepare(self, wanted: Prepare, graph: Buffer, done: Callable[[Prepared], None]) -> None:
         """Build a stage and keep it, then call `done` from the builder's thread."""
         self._thread.submit(lambda: done(self._prepare(wanted, graph)))
+
+    def keep(self, wanted: Keep, piece: Buffer, done: Callable[[Keeping], None]) -> None:
+        """Keep a piece of a blob, then call `done` from the builder's thread."""
+        self._thread.submit(lambda: done(self._keep(wanted, memoryview(piece))))
 
     def close(self) -> None:
         self._thread.shutdown(wait=False, cancel_futures=True)
@@ -85,6 +93,19 @@ class Builder:
             built.program.warm()  # it may have rested, or died, since it was built
         return compared(built, host.engine) if host.compare and not host.url else built
 
+    def _keep(self, wanted: Keep, piece: memoryview) -> Keeping:
+        blobs = KeptBlobs()
+        try:
+            if wanted.file and not piece and _has_file(wanted.digest):
+                return Keeping(wanted.digest, wanted.size)
+            have = blobs.take(wanted.digest, wanted.size, wanted.offset, piece)
+            if have == wanted.size:
+                blobs.prune(self._most_kept_bytes)
+        except Exception as error:
+            LOGGER.warning("blob %s cannot be kept: %s", wanted.digest[:12], error)
+            return Keeping(wanted.digest, 0, *error_words(error))
+        return Keeping(wanted.digest, have)
+
     def _prepare(self, wanted: Prepare, graph: Buffer) -> Prepared:
         try:
             self._require(wanted.engine)
@@ -97,6 +118,14 @@ class Builder:
         while len(self._kept) > 1 and sum(_bytes(each) for each in self._kept.values()) > self._room:
             self._kept.popitem(last=False)
         return Prepared(wanted.digest, build_s=built.build_s)
+
+
+def _has_file(digest: str) -> bool:
+    try:
+        located(digest)
+    except UserError:
+        return False
+    return True
 
 
 def build(host: Host, given: Graph | Buffer, programs: Programs | None = None, threads: int = 1) -> Built:

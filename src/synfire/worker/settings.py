@@ -50,6 +50,10 @@ class Settings:
     drain_s: float = 30.0
     """How long SIGTERM lets accepted requests finish, in seconds. Container platforms kill after 30 s."""
 
+    kept_bytes: int = 1 << 34
+    """What a machine keeps of weights that were sent to it, in bytes, under SYNFIRE_CACHE; what was used the longest ago goes first. 16 GiB
+    hold the weights of some large models, and are found on most disks."""
+
     check_states: bool = True
     """Whether states get checksums where they lie between two frames or calls. That takes microseconds, and finds flipped bits."""
 

@@ -74,7 +74,10 @@ class Worker:
         self.settings = settings or Settings()
         self.core: Core = Core(name, self.settings)
         self.builder = Builder(
-            self.settings.parameter_bytes, lambda engine: self.devices.require(engine), self.settings.threads
+            self.settings.parameter_bytes,
+            lambda engine: self.devices.require(engine),
+            self.settings.threads,
+            self.settings.kept_bytes,
         )
         self._hands = Hands(self.settings.threads)
         self.local_origins: dict[str, Callable[[Packet], None]] = {}

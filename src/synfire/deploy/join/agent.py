@@ -57,7 +57,8 @@ Answer = TypeVar("Answer")
 class Offer:
     """A worker, and how it joins: at the `door`, a host and a port, by `name`. It listens at `host`, or, where that is empty, where it
     calls the door from, and at `port`; 0 finds a free one. `http` is where it answers the Open Inference Protocol. `credential` is the
-    file with the key and the certificate, `stop_s` how long it may take to leave.
+    file with the key and the certificate, `stop_s` how long it may take to leave, `kept_bytes` what its machine keeps of weights, where
+    that is not the usual.
     """
 
     name: str
@@ -68,6 +69,7 @@ class Offer:
     port: int = 0
     http: str = ""
     stop_s: float = 35.0
+    kept_bytes: int | None = None
 
     @property
     def place(self) -> str:
@@ -184,6 +186,8 @@ class Membership:
     def _launch(self, welcome: Welcome) -> Launch:
         offer, settings = self._offer, msgspec.json.decode(welcome.settings, type=dict[str, Any])
         settings["threads"] = max(1, offer.joined.cores - 1)
+        if offer.kept_bytes is not None:
+            settings["kept_bytes"] = offer.kept_bytes
         address = address_of("tls", welcome.host, offer.port)
         device = offer.joined.device or "cpu"
         return Launch(

@@ -60,6 +60,9 @@ ANSWER_S = 3.0
 """How long a worker may take to say what it holds. One that takes longer hangs, and is replaced."""
 
 
+PLANNERS = 2
+"""How many models are planned at a time: each takes a process, and a core for some seconds."""
+
 DOUBT = "doubt"
 """The kind of a `Move` that moves nothing by itself: somebody takes a worker to be gone."""
 
@@ -120,6 +123,7 @@ class Control:
         )
         self._books = Bookkeeper(self._present)
         self._on_demand = self._of_store()
+        self._planners = asyncio.Semaphore(PLANNERS)
         self._wishes = Wishes(
             lambda name, wish: self._propose(name, wish, folder),
             self._serve,
@@ -364,7 +368,8 @@ class Control:
 
     async def _propose(self, name: str, wish: Wish, folder: Path) -> Proposal:
         asked = Asked(name, wish, str(folder), self._ledger.settings.begins)
-        return Proposal(wish, await planned_elsewhere(asked))
+        async with self._planners:
+            return Proposal(wish, await planned_elsewhere(asked))
 
     def rank(self, model: str, priority: int) -> None:
         """Give a model another priority; this and the next three are what `Wishes` have done."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from synfire.base.errors import PermanentError, UserError
+from synfire.devices.darwin3.allotted import allotted
 from synfire.devices.darwin3.chip import Chip
 from synfire.devices.darwin3.compile import Compiled
 from synfire.devices.darwin3.faults import Health
@@ -23,7 +24,7 @@ Cores = frozenset[Coordinate]
 
 
 class Deployed:
-    """A compiled stage, and the chip that it has for itself.
+    """A compiled stage, and the chip that it has for itself; in a container with chips of a node, one with the same dead cores as the node's.
 
     `answer` gives the stage's known answer as the chip computes it now. What it gives when `learn` is called is right, and
     what every later answer is compared with.
@@ -34,9 +35,13 @@ class Deployed:
         self.chip = Chip(compiled.linked.limits)
         self._answer = answer
         self._right = ""
-        self._handled = self.chip.health()
         self._retired: Cores = frozenset()
-        self._write(compiled.linked.writes())
+        self._allotted = allotted()
+        self._hear()
+        self._handled = self.chip.health()
+        if self._handled.dead_cores:
+            self.compiled = replace(compiled, linked=relink(compiled.linked, self._handled).linked)
+        self._write(self.linked.writes())
 
     @property
     def linked(self) -> Linked:
@@ -45,7 +50,8 @@ class Deployed:
 
     @property
     def ailing(self) -> bool:
-        """Whether the chip has reported something that was not seen to yet."""
+        """Whether the chip, or the node of which it is, has reported something that was not seen to yet."""
+        self._hear()
         return self.chip.health() is not self._handled
 
     def require_well(self) -> None:
@@ -90,6 +96,11 @@ class Deployed:
             return None
         story.end("detect")
         return self._mended(story, "corruption", _named(wrong), wrong)
+
+    def _hear(self) -> None:
+        """Break what the node says is broken."""
+        for fault in self._allotted.news() if self._allotted is not None else ():
+            self.chip.inject(fault)
 
     def _mended(self, story: Story, cause: str, target: str, wrong: Cores) -> Mending:
         before, bytes_before = self.linked.places, self.chip.written_bytes

@@ -18,7 +18,7 @@ from synfire.wire.messages.faults import Impaired, Injected
 from synfire.wire.messages.gateways import Unwanted
 from synfire.wire.messages.orders import Done, Spawned
 from synfire.wire.messages.requests import Failure, Restored
-from synfire.wire.messages.stages import Hosted, Prepared, Relinked
+from synfire.wire.messages.stages import Hosted, Keeping, Prepared, Relinked
 
 _ERRORS: dict[str, type[SynfireError]] = {
     kind.__name__: kind
@@ -51,7 +51,17 @@ def error_words(error: BaseException) -> tuple[str, str]:
 
 
 def error_of(
-    failure: Done | Failure | Hosted | Impaired | Injected | Prepared | Relinked | Restored | Spawned | Unwanted,
+    failure: Done
+    | Failure
+    | Hosted
+    | Impaired
+    | Injected
+    | Keeping
+    | Prepared
+    | Relinked
+    | Restored
+    | Spawned
+    | Unwanted,
 ) -> SynfireError:
     """The error again, of the class that it had."""
     kind = _ERRORS.get(failure.kind, Bug)

@@ -97,6 +97,25 @@ class Prepared(Message, frozen=True):
     build_s: float = 0.0
 
 
+class Keep(Message, frozen=True):
+    """Keep a blob for stages to come: the bytes beside the message are those from `offset` on, of `size` in all. Answered by `Keeping`. Of a
+    `file` it is enough that the receiver has it somewhere."""
+
+    digest: str
+    size: int
+    offset: int = 0
+    file: bool = False
+
+
+class Keeping(Message, frozen=True):
+    """The answer to `Keep`: the first `have` bytes of the blob are here; or `kind` and `text` say why it cannot be kept."""
+
+    digest: str
+    have: int = 0
+    kind: str = ""
+    text: str = ""
+
+
 class Relink(Message, frozen=True):
     """Take stages of the model that are hosted here into `epoch`, with new links into and out of each, by stage name: where they lead,
     and how others call themselves that were split, may have changed.
@@ -125,4 +144,4 @@ class Unhost(Message, frozen=True):
     stages: tuple[str, ...] = ()
 
 
-StageMessage = Host | Hosted | Prove | Proved | Prepare | Prepared | Relink | Relinked | Unhost
+StageMessage = Host | Hosted | Prove | Proved | Keep | Keeping | Prepare | Prepared | Relink | Relinked | Unhost

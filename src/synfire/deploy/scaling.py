@@ -1,0 +1,66 @@
+"""Has models that scale by themselves get more replicas, or fewer: the hands of `synfire.control.scaling`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import Protocol
+
+from synfire.base.clock import Clock, SystemClock
+from synfire.base.log import LOGGER
+from synfire.control.scaling import Load, noted, replicas_for
+from synfire.wire.messages import Pressure
+from synfire.wire.wish import Scale
+
+LOOK_S = 0.25
+"""How often is looked at what there is to do, beside whenever somebody calls."""
+
+
+class Scaled(Protocol):
+    """Whose models scale; `synfire.deploy.wishes.Wishes` is one."""
+
+    @property
+    def scaled(self) -> dict[str, Scale]: ...
+    def awake(self, name: str) -> int: ...
+    def scale(self, name: str, count: int) -> None: ...
+
+
+class Scaler:
+    """Made and used in one event loop; `run` is its life. Gateways tell it their calls by `hear`."""
+
+    def __init__(self, models: Scaled, clock: Clock | None = None) -> None:
+        self._models = models
+        self._clock = clock or SystemClock()
+        self._calls: dict[str, dict[str, int]] = {}
+        self._loads: dict[str, Load] = {}
+        self._called = asyncio.Event()
+
+    def hear(self, gateway: str, pressure: Pressure) -> None:
+        """A gateway has so many calls now."""
+        self._calls[gateway] = pressure.calls
+        self._called.set()
+
+    async def run(self) -> None:
+        """Look again and again, until cancelled."""
+        while True:
+            try:
+                async with asyncio.timeout(LOOK_S):
+                    await self._called.wait()
+            except TimeoutError:
+                pass
+            self._called.clear()
+            self.look()
+
+    def look(self) -> None:
+        """Have every model get as many replicas as it is to have now."""
+        calls: Counter[str] = Counter()
+        for told in self._calls.values():
+            calls.update(told)
+        scaled, now_s = self._models.scaled, self._clock.now_s()
+        self._loads = {name: noted(self._loads.get(name, Load()), calls[name], now_s) for name in scaled}
+        for name, scale in scaled.items():
+            present = self._models.awake(name)
+            wanted = replicas_for(self._loads[name], scale, present, calls[name], now_s)
+            if wanted != present:
+                LOGGER.info("model %s: %d replicas for %.1f calls, where %d are", name, wanted, calls[name], present)
+            self._models.scale(name, wanted)
