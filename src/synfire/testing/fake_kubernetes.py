@@ -308,6 +308,8 @@ class FakeKubernetes:
         at, breaks = watch.version, self._breaks
         while True:
             news = self._news
+            if breaks != self._breaks:
+                raise ConnectionResetError("the watch was broken")
             with self._lock:
                 if at < self.oldest:
                     await _send_line(
@@ -320,8 +322,6 @@ class FakeKubernetes:
                 space = content["metadata"].get("namespace", "")
                 if place == watch.place and watch.namespace in ("", space) and _suits(content, watch.selector):
                     await _send_line(send, {"type": kind, "object": content})
-            if breaks != self._breaks:
-                raise ConnectionResetError("the watch was broken")
             await news.wait()
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 

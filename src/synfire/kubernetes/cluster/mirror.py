@@ -1,4 +1,5 @@
-"""A copy of all objects of one kind, which follows every change: listed once, then watched."""
+"""A copy of all objects of one kind, which follows every change: listed once, then watched. An object that changes is another one;
+none is changed where it lies."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ from collections.abc import Callable, Iterable
 
 from synfire.base.errors import SynfireError
 from synfire.kubernetes.cluster.api import Api, ApiError, Document, Forbidden, Gone
+from synfire.kubernetes.cluster.kinds import path_of
 
 LOGGER = logging.getLogger(__name__)
 
@@ -22,13 +24,16 @@ class Mirror:
     """`changed` is called with the namespace of each object that is another one than before. `refused` holds the words of the server
     where we may not look."""
 
-    def __init__(self, api: Api, path: str, selector: str, changed: Callable[[str], None]) -> None:
+    def __init__(
+        self, api: Api, version: str, kind: str, namespace: str, selector: str, changed: Callable[[str], None]
+    ) -> None:
         self.objects: dict[Name, Document] = {}
         self.listed = asyncio.Event()
         self.refused = ""
         self.relists = 0
         self._api = api
-        self._path = path
+        self._path = path_of(version, kind, namespace)
+        self._what = {"apiVersion": version, "kind": kind}
         self._selector = selector
         self._changed = changed
         self._spaces: dict[str, dict[str, Document]] = {}
@@ -99,7 +104,7 @@ class Mirror:
         if kind == "DELETED":
             self._drop(name)
         elif before is not None and _version(before) == _version(found):
-            return
+            return  # we have written it ourselves
         else:
             self._put(found)
         self._changed(name[0])
@@ -107,6 +112,7 @@ class Mirror:
     def _put(self, found: Document) -> None:
         namespace, name = _name(found)
         found["metadata"].pop("managedFields", None)
+        found |= self._what  # in lists objects do not say what they are
         self.objects[namespace, name] = found
         self._spaces.setdefault(namespace, {})[name] = found
 

@@ -39,15 +39,16 @@ class Asking:
         self._url = url
         self._key = key
         self._shown: str | None = None
+        self._known: dict[bytes, ServedModel] = {}
 
     async def look(self) -> Deployed:
         """Raises `TemporaryError` where it does not answer."""
-        models = await self._ask("GET", "/api/deployment/models")
+        models = await self._models()
         chains = await self._chains()
         workers = await self._ask("GET", "/api/workers")
         events = await self._ask("GET", "/api/events")
         return Deployed(
-            {each["name"]: _model(each) for each in models},
+            models,
             {each["name"]: _chain(each) for each in chains},
             {each["name"]: _worker(each) for each in workers},
             tuple(map(_recovered, events)),
@@ -66,6 +67,13 @@ class Asking:
                 await self._ask("DELETE", f"/api/chains/{quote(chain)}")
             case Drain(worker):
                 await self._ask("POST", f"/api/workers/{quote(worker)}/drain", {}, DRAIN_S)
+
+    async def _models(self) -> dict[str, ServedModel]:
+        """Those that say the same as the last time are the same ones."""
+        told = msgspec.json.decode(await self._content("GET", "/api/deployment/models"), type=list[msgspec.Raw])
+        known = {bytes(each): self._known.get(bytes(each)) or _model(msgspec.json.decode(each)) for each in told}
+        self._known = known
+        return {each.name: each for each in known.values()}
 
     async def _put_chain(self, chain: str, content: Mapping[str, Any]) -> None:
         try:
@@ -86,6 +94,10 @@ class Asking:
         await self._http.aclose()
 
     async def _ask(self, method: str, path: str, content: object = None, within_s: float = ANSWER_S) -> Any:
+        found = await self._content(method, path, content, within_s)
+        return msgspec.json.decode(found) if found else None
+
+    async def _content(self, method: str, path: str, content: object = None, within_s: float = ANSWER_S) -> bytes:
         for last in (False, True):
             if self._shown is None:
                 self._shown = await self._key()
@@ -94,10 +106,10 @@ class Asking:
                 break
             self._shown = None
         if answer.status_code == 404 and method == "DELETE":
-            return None
+            return b""
         if answer.status_code >= 400:
             raise _error(answer)
-        return msgspec.json.decode(answer.content) if answer.content else None
+        return answer.content
 
     async def _answer(self, method: str, path: str, content: object, within_s: float) -> httpx.Response:
         body = None if content is None else msgspec.json.encode(content)

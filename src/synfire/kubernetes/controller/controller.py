@@ -9,13 +9,12 @@ from dataclasses import dataclass, field
 
 from synfire.base.errors import SynfireError
 from synfire.kubernetes.cluster.api import Api, ApiError
-from synfire.kubernetes.cluster.kinds import path_of
 from synfire.kubernetes.cluster.lease import Lease, Terms
 from synfire.kubernetes.cluster.mirror import Mirror
 from synfire.kubernetes.controller import serving
 from synfire.kubernetes.controller.asking import Asking
 from synfire.kubernetes.controller.hands import Hands, Reach
-from synfire.kubernetes.controller.observed import MANAGED, Document, Key, Observed, Offers, Settings
+from synfire.kubernetes.controller.observed import MANAGED, Key, Observed, Offers, Settings
 from synfire.kubernetes.controller.space import Space
 from synfire.kubernetes.resources import API, GROUP, KINDS
 
@@ -113,15 +112,15 @@ class Controller:
         """What is known of a namespace, but for what its deployment says."""
         refused = next((each.refused for each in self._mirrors.values() if each.refused), "")
         made = {
-            Key(kind, each["metadata"]["name"]): _of_kind(each, api, kind)
-            for kind, api in self._made().items()
+            Key(kind, each["metadata"]["name"]): each
+            for kind in self._made()
             for each in self._mirrors[kind].of(namespace)
         }
         return Observed(
             namespace,
             self._settings,
             "",
-            tuple(_of_kind(each, API, kind.name) for kind in KINDS for each in self._mirrors[kind.name].of(namespace)),
+            tuple(each for kind in KINDS for each in self._mirrors[kind.name].of(namespace)),
             made,
             tuple(self._mirrors["Pod"].of(namespace)),
             frozenset(self._cordoned()),
@@ -138,13 +137,13 @@ class Controller:
     def _copies(self) -> Iterator[tuple[str, Mirror]]:
         one = self._scope.namespace
         for kind in KINDS:
-            yield kind.name, Mirror(self._api, path_of(API, kind.name, one), "", self._changed)
+            yield kind.name, Mirror(self._api, API, kind.name, one, "", self._changed)
         for name, api in self._made().items():
-            yield name, Mirror(self._api, path_of(api, name, one), OURS, self._changed)
-        yield "Pod", Mirror(self._api, path_of("v1", "Pod", one), OF_DEPLOYMENTS, self._changed)
+            yield name, Mirror(self._api, api, name, one, OURS, self._changed)
+        yield "Pod", Mirror(self._api, "v1", "Pod", one, OF_DEPLOYMENTS, self._changed)
         if not one:
             for name in ("Node", "Namespace"):
-                yield name, Mirror(self._api, path_of("v1", name), "", self._changed)
+                yield name, Mirror(self._api, "v1", name, "", "", self._changed)
 
     def _changed(self, namespace: str) -> None:
         """Something is other in a namespace; without one, in the whole cluster."""
@@ -233,8 +232,3 @@ def _offers(versions: Mapping[str, Sequence[str]]) -> Offers:
         "custom.metrics.k8s.io" in versions,
         "metrics.k8s.io" in versions,
     )
-
-
-def _of_kind(found: Document, api: str, kind: str) -> Document:
-    """Objects in lists do not say what they are."""
-    return found if "kind" in found else {"apiVersion": api, "kind": kind, **found}

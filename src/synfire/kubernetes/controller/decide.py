@@ -24,7 +24,8 @@ from synfire.kubernetes.controller.decision import (
     SetFinalizers,
 )
 from synfire.kubernetes.controller.deployment import Drain, DropChain, Unload
-from synfire.kubernetes.controller.objects import is_as, key_of, merged
+from synfire.kubernetes.controller.memory import Memory
+from synfire.kubernetes.controller.objects import key_of, merged
 from synfire.kubernetes.controller.observed import Document, Key, Observed
 from synfire.kubernetes.controller.reading import Asked, wishes
 from synfire.kubernetes.controller.troubles import trouble_of
@@ -50,8 +51,9 @@ class _Wishes(NamedTuple):
     pipelines: tuple[Asked[PipelineSpec], ...]
 
 
-def decide(observed: Observed) -> list[Action]:
-    """The actions, in the order in which they are done."""
+def decide(observed: Observed, memory: Memory | None = None) -> list[Action]:
+    """The actions, in the order in which they are done. The `memory` is that of the decision before, if there was one."""
+    memory = memory or Memory()
     all_ = _Wishes(
         wishes(observed.of_kind("SynfireModel"), ModelSpec),
         wishes(observed.of_kind("SynfirePool"), PoolSpec),
@@ -67,13 +69,18 @@ def decide(observed: Observed) -> list[Action]:
     pending = _pending(living, observed)
     if any(living):
         actions.append(EnsureSecret(described.secret_name))
-    actions += _changes(list(_wanted(living, described, observed, wrong)), observed)
+    actions += _changes(list(_wanted(living, described, observed, wrong, memory)), observed, memory)
     actions += _finalizers(living)
     if observed.deployed is not None:
-        actions += _calls(living, observed, wrong)
         actions += _evacuations(observed)
         actions += stages.marks(observed)
-    actions += _statuses(living, described, observed, wrong, pending)
+    actions += _of_models(living, observed, wrong, pending, memory)
+    actions += _of_pipelines(living, observed, wrong, pending)
+    for pool in living.pools:
+        actions += told(pool.document, pools.status(pool, described, observed, _of(wrong, pool)), observed.now)
+    for cache in living.caches:
+        actions += told(cache.document, caches.status(cache, observed), observed.now)
+    memory.forget_others(observed.made, (each["metadata"]["uid"] for each in observed.asked))
     return actions
 
 
@@ -81,7 +88,9 @@ def _staying(found: tuple[Asked[Spec], ...]) -> tuple[Asked[Spec], ...]:
     return tuple(each for each in found if not each.is_going)
 
 
-def _wanted(living: _Wishes, described: Description, observed: Observed, wrong: Mistakes) -> Iterator[Document]:
+def _wanted(
+    living: _Wishes, described: Description, observed: Observed, wrong: Mistakes, memory: Memory
+) -> Iterator[Document]:
     """All objects that there should be."""
     if not any(living):
         return
@@ -95,12 +104,13 @@ def _wanted(living: _Wishes, described: Description, observed: Observed, wrong: 
             yield from _kept(pool.document, observed)
         else:
             yield from pools.wanted(pool, described, claims.get(pool.spec.cache, ""), observed.offers)
+    addresses = stages.addresses(observed)
     for model in living.models:
         known = observed.deployed.models.get(models.served_name(model)) if observed.deployed else None
         if _of(wrong, model)[0] or model.spec is None or observed.deployed is None:
             yield from _kept(model.document, observed)
         elif known is not None and model.spec.stage_services:
-            yield from stages.wanted(model.document, known, described, observed)
+            yield from stages.wanted(model.document, known, described, addresses, memory)
 
 
 def _kept(owner: Document, observed: Observed) -> Iterator[Document]:
@@ -111,7 +121,7 @@ def _kept(owner: Document, observed: Observed) -> Iterator[Document]:
             yield each
 
 
-def _changes(wanted: list[Document], observed: Observed) -> Iterator[Action]:
+def _changes(wanted: list[Document], observed: Observed, memory: Memory) -> Iterator[Action]:
     """What makes the objects of the namespace those that are wanted."""
     keys = set()
     for each in wanted:
@@ -120,7 +130,7 @@ def _changes(wanted: list[Document], observed: Observed) -> Iterator[Action]:
         seen = observed.made.get(key)
         if seen is None:
             yield Create(each)
-        elif "deletionTimestamp" not in seen["metadata"] and not is_as(each, seen):
+        elif "deletionTimestamp" not in seen["metadata"] and not memory.is_as(each, seen):
             yield Replace(merged(each, seen))
     for key, seen in observed.made.items():
         if key not in keys and key.kind not in _KEPT and "deletionTimestamp" not in seen["metadata"]:
@@ -219,13 +229,33 @@ def _finalizers(living: _Wishes) -> Iterator[Action]:
             )
 
 
-def _calls(living: _Wishes, observed: Observed, wrong: Mistakes) -> Iterator[Action]:
-    for model in living.models:
-        if not _of(wrong, model)[0] and _waits(model.document):
-            yield from models.calls(model, observed)
-    for pipeline in living.pipelines:
-        if not _of(wrong, pipeline)[0] and _waits(pipeline.document):
-            yield from pipelines.calls(pipeline, observed)
+def _of_models(living: _Wishes, observed: Observed, wrong: Mistakes, pending: str, memory: Memory) -> Iterator[Action]:
+    """What the deployment is asked for, and what users are told. Where all is as it was when nothing had to be done, nothing has."""
+    nodes, newest = stages.nodes(observed), models.newest(observed)
+    for each in living.models:
+        if not _waits(each.document):
+            continue
+        name, mistake = models.served_name(each), _of(wrong, each)
+        known = observed.deployed.models.get(name) if observed.deployed is not None else None
+        where = {stage.worker: nodes.get(stage.worker, "") for stage in known.stages} if known is not None else {}
+        refusal = observed.refusals.get(key_of(each.document))
+        found_from = known, where, refusal, newest.get(name), mistake, pending
+        if memory.is_settled(each.document, found_from):
+            continue
+        found = list(told(each.document, models.status(each, observed, mistake, pending, where, newest), observed.now))
+        if not mistake[0] and observed.deployed is not None:
+            found = [*models.calls(each, observed), *found]
+        if not found:
+            memory.settle(each.document, found_from)
+        yield from found
+
+
+def _of_pipelines(living: _Wishes, observed: Observed, wrong: Mistakes, pending: str) -> Iterator[Action]:
+    for each in (each for each in living.pipelines if _waits(each.document)):
+        mistake = _of(wrong, each)
+        if not mistake[0] and observed.deployed is not None:
+            yield from pipelines.calls(each, observed)
+        yield from told(each.document, pipelines.status(each, observed, mistake, pending), observed.now)
 
 
 def _waits(document: Document) -> bool:
@@ -249,20 +279,6 @@ def _evacuations(observed: Observed) -> Iterator[Action]:
             yield Ask(Drain(metadata["name"]), Key("Pod", metadata["name"]))
         elif done is not None and node not in observed.cordoned:
             yield MarkPod(metadata["name"], {}, {stages.DRAINED: None})
-
-
-def _statuses(
-    living: _Wishes, described: Description, observed: Observed, wrong: Mistakes, pending: str
-) -> Iterator[Action]:
-    now = observed.now
-    for model in (each for each in living.models if _waits(each.document)):
-        yield from told(model.document, models.status(model, observed, _of(wrong, model), pending), now)
-    for pool in living.pools:
-        yield from told(pool.document, pools.status(pool, described, observed, _of(wrong, pool)), now)
-    for cache in living.caches:
-        yield from told(cache.document, caches.status(cache, observed), now)
-    for pipeline in (each for each in living.pipelines if _waits(each.document)):
-        yield from told(pipeline.document, pipelines.status(pipeline, observed, _of(wrong, pipeline), pending), now)
 
 
 def _of(wrong: Mistakes, found: Asked[Spec]) -> tuple[str, str]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-State = Literal["waiting", "loading", "served", "degraded", "stopped", "failed", "leaving"]
+State = Literal["waiting", "loading", "served", "degraded", "stopped", "failed", "asleep", "leaving"]
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,11 @@ from synfire.kubernetes.controller.observed import Observed
 from synfire.kubernetes.controller.quantities import bytes_of
 from synfire.kubernetes.controller.reading import Asked
 from synfire.kubernetes.controller.serving import url_of
-from synfire.kubernetes.controller.stages import nodes, path_of, service_of
+from synfire.kubernetes.controller.stages import path_of, service_of
 from synfire.kubernetes.manifests.description import RESOURCES
 from synfire.kubernetes.resources import Condition, ModelSpec, ModelStatus, PoolSpec, Recovery, Stage
 from synfire.kubernetes.resources.status import Phase
-from synfire.wire.wish import Wish
+from synfire.wire.wish import Scale, Wish
 
 LONGEST = 63
 
@@ -37,18 +37,21 @@ def request_of(found: Asked[ModelSpec]) -> dict[str, Any]:
     """What the deployment is asked for."""
     spec = found.spec
     assert spec is not None
+    given = spec.scale
+    scale = Scale(given.most, given.least, given.calls, given.idle_seconds) if given is not None else None
     wish = Wish(
-        spec.source or found.name,
-        spec.granularity,
-        spec.workers,
-        spec.apart,
-        spec.device,
-        spec.profile or None,
-        spec.replicas,
-        spec.priority,
-        spec.context,
-        spec.accept,
-        str(bytes_of(spec.memory)) if spec.memory else None,
+        source=spec.source or found.name,
+        granularity=spec.granularity,
+        workers=spec.workers,
+        apart=spec.apart,
+        device=spec.device,
+        profile=spec.profile or None,
+        replicas=1 if scale else spec.replicas,
+        priority=spec.priority,
+        context=spec.context,
+        accept=spec.accept,
+        memory=str(bytes_of(spec.memory)) if spec.memory else None,
+        scale=scale,
     )
     request: dict[str, Any] = msgspec.to_builtins(wish)
     return request
@@ -81,7 +84,7 @@ def calls(found: Asked[ModelSpec], observed: Observed) -> Iterator[Action]:
     assert found.spec is not None
     key, name = key_of(found.document), served_name(found)
     told = observed.deployed.models.get(name)
-    if found.spec.replicas == 0:
+    if found.spec.replicas == 0 and found.spec.scale is None:
         if told is not None:
             yield Ask(Unload(name), key)
         return
@@ -93,14 +96,30 @@ def calls(found: Asked[ModelSpec], observed: Observed) -> Iterator[Action]:
         yield Ask(Load(name, request), key)
 
 
-def status(found: Asked[ModelSpec], observed: Observed, wrong: tuple[str, str], pending: str) -> ModelStatus:
-    """What the user of a model is told. `pending` says why the deployment is not there yet, or does not answer."""
+def newest(observed: Observed) -> dict[str, Recovered]:
+    """The last failure that hit each model."""
+    found: dict[str, Recovered] = {}
+    for each in sorted(observed.deployed.recoveries if observed.deployed else (), key=lambda each: each.at_s):
+        found |= dict.fromkeys(each.models, each)
+    return found
+
+
+def status(
+    found: Asked[ModelSpec],
+    observed: Observed,
+    wrong: tuple[str, str],
+    pending: str,
+    where: Mapping[str, str],
+    recoveries: Mapping[str, Recovered],
+) -> ModelStatus:
+    """What the user of a model is told. `pending` says why the deployment is not there yet, or does not answer; `where` are the nodes
+    of its workers."""
     name = served_name(found)
     told = observed.deployed.models.get(name) if observed.deployed is not None else None
     phase, conditions = _state(found, told, observed, wrong, pending)
     if told is None or wrong[0]:
         return ModelStatus(phase=phase, conditions=conditions, served_name=name)
-    where, services = nodes(observed), found.spec is not None and found.spec.stage_services
+    services = found.spec is not None and found.spec.stage_services
     stages = [
         Stage(
             f"{each.replica}.{each.name}" if each.replica not in ("", name) else each.name,
@@ -122,7 +141,7 @@ def status(found: Asked[ModelSpec], observed: Observed, wrong: tuple[str, str], 
         profile=told.profile,
         stage_count=len(told.stages),
         stages=tuple(stages),
-        last_recovery=_last(name, observed.deployed.recoveries if observed.deployed else ()),
+        last_recovery=_last(recoveries.get(name)),
     )
 
 
@@ -139,7 +158,7 @@ def _state(
     accepted = condition("Accepted", True, "Accepted")
     if pending:
         return "Pending", (accepted, condition("Ready", False, "NoDeployment", pending))
-    if found.spec.replicas == 0:
+    if found.spec.replicas == 0 and found.spec.scale is None:
         return "Unloaded", (
             accepted,
             condition("Ready", False, "Unloaded", "replicas is 0; calls are refused until it is more"),
@@ -150,13 +169,11 @@ def _state(
     return phase, (accepted, condition("Ready", holds, word, told.reason))
 
 
-def _last(name: str, recoveries: Sequence[Recovered]) -> Recovery | None:
-    found = [each for each in recoveries if name in each.models]
-    if not found:
+def _last(recovered: Recovered | None) -> Recovery | None:
+    if recovered is None:
         return None
-    newest = max(found, key=lambda each: each.at_s)
-    at = datetime.fromtimestamp(newest.at_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return Recovery(at, newest.cause, newest.outcome, round(newest.duration_s * 1e3))
+    at = datetime.fromtimestamp(recovered.at_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return Recovery(at, recovered.cause, recovered.outcome, round(recovered.duration_s * 1e3))
 
 
 _STATES: Mapping[str, tuple[Phase, bool, str]] = {
@@ -166,6 +183,7 @@ _STATES: Mapping[str, tuple[Phase, bool, str]] = {
     "degraded": ("Degraded", True, "Degraded"),
     "stopped": ("Failed", False, "NoRoom"),
     "failed": ("Failed", False, "LoadFailed"),
+    "asleep": ("Asleep", True, "Asleep"),
     "leaving": ("Loading", False, "Leaving"),
 }
 """What each state of the deployment's is in an object's words: its phase, and whether it is ready."""

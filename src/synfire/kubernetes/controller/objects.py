@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from typing import Any
+
+import msgspec
 
 from synfire.kubernetes.controller.observed import MANAGED, Document, Key
 
@@ -21,7 +22,7 @@ def key_of(document: Document) -> Key:
 
 def digest_of(content: Any) -> str:
     """Equal for equal content."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.blake2b(msgspec.json.encode(content, order="sorted"), digest_size=8).hexdigest()
 
 
 def stamped(document: Document, owner: Document | None = None) -> Document:

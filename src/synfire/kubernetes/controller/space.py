@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from synfire.base.clock import SystemClock
 from synfire.base.errors import SynfireError
 from synfire.kubernetes.controller.decide import decide
 from synfire.kubernetes.controller.decision import Ask
 from synfire.kubernetes.controller.deployment import Deployed
 from synfire.kubernetes.controller.hands import Hands, Reach
+from synfire.kubernetes.controller.memory import Memory
 from synfire.kubernetes.controller.observed import Observed
 
 LOGGER = logging.getLogger(__name__)
@@ -23,8 +26,11 @@ GATHER_S = 0.05
 POLL_S = 1.0
 """How often the deployment is asked how it is: failover does not wait for that, objects do."""
 
+REST = 9.0
+"""So many times as long as an answer took nothing is asked: a deployment of thousands of stages takes a while to tell them."""
+
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 30.0
-"""How long is waited after a round in which something was not done; twice as long each time."""
+"""How long is waited after a round in which something was not done, when nothing changes meanwhile; twice as long each time."""
 
 AGAIN_S = 300.0
 """How often what was refused is tried again."""
@@ -48,6 +54,8 @@ class Space:
         self._hands = hands
         self._reach = reach
         self._may_act = may_act
+        self._clock = SystemClock()
+        self._memory = Memory()
         self._changed = asyncio.Event()
         self._deployed: Deployed | None = None
         self._silence = ""
@@ -74,7 +82,7 @@ class Space:
         if not self._may_act():
             return True
         self.rounds += 1
-        actions = decide(self.observed())
+        actions = decide(self.observed(), self._memory)
         if not actions:
             return True
         whole = await self._hands.carry_out(actions, self._may_act)
@@ -114,15 +122,19 @@ class Space:
                 if not self._changed.is_set():
                     self.settled.set()
                 continue
-            await asyncio.sleep(pause_s)
+            await asyncio.sleep(FIRST_PAUSE_S)
+            with suppress(TimeoutError):  # what failed waits; what is new does not
+                await asyncio.wait_for(self._changed.wait(), pause_s - FIRST_PAUSE_S)
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
             self.touch()
 
     async def _poll(self) -> None:
         while True:
+            took_s = self._clock.now_s()
             if self._may_act():
                 await self.look()
-            await asyncio.sleep(POLL_S)
+            took_s = self._clock.now_s() - took_s
+            await asyncio.sleep(max(POLL_S, took_s * REST))
 
     async def _forgive(self) -> None:
         """What was refused may be allowed by now."""

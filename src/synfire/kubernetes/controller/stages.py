@@ -7,6 +7,7 @@ from urllib.parse import quote, urlsplit
 
 from synfire.kubernetes.controller.decision import MarkPod
 from synfire.kubernetes.controller.deployment import Hosted, ServedModel
+from synfire.kubernetes.controller.memory import Memory
 from synfire.kubernetes.controller.objects import called, stamped
 from synfire.kubernetes.controller.observed import Document, Observed
 from synfire.kubernetes.manifests import Description
@@ -20,6 +21,8 @@ PATH = "synfire.dev/path"
 DUTY = "synfire.dev/duty"
 HOSTS = "synfire.dev/hosts"
 DRAINED = "synfire.dev/drained"
+
+Address = tuple[Document, int]
 
 MOST_TOLD = 16
 """Stages of a Pod that its annotation names; it counts the others."""
@@ -35,9 +38,17 @@ def path_of(hosted: Hosted, model: str) -> str:
     return f"/v2/models/{quote(f'{hosted.replica or model}.{hosted.name}', safe='')}"
 
 
-def wanted(owner: Document, served: ServedModel, described: Description, observed: Observed) -> Iterator[Document]:
+def wanted(
+    owner: Document, served: ServedModel, described: Description, addresses: Mapping[str, Address], memory: Memory
+) -> tuple[Document, ...]:
     """A headless Service of each stage, and where it leads: the workers that host the stage, of all replicas."""
-    workers = _addresses(observed)
+    where = {each.worker: addresses.get(each.worker) for each in served.stages}
+    return memory.made(owner, (served, where, described), lambda: _made(owner, served, described, where))
+
+
+def _made(
+    owner: Document, served: ServedModel, described: Description, where: Mapping[str, Address | None]
+) -> Iterator[Document]:
     by_name: dict[str, list[Hosted]] = {}
     for each in served.stages:
         by_name.setdefault(each.name, []).append(each)
@@ -48,12 +59,13 @@ def wanted(owner: Document, served: ServedModel, described: Description, observe
         ports = [{"name": "http", "port": HTTP, "protocol": "TCP"}]
         service = document("v1", "Service", name, described, "stage", spec={"clusterIP": "None", "ports": ports})
         yield stamped(_annotated(service, marks), owner)
-        found = [workers[each.worker] for each in hosted if each.worker in workers]
+        found = [address for each in hosted if (address := where[each.worker]) is not None]
         subsets = [
-            {"addresses": [address], "ports": [{"name": "http", "port": port, "protocol": "TCP"}]}
+            {"addresses": [dict(address)], "ports": [{"name": "http", "port": port, "protocol": "TCP"}]}
             for address, port in found
         ]
-        yield stamped(_annotated(document("v1", "Endpoints", name, described, "stage", subsets=subsets), marks), owner)
+        ends = document("v1", "Endpoints", name, described, "stage", subsets=subsets)
+        yield stamped(_annotated(ends, marks), owner)
 
 
 def marks(observed: Observed) -> Iterator[MarkPod]:
@@ -80,10 +92,10 @@ def nodes(observed: Observed) -> dict[str, str]:
     return {each["metadata"]["name"]: each.get("spec", {}).get("nodeName", "") for each in observed.pods}
 
 
-def _addresses(observed: Observed) -> dict[str, tuple[Document, int]]:
-    """Where each worker's own door is, as Endpoints have it."""
+def addresses(observed: Observed) -> dict[str, Address]:
+    """Where each worker's own door is, as Endpoints have it, and at which port."""
     pods = {each["metadata"]["name"]: each for each in observed.pods}
-    found: dict[str, tuple[Document, int]] = {}
+    found: dict[str, Address] = {}
     for name, worker in observed.deployed.workers.items() if observed.deployed else ():
         pod, url = pods.get(name), urlsplit(worker.url)
         ip = (pod or {}).get("status", {}).get("podIP") or url.hostname

@@ -20,6 +20,22 @@ Name = Annotated[str, Meta(pattern=r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?)?$", max_le
 Device = Annotated[str, Meta(pattern=r"^[a-z][-a-z0-9]*$", max_length=63)]
 
 
+class ModelScale(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
+    """Between how many replicas a model scales by itself."""
+
+    most: Annotated[int, Meta(description="Replicas at the most.", ge=1, le=99)]
+    least: Annotated[
+        int,
+        Meta(description="Replicas at the least; with 0 the last one sleeps, and the next call wakes it.", ge=0, le=99),
+    ] = 1
+    calls: Annotated[
+        float, Meta(description="How many calls each has at a time, those that wait included.", ge=0.01, le=1e5)
+    ] = 8.0
+    idle_seconds: Annotated[
+        float, Meta(description="How long nobody has called when the last one sleeps.", ge=0.1, le=1e8)
+    ] = 300.0
+
+
 class ModelSpec(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
     """A model that is served, and how."""
 
@@ -66,6 +82,9 @@ class ModelSpec(Struct, frozen=True, rename="camel", forbid_unknown_fields=True)
     replicas: Annotated[
         int, Meta(description="So many copies; a call goes to the one with the least to do. 0 unloads it.", ge=0, le=99)
     ] = 1
+    scale: Annotated[
+        ModelScale | None, Meta(description="Have replicas follow the load. Left out: as many as `replicas` says.")
+    ] = None
     priority: Annotated[
         int,
         Meta(

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-Phase = Literal["Pending", "Loading", "Ready", "Degraded", "Failed", "Unloaded"]
+Phase = Literal["Pending", "Loading", "Ready", "Degraded", "Failed", "Asleep", "Unloaded"]
 
 
 class Condition(Struct, frozen=True, rename="camel"):
