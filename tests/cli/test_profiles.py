@@ -59,6 +59,14 @@ def test_every_runnable_profile_can_be_built_at_once_and_is_printed(run: Callabl
     assert "not all are measured" not in run("profiles", str(bundle)).out
 
 
+def test_a_build_that_cannot_be_kept_is_printed_all_the_same(run: Callable, bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("a file where the folder should be")
+    ran = run("build", str(bundle))
+    (line,) = [each for each in ran.out.splitlines() if " cpu-float32 " in each and "yes" in each]
+    assert line.count("s ") >= 2  # the times of 1 sample and of 16
+    assert "set SYNFIRE_CACHE to a folder that can be written" in ran.err
+
+
 def test_without_a_build_the_listing_says_how_to_measure(run: Callable, bundle: Path) -> None:
     assert "synfire build tiny --all" in run("profiles", str(bundle)).out
 

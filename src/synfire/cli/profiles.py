@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Annotated, Any
 
 import msgspec
@@ -103,7 +104,7 @@ def build(
     if as_json:
         print_json({"model": found.name, "built": [msgspec.to_builtins(each, str_keys=True) for each in built]})
         return
-    _print(here)
+    _print(replace(here, fresh={each.profile: each for each in built}))
 
 
 def chosen_profiles(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import msgspec
@@ -29,15 +29,16 @@ from synfire.zoo import Model, sample
 
 @dataclass(frozen=True)
 class Listed:
-    """A model, flat and simplified, with its profiles."""
+    """A model, flat and simplified, with its profiles, and what was built of these just now, by id."""
 
     model: Model
     graph: Graph
     offers: tuple[Offer, ...]
+    fresh: Mapping[str, Built] = field(default_factory=dict)
 
     def built(self, profile: Profile) -> Built | None:
-        """What was measured of it before."""
-        return known(profile)
+        """What was measured of it, now or before."""
+        return self.fresh.get(profile.id) or known(profile)
 
 
 def listed(model: Model, machine: Machine) -> Listed:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import select
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -60,9 +62,14 @@ def test_a_server_ends_with_the_process_that_began_it(folder: Graph) -> None:
     (server,) = [
         int(each) for task in Path(f"/proc/{pid}/task").glob("*/children") for each in task.read_text().split()
     ]
-    made.rest()
-    assert not Path(f"/proc/{pid}").exists()
-    assert not Path(f"/proc/{server}").exists() or " Z " in Path(f"/proc/{server}/stat").read_text()
+    ended = os.pidfd_open(server)
+    try:
+        made.rest()
+        assert not Path(f"/proc/{pid}").exists()
+        told_s = 60  # it is told to end, and takes as long as it has to wait for a processor
+        assert select.select([ended], [], [], told_s)[0]
+    finally:
+        os.close(ended)
 
 
 @pytest.mark.parametrize(

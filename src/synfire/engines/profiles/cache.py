@@ -30,4 +30,6 @@ def keep(file: Path, record: msgspec.Struct) -> None:
     try:
         write_atomically(file, msgspec.json.encode(record))
     except (UserError, TemporaryError) as error:
-        LOGGER.warning("what was measured cannot be kept (%s); set SYNFIRE_CACHE to a folder that can", error)
+        LOGGER.warning(
+            "what was measured cannot be kept (%s); set SYNFIRE_CACHE to a folder that can be written", error
+        )
