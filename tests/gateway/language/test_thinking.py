@@ -114,6 +114,7 @@ def http(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
             yield client
 
 
+@pytest.mark.slow
 def test_a_served_model_thinks_unless_it_is_told_not_to(http: httpx.Client) -> None:
     messages = [{"role": "user", "content": "the king said"}]
     asked = {"model": "thinker", "messages": messages, "max_tokens": 8, "temperature": 0}
@@ -133,6 +134,7 @@ def test_a_served_model_thinks_unless_it_is_told_not_to(http: httpx.Client) -> N
     assert "thinking" in http.post("/api/show", json={"model": "thinker"}).json()["capabilities"]
 
 
+@pytest.mark.slow
 def test_openais_client_follows_thoughts_in_a_stream_and_sends_them_back(http: httpx.Client) -> None:
     openai = pytest.importorskip("openai", reason="needs the package openai, of the extra `test`")
     asked = {"model": "thinker", "input": "the king said", "max_output_tokens": 8, "temperature": 0}
@@ -146,6 +148,7 @@ def test_openais_client_follows_thoughts_in_a_stream_and_sends_them_back(http: h
         assert client.responses.create(**{**asked, "input": turns}).output[0].type == "reasoning"
 
 
+@pytest.mark.slow
 def test_a_model_that_does_not_think_is_not_told_to(http: httpx.Client) -> None:
     chat = {"model": "plain", "messages": [{"role": "user", "content": "x"}], "stream": False, "think": True}
     refused = http.post("/api/chat", json=chat)

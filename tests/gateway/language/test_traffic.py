@@ -16,6 +16,8 @@ from synfire.testing.language_models import write_tiny_language_model
 from synfire.wire.traffic import rule_of
 from synfire.zoo import find
 
+pytestmark = pytest.mark.slow
+
 ASKED: dict[str, Any] = {
     "messages": [{"role": "user", "content": "the king said"}],
     "max_tokens": 8,
