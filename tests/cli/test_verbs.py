@@ -83,6 +83,17 @@ def test_plan_says_why(run: Callable, bundle: Path) -> None:
     assert "worker-0 runs" in ran.out
 
 
+def test_plan_tells_what_was_measured_of_each_operator(run: Callable, bundle: Path) -> None:
+    (plan,) = run("plan", str(bundle), "--json").json["plans"]
+    out = run("plan", str(bundle), "--explain").out
+    told = {line.split()[0]: line for line in out[out.index("operator ") :].splitlines()[1:] if line}
+    assert list(told) == list(plan["operators"])
+    spiking = [name for name, line in told.items() if line.endswith("%")]
+    assert spiking
+    assert all(told[name].endswith(f" {plan['operators'][name]['density']:.1%}") for name in spiking)
+    assert all(each["seconds"] >= 0 for each in plan["operators"].values())
+
+
 def test_plan_takes_the_threads_of_workers_into_account(run: Callable, bundle: Path) -> None:
     (plan,) = run("plan", str(bundle), "--threads", "3", "--json").json["plans"]
     assert plan["threads"] == 3

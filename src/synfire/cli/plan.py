@@ -11,6 +11,7 @@ from synfire.cli.options import ApartOption, DeviceOption, Granularity, Granular
 from synfire.cli.output import AsJson, counted, print_json, say, table
 from synfire.cli.serve_options import ThreadsOption
 from synfire.deploy.planning import DEVICE, Planned, plan_models
+from synfire.ops import Kind
 from synfire.plan import Demand, Plan, memory_bytes
 from synfire.plan.costs import format_bytes, format_seconds
 
@@ -47,6 +48,8 @@ def plan(
         _print(each)
         for reason in each.plan.reasons if explain else ():
             say(f"  · {reason}")
+        if explain and each.costs.operator_s:
+            _print_operators(each)
 
 
 def _plain(planned: Planned) -> dict[str, Any]:
@@ -54,6 +57,11 @@ def _plain(planned: Planned) -> dict[str, Any]:
         **planned.plan.to_json(),
         "workers": list(planned.plan.workers),
         "threads": planned.costs.threads,
+        "operators": {
+            name: {"seconds": planned.costs.operator_s[name], "density": planned.costs.density.get(name)}
+            for name in planned.graph.order()
+            if name in planned.costs.operator_s
+        },
         "explanation": "\n".join(planned.plan.reasons),
     }
 
@@ -87,3 +95,18 @@ def _print(planned: Planned) -> None:
     ]
     holds = f"-holds ({Demand.requests} requests)"
     say(table("", ("stage", "worker", "engine", "-operators", "-computes", holds, "-parts", "-sends per step"), rows))
+
+
+def _print_operators(planned: Planned) -> None:
+    """What was measured of each operator, on one request: its time, and how many of the spikes that it emits are 1."""
+    signals, costs = planned.graph.signals(), planned.costs
+    rows = [
+        (
+            name,
+            format_seconds(costs.operator_s[name]),
+            f"{costs.density[name]:.1%}" if signals[name].kind is Kind.SPIKE and name in costs.density else "",
+        )
+        for name in planned.graph.order()
+        if name in costs.operator_s
+    ]
+    say(table("", ("operator", "-computes", "-spikes"), rows))
