@@ -132,6 +132,11 @@ def test_nobody_waits_for_a_deployment_that_goes_as_a_whole() -> None:
         (resource("SynfirePool", "bad", device="tpu"), "UnknownDevice", "name the resource"),
         (resource("SynfirePool", "bad", cache="none"), "NoCache", "make it, or leave cache out"),
         (resource("SynfirePool", "b" * 31), "NameTooLong", "make one with a shorter name"),
+        (
+            resource("SynfirePool", "bad", autoscale={"most": 2, "target": "500m"}),
+            "InvalidSpec",
+            "write one, or name a metric",
+        ),
         (resource("SynfirePool", "bad", resource="a.b/c"), "InvalidSpec", "name the device, or leave it out"),
         (resource("SynfirePipeline", "bad", steps={}, outputs={}), "InvalidChain", "write [steps.NAME]"),
         (resource("SynfirePipeline", "bad", steps={"a": {}}, outputs={"x": "a"}), "InvalidChain", "one of model"),

@@ -260,6 +260,10 @@ def test_a_running_controller_serves_what_is_applied_though_its_watches_break() 
                 server.break_watches()
                 begin_pods(server, deployment)
                 await until(lambda: phase(server, "svgg-digits") == "Ready")
+                await found.spaces["default"].settled.wait()
+                for number in range(5):  # one thing leads to another, though nobody changes anything meanwhile
+                    server.put(resource("SynfireModel", f"late-{number}"))
+                    await until(lambda name=f"late-{number}": name in deployment.models)  # type: ignore[misc]
                 server.forget()
                 server.put(resource("SynfirePool", "more", count=1))
                 await until(lambda: "synfire-more" in sets(server))

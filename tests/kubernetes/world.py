@@ -127,10 +127,10 @@ class World:
 
     async def round(self) -> int:
         """One round; how much there was to do."""
-        observed = replace(await self.observed(), refusals=dict(self.hands.refusals))
+        observed = replace(await self.observed(), refusals=dict(self.hands.refusals), has_keys=self.hands.has_keys)
         actions = decide(observed)
         await self.hands.carry_out(actions, lambda: True)
-        return len([each for each in actions if type(each).__name__ != "EnsureSecret"])
+        return len(actions)
 
     async def settle(self) -> None:
         """Rounds until there is nothing to do, with Pods that start as soon as they are wanted."""

@@ -105,6 +105,12 @@ class FakeKubernetes:
                 copy.deepcopy(o) for (_, each), found in self._objects.items() if each == plural for o in found.values()
             ]
 
+    def count(self, plural: str, suits: Callable[[Document], bool] = lambda found: True) -> int:
+        """How many objects of a kind suit; none is copied."""
+        with self._lock:
+            found = [each for (_, known), each in self._objects.items() if known == plural]
+            return sum(suits(document) for each in found for document in each.values())
+
     def delete(self, plural: str, name: str, namespace: str = "default") -> None:
         """As somebody with `kubectl delete`."""
         with self._lock:

@@ -67,7 +67,7 @@ def decide(observed: Observed, memory: Memory | None = None) -> list[Action]:
     described = serving.description(observed, _home(living, observed))
     wrong = _mistakes(living)
     pending = _pending(living, observed)
-    if any(living):
+    if any(living) and not observed.has_keys:
         actions.append(EnsureSecret(described.secret_name))
     actions += _changes(list(_wanted(living, described, observed, wrong, memory)), observed, memory)
     actions += _finalizers(living)

@@ -48,7 +48,8 @@ class Reach(Protocol):
 
 
 class Hands:
-    """Those of one namespace. `refusals` is what was refused, by object, until it is tried again."""
+    """Those of one namespace. `refusals` is what was refused, by object, until it is tried again; `has_keys` says whether the deployment's
+    Secret was seen."""
 
     def __init__(
         self, api: Api, namespace: str, mirrors: Mapping[str, Mirror], reach: Reach, described: Description
@@ -59,7 +60,12 @@ class Hands:
         self._mirrors = mirrors
         self._reach = reach
         self._described = described
-        self._secret_seen = False
+        self.has_keys = False
+
+    def forgive(self) -> None:
+        """Try everything again, and look whether the keys are still there."""
+        self.refusals.clear()
+        self.has_keys = False
 
     async def carry_out(self, actions: Sequence[Action], may_act: Callable[[], bool]) -> bool:
         """Do all of it, kind after kind. Returns whether everything was done: what was refused, or met a conflict, is decided anew."""
@@ -124,8 +130,6 @@ class Hands:
 
     async def _ensure_secret(self, name: str) -> None:
         """It is looked for by name: a right to watch Secrets would be one to read all of them."""
-        if self._secret_seen:
-            return
         path = path_of("v1", "Secret", self._namespace)
         try:
             await self._api.ask("GET", f"{path}/{name}")
@@ -135,7 +139,7 @@ class Hands:
                 await self._api.ask("POST", path, surroundings.secret(self._described, keys))
             except Conflict:
                 LOGGER.debug("%s: somebody else has made the Secret", self._namespace)
-        self._secret_seen = True
+        self.has_keys = True
 
     async def keys(self) -> Keys:
         """The deployment's keys. Raises `Missing` before they are there."""

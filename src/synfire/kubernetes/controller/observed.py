@@ -76,6 +76,9 @@ class Observed:
     silence: str = ""
     refusals: Mapping[Key, Refusal] = field(default_factory=dict)
     offers: Offers = Offers()
+    has_keys: bool = False
+    """Whether the deployment's Secret is known to be there."""
+
     leaving: bool = False
     """Whether the namespace is being deleted: nothing can be made in it any more."""
 

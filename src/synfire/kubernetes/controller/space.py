@@ -78,7 +78,8 @@ class Space:
             group.create_task(self._forgive())
 
     async def step(self) -> bool:
-        """Look, decide, act. Returns whether everything was done that had to be."""
+        """Look, decide, act. Returns whether everything was done that had to be. After work it is looked again: one thing leads to
+        another, and it has ended when there is nothing to do."""
         if not self._may_act():
             return True
         self.rounds += 1
@@ -88,6 +89,8 @@ class Space:
         whole = await self._hands.carry_out(actions, self._may_act)
         if any(isinstance(each, Ask) for each in actions):
             await self.look()
+        if whole:
+            self.touch()
         return whole
 
     async def look(self) -> None:
@@ -109,6 +112,7 @@ class Space:
             deployed=None if known.silence else self._deployed,
             silence=known.silence or self._silence,
             refusals=dict(self._hands.refusals),
+            has_keys=self._hands.has_keys,
         )
 
     async def _work(self) -> None:
@@ -140,5 +144,5 @@ class Space:
         """What was refused may be allowed by now."""
         while True:
             await asyncio.sleep(AGAIN_S)
-            self._hands.refusals.clear()
+            self._hands.forgive()
             self.touch()
