@@ -72,7 +72,11 @@ PROCESSES = ("id", "process", "-pid", "state", "url", "host", "stages")
 def _models(run: Run) -> Iterator[tuple[object, ...]]:
     for model in run.models:
         stages, status = model.plan["stages"], model.condition.status
-        workers = 0 if status in ("stopped", "asleep") or model.condition.joining else len({stage["worker"] for stage in stages})
+        workers = (
+            0
+            if status in ("stopped", "asleep") or model.condition.joining
+            else len({stage["worker"] for stage in stages})
+        )
         yield run.id, run.url, run.pid, model.name, status, workers, len(stages), model.priority
 
 
