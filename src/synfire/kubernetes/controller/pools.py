@@ -55,6 +55,11 @@ def mistake(found: Asked[PoolSpec], claims: Sequence[str]) -> tuple[str, str]:
             "InvalidSpec",
             f"resource {spec.resource} is for a device, and processors have none; name the device, or leave it out",
         )
+    if spec.autoscale is not None and not spec.autoscale.metric and not spec.autoscale.target.isdecimal():
+        return (
+            "InvalidSpec",
+            f"autoscale.target {spec.autoscale.target} is no whole percentage; write one, or name a metric",
+        )
     if spec.cache and spec.cache not in claims:
         return "NoCache", f"there is no SynfireCache {spec.cache!r} in this namespace; make it, or leave cache out"
     return "", ""
@@ -165,7 +170,7 @@ def _scaler(described: Description, name: str, spec: PoolSpec, api: str) -> Docu
     aim = {"type": "AverageValue", "averageValue": scale.target}
     metric: Document = {"type": "Pods", "pods": {"metric": {"name": scale.metric}, "target": aim}}
     if not scale.metric:
-        share = {"type": "Utilization", "averageUtilization": int(float(scale.target))}
+        share = {"type": "Utilization", "averageUtilization": int(scale.target)}
         metric = {"type": "Resource", "resource": {"name": "cpu", "target": share}}
     content = {
         "scaleTargetRef": {"apiVersion": API, "kind": "SynfirePool", "name": name},

@@ -134,7 +134,11 @@ class Autoscale(Struct, frozen=True, rename="camel", forbid_unknown_fields=True)
         ),
     ] = ""
     target: Annotated[
-        Quantity, Meta(description="The metric's average that is aimed at; without a metric, percent.")
+        str,
+        Meta(
+            description="The metric's average that is aimed at, such as 4 or 500m; without a metric, percent.",
+            pattern=r"^[0-9]+(\.[0-9]+)?(m|k|M|G|Ki|Mi|Gi)?$",
+        ),
     ] = "70"
 
 
