@@ -126,11 +126,12 @@ def test_a_model_waits_for_its_workers_with_the_calls_and_is_served_one_stage_on
         )
         assert late.status_code == 503
         assert "takes no calls yet: it waits for workers to join" in late.json()["error"]
-        caller = Caller(url)
         names = "abcdefgh"[: info["stages"]]
         with ExitStack() as stack:
             begun = [stack.enter_context(worker(door, each, "--threads", "1", "--memory", "1GB")) for each in names]
-            assert {joined(each)["role"] for each in begun} == {"host"}
+            assert joined(begun[0])["role"] == "host"
+            caller = Caller(url)  # a call waits for a minute at the most, and a busy machine begins no worker faster
+            assert {joined(each)["role"] for each in begun[1:]} == {"host"}
             caller.check()
             (plan,) = told(url, "plans")
             assert sorted(stage["worker"] for stage in plan["stages"]) == list(names)

@@ -67,7 +67,7 @@ def _vacant(state: State, worker: str) -> bool:
     """Whether what has no place any more has left a worker whose room is counted."""
     if state.workers[worker].memory_bytes is None:
         return True
-    return not any(home == worker for model in state.models.values() for _, home in model.gone)
+    return worker not in state.encumbered
 
 
 def _drops(model: ModelView) -> Iterator[Drop]:

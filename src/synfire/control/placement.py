@@ -77,6 +77,8 @@ def heir(
 def beside(state: State, model: ModelView) -> tuple[str, ...]:
     """The workers that other replicas of the model are wanted on: as long as others can be had, one loss is not to cost two of them."""
     whole = of_replica(model.name)
+    if whole == model.name:
+        return ()
     others = [each for each in state.models.values() if each.name != model.name and of_replica(each.name) == whole]
     return tuple(dict.fromkeys(stage.worker for each in others for stage in each.plan.stages))
 
@@ -203,11 +205,7 @@ def _burden(state: State, worker: str) -> tuple[bool, int]:
     """How much a worker has to do: one that holds nothing yet comes first, and of those who it is that takes over already, so
     that each loss costs one spare; then who has the fewest stages."""
     elsewhere = any(worker in each.spare.split(", ") for each in state.recoveries)
-    busy = elsewhere or any(
-        stage.worker == worker and (stage.name, worker) in model.hosted
-        for model in state.models.values()
-        for stage in model.plan.stages
-    )
+    busy = elsewhere or worker in state.working
     load = state.load(worker)
     return busy, load if busy else -load
 
@@ -253,6 +251,8 @@ def _placed(state: State, model: ModelView, refusal: str) -> State:
 def _begun(state: State, model: ModelView) -> ModelView | None:
     """The fresh model on a worker for each of its places, none of them a spare, nor one that another replica of it is on."""
     spares = [each.name for each in state.workers.values() if each.role == SPARE]
+    if len(state.workers) - len(spares) < len(model.plan.workers):
+        return None
     return fitted(state, model, model.plan.stages, (*spares, *beside(state, model)))
 
 

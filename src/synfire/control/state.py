@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from synfire.control.order import Order, Relocation
 from synfire.plan import Plan
@@ -214,13 +215,35 @@ class State:
 
     def stages_on(self, worker: str) -> tuple[tuple[ModelView, Stage], ...]:
         """The stages that are wanted on a worker, with their models."""
-        served = (model for model in self.models.values() if self._counts(model))
-        return tuple((model, stage) for model in served for stage in model.plan.stages if stage.worker == worker)
+        return tuple(self._work.get(worker, ()))
+
+    @cached_property
+    def _work(self) -> Mapping[str, list[tuple[ModelView, Stage]]]:
+        """The stages that are wanted, with their models, by worker. Looked up for every worker when something is placed, so it is made once."""
+        found: dict[str, list[tuple[ModelView, Stage]]] = {}
+        for model in self.models.values():
+            for stage in model.plan.stages if self._counts(model) else ():
+                found.setdefault(stage.worker, []).append((model, stage))
+        return found
+
+    @cached_property
+    def working(self) -> frozenset[str]:
+        """The workers that hold something of what is wanted on them."""
+        return frozenset(
+            stage.worker
+            for model in self.models.values()
+            for stage in model.plan.stages
+            if (stage.name, stage.worker) in model.hosted
+        )
+
+    @cached_property
+    def encumbered(self) -> frozenset[str]:
+        """The workers that hold, or are being given, what has no place any more."""
+        return frozenset(home for model in self.models.values() for _, home in model.gone)
 
     def serving(self) -> frozenset[str]:
         """The workers on which stages are wanted."""
-        served = (model for model in self.models.values() if self._counts(model))
-        return frozenset(stage.worker for model in served for stage in model.plan.stages)
+        return frozenset(self._work)
 
     def _counts(self, model: ModelView) -> bool:
         """Whether the model's stages are work for those that have them: not while it is stopped, or waits for workers that others begin."""
@@ -235,19 +258,28 @@ class State:
 
     def load(self, worker: str) -> int:
         """How many stages are wanted on a worker."""
-        return len(self.stages_on(worker))
+        return len(self._work.get(worker, ()))
 
     def room(self, worker: str) -> float:
         """The bytes that a worker may still take: all but what is wanted there, or there still."""
         limit = self.workers[worker].memory_bytes
-        return math.inf if limit is None else limit - sum(self._held(model, worker) for model in self.models.values())
+        return math.inf if limit is None else limit - self._held_bytes.get(worker, 0)
 
-    @staticmethod
-    def _held(model: ModelView, worker: str) -> int:
-        if model.stopped or model.asleep:  # what it still holds is dropped before anything is adopted in its place
-            return 0
-        there = {stage for stage, home in (*model.hosted, *model.adopting) if home == worker}
-        return sum(each.memory_bytes for each in model.plan.stages if each.worker == worker or each.name in there)
+    @cached_property
+    def _held_bytes(self) -> Mapping[str, int]:
+        """What each worker holds, or is to hold. What a stopped model still holds is dropped before anything is adopted in its place."""
+        found: dict[str, int] = {}
+        for model in self.models.values():
+            if model.stopped or model.asleep:
+                continue
+            homes: dict[str, set[str]] = {each.name: {each.worker} for each in model.plan.stages}
+            for stage, home in (*model.hosted, *model.adopting):
+                if stage in homes:
+                    homes[stage].add(home)
+            for each in model.plan.stages:
+                for home in homes[each.name]:
+                    found[home] = found.get(home, 0) + each.memory_bytes
+        return found
 
     def runs(self, worker: WorkerView, engine: str) -> bool:
         """Whether the worker has the device of an engine."""
