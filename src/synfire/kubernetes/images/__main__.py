@@ -28,6 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2 if isinstance(error, UserError) else 3
     print(f"{built.name} {built.digest}")
     print(f"{built.archive}: {built.packed_bytes / 1e6:.0f} MB, unpacked {built.unpacked_bytes / 1e6:.0f} MB")
+    if built.without_kernels:
+        print(f"without machine code, so containers compile it: {built.without_kernels}", file=sys.stderr)
     print(f"{built.sbom}; in {time.monotonic() - began_s:.0f} s")
     return 0
 

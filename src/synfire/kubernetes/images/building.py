@@ -1,7 +1,7 @@
 """An image of synfire, made of Debian's and PyPI's packages: no base image, no root, no daemon.
 
-Three layers, the largest and steadiest first: Debian's part, what synfire stands on, and synfire. So a new version of synfire is a layer of
-a few megabytes. Nothing in it tells when or where it was made: of the same packages comes the same image.
+Four layers, the largest and steadiest first: Debian's part, what synfire stands on, synfire, and machine code of it. So a new version of
+synfire is two small layers. Nothing in the first three tells when or where they were made: of the same packages come the same layers.
 """
 
 from __future__ import annotations
@@ -15,13 +15,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from synfire.base.errors import UnknownName, UserError
-from synfire.kubernetes.images import debian, layers, oci, python, sbom, system
+from synfire.kubernetes.images import debian, kernels, layers, oci, python, sbom, system
 from synfire.kubernetes.manifests.parts import CACHE, HOME, USER
 
 
 @dataclass(frozen=True)
 class Built:
-    """An image: its name and digest, the archive, the list of what is in it, and how large it is packed and unpacked."""
+    """An image: its name and digest, the archive, the list of what is in it, and how large it is packed and unpacked.
+
+    `without_kernels` says why it brings no machine code; empty where it does.
+    """
 
     name: str
     digest: str
@@ -29,6 +32,7 @@ class Built:
     sbom: Path
     packed_bytes: int
     unpacked_bytes: int
+    without_kernels: str
 
 
 def build(checkout: Path, version: str, extras: Sequence[str], folder: Path) -> Built:
@@ -61,13 +65,25 @@ def build(checkout: Path, version: str, extras: Sequence[str], folder: Path) -> 
         (parts[2] / SBOM).write_text(json.dumps(told, indent=1))
         for each in parts:
             python.compile_all(each)
+        without = _with_kernels(parts, work)
+        for each in parts:
             layers.pack(each, each.with_suffix(".tar"), system.OWNERS)
         archive = folder / f"{stem}-{version}.tar"
         digest = oci.write(archive, name, [each.with_suffix(".tar") for each in parts], _running(version))
         listed = folder / f"{stem}-{version}.spdx.json"
         listed.write_text(json.dumps(told, indent=1))
         unpacked = sum(each.with_suffix(".tar").stat().st_size for each in parts)
-    return Built(name, digest, archive, listed, archive.stat().st_size, unpacked)
+    return Built(name, digest, archive, listed, archive.stat().st_size, unpacked, without)
+
+
+def _with_kernels(parts: list[Path], work: Path) -> str:
+    """Add a part with machine code, where that can be; else why it cannot."""
+    try:
+        kernels.lay(parts, work / "kernels", work)
+    except UserError as error:
+        return str(error)
+    parts.append(work / "kernels")
+    return ""
 
 
 STANDARD = ("kubernetes",)

@@ -9,19 +9,34 @@ from pathlib import Path
 
 from synfire.base.errors import UserError
 from synfire.kubernetes.images.debian import run
+from synfire.kubernetes.images.kernels import PLACE as KERNELS
 from synfire.kubernetes.images.system import PYTHON
 
 PLACE = f"usr/local/lib/{PYTHON}/dist-packages"
 """Where Debian's Python looks for them."""
 
-_SCRIPT = f"""\
+SCRIPT = f"""\
 #!/usr/bin/{PYTHON}
+import os
+import shutil
 import sys
+from contextlib import suppress
+from pathlib import Path
+
+kept, cache = Path("/{KERNELS}/numba"), Path(os.environ.get("SYNFIRE_CACHE", "/nowhere"), "numba")
+if kept.is_dir() and not cache.exists():
+    new = cache.with_name(f".numba-{{os.getpid()}}")
+    with suppress(OSError):  # a full disk, or another container that is faster: they are compiled, or there
+        shutil.copytree(kept, new)
+        new.rename(cache)
+    shutil.rmtree(new, ignore_errors=True)
 
 from synfire.cli import main
 
 sys.exit(main())
 """
+"""The command. It first copies the machine code that the image brings to where synfire looks for it."""
+
 _UNUSED = ("**/tests", "bin")
 _SOURCES = (".pyi", ".pyx", ".pxd", ".pxi", ".a", ".c", ".h", ".hpp")
 """What compilers and type checkers read."""
@@ -49,7 +64,7 @@ def lay(checkout: Path, extras: Sequence[str], ours: Path, theirs: Path, work: P
     next((ours / PLACE).glob("synfire-*.dist-info/direct_url.json")).unlink()  # where the wheel was
     script = ours / "usr/local/bin/synfire"
     script.parent.mkdir(parents=True)
-    script.write_text(_SCRIPT)
+    script.write_text(SCRIPT)
     script.chmod(0o755)
 
 

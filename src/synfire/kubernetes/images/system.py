@@ -59,7 +59,7 @@ def lay(packages: Sequence[Package], root: Path) -> None:
     unused = [found for pattern in _UNUSED for each in _alternatives(pattern) for found in root.glob(each)]
     unused += [each for each in root.glob("usr/share/doc/*/*") if each.name != "copyright"]
     for path in unused:
-        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
     for name in _FOLDERS:
         (root / name).mkdir(parents=True, exist_ok=True)
     for name, text in _TEXTS.items():

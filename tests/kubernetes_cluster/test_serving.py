@@ -1,0 +1,207 @@
+"""What `synfire deploy kubernetes --render` writes, on a real cluster: it serves, and no call is lost when Pods and nodes are."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from base64 import b64decode
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from synfire.base.errors import PermanentError, SynfireError
+from synfire.base.keys import VARIABLE, authorization
+from synfire.cli.infer import run_here
+from synfire.graph import flatten
+from synfire.testing.kubernetes import Cluster, Kubectl
+from synfire.wire.client import Client
+from synfire.zoo import load, sample
+
+pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(900)]
+
+MODEL = "svgg-digits"
+NAMESPACE = "synfire-serving"
+PORT = 8000
+
+
+class Deployment:
+    """A deployment in the cluster, with the two Pods that are its spares."""
+
+    def __init__(self, kubectl: Kubectl, cluster: Cluster) -> None:
+        self.kubectl = kubectl
+        self.cluster = cluster
+        self.url = f"http://{kubectl.get('service', 'synfire')['spec']['clusterIP']}:{PORT}"
+
+    def members(self) -> dict[str, list[str]]:
+        """The Pods that have joined and can be counted on, each with the stages that it hosts."""
+        found = httpx.get(f"{self.url}/api/workers", headers=authorization()).raise_for_status().json()
+        return {
+            each["name"]: [stage["stage"] for stage in each["stages"]]
+            for each in found
+            if each["name"].startswith("synfire-workers-") and each["ready"]
+        }
+
+    def hosting(self) -> str:
+        """A Pod that hosts a stage; stages are spread first, where none does."""
+        self.kubectl("exec", "synfire-0", "--", "synfire", "rebalance")
+        until(lambda: any(self.members().values()))
+        return next(name for name, stages in self.members().items() if stages)
+
+    def node_of(self, pod: str) -> str:
+        return str(self.kubectl.get("pod", pod)["spec"]["nodeName"])
+
+    def whole(self) -> bool:
+        """Whether both Pods are members again."""
+        return len(self.members()) == 2
+
+
+class Callers:
+    """Two threads that ask again and again. `longest_s` is the longest time that any of them has waited for an answer."""
+
+    def __init__(self, url: str) -> None:
+        graph = flatten(load(MODEL))
+        self.answered = self.wrong = 0
+        self.longest_s = 0.0
+        self.errors: list[SynfireError] = []
+        self._url = url
+        self._inputs = sample(graph)
+        (self._expected,) = (each.tobytes() for each in run_here(graph, self._inputs).values())
+        self._over = threading.Event()
+        self._threads = [threading.Thread(target=self._ask) for _ in range(2)]
+
+    def __enter__(self) -> Callers:
+        for thread in self._threads:
+            thread.start()
+        self.go_on()
+        self.longest_s = 0.0
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._over.set()
+        for thread in self._threads:
+            thread.join()
+
+    def go_on(self, more: int = 20) -> None:
+        """Wait until so many more calls have been answered."""
+        wanted = self.answered + more
+        until(lambda: self.answered >= wanted or bool(self.errors))
+
+    def check(self, what: str) -> None:
+        """No call was lost, and none answered wrong."""
+        print(
+            f"{what}: {self.answered} answered, {len(self.errors)} lost, {self.wrong} wrong, longest {1e3 * self.longest_s:.0f} ms"
+        )
+        assert (self.errors, self.wrong) == ([], 0)
+
+    def _ask(self) -> None:
+        with Client(self._url) as client:
+            while not self._over.is_set():
+                began_s = time.monotonic()
+                try:
+                    (answer,) = client.infer(MODEL, self._inputs).outputs.values()
+                except SynfireError as error:
+                    self.errors.append(error)
+                    return
+                self.longest_s = max(self.longest_s, time.monotonic() - began_s)
+                self.wrong += answer.tobytes() != self._expected
+                self.answered += 1
+
+
+def until(holds: Callable[[], bool]) -> None:
+    """Look again and again; the test's own time limit ends what never comes about."""
+    pause = threading.Event()
+    while not holds():
+        pause.wait(0.05)
+
+
+@contextmanager
+def calling(deployment: Deployment, what: str) -> Iterator[Callers]:
+    """Calls under way for the block, in which something happens; they are looked at when all is well again."""
+    with Callers(deployment.url) as callers:
+        yield callers
+        callers.go_on()
+        until(deployment.whole)
+        callers.go_on()
+    callers.check(what)
+
+
+@pytest.fixture(scope="module")
+def image() -> Path:
+    if not (given := os.environ.get("SYNFIRE_IMAGE")):
+        pytest.skip("SYNFIRE_IMAGE names no archive of the image; `make images` makes one")
+    return Path(given)
+
+
+@pytest.fixture(scope="module")
+def deployment(cluster: Cluster, image: Path) -> Iterator[Deployment]:
+    cluster.load(image)
+    cluster.kubectl("create", "namespace", NAMESPACE)
+    kubectl = cluster.kubectl.within(NAMESPACE)
+    words = ["--render", "--kubernetes", "1.20", "--option", "--granularity operator --apart"]
+    rendered = subprocess.run(
+        [sys.executable, "-m", "synfire", "deploy", "kubernetes", MODEL, *words],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    kubectl("apply", "--filename=-", given=rendered.stdout)
+    with pytest.MonkeyPatch.context() as patch:
+        key = kubectl.get("secret", "synfire-keys")["data"]["api-key"]
+        patch.setenv(VARIABLE, b64decode(key).decode())
+        began_s = time.monotonic()
+        try:
+            for name in ("synfire", "synfire-workers"):
+                kubectl("rollout", "status", f"statefulset/{name}", "--timeout=600s")
+        except PermanentError:
+            print(kubectl("describe", "pods"), kubectl("logs", "synfire-0", "--tail=50"))
+            raise
+        print(f"served {time.monotonic() - began_s:.0f} s after it was applied")
+        yield Deployment(kubectl, cluster)
+    cluster.kubectl("delete", "namespace", NAMESPACE, "--wait=false")
+
+
+def test_answers_are_those_of_this_machine(deployment: Deployment) -> None:
+    with calling(deployment, "through the Service") as callers:
+        callers.go_on(100)
+
+
+def test_a_pod_that_hosts_a_stage_is_deleted_under_load(deployment: Deployment) -> None:
+    pod = deployment.hosting()
+    with calling(deployment, "kubectl delete pod"):
+        deployment.kubectl("delete", "pod", pod)
+
+
+def test_a_container_that_hosts_a_stage_is_killed_under_load(deployment: Deployment) -> None:
+    pod = deployment.kubectl.get("pod", deployment.hosting())
+    machine = deployment.cluster.nodes[pod["spec"]["nodeName"]].machine
+    container = pod["status"]["containerStatuses"][0]["containerID"].removeprefix("containerd://")
+    kill: list[str] = ["ctr", "--namespace=k8s.io", "tasks", "kill", "--all", "--signal=SIGKILL", container]
+    with calling(deployment, "SIGKILL to all of a container"):
+        machine.run(kill)
+        until(lambda: not deployment.members().get(pod["metadata"]["name"]))
+
+
+def test_a_node_that_hosts_a_stage_is_cut_off_under_load(deployment: Deployment) -> None:
+    pod = deployment.hosting()
+    node = deployment.cluster.nodes[deployment.node_of(pod)]
+    with calling(deployment, "a node's cable pulled") as callers:
+        node.cut()
+        until(lambda: not deployment.members().get(pod))
+        callers.go_on()
+        node.mend()
+
+
+def test_a_node_that_hosts_a_stage_is_drained_under_load(deployment: Deployment) -> None:
+    pod = deployment.hosting()
+    node = deployment.node_of(pod)
+    with calling(deployment, "kubectl drain"):
+        words: list[Any] = ["--ignore-daemonsets", "--delete-emptydir-data", "--force", "--timeout=120s"]
+        deployment.kubectl("drain", node, *words)
+        deployment.kubectl("uncordon", node)
