@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import socket
-import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import uvicorn
+from synfire.testing.answering import answering
 
 _MODELS = "/api/deployment/models"
 
@@ -36,26 +34,8 @@ class FakeDeployment:
     @contextmanager
     def running(self) -> Iterator[FakeDeployment]:
         """Answer at `url`, from a thread of its own."""
-        listener = socket.socket()
-        listener.bind(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        config = uvicorn.Config(
-            self._app,
-            interface="asgi3",
-            log_level="critical",
-            access_log=False,
-            lifespan="off",
-            timeout_graceful_shutdown=1,
-        )
-        server = uvicorn.Server(config)
-        thread = threading.Thread(target=server.run, args=([listener],), name="fake-deployment")
-        thread.start()
-        try:
+        with answering(self._app, "fake-deployment") as self.url:
             yield self
-        finally:
-            server.should_exit = True
-            thread.join()
-            listener.close()
 
     async def _app(
         self,

@@ -11,7 +11,6 @@ import base64
 import copy
 import json
 import re
-import socket
 import threading
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
@@ -20,7 +19,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs
 
-import uvicorn
+from synfire.testing.answering import answering
 
 Document = dict[str, Any]
 Send = Callable[[Document], Awaitable[None]]
@@ -132,28 +131,11 @@ class FakeKubernetes:
     @contextmanager
     def running(self) -> Iterator[FakeKubernetes]:
         """Answer at `url`, from a thread of its own."""
-        listener = socket.socket()
-        listener.bind(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        config = uvicorn.Config(
-            self._app,
-            interface="asgi3",
-            log_level="critical",
-            access_log=False,
-            lifespan="off",
-            timeout_graceful_shutdown=1,
-        )
-        server = uvicorn.Server(config)
-        thread = threading.Thread(target=server.run, args=([listener],), name="fake-kubernetes")
-        thread.start()
-        try:
-            yield self
-        finally:
-            server.should_exit = True
-            self._breaks += 1
-            self._wake()
-            thread.join()
-            listener.close()
+        with answering(self._app, "fake-kubernetes") as self.url:
+            try:
+                yield self
+            finally:
+                self.break_watches()
 
     async def _app(self, scope: Document, receive: Callable[[], Awaitable[Document]], send: Send) -> None:
         self._loop = asyncio.get_running_loop()
