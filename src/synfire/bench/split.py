@@ -36,7 +36,7 @@ FLOOR_MODEL = "svgg-mnist"
 MODELS = (FLOOR_MODEL, "sresnet-mnist", "scnn-mnist", "srnn-spoken", "sgnn-digits", "stransformer-mnist")
 """One of each family."""
 CONCURRENCY = 8
-LOADED_ROUNDS = 5
+LOADED_ROUNDS = 9
 """Throughput is measured so many times, all cuts in turns."""
 
 
