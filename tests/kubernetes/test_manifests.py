@@ -8,6 +8,7 @@ import shutil
 import stat
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import pytest
 import yaml
 
 from synfire.base.errors import UserError
-from synfire.kubernetes.manifests import Description, Keys, documents, files, gateway
+from synfire.kubernetes.manifests import Description, Keys, documents, files, gateway, workers
 from synfire.kubernetes.manifests.description import release
 from synfire.kubernetes.manifests.parts import quantity
 from synfire.kubernetes.manifests.writing import fresh_keys, keys_of, to_yaml, write
@@ -238,6 +239,13 @@ def test_every_worker_is_sure_of_a_device() -> None:
     assert worker["resources"]["limits"]["zj.com/darwin3"] == "1"
     assert plugin["command"][:4] == ["synfire", "device-plugin", "--resource", "zj.com/darwin3"]
     assert "cpu" not in gateway["resources"]["limits"]
+
+
+def test_a_worker_is_told_what_it_may_use_of_its_node() -> None:
+    described = replace(DESCRIPTIONS["bare"], cpus=3, memory_bytes=2**31)
+    for command in (workers.command(described), gateway.command(described)):
+        assert command[command.index("--threads") + 1] == "3"
+        assert command[command.index("--memory") + 1] == str(2**31)
 
 
 def test_a_changed_setting_begins_pods_anew(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -81,11 +81,13 @@ def stateful_set(description: Description, pool: Pool | None = None) -> Document
 
 
 def command(description: Description, pool: Pool | None = None) -> list[str]:
-    """What joins. Workers of one node share its fate, so the node is their group."""
+    """What joins. Workers of one node share its fate, so the node is their group; a Pod sees all of its node's cores and memory, and is
+    told what it may use of them."""
     pool = pool or description.pool
     door = f"{description.name}-join:{JOIN}"
     found = ["--join", door, "--token-file", TOKEN_FILE, "--name", "$(POD_NAME)", "--group", "$(NODE_NAME)"]
     found += ["--address", "$(POD_IP)", "--port", str(LINK), "--http", f"0.0.0.0:{HTTP}"]
+    found += ["--threads", str(pool.cpus), "--memory", str(pool.memory_bytes)]
     found += ["--device", pool.device] if pool.device != "cpu" else []
     found += ["--role", "spare"] if pool.role == "spares" else []
     return ["synfire", "worker", *found]
