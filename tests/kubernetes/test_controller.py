@@ -69,6 +69,36 @@ def test_a_model_and_a_pool_become_a_deployment_that_serves() -> None:
     told(story)
 
 
+def test_a_further_model_is_asked_for_in_the_first_round() -> None:
+    async def story(here: World) -> None:
+        await applied(here, POOL)
+        here.server.put(MODEL)
+        await here.round()
+        assert [each.model for each in here.deployment.calls if isinstance(each, Load)] == ["svgg-digits"]
+        assert FINALIZER in here.server.get("synfiremodels", "svgg-digits")["metadata"]["finalizers"]
+
+    told(story)
+
+
+@pytest.mark.parametrize(("code", "reason"), [(409, "Conflict"), (404, "NotFound"), (403, "Forbidden")])
+def test_nothing_is_asked_for_an_object_that_could_go_unnoticed(code: int, reason: str) -> None:
+    async def story(here: World) -> None:
+        def refuse(asked: Asked) -> None:
+            if (asked.verb, asked.resource) == ("update", "synfiremodels"):
+                raise Refusal(code, reason, "somebody else was here")
+
+        await applied(here, POOL)
+        here.server.put(MODEL)
+        here.server.refuse = refuse
+        await here.round()
+        assert not [each for each in here.deployment.calls if isinstance(each, Load)]
+        here.server.refuse = lambda asked: None
+        await here.settle()
+        assert here.condition("synfiremodels", "svgg-digits")["status"] == "True"
+
+    told(story)
+
+
 def test_each_stage_is_a_service_that_leads_to_its_worker_and_follows_it() -> None:
     async def story(here: World) -> None:
         await applied(here, POOL, MODEL)

@@ -233,9 +233,11 @@ def _of_models(living: _Wishes, observed: Observed, wrong: Mistakes, pending: st
     """What the deployment is asked for, and what users are told. Where all is as it was when nothing had to be done, nothing has."""
     nodes, newest = stages.nodes(observed), models.newest(observed)
     for each in living.models:
-        if not _waits(each.document):
-            continue
         name, mistake = models.served_name(each), _of(wrong, each)
+        if not _waits(each.document):
+            if not mistake[0] and observed.deployed is not None:
+                yield from models.calls(each, observed)
+            continue
         known = observed.deployed.models.get(name) if observed.deployed is not None else None
         where = {stage.worker: nodes.get(stage.worker, "") for stage in known.stages} if known is not None else {}
         refusal = observed.refusals.get(key_of(each.document))
@@ -251,16 +253,17 @@ def _of_models(living: _Wishes, observed: Observed, wrong: Mistakes, pending: st
 
 
 def _of_pipelines(living: _Wishes, observed: Observed, wrong: Mistakes, pending: str) -> Iterator[Action]:
-    for each in (each for each in living.pipelines if _waits(each.document)):
+    for each in living.pipelines:
         mistake = _of(wrong, each)
         if not mistake[0] and observed.deployed is not None:
             yield from pipelines.calls(each, observed)
-        yield from told(each.document, pipelines.status(each, observed, mistake, pending), observed.now)
+        if _waits(each.document):
+            yield from told(each.document, pipelines.status(each, observed, mistake, pending), observed.now)
 
 
 def _waits(document: Document) -> bool:
-    """Whether an object waits for us when it goes. Until it does nothing is loaded for it; nor is anything told of it, which would be
-    said of a version that is being replaced."""
+    """Whether an object waits for us when it goes. Until it does nothing is told of it, which would be said of a version that is being
+    replaced; and what is asked for it is asked only when it has come to wait (`Hands.carry_out`)."""
     return FINALIZER in document["metadata"].get("finalizers", ())
 
 

@@ -68,14 +68,20 @@ class Hands:
         self.has_keys = False
 
     async def carry_out(self, actions: Sequence[Action], may_act: Callable[[], bool]) -> bool:
-        """Do all of it, kind after kind. Returns whether everything was done: what was refused, or met a conflict, is decided anew."""
-        whole = True
-        for _, group in groupby(actions, type):
-            for some in _portions(list(group), AT_A_TIME):
+        """Do all of it, kind after kind. Returns whether everything was done: what was refused, or met a conflict, is decided anew.
+
+        Nothing is asked for an object that was to wait for us when it goes, and could not be made to.
+        """
+        whole, unheld = True, set[Key]()
+        for kind, group in groupby(actions, type):
+            due = [each for each in group if not (isinstance(each, Ask) and each.of in unheld)]
+            for some in _portions(due, AT_A_TIME):
                 if not may_act():
                     return False
                 found = await asyncio.gather(*(self._try(each) for each in some))
                 whole = whole and all(found)
+                if kind is SetFinalizers:
+                    unheld |= {_key(each) for each, done in zip(some, found, strict=True) if not done}
         return whole
 
     async def _try(self, action: Action) -> bool:
@@ -86,7 +92,9 @@ class Hands:
             return False
         except Missing as error:
             LOGGER.debug("%s: %s; it is decided anew", self._namespace, error)
-            return isinstance(action, (Delete, MarkPod, SetStatus, SetFinalizers))
+            if isinstance(action, SetFinalizers):
+                self._forget(key_of(action.document))
+            return isinstance(action, (Delete, MarkPod, SetStatus))
         except TemporaryError as error:
             LOGGER.info("%s: %s; it is tried again", self._namespace, error)
             return False
@@ -152,8 +160,7 @@ class Hands:
         path = path_of(api, key.kind, self._namespace, key.name)
         options = {"preconditions": {"uid": uid}, "propagationPolicy": "Background"}
         await self._api.ask("DELETE", path, {"apiVersion": "v1", "kind": "DeleteOptions", **options})
-        if key.kind in self._mirrors:
-            self._mirrors[key.kind].forget(self._namespace, key.name)
+        self._forget(key)
 
     def _path(self, document: Document, named: bool = False) -> str:
         name = document["metadata"]["name"] if named else ""
@@ -162,6 +169,10 @@ class Hands:
     def _note(self, written: Document) -> None:
         if written.get("kind") in self._mirrors:
             self._mirrors[written["kind"]].note(written)
+
+    def _forget(self, key: Key) -> None:
+        if key.kind in self._mirrors:
+            self._mirrors[key.kind].forget(self._namespace, key.name)
 
     def _refuse(self, action: Action, error: SynfireError) -> None:
         key = _key(action)
