@@ -153,9 +153,9 @@ def test_gateways_are_not_fenced(monkeypatch):
 def test_a_gateway_keeps_a_way_that_is_broken(monkeypatch):
     """A worker is suspected in vain, so gateways part from it, and the controller dies before it has another one host its models."""
     placed = (("twin", ("w0", "w0"), 3), ("fork", ("w0", "w0", "w0"), 3))
-    asked = Asked("r0", "twin", 0.3157, 3, 6, 1, part_steps=2)
-    faults = (Fault("accuse", 48, 5, amount=0.05447), Fault("kill controller", 0, 3, on="Suspend"))
-    schedule = Schedule(6456, placed, 0, (asked,), faults, gateways=2)
+    asked = Asked("r0", "twin", 0.259, 3, 6, 1, part_steps=2)
+    faults = (Fault("accuse", 42, 8, amount=0.062), Fault("kill controller", 0, 5, on="Suspend"))
+    schedule = Schedule(3839, placed, 0, (asked,), faults, gateways=2)
     assert not run(schedule).violation
     monkeypatch.setattr(WorkerRoute, "broken", property(lambda route: False))
     assert "DeadlineExceeded" in str(run(schedule).violation)
