@@ -177,7 +177,10 @@ class Callers:
 
 @contextmanager
 def deployment(model: str, hosts: Sequence[Host], *more: str) -> Iterator[tuple[dict[str, Any], str]]:
-    """What `serve` says of a deployment with one worker of its own, and the place of its door."""
+    """What `serve` says of a deployment with one worker of its own, and the place of its door.
+
+    Who has joined takes over only when it counts as a spare: before that another worker is begun here.
+    """
     arguments = [model, "--workers", "1", "--join", f"{ours(hosts)}:0", *more]
     with serving(arguments) as (_, said):
         yield said, said["join"]["address"]
@@ -188,7 +191,7 @@ def test_a_worker_of_another_machine_takes_over_is_killed_and_comes_again(model,
         assert said["join"]["token"] == ""
         joined = far.joined()
         assert joined["address"].startswith(f"tls://{hosts[0].address}:")
-        until(lambda: workers().get("far") == "rack")
+        until(lambda: workers().get("far") == "rack" and record().spares == 1)
         assert [(each.name, each.joined, each.alive) for each in record().workers] == [
             ("far", True, True),
             ("worker-0", False, True),
@@ -210,7 +213,7 @@ def test_a_worker_of_another_machine_takes_over_is_killed_and_comes_again(model,
 def test_sigterm_moves_the_stages_first_and_then_ends_with_0(model, hosts):
     with deployment(model, hosts) as (said, door), remote(hosts[0], door, "--name", "far") as far:
         far.joined()
-        until(lambda: "far" in workers())
+        until(lambda: record().spares == 1)
         os.kill(said["workers"][0]["pid"], signal.SIGKILL)
         until(lambda: stages_on("far") != [])
         with Callers(said["url"]) as callers:
@@ -249,7 +252,7 @@ def test_a_machine_that_is_cut_off_is_fenced_and_its_worker_comes_again_when_it_
     ):
         first = far.joined()
         near.joined()
-        until(lambda: {"far", "near"} <= set(workers()))
+        until(lambda: record().spares == 2)
         os.kill(said["workers"][0]["pid"], signal.SIGKILL)
         until(lambda: bool(stages_on("far") or stages_on("near")))
         lost, kept = ("far", "near") if stages_on("far") else ("near", "far")
@@ -272,7 +275,7 @@ def test_a_machine_that_is_cut_off_is_fenced_and_its_worker_comes_again_when_it_
 def test_a_controller_that_is_killed_finds_the_workers_that_have_joined_and_those_that_join_meanwhile(model, hosts):
     with deployment(model, hosts) as (said, door), remote(hosts[0], door, "--name", "far") as far:
         pid = far.joined()["pid"]
-        until(lambda: "far" in workers())
+        until(lambda: record().spares == 1)
         os.kill(said["workers"][0]["pid"], signal.SIGKILL)
         until(lambda: stages_on("far") != [])
         until(lambda: len(causes()) == 1)
@@ -282,7 +285,7 @@ def test_a_controller_that_is_killed_finds_the_workers_that_have_joined_and_thos
             with remote(hosts[1], door, "--name", "late") as late:
                 late.joined()
                 until(lambda: len(causes()) == 2)
-                until(lambda: workers().keys() == {"far", "late"})
+                until(lambda: workers().keys() == {"far", "late"} and record().spares == 1)
                 os.kill(pid, signal.SIGKILL)
                 until(lambda: stages_on("late") != [])
                 callers.go_on()

@@ -154,7 +154,9 @@ def test_a_lost_worker_is_replaced_by_a_spare_or_by_the_next_that_joins_and_no_c
             os.kill(pid, signal.SIGKILL)
             caller.check()
             joined(first)
-            until(lambda: [each["name"] for each in told(url, "workers") if each["plans"]] == ["a"])  # it relieves the spare
+            until(
+                lambda: [each["name"] for each in told(url, "workers") if each["plans"]] == ["a"]
+            )  # it relieves the spare
             caller = Caller(url, 200)
             until(lambda: caller.answered > 20)
             spare.send_signal(signal.SIGTERM)
