@@ -9,10 +9,8 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
-import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,14 +18,13 @@ from typing import Any
 import pytest
 from served import serving, tiny
 
-from synfire.base.errors import SynfireError
 from synfire.cli import runs
 from synfire.cli.infer import run_here
 from synfire.control.record import RecoveryLog
 from synfire.deploy import network
 from synfire.deploy.network import Host
 from synfire.formats.bundle import write_bundle
-from synfire.wire.client import Client
+from synfire.testing.callers import Callers, until
 from synfire.zoo import sample
 
 pytestmark = [
@@ -117,62 +114,12 @@ def stages_on(name: str) -> list[str]:
     return [stage for each in record().models for stage in each.stages_on(name)]
 
 
-def until(holds: Callable[[], bool]) -> None:
-    """Look again and again; the test's own time limit ends what never comes about."""
-    pause = threading.Event()
-    while not holds():
-        pause.wait(0.01)
-
-
 def causes() -> list[str]:
     return [each.cause.kind for each in RecoveryLog().recent(99)]
 
 
-class Callers:
-    """Two threads that ask again and again. `longest_s` is the longest time that any of them has waited for an answer."""
-
-    def __init__(self, url: str) -> None:
-        self.answered = self.wrong = 0
-        self.longest_s = 0.0
-        self.errors: list[SynfireError] = []
-        self._url = url
-        self._expected = run_here(tiny(), sample(tiny()))["y"].tobytes()
-        self._over = threading.Event()
-        self._threads = [threading.Thread(target=self._ask) for _ in range(2)]
-
-    def __enter__(self) -> Callers:
-        for thread in self._threads:
-            thread.start()
-        self.go_on()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._over.set()
-        for thread in self._threads:
-            thread.join()
-
-    def go_on(self, more: int = 20) -> None:
-        """Wait until so many more calls have been answered."""
-        wanted = self.answered + more
-        until(lambda: self.answered >= wanted or bool(self.errors))
-
-    def check(self, what: str) -> None:
-        """No call was lost, and none answered wrong."""
-        print(f"{what}: {self.answered} answered, 0 lost, 0 wrong, longest {1e3 * self.longest_s:.0f} ms")
-        assert (self.errors, self.wrong) == ([], 0)
-
-    def _ask(self) -> None:
-        with Client(self._url) as client:
-            while not self._over.is_set():
-                began_s = time.monotonic()
-                try:
-                    answer = client.infer("tiny", sample(tiny())).outputs["y"]
-                except SynfireError as error:
-                    self.errors.append(error)
-                    return
-                self.longest_s = max(self.longest_s, time.monotonic() - began_s)
-                self.wrong += answer.tobytes() != self._expected
-                self.answered += 1
+def calling(url: str) -> Callers:
+    return Callers(url, "tiny", sample(tiny()), run_here(tiny(), sample(tiny())))
 
 
 @contextmanager
@@ -196,7 +143,7 @@ def test_a_worker_of_another_machine_takes_over_is_killed_and_comes_again(model,
             ("far", True, True),
             ("worker-0", False, True),
         ]
-        with Callers(said["url"]) as callers:
+        with calling(said["url"]) as callers:
             os.kill(said["workers"][0]["pid"], signal.SIGKILL)
             until(lambda: stages_on("far") != [])
             callers.go_on()
@@ -216,7 +163,7 @@ def test_sigterm_moves_the_stages_first_and_then_ends_with_0(model, hosts):
         until(lambda: record().spares == 1)
         os.kill(said["workers"][0]["pid"], signal.SIGKILL)
         until(lambda: stages_on("far") != [])
-        with Callers(said["url"]) as callers:
+        with calling(said["url"]) as callers:
             assert far.leave() == 0
             callers.go_on()
         callers.check("SIGTERM to the other machine's worker")
@@ -233,7 +180,7 @@ def test_a_drain_leaves_everything_to_workers_of_other_machines_which_send_to_ea
         far.joined()
         near.joined()
         until(lambda: {"far", "near"} <= set(workers()))
-        with Callers(said["url"]) as callers:
+        with calling(said["url"]) as callers:
             for verb in (("rebalance",), ("drain", "worker-0"), ("drain", "worker-1"), ("rebalance",)):
                 subprocess.run([sys.executable, "-m", "synfire", *verb], check=True, capture_output=True)
                 callers.go_on()
@@ -257,7 +204,7 @@ def test_a_machine_that_is_cut_off_is_fenced_and_its_worker_comes_again_when_it_
         until(lambda: bool(stages_on("far") or stages_on("near")))
         lost, kept = ("far", "near") if stages_on("far") else ("near", "far")
         host = hosts[0] if lost == "far" else hosts[1]
-        with Callers(said["url"]) as callers:
+        with calling(said["url"]) as callers:
             host.cable.cut()
             until(lambda: stages_on(kept) != [])
             callers.go_on()
@@ -279,7 +226,7 @@ def test_a_controller_that_is_killed_finds_the_workers_that_have_joined_and_thos
         os.kill(said["workers"][0]["pid"], signal.SIGKILL)
         until(lambda: stages_on("far") != [])
         until(lambda: len(causes()) == 1)
-        with Callers(said["url"]) as callers:
+        with calling(said["url"]) as callers:
             controller = next(each for each in record().roles if each.name == "controller")
             os.kill(controller.pid, signal.SIGKILL)
             with remote(hosts[1], door, "--name", "late") as late:
@@ -325,6 +272,6 @@ def test_who_cannot_join_is_told_why_and_changes_nothing(model, hosts):
                 assert other.process.returncode == 2, told
                 assert words in json.loads(told)["error"]
         assert workers() == before
-        with Callers(said["url"]) as callers:
+        with calling(said["url"]) as callers:
             callers.go_on()
         callers.check("others refused")

@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import threading
 import time
 from base64 import b64decode
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,12 +15,12 @@ from typing import Any
 import httpx
 import pytest
 
-from synfire.base.errors import PermanentError, SynfireError
+from synfire.base.errors import PermanentError
 from synfire.base.keys import VARIABLE, authorization
 from synfire.cli.infer import run_here
 from synfire.graph import flatten
+from synfire.testing.callers import Callers, until
 from synfire.testing.kubernetes import Cluster, Kubectl
-from synfire.wire.client import Client
 from synfire.zoo import load, sample
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(900)]
@@ -62,69 +61,13 @@ class Deployment:
         return len(self.members()) == 2
 
 
-class Callers:
-    """Two threads that ask again and again. `longest_s` is the longest time that any of them has waited for an answer."""
-
-    def __init__(self, url: str) -> None:
-        graph = flatten(load(MODEL))
-        self.answered = self.wrong = 0
-        self.longest_s = 0.0
-        self.errors: list[SynfireError] = []
-        self._url = url
-        self._inputs = sample(graph)
-        (self._expected,) = (each.tobytes() for each in run_here(graph, self._inputs).values())
-        self._over = threading.Event()
-        self._threads = [threading.Thread(target=self._ask) for _ in range(2)]
-
-    def __enter__(self) -> Callers:
-        for thread in self._threads:
-            thread.start()
-        self.go_on()
-        self.longest_s = 0.0
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._over.set()
-        for thread in self._threads:
-            thread.join()
-
-    def go_on(self, more: int = 20) -> None:
-        """Wait until so many more calls have been answered."""
-        wanted = self.answered + more
-        until(lambda: self.answered >= wanted or bool(self.errors))
-
-    def check(self, what: str) -> None:
-        """No call was lost, and none answered wrong."""
-        print(
-            f"{what}: {self.answered} answered, {len(self.errors)} lost, {self.wrong} wrong, longest {1e3 * self.longest_s:.0f} ms"
-        )
-        assert (self.errors, self.wrong) == ([], 0)
-
-    def _ask(self) -> None:
-        with Client(self._url) as client:
-            while not self._over.is_set():
-                began_s = time.monotonic()
-                try:
-                    (answer,) = client.infer(MODEL, self._inputs).outputs.values()
-                except SynfireError as error:
-                    self.errors.append(error)
-                    return
-                self.longest_s = max(self.longest_s, time.monotonic() - began_s)
-                self.wrong += answer.tobytes() != self._expected
-                self.answered += 1
-
-
-def until(holds: Callable[[], bool]) -> None:
-    """Look again and again; the test's own time limit ends what never comes about."""
-    pause = threading.Event()
-    while not holds():
-        pause.wait(0.05)
-
-
 @contextmanager
 def calling(deployment: Deployment, what: str) -> Iterator[Callers]:
     """Calls under way for the block, in which something happens; they are looked at when all is well again."""
-    with Callers(deployment.url) as callers:
+    graph = flatten(load(MODEL))
+    inputs = sample(graph)
+    with Callers(deployment.url, MODEL, inputs, run_here(graph, inputs)) as callers:
+        callers.longest_s = 0.0
         yield callers
         callers.go_on()
         until(deployment.whole)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import Counter
 from typing import Protocol
 
@@ -43,11 +44,9 @@ class Scaler:
     async def run(self) -> None:
         """Look again and again, until cancelled."""
         while True:
-            try:
+            with contextlib.suppress(TimeoutError):  # nobody has called: what is quiet for long has to be noticed, too
                 async with asyncio.timeout(LOOK_S):
                     await self._called.wait()
-            except TimeoutError:
-                pass
             self._called.clear()
             self.look()
 

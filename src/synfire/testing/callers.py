@@ -1,0 +1,73 @@
+"""Callers that ask a deployment again and again while something happens to it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+
+from synfire.base.errors import SynfireError
+from synfire.ops import Array
+from synfire.wire.client import Client
+
+
+class Callers:
+    """Two threads that ask a model the same again and again, and know its answers, by output. `longest_s` is the longest time that any
+    of them has waited for one."""
+
+    def __init__(self, url: str, model: str, inputs: Mapping[str, Array], expected: Mapping[str, Array]) -> None:
+        self.answered = self.wrong = 0
+        self.longest_s = 0.0
+        self.errors: list[SynfireError] = []
+        self._url = url
+        self._model = model
+        self._inputs = inputs
+        self._expected = _bits(expected)
+        self._over = threading.Event()
+        self._threads = [threading.Thread(target=self._ask) for _ in range(2)]
+
+    def __enter__(self) -> Callers:
+        for thread in self._threads:
+            thread.start()
+        self.go_on()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._over.set()
+        for thread in self._threads:
+            thread.join()
+
+    def go_on(self, more: int = 20) -> None:
+        """Wait until so many more calls have been answered."""
+        wanted = self.answered + more
+        until(lambda: self.answered >= wanted or bool(self.errors))
+
+    def check(self, what: str) -> None:
+        """No call was lost, and none answered wrong. Raises `AssertionError`."""
+        lost, longest_ms = len(self.errors), 1e3 * self.longest_s
+        print(f"{what}: {self.answered} answered, {lost} lost, {self.wrong} wrong, longest {longest_ms:.0f} ms")
+        assert (self.errors, self.wrong) == ([], 0)
+
+    def _ask(self) -> None:
+        with Client(self._url) as client:
+            while not self._over.is_set():
+                began_s = time.monotonic()
+                try:
+                    answer = client.infer(self._model, self._inputs)
+                except SynfireError as error:
+                    self.errors.append(error)
+                    return
+                self.longest_s = max(self.longest_s, time.monotonic() - began_s)
+                self.wrong += _bits(answer.outputs) != self._expected
+                self.answered += 1
+
+
+def until(holds: Callable[[], bool]) -> None:
+    """Look again and again; the test's own time limit ends what never comes about."""
+    pause = threading.Event()
+    while not holds():
+        pause.wait(0.01)
+
+
+def _bits(outputs: Mapping[str, Array]) -> dict[str, bytes]:
+    return {name: array.tobytes() for name, array in outputs.items()}
