@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 YOUNG = 10_000
 """After so many new objects garbage is looked for. A call under way holds some hundred, and hardly one of them is ever part of a
@@ -13,3 +15,16 @@ def look_seldom() -> None:
     """Whatever is loaded now stays, and is not looked through again, which would hold calls up for 50 ms."""
     gc.freeze()
     gc.set_threshold(YOUNG)
+
+
+@contextmanager
+def looking_seldom() -> Iterator[None]:
+    """For a block that serves in a process that also does something else; what that had loaded is looked through again afterwards."""
+    gc.collect()
+    usual = gc.get_threshold()
+    look_seldom()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+        gc.set_threshold(*usual)

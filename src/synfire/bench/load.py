@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import random
 import subprocess
 import sys
 import time
@@ -29,7 +30,10 @@ MARGIN_S = 120.0
 class Job(msgspec.Struct, frozen=True, kw_only=True):
     """`requests` are whole HTTP requests in base64, by name. They are sent `rounds` times in turns over one connection,
     and each, for `seconds`, over `concurrency` connections at once; a 0 leaves that part out. In turns, those that `urls` names go
-    to another server than `url`, over a connection of its own."""
+    to another server than `url`, over a connection of its own.
+
+    The order is another one in each round, by the `seed`: what comes behind a heavy request finds caches that it has emptied.
+    """
 
     url: str
     requests: dict[str, str]
@@ -37,6 +41,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float = 0.0
     concurrency: int = 1
     urls: dict[str, str] = {}
+    seed: int = 0
 
 
 class Measured(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,11 +132,13 @@ def _content_length(head: bytes) -> int:
 
 async def _run(job: Job) -> Measured:
     requests = {name: base64.b64decode(text) for name, text in job.requests.items()}
+    order = list(requests)
+    random.Random(job.seed).shuffle(order)
     turns = await _turns(job, requests) if job.rounds else {}
     loaded, rates, work = {}, {}, {}
-    for name, request in requests.items() if job.seconds else ():
+    for name in order if job.seconds else ():
         before_s = time.process_time()
-        loaded[name], rates[name] = await _loaded(job, request)
+        loaded[name], rates[name] = await _loaded(job, requests[name])
         work[name] = (time.process_time() - before_s) / max(len(loaded[name]), 1)
     return Measured(turns=turns, loaded=loaded, requests_s=rates, work_s=work)
 
@@ -148,9 +155,11 @@ async def _turns(job: Job, requests: Mapping[str, bytes]) -> dict[str, list[floa
     """One request after the other, all names in every round; the first rounds warm up."""
     connections = {url: await _connect(url) for url in {job.url, *job.urls.values()}}
     found: dict[str, list[float]] = {name: [] for name in requests}
+    order, shuffled = list(requests), random.Random(job.seed)
     for round_ in range(-3, job.rounds):
-        for name, request in requests.items():
-            seconds = await connections[job.urls.get(name, job.url)].ask(request)
+        shuffled.shuffle(order)
+        for name in order:
+            seconds = await connections[job.urls.get(name, job.url)].ask(requests[name])
             if round_ >= 0:
                 found[name].append(seconds)
     for connection in connections.values():

@@ -13,10 +13,14 @@ from synfire.bench.benchmark import BENCHMARKS, Benchmark, Progress, Report, Set
 from synfire.bench.exhaustive import WORKERS, best_of_all
 from synfire.bench.load import Job, infer_request, measure
 from synfire.deploy.planned import Planned
-from synfire.deploy.planning import plan_models
-from synfire.deploy.prices import prices
+from synfire.deploy.planning import ENGINE, plan_models
+from synfire.deploy.prices import ROUNDS, measure_prices, prices, quiet
 from synfire.deploy.serving import serving_in_background
-from synfire.plan import Costs, Demand, Hop, Plan, atoms, plan_cut, plan_model, rooms
+from synfire.engines.engine import ENGINES
+from synfire.engines.measure import measure as measure_operators
+from synfire.graph import Graph
+from synfire.ops import Array
+from synfire.plan import Costs, Demand, Hop, Plan, atoms, plan_cut, plan_model, predict, rooms
 from synfire.plan.cut import join
 from synfire.wire.client import batch_first
 from synfire.zoo import Model, load, names, sample
@@ -28,6 +32,8 @@ EVERY_CUT = ("scnn-digits", "sgnn-digits", "srnn-spoken")
 """Models of which every cut in two is served, too."""
 HEAVIER = (1.0, 10.0)
 """Operators so many times as slow, so that the search has cuts to find; one of them is as measured."""
+SPELLS = 5
+"""How often hops and operators are measured anew while a model is served, with a round of its calls behind each."""
 FEW_ATOMS = 13
 """Models of more are searched as measured only: there are 2 to the power of that many cuts."""
 
@@ -35,8 +41,10 @@ FEW_ATOMS = 13
 class Plans(Benchmark):
     """Every model of the zoo is planned, served and asked in turns, and its planner is held against a search of all cuts.
 
-    What hops and operators cost is measured at the beginning, as the first `synfire serve` on a machine does. A row says by `what`
-    it is: the latency of a `served` cut, or the `search` for a better one on two workers by predicted seconds.
+    What hops and operators cost is measured at the beginning, as the first `synfire serve` on a machine does, and decides the cuts.
+    It is measured again in turns with the calls, and they are held against what is predicted from the latest costs: a machine
+    that many share changes its speed within seconds. A row says by `what` it is: the latency of a `served` cut, or the `search`
+    for a better one on two workers by predicted seconds.
     """
 
     name = "plan"
@@ -48,15 +56,15 @@ class Plans(Benchmark):
 
     def measure(self, settings: Settings, progress: Progress) -> Report:
         models = list(settings.only or (["svgg-digits"] if settings.quick else names()))
-        rounds = 5 if settings.quick else 100
+        rounds, spells = (5, 1) if settings.quick else (ROUNDS, SPELLS)
         progress("prices")
         hop = prices(again=not settings.quick)
         rows: list[dict[str, Any]] = []
         for model in models:
             progress(model)
-            rows += _served(model, hop, rounds, model in EVERY_CUT)
+            rows += _served(model, hop, rounds, spells, model in EVERY_CUT)
             rows += _searched(model, hop, HEAVIER[:1] if settings.quick else HEAVIER)
-        details = {"models": models, "rounds": rounds, "prices": msgspec.to_builtins(hop)}
+        details = {"models": models, "rounds": rounds, "spells": spells, "prices": msgspec.to_builtins(hop)}
         return report(self.name, settings, details, rows, _floors(rows))
 
 
@@ -78,7 +86,7 @@ def _floors(rows: Sequence[dict[str, Any]]) -> list[Any]:
     ]
 
 
-def _served(model: str, hop: Hop, rounds: int, every_cut: bool) -> list[dict[str, Any]]:
+def _served(model: str, hop: Hop, rounds: int, spells: int, every_cut: bool) -> list[dict[str, Any]]:
     """A row per cut, served under a name of its own beside all others, on the same two workers."""
     graph = load(model)
     cuts: dict[str, Planned] = {}
@@ -87,26 +95,44 @@ def _served(model: str, hop: Hop, rounds: int, every_cut: bool) -> list[dict[str
         (cuts[name],) = plan_models([Model(name, graph, model)], granularity, workers, apart=apart, hop=hop)
     auto = cuts["auto-2"]
     cuts |= _in_two(auto) if every_cut else {}
-    tensors = batch_first(graph.inputs, sample(graph))
+    inputs = sample(graph)
+    tensors = batch_first(graph.inputs, inputs)
     with serving_in_background(list(cuts.values())) as running:
         url = running.addresses.url
         job = Job(url=url, requests={name: infer_request(url, name, tensors) for name in cuts}, rounds=rounds)
-        turns = measure(job).turns
-    return [
-        {
-            "what": "served",
-            "model": model,
-            "cut": name,
-            "apart": name.endswith("-apart"),
-            "auto": name == auto.model.name,
-            "stages": len(each.plan.stages),
-            "frame_steps": each.plan.frame_steps,
-            **spread(turns[name]),
-            "predicted_s": each.plan.latency_s,
-            "error": each.plan.latency_s / statistics.median(turns[name]) - 1,
-        }
-        for name, each in cuts.items()
+        turns = [
+            (_costs(auto.graph, inputs, measure_prices() if spells > 1 else hop), measure(job).turns)
+            for _ in range(spells)
+        ]
+    return [_row(model, name, each, name == auto.model.name, turns) for name, each in cuts.items()]
+
+
+def _costs(graph: Graph, inputs: dict[str, Array], hop: Hop) -> Costs:
+    return msgspec.structs.replace(measure_operators(graph, ENGINES[ENGINE](), inputs), hop=hop)
+
+
+def _row(
+    model: str, name: str, planned: Planned, auto: bool, turns: Sequence[tuple[Costs, dict[str, list[float]]]]
+) -> dict[str, Any]:
+    """A cut's latency, also looked at as that of the calls for prices is, what was predicted, and the median error of the spells."""
+    groups, workers = zip(*((stage.operators, stage.worker) for stage in planned.plan.stages), strict=True)
+    predicted = [
+        predict(planned.graph, groups, workers, costs, planned.plan.frame_steps).latency_s for costs, _ in turns
     ]
+    found = [quiet(taken[name]) for _, taken in turns]
+    return {
+        "what": "served",
+        "model": model,
+        "cut": name,
+        "apart": name.endswith("-apart"),
+        "auto": auto,
+        "stages": len(planned.plan.stages),
+        "frame_steps": planned.plan.frame_steps,
+        **spread([seconds for _, taken in turns for seconds in taken[name]]),
+        "undisturbed_s": statistics.median(found),
+        "predicted_s": statistics.median(predicted),
+        "error": statistics.median(p / s - 1 for p, s in zip(predicted, found, strict=True)),
+    }
 
 
 def _in_two(planned: Planned) -> dict[str, Planned]:

@@ -178,10 +178,10 @@ def _ask(url: str, trials: Mapping[str, Trial], rounds: int) -> dict[str, float]
     )
     if done.returncode:
         raise PermanentError(f"the trial caller failed: {done.stderr.decode(errors='replace').strip()[-500:]}")
-    return {name: _quiet(seconds) for name, seconds in json.loads(done.stdout).items()}
+    return {name: quiet(seconds) for name, seconds in json.loads(done.stdout).items()}
 
 
-def _quiet(seconds: Sequence[float]) -> float:
+def quiet(seconds: Sequence[float]) -> float:
     """The median of the quietest spell: what disturbs a machine comes and goes."""
     length = max(len(seconds) // SPELLS, 1)
     return min(statistics.median(seconds[i : i + length]) for i in range(0, len(seconds) - length + 1, length))
