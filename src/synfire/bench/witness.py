@@ -82,11 +82,16 @@ class Case(msgspec.Struct, frozen=True):
 
 
 class Job(msgspec.Struct, frozen=True):
-    """The cases of each model, or of each connection by another name, which are sent in an order that the seed decides."""
+    """The cases of each model, or of each connection by another name, which are sent in an order that the seed decides.
+
+    A request is lost after `patience_s`; `pause_s` after one has ended comes the next.
+    """
 
     url: str
     cases: dict[str, list[Case]]
     seed: int = 0
+    patience_s: float = PATIENCE_S
+    pause_s: float = 0.0
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -178,10 +183,11 @@ _NAMED = msgspec.json.Decoder(_Named)
 
 
 class _Connection(asyncio.Protocol):
-    """One keep-alive connection with one request at a time; counts answers that no request waits for."""
+    """One keep-alive connection with one request at a time; counts answers that no request waits for. `over` once it was closed."""
 
     def __init__(self) -> None:
         self.duplicated = 0
+        self.over = False
         self._buffer = b""
         self._waiting: asyncio.Future[_Answer] | None = None
         self._asked = ""
@@ -205,6 +211,7 @@ class _Connection(asyncio.Protocol):
                 self._waiting.set_result(answer)
 
     def connection_lost(self, error: Exception | None) -> None:
+        self.over = True
         if self._waiting is not None and not self._waiting.done():
             self._waiting.set_exception(ConnectionResetError(f"the gateway closed the connection: {error}"))
 
@@ -223,7 +230,9 @@ class _Connection(asyncio.Protocol):
         status = head.split(b" ", 2)[1]
         if status != b"200":
             return _Answer(status, "", body)
-        json_length = int(fields[oip.HEADER_LENGTH.lower().encode()])
+        json_length = int(fields.get(oip.HEADER_LENGTH.lower().encode(), b"0"))
+        if not json_length:
+            return _Answer(status, self._asked, body)  # another server's: it knows no ids
         return _Answer(status, _NAMED.decode(body[:json_length]).id, body[json_length:])
 
 
@@ -236,11 +245,12 @@ def _fields(head: bytes) -> Iterator[tuple[bytes, bytes]]:
 class _Loop:
     """Sends one model's cases one after the other, and keeps what comes of each."""
 
-    def __init__(self, url: str, cases: list[Case], seed: str) -> None:
-        where = urlsplit(url)
+    def __init__(self, job: Job, name: str) -> None:
+        where = urlsplit(job.url)
         self._place = (where.hostname or "", where.port or 80)
-        self._sessions = list(_sessions(cases))
-        self._rng = random.Random(seed)
+        self._sessions = list(_sessions(job.cases[name]))
+        self._rng = random.Random(f"{job.seed}-{name}")
+        self._patience_s, self._pause_s = job.patience_s, job.pause_s
         self._sent, self._ended, self._verdicts = array("d"), array("d"), array("B")
         self._duplicated = 0
         self._complaints: list[str] = []
@@ -251,13 +261,15 @@ class _Loop:
         while not over.is_set():
             session = _numbered(SESSION, len(self._sent))
             for request, right in self._rng.choice(self._sessions):
+                if connection.over:  # it was closed between two requests, which is no harm
+                    connection = await self._another(connection)
                 if await self._send(connection, request.replace(SESSION.encode(), session), right) == LOST:
-                    self._duplicated += connection.duplicated
-                    connection.close()
-                    connection = await self._connect()
+                    connection = await self._another(connection)
                     break  # a session does not outlive a call that is lost
                 if over.is_set():
                     break
+                if self._pause_s:
+                    await asyncio.sleep(self._pause_s)
         await asyncio.sleep(LINGER_S)
         connection.close()
         return self._seen(connection)
@@ -275,9 +287,9 @@ class _Loop:
 
     async def _ended_as(self, connection: _Connection, id: str, request: bytes, right: bytes) -> int:
         try:
-            answer = await asyncio.wait_for(connection.ask(id, request), PATIENCE_S)
+            answer = await asyncio.wait_for(connection.ask(id, request), self._patience_s)
         except (TimeoutError, ConnectionError) as error:
-            return self._lost(str(error) or f"no answer within {PATIENCE_S:.0f} s")
+            return self._lost(str(error) or f"no answer within {self._patience_s:g} s")
         if answer.status != b"200":
             return self._lost(f"status {answer.status.decode()}: {answer.body.decode(errors='replace')}")
         return RIGHT if answer.body == right else WRONG
@@ -287,12 +299,18 @@ class _Loop:
             self._complaints.append(why)
         return LOST
 
+    async def _another(self, connection: _Connection) -> _Connection:
+        self._duplicated += connection.duplicated
+        connection.close()
+        return await self._connect()
+
     async def _connect(self) -> _Connection:
         """A connection, once the gateway takes one. Raises `TemporaryError` when it takes none for long."""
         loop, until_s = asyncio.get_running_loop(), time.monotonic() + PATIENCE_S
         while True:
             try:
-                return (await loop.create_connection(_Connection, *self._place))[1]
+                begun = loop.create_connection(_Connection, *self._place)
+                return (await asyncio.wait_for(begun, self._patience_s))[1]
             except OSError as error:
                 if time.monotonic() > until_s:
                     raise TemporaryError(f"the gateway at {self._place} takes no connections: {error}") from error
@@ -324,7 +342,7 @@ def _numbered(name: str, number: int) -> bytes:
 
 async def _run(job: Job) -> dict[str, Seen]:
     over = asyncio.Event()
-    loops = {name: _Loop(job.url, cases, f"{job.seed}-{name}") for name, cases in job.cases.items()}
+    loops = {name: _Loop(job, name) for name in job.cases}
     running = [asyncio.create_task(each.run(over)) for each in loops.values()]
     warm = asyncio.gather(*(each.warm.wait() for each in loops.values()))
     awaited: list[asyncio.Future[Any]] = [warm, *running]

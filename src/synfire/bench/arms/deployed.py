@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import queue
 import tempfile
 import time
@@ -25,6 +24,7 @@ from synfire.deploy.local import LocalDeployment, Settings
 from synfire.deploy.planning import Planned, plan_models
 from synfire.deploy.serving import Listening, Serving, serving
 from synfire.engines.cpu.engine import CpuEngine
+from synfire.graph import Graph
 from synfire.ops import Array, Clock
 from synfire.store import Catalog
 from synfire.testing.zoo import answers, held_out, inputs_of
@@ -140,25 +140,21 @@ def deployed(planned: Sequence[Planned], settings: Settings) -> Iterator[Deploye
         with (
             start_blocking_portal(backend_options={"use_uvloop": True}) as portal,
             portal.wrap_async_context_manager(serving(planned, Listening(), settings=settings, log=log)) as running,
+            garbage.looking_seldom(),  # as every gateway does; the benchmark's own objects are none of its business
         ):
-            gc.collect()
-            usual = gc.get_threshold()
-            garbage.look_seldom()  # as every gateway does; the benchmark's own objects are none of its business
-            try:
-                yield Deployed(running, portal, log)
-            finally:
-                gc.unfreeze()
-                gc.set_threshold(*usual)
+            yield Deployed(running, portal, log)
 
 
 def cases(planned: Planned, url: str) -> list[Case]:
     """Held-out digits as requests, with the answers of the uncut model."""
-    requests, _ = held_out(planned.graph.metadata["dataset"], DIGITS)
-    right = answers(planned.graph, requests)
-    return [
-        Case.of(url, planned.model.name, _sent(planned, requests[i : i + 1]), _each(right, i))
-        for i in range(len(requests))
-    ]
+    return cases_of(planned.graph, planned.model.name, url)
+
+
+def cases_of(graph: Graph, model: str, url: str) -> list[Case]:
+    """The same of the flat graph of a model that is served by that name."""
+    requests, _ = held_out(graph.metadata["dataset"], DIGITS)
+    right = answers(graph, requests)
+    return [Case.of(url, model, _sent(graph, requests[i : i + 1]), _each(right, i)) for i in range(len(requests))]
 
 
 def session_cases(planned: Planned, url: str) -> list[Case]:
@@ -167,7 +163,7 @@ def session_cases(planned: Planned, url: str) -> list[Case]:
     found: list[Case] = []
     for start in range(0, DIGITS, CALLS):
         calls = [requests[i : i + 1] for i in range(start, start + CALLS)]
-        sent = [_sent(planned, digit) for digit in calls]
+        sent = [_sent(planned.graph, digit) for digit in calls]
         found += Case.session(url, planned.model.name, list(zip(sent, _undisturbed(planned, calls), strict=True)))
     return found
 
@@ -184,8 +180,8 @@ def _undisturbed(planned: Planned, calls: Sequence[Array]) -> Iterator[dict[str,
         }
 
 
-def _sent(planned: Planned, digit: Array) -> dict[str, Array]:
-    return batch_first(planned.graph.inputs, inputs_of(planned.graph, digit))
+def _sent(graph: Graph, digit: Array) -> dict[str, Array]:
+    return batch_first(graph.inputs, inputs_of(graph, digit))
 
 
 def _each(right: Mapping[str, Array], i: int) -> dict[str, Array]:

@@ -1,4 +1,8 @@
-"""What Kubernetes adds: how soon the controller acts when thousands of objects are there, and what it takes for them."""
+"""How soon the controller acts when thousands of objects are there, and what it takes for them.
+
+The controller is `synfire controller`, a process of its own; the API server is one made for tests, over HTTP, and so is the deployment: what
+is measured is the controller. All models are in one namespace, which is the worst case.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from synfire.base.errors import PermanentError
-from synfire.bench.benchmark import BENCHMARKS, Benchmark, Floor, Progress, Report, Settings, floor, report
+from synfire.bench.benchmark import Progress
 from synfire.kubernetes.resources import API
 from synfire.testing.fake_deployment import FakeDeployment
 from synfire.testing.fake_kubernetes import FakeKubernetes, pods_of
@@ -34,34 +38,9 @@ users: [{{name: fake, user: {{}}}}]
 """
 
 
-class Kubernetes(Benchmark):
-    """The controller is `synfire controller`, a process of its own; the API server is one made for tests, over HTTP, and so is the
-    deployment: what is measured is the controller. All models are in one namespace, which is the worst case."""
-
-    name = "kubernetes"
-    about = (
-        f"the controller with {MODELS:,} models of {STAGES} stages as objects: steady state, memory, event to action"
-    )
-
-    @property
-    def parts(self) -> tuple[str, ...]:
-        return ("controller",)
-
-    def measure(self, settings: Settings, progress: Progress) -> Report:
-        models, events = (20, 3) if settings.quick else (MODELS, EVENTS)
-        row = _controlled(models, events, progress)
-        details = {"models": models, "stages": STAGES, "workers": WORKERS, "events": events, "api": "in-process"}
-        return report(self.name, settings, details, [row], floors(row))
-
-
-BENCHMARKS.add(Kubernetes.name, Kubernetes())
-
-
-def floors(row: dict[str, Any]) -> list[Floor]:
-    return [floor("controller_event_s", "<=", 1.0, row["event_max_s"])]
-
-
-def _controlled(models: int, events: int, progress: Progress) -> dict[str, Any]:
+def measured(quick: bool, progress: Progress) -> dict[str, Any]:
+    """Its row. Raises `PermanentError` where the controller ends, or does not get there."""
+    models, events = (20, 3) if quick else (MODELS, EVENTS)
     with FakeKubernetes().running() as server, FakeDeployment(WORKERS, STAGES).running() as deployment:
         _apply(server, models)
         began_s = time.monotonic()
@@ -77,9 +56,11 @@ def _controlled(models: int, events: int, progress: Progress) -> dict[str, Any]:
                 found.append(_event(server, deployment, f"late-{number}", process))
             moved = [_moved(server, deployment, f"m-{number}", process) for number in range(events)]
             return {
+                "arm": "controller",
+                "fault": "",
                 "models": models,
                 "objects": server.count("services") + server.count("endpoints") + models,
-                "requests": wrote,
+                "api_requests": wrote,
                 "steady_s": steady_s,
                 "memory_bytes": memory,
                 "event_p50_s": statistics.median(found),
