@@ -93,6 +93,30 @@ def test_a_worker_outlives_the_template_and_another_one_is_begun(tmp_path: Path)
     asyncio.run(live())
 
 
+@pytest.mark.slow
+def test_a_template_that_is_renewed_is_loaded_anew_and_what_it_has_begun_goes_on(tmp_path: Path) -> None:
+    async def live() -> None:
+        template = Template.begin()
+        select.select([template], [], [])
+        process = WorkerProcess.start(Launch("w", "d", f"unix:{tmp_path}/w.sock"), template.start)
+        await process.ready(60.0)
+        first = template.pid
+        template.renew()
+        assert template.pid != first
+        meanwhile = template.start(WRONG, ())
+        select.select([template], [], [])
+        forked = template.start(WRONG, ())
+        assert type(forked) is not type(meanwhile)
+        assert words_of(forked) == words_of(meanwhile) != b""
+        assert forked.wait() == meanwhile.wait() == 2
+        assert not process.ended
+        template.close()
+        process.terminate()
+        assert await process.end(10.0) == 0
+
+    asyncio.run(live())
+
+
 def test_a_command_that_is_no_module_of_ours_runs_as_it_is(template: Template) -> None:
     child = template.start(["sh", "-c", "echo here >&2; exit 3"], ())
     assert words_of(child) == b"here\n"

@@ -21,6 +21,7 @@ from served import serving, tiny
 from synfire.cli import runs
 from synfire.cli.infer import run_here
 from synfire.formats.bundle import write_bundle
+from synfire.testing.callers import Callers
 from synfire.wire.client import Client
 from synfire.zoo import sample
 
@@ -66,6 +67,13 @@ def joined(process: subprocess.Popen[str]) -> dict[str, Any]:
     """What it says when it has joined; waits for that."""
     assert process.stdout is not None
     said: dict[str, Any] = json.loads(process.stdout.readline())
+    return said
+
+
+def comes(process: subprocess.Popen[str], name: str) -> dict[str, Any]:
+    """What it says when it has joined by that name; waits for that. On a busy machine it may have come again by another one before."""
+    while (said := joined(process))["name"] != name:
+        continue
     return said
 
 
@@ -245,6 +253,94 @@ def test_a_model_scales_with_its_calls_and_sleeps_until_the_next_one(home):
             each.check()
         until(lambda: (now("status"), now("replicas")) == ("asleep", 1))
         Caller(url).check()
+
+
+def calling(url: str) -> Callers:
+    return Callers(url, "tiny", sample(tiny()), run_here(tiny(), sample(tiny())))
+
+
+def upgrade() -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "synfire", "upgrade", "--json"], capture_output=True, text=True)
+
+
+def hosting(url: str) -> list[str]:
+    return [each["name"] for each in told(url, "workers") if each["plans"]]
+
+
+def test_an_upgrade_replaces_workers_that_have_joined_and_no_call_is_lost(model):
+    with deployment(model) as (url, door), worker(door, "a") as first, worker(door, "s", "--role", "spare") as spare:
+        before = {each["name"]: each for each in (joined(first), joined(spare))}
+        until(lambda: status(url) == "served" and len(told(url, "workers")) == 2)
+        with calling(url) as callers:
+            done = upgrade()
+            assert done.returncode == 0, done.stderr
+            order = json.loads(done.stdout)
+            callers.go_on()
+            fresh = {"a.r2": comes(first, "a.r2"), "s.r2": comes(spare, "s.r2")}
+            assert (sorted(order["ended"]), order["remarks"]) == (["a", "s"], [])
+            until(lambda: {each["name"] for each in told(url, "workers")} == {"a.r2", "s.r2"} == fresh.keys())
+            assert fresh["s.r2"]["role"] == "spare"
+            until(lambda: hosting(url) == ["a.r2"])
+            assert not any(Path(f"/proc/{each['pid']}").exists() for each in before.values())
+            os.kill(fresh["a.r2"]["pid"], signal.SIGKILL)  # whoever took the place is one that comes again
+            comes(first, "a.r2")
+            callers.go_on()
+        callers.check("upgrade of two workers that have joined, and a kill after it")
+        spare.terminate()
+        assert spare.wait(60) == 0
+
+
+def test_an_upgrade_to_what_does_not_run_ends_with_the_reason_and_nobody_goes(model, tmp_path, monkeypatch):
+    installed = tmp_path / "installed"
+    installed.mkdir()
+    broken = "import os, sys\nif 'synfire.worker' in sys.orig_argv: os.write(2, b'broken installation'), os._exit(7)\n"
+    with deployment(model) as (url, door):
+        monkeypatch.setenv("PYTHONPATH", str(installed))
+        with worker(door, "a") as first:
+            pid = joined(first)["pid"]
+            until(lambda: status(url) == "served")
+            with calling(url) as callers:
+                (installed / "sitecustomize.py").write_text(broken)
+                failed = upgrade()
+                assert failed.returncode == 3
+                error = json.loads(failed.stdout)["error"]
+                assert "worker a cannot be replaced, and stays as it is" in error
+                assert "left with exit code 7" in error
+                assert "broken installation" in error
+                assert (hosting(url), Path(f"/proc/{pid}").exists()) == (["a"], True)
+                callers.go_on()
+                os.kill(pid, signal.SIGKILL)  # and what it was begun from is still there
+                comes(first, "a")
+                callers.go_on()
+                (installed / "sitecustomize.py").unlink()
+                assert json.loads(upgrade().stdout)["ended"] == ["a"]
+                comes(first, "a.r2")
+                callers.go_on()
+            callers.check("upgrade to what does not run, a kill, and an upgrade to what does")
+
+
+def test_pods_that_are_replaced_one_after_the_other_or_all_at_once_lose_no_call(model):
+    with deployment(model) as (url, door), ExitStack() as stack:
+
+        def pod(name: str, *more: str) -> subprocess.Popen[str]:
+            return stack.enter_context(worker(door, name, *more))
+
+        pods = {"host-0": pod("host-0"), "spare-a": pod("spare-a", "--role", "spare")}
+        roles = {"host-0": (), "spare-a": ("--role", "spare")}
+        for each in pods.values():
+            joined(each)
+        until(lambda: status(url) == "served")
+        with calling(url) as callers:
+            for rolled in (["host-0"], ["spare-a"], ["host-0", "spare-a"]):
+                for name in rolled:
+                    pods[name].terminate()
+                assert [pods[name].wait(60) for name in rolled] == [0] * len(rolled)
+                pods |= {name: pod(name, *roles[name]) for name in rolled}
+                for name in rolled:
+                    joined(pods[name])
+                until(lambda: hosting(url) == ["host-0"])
+                callers.go_on()
+        callers.check("two Pods replaced one after the other, then both at once")
 
 
 @pytest.mark.parametrize(

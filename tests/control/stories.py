@@ -59,6 +59,10 @@ def answer(state, action, at_s=3.0, replayed=0):
             return events.GivenUp(at_s, model, reason)
         case events.Start(worker, kind):
             return events.WorkerReady(at_s, worker, kind, memory_bytes=state.memory_bytes)
+        case events.Renew(worker, successor):
+            old = state.workers[worker]
+            nature = (old.kind, old.group, state.memory_bytes)
+            return events.WorkerReady(at_s, successor, *nature, joined=True, role=old.role)
         case events.Prepare(model, stage, worker):
             return events.PreparedOn(at_s, model, stage, worker)
         case events.Drop(model, worker, stages):

@@ -13,7 +13,7 @@ from stories import plan, told, until_quiet
 from synfire.control import events
 from synfire.control.decide import decide
 from synfire.control.losses import HOST_LOST, SEVERED, starting
-from synfire.control.reach import SEVERED_S
+from synfire.control.reach import HERE, SEVERED_S
 from synfire.control.state import STARTS, State
 from synfire.plan.plan import Link
 
@@ -200,3 +200,13 @@ def test_planned_moves_heed_what_is_known(by):
     state, _ = until_quiet(told(state, events.Ordered(3.0, "o1", "drain", before[1])))
     assert homes(state) != before
     assert whole(state)
+
+
+def test_who_does_not_reach_a_worker_of_the_deployments_own_machine_reaches_none_of_it():
+    workers = {"w0": "", "w1": "", "far": "rack", "near": "room"}
+    state = severed(on_hosts(chain("m", "w0", "far"), workers=workers), "w0", by="far")
+    assert homes(state) == ["near", "far"]
+    assert list(state.severed) == [(HERE, "rack")]
+    del workers["near"]
+    state = severed(on_hosts(chain("m", "w0", "far"), workers=workers), "w0", by="far")
+    assert homes(state) == ["far", "far"]

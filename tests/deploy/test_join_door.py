@@ -14,7 +14,7 @@ from synfire.deploy.join.secret import credential_of
 from synfire.wire.links import connect, tls
 from synfire.wire.links.tls import hold
 from synfire.wire.links.watched import WatchedLink
-from synfire.wire.messages import Done, Exited, Failure, Join, Joined, Signal, Spawned, Welcome
+from synfire.wire.messages import Done, Exited, Failure, Join, Joined, Renew, Signal, Spawned, Welcome
 from synfire.wire.stream import Packet
 
 OFFER = Joined("rack", "", 4, 1 << 30)
@@ -29,6 +29,7 @@ class House:
     def __init__(self):
         self.agents = {"own": ""}
         self.parted = []
+        self.missing = asyncio.Queue()
         self.welcomed = asyncio.Queue()
 
     def taken(self, name):
@@ -40,6 +41,9 @@ class House:
     def welcome(self, worker):
         self.agents[worker.name] = worker.agent
         self.welcomed.put_nowait(worker)
+
+    def missed(self, news):
+        self.missing.put_nowait(news)
 
 
 class Machine:
@@ -155,6 +159,20 @@ def test_signals_go_to_its_machine_and_its_end_comes_from_there(reached):
         machine.say(Exited("far", -9, "it was killed"))
         assert await asyncio.wait_for(worker.exited(), PATIENCE_S) == -9
         assert await worker.obituary() == "it was killed"
+
+    at_the_door(story)
+
+
+def test_a_machine_has_another_worker_begun_beside_its_own_and_says_where_that_cannot_be(reached):
+    async def story(house, door):
+        machine = Machine(door)
+        worker = await let_in(house, machine)
+        worker.renew("far.r2")
+        assert await machine.hears(Renew) == Renew("far", "far.r2")
+        no = Spawned("far.r2", 0, (), "", "PermanentError", "it left with exit code 7")
+        machine.say(no)
+        assert await asyncio.wait_for(house.missing.get(), PATIENCE_S) == no
+        assert worker.running
 
     at_the_door(story)
 

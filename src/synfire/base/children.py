@@ -121,6 +121,13 @@ class Template:
             self._process.kill()
             return spawned(words, keeps)
 
+    def renew(self) -> None:
+        """Have what is begun from now on loaded anew, with the code that is installed then: until it has been, in a new interpreter each."""
+        self._process.kill()
+        self._process.wait()
+        with contextlib.suppress(OSError):  # then it is begun as soon as it is needed
+            self._begin_again()
+
     def close(self) -> None:
         """End it; what it has begun goes on. Closing twice is no error."""
         self._process.kill()
@@ -129,14 +136,17 @@ class Template:
 
     def _usable(self) -> bool:
         if self._process.poll() is not None:
-            self._link.close()
-            self._process, self._link = _begun()
-            self._ready = False
+            self._begin_again()
         if not self._ready:
             with contextlib.suppress(BlockingIOError, ConnectionError):
                 self._link.setblocking(False)
                 self._ready = self._link.recv(len(READY)) == READY
         return self._ready
+
+    def _begin_again(self) -> None:
+        self._link.close()
+        self._process, self._link = _begun()
+        self._ready = False
 
     def _forked(self, words: Sequence[str], keeps: Sequence[int]) -> Child:
         order = msgspec.json.encode(Order(list(words), list(keeps)))

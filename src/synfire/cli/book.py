@@ -15,6 +15,7 @@ from synfire.deploy.join.joined import JoinedWorker
 from synfire.deploy.roles.serving import Supervised
 from synfire.deploy.settings import Settings
 from synfire.plan import Plan
+from synfire.wire.chain import ChainBrief
 from synfire.wire.condition import Condition
 from synfire.wire.messages import Standing
 
@@ -76,7 +77,7 @@ class Book:
             spares_wanted=standing.spares_wanted,
             store=self._settings.store is not None,
             rules=standing.rules,
-            chains=self._chains,
+            chains=self._chains + tuple(map(_chain, standing.chains)),
         )
 
     def _model(self, plan: Plan, standing: Standing) -> runs.RunModel:
@@ -111,3 +112,7 @@ class Book:
             runs.RunRole(name, role.process.pid, born(role.process.pid), supervisor.urls.get(name, ""))
             for name, role in supervisor.roles.items()
         )
+
+
+def _chain(told: ChainBrief) -> runs.RunChain:
+    return runs.RunChain(told.name, told.steps, told.models, told.reason)

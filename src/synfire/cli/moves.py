@@ -57,7 +57,8 @@ def rebalance(deployment: DeploymentOption = None, timeout_s: TimeoutOption = 12
 def upgrade(deployment: DeploymentOption = None, timeout_s: TimeoutOption = 600.0, as_json: AsJson = False) -> None:
     """Replace every worker by a fresh process, as after installing another version: one after the other.
 
-    A fresh worker is there, with every stage built, before an old one goes: there are always as many spares as wanted.
+    A fresh worker is there, with every stage built, before an old one goes: there are always as many spares as wanted. Workers that have joined
+    from other machines are replaced there, by what is installed there. Where that cannot be the order ends, with the reason, and nobody goes.
 
     \b
     Examples:
@@ -80,6 +81,8 @@ def _carry_out(kind: OrderKind, worker: str, deployment: str | None, timeout_s: 
 def _plain(order: Order) -> dict[str, Any]:
     moved = [{"model": each.model, "stage": each.stage, "from": each.source, "to": each.target} for each in order.moved]
     told = {"order": order.kind, "moved": moved, "ended": list(order.retired), "took_s": order.took_s}
+    if order.kind == "upgrade":
+        return {**told, "remarks": list(order.remarks)}
     if order.kind != "rebalance":
         return told
     return {**told, "loads_s": dict(order.loads), "remarks": list(order.remarks)}

@@ -109,6 +109,9 @@ def _shortfalls(run: Run) -> Iterator[str]:
     for model in run.models:
         if model.condition.reason:
             yield f"{run.id}: {model.name}: {model.condition.reason}"
+    for chain in run.chains:
+        if chain.reason:
+            yield f"{run.id}: {chain.name}: {chain.reason}"
     if run.spares < run.spares_wanted:
         yield f"{run.id}: {run.spares} of {counted(run.spares_wanted, 'spare')} ready to take over"
 

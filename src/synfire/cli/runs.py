@@ -55,12 +55,13 @@ class RunRole(msgspec.Struct, frozen=True):
         return born(self.pid) == self.born
 
 
-class RunChain(msgspec.Struct, frozen=True):
-    """A served chain: its steps, in their order, and the models that these call."""
+class RunChain(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A served chain: its steps, in their order, and the models that these call; the `reason` says why it cannot be called."""
 
     name: str
     steps: tuple[str, ...]
     models: tuple[str, ...]
+    reason: str = ""
 
 
 class RunModel(msgspec.Struct, frozen=True):

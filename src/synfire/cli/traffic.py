@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from functools import reduce
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any
 
 import msgspec
@@ -23,7 +22,7 @@ from synfire.graph import Graph
 from synfire.plan.costs import format_seconds
 from synfire.wire.client import Client
 from synfire.wire.messages import Steer
-from synfire.wire.traffic import Rule, SideCount, TrafficCount, cleared, rule_of
+from synfire.wire.traffic import Rule, TrafficCount, cleared, rule_of, summed
 from synfire.zoo import Model, find
 
 SHADOW = "shadow"
@@ -111,23 +110,15 @@ def rules_of(given: Sequence[str], models: Sequence[Model], store: bool) -> tupl
 
 def counts_of(run: Run) -> list[TrafficCount]:
     """What the sides of all names did, at all gateways together; those are left out that do not answer."""
-    told: dict[str, list[TrafficCount]] = {each.name: [] for each in run.rules}
+    told: list[TrafficCount] = [TrafficCount(each) for each in run.rules]
     for url in (role.url for role in run.roles if role.url and role.alive):
         try:
             with Client(url, QUICK_S) as client:
-                for each in msgspec.json.decode(client.get("/api/traffic"), type=list[TrafficCount]):
-                    told.setdefault(each.rule.name, []).append(each)
+                told += msgspec.json.decode(client.get("/api/traffic"), type=list[TrafficCount])
         except SynfireError as error:
             LOGGER.warning("what the gateway at %s counted is left out: %s", url, error)
     rules = {each.name: each for each in run.rules}
-    return [TrafficCount(rules[name], _summed(each)) for name, each in told.items() if name in rules]
-
-
-def _summed(counts: Iterable[TrafficCount]) -> list[SideCount]:
-    found: dict[tuple[str, bool], list[SideCount]] = {}
-    for side in (side for each in counts for side in each.sides):
-        found.setdefault((side.model, side.shadow), []).append(side)
-    return [reduce(SideCount.plus, each) for each in found.values()]
+    return [TrafficCount(rules[name], sides) for name, sides in summed(told).items() if name in rules]
 
 
 def _of_words(text: str) -> Rule:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import socket
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -28,6 +30,9 @@ from synfire.store.kept import KeptBlobs
 from synfire.wire.links.tls import hold
 from synfire.wire.messages import Joined
 from synfire.worker.settings import Settings
+
+_IN_POD = "KUBERNETES_SERVICE_HOST"
+"""Kubernetes sets it in every container."""
 
 
 def worker(
@@ -105,8 +110,9 @@ def worker(
 ) -> None:
     """Run one worker here, in the foreground, for a deployment on another machine: `synfire serve … --join` prints this command.
 
-    Ctrl-C or SIGTERM drains it: its stages move first, and no call is lost. When the deployment is away it waits, and joins again. With
-    --json one line is printed each time that it has joined: name, deployment, address, url, group, device, role, pid.
+    Ctrl-C or SIGTERM drains it: its stages move first, and no call is lost. When the deployment is away it waits, and joins again. When that is
+    upgraded a fresh one is begun here beside it, and takes its place. With --json one line is printed each time that one has joined: name,
+    deployment, address, url, group, device, role, pid.
 
     \b
     Examples:
@@ -125,7 +131,7 @@ def worker(
     if role not in ROLES:
         raise UnknownName.among("role", role, ROLES)
     limit_bytes = parse_bytes(memory) if memory else None
-    joined = _brought(device, group or here, role, threads, limit_bytes)
+    joined = _brought(device, group or here, role, threads, limit_bytes, _stays(port, http, os.environ))
     credential = credential_of(secret)
     door = parse_place(join, "--join")
     with tempfile.TemporaryDirectory(prefix="synfire-") as folder:
@@ -138,7 +144,9 @@ def worker(
     raise typer.Exit(code)
 
 
-def _brought(device: str | None, group: str, role: str, threads: int | None, limit_bytes: int | None) -> Joined:
+def _brought(
+    device: str | None, group: str, role: str, threads: int | None, limit_bytes: int | None, stays: str
+) -> Joined:
     """What this machine offers, or as much of it as was asked for. Raises `UnknownName` for a device that there is none of,
     `PermanentError` where it is not here."""
     processor = DEVICES["cpu"].describe()
@@ -147,7 +155,20 @@ def _brought(device: str | None, group: str, role: str, threads: int | None, lim
     named = device if device not in (None, "cpu") else ""
     cores = processor.cores if threads is None else threads + 1  # one of them is left to links and heartbeats
     memory_bytes = min(limit_bytes or processor.memory_bytes, processor.memory_bytes)
-    return Joined(group, named or "", cores, memory_bytes, role=role)
+    return Joined(group, named or "", cores, memory_bytes, role=role, stays=stays)
+
+
+def _stays(port: int, http: str, environment: Mapping[str, str]) -> str:
+    """Why no other worker can be begun here beside this one, to take its place at an upgrade; empty where one can."""
+    if _IN_POD in environment:
+        return "it runs in a Pod, whose code does not change; replace the Pod, by a rollout of another image"
+    fixed = [f"--port {port}"] if port else []
+    fixed += [f"--http {http}"] if http and not http.endswith(":0") else []
+    if fixed:
+        return (
+            f"no other can listen where it does ({', '.join(fixed)}); begin another one elsewhere, and drain this one"
+        )
+    return ""
 
 
 async def _run(offer: Offer, as_json: bool) -> int:
@@ -155,7 +176,7 @@ async def _run(offer: Offer, as_json: bool) -> int:
         if as_json:
             print_json(
                 {
-                    "name": offer.name,
+                    "name": said.name,
                     "deployment": deployment,
                     "address": said.addresses[0],
                     "url": said.http,
@@ -167,11 +188,11 @@ async def _run(offer: Offer, as_json: bool) -> int:
             )
         else:
             say(
-                f"worker {offer.name} has joined deployment {deployment} at {offer.place}; it listens at {said.addresses[0]}"
+                f"worker {said.name} has joined deployment {deployment} at {offer.place}; it listens at {said.addresses[0]}"
             )
 
     with cancelled_at_sigterm(), early.template() as template:
-        agent = Agent(offer, told, await loaded(template))
+        agent = Agent(offer, told, await loaded(template), template.renew)
         for each in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(each, agent.leave)
         return await agent.run()

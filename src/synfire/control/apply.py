@@ -22,7 +22,7 @@ from synfire.control.losses import (
     worker_lost,
     worker_ready,
 )
-from synfire.control.moves import advanced, answered, ordered
+from synfire.control.moves import advanced, answered, not_joined, ordered
 from synfire.control.reach import lapsed
 from synfire.control.state import PROCESSOR, RETIRING, ModelView, Recovery, State
 
@@ -229,6 +229,7 @@ _RULES: dict[type[Event], Callable[[State, Any], State]] = {
     events.Refused: refused,
     events.Dropped: _dropped,
     events.Ordered: ordered,
+    events.NotJoined: not_joined,
     events.Answered: answered,
     events.Kept: _kept,
     events.Nothing: lambda state, _: state,

@@ -13,6 +13,7 @@ from synfire.control.events import (
     Keep,
     Prepare,
     Relink,
+    Renew,
     Resume,
     Retire,
     Start,
@@ -86,11 +87,11 @@ def _for_spares(state: State) -> Iterator[Action]:
     awaited -= {""}
     if not state.calm and not awaited:
         return
-    coming = state.coming()
-    yield from (Start(each.name, each.kind) for each in coming)
+    coming, anew = state.coming(), any(each.kind == "upgrade" and not each.over for each in state.orders)
+    yield from (Start(each.name, each.kind, anew) for each in coming)
     missing = sorted(awaited - {each.kind for each in coming})
     missing += [state.spare_kind] * (state.spares - len(state.idle()) - len(coming) - len(missing))
-    yield from (Start(f"spare-{state.born + n}", kind) for n, kind in enumerate(_to_be_had(state, missing)))
+    yield from (Start(f"spare-{state.born + n}", kind, anew) for n, kind in enumerate(_to_be_had(state, missing)))
     for spare in state.idle() if state.calm else ():
         model, stage = next(state.unprepared(spare), (None, None))
         if model is not None and stage is not None:
@@ -109,10 +110,12 @@ def _to_be_had(state: State, kinds: list[str]) -> Iterator[str]:
 
 
 def _for_orders(state: State) -> Iterator[Action]:
-    """Have stages built where they are to go, end whom nothing is left to do, and tell who asked."""
+    """Have stages built where they are to go, begin who takes another's place, end whom nothing is left to do, and tell who asked."""
     for order in state.orders:
         if order.over:
             yield Answer(order.id)
+        elif order.successor and state.quiet and not state.living(order.successor):
+            yield Renew(order.beside, order.successor)
         ways = order.underway if state.calm and possible(state, order.underway) else ()
         for model, stage in unbuilt(state, ways):
             yield Prepare(model.name, stage.name, stage.worker, model.plan.engine_of(stage), stage.operators)

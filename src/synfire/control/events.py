@@ -19,7 +19,8 @@ class Event:
 @dataclass(frozen=True)
 class WorkerReady(Event):
     """A worker can be given stages: with the device `kind`, and up to `memory_bytes` of them, or without a limit. It may be
-    `back` after it was taken to be lost, and have `joined` from another machine by itself, for a `role` there."""
+    `back` after it was taken to be lost, and have `joined` from another machine by itself, for a `role` there; `stays` says why no
+    other can be begun beside it there, if that is so."""
 
     name: str
     kind: str = "cpu"
@@ -28,6 +29,7 @@ class WorkerReady(Event):
     back: bool = False
     joined: bool = False
     role: str = "host"
+    stays: str = ""
 
 
 @dataclass(frozen=True)
@@ -229,6 +231,14 @@ class Ordered(Event):
 
 
 @dataclass(frozen=True)
+class NotJoined(Event):
+    """A fresh worker that was to be begun beside another one, by others, has not joined, for that reason."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class Answered(Event):
     """Who gave an order knows what became of it."""
 
@@ -291,10 +301,21 @@ class GiveUp(Action):
 
 @dataclass(frozen=True)
 class Start(Action):
-    """Start a worker with a device of some kind. Ends in `WorkerReady` or `WorkerLost`."""
+    """Start a worker with a device of some kind. Ends in `WorkerReady` or `WorkerLost`. For an upgrade it is begun `anew`, with the code that is
+    installed now; that makes it no other action."""
 
     worker: str
     kind: str = "cpu"
+    anew: bool = field(default=False, compare=False)
+
+
+@dataclass(frozen=True)
+class Renew(Action):
+    """Have a fresh worker, the `successor`, begun beside one that has joined, by those who have begun that one. Ends in `WorkerReady` or
+    `NotJoined`."""
+
+    worker: str
+    successor: str
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,14 @@ def worker_ready(state: State, event: events.WorkerReady) -> State:
     elif event.joined and event.kind != PROCESSOR:
         state = replace(state, devices={event.kind: 0, **state.devices})
     view = WorkerView(
-        event.name, event.kind, event.group, status, event.memory_bytes, joined=event.joined, role=event.role
+        event.name,
+        event.kind,
+        event.group,
+        status,
+        event.memory_bytes,
+        joined=event.joined,
+        role=event.role,
+        stays=event.stays,
     )
     uneven = state.uneven or (event.joined and event.role != SPARE and not state.begins)
     return _doubted(replace(state, starts=STARTS, uneven=uneven), event.group, None).with_worker(view)

@@ -6,6 +6,7 @@ Orders are carried out one after the other, and only while nothing is being reco
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
@@ -23,6 +24,12 @@ from synfire.plan.plan import Stage
 OWN = "own-"
 """How the names of orders begin that nobody has given."""
 
+_MARK = ".r"
+"""What stands in a worker's name before its number, where it has taken another one's place on its machine."""
+
+_LONGEST = 63
+"""The longest name of a worker that joins, in characters."""
+
 
 def check(state: State, kind: OrderKind, worker: str = "") -> None:
     """Raise for an order that cannot be: `UnknownName` for a worker that is not there, `TemporaryError` while it starts."""
@@ -37,11 +44,22 @@ def check(state: State, kind: OrderKind, worker: str = "") -> None:
 def ordered(state: State, event: events.Ordered) -> State:
     """The order stands at the end of the queue."""
     leaving = {"drain": (event.worker,), "upgrade": _present(state), "rebalance": ()}[event.kind]
-    return replace(state, orders=(*state.orders, Order(event.id, event.kind, event.at_s, leaving)))
+    remarks = tuple(_staying(state)) if event.kind == "upgrade" else ()
+    order = Order(event.id, event.kind, event.at_s, leaving, remarks=remarks)
+    return replace(state, orders=(*state.orders, order))
 
 
 def answered(state: State, event: events.Answered) -> State:
     return replace(state, orders=tuple(each for each in state.orders if each.id != event.id))
+
+
+def not_joined(state: State, event: events.NotJoined) -> State:
+    """An order that waits for it has failed, and who was to be replaced stays."""
+    for order in state.orders:
+        if order.successor == event.name and not order.over:
+            failure = f"worker {order.beside} cannot be replaced, and stays as it is: {event.reason}"
+            state = _failed(state, order, failure, event.at_s)
+    return state
 
 
 def advanced(state: State, at_s: float) -> State:
@@ -74,13 +92,19 @@ def _drain(state: State, order: Order, at_s: float) -> State:
 
 
 def _upgrade(state: State, order: Order, at_s: float) -> State:
-    """One old worker after the other is replaced by a fresh one, which is there, and warm, before the old one goes. Those of other
-    machines stay as they are: they are begun by others."""
+    """One old worker after the other is replaced by a fresh one, which is there, and warm, before the old one goes: first those that are
+    begun here, then those that have joined."""
     old = [name for name in order.leaving if name in state.workers]
     if not old:
         return _ended(state, order, at_s)
     if any(state.workers[name].status == RETIRING for name in old):
         return state
+    own = [name for name in old if not state.workers[name].joined]
+    return _replacing(state, order, own, at_s) if own else _succeeding(state, order, old, at_s)
+
+
+def _replacing(state: State, order: Order, old: Sequence[str], at_s: float) -> State:
+    """The next step for those that are begun here: there are always as many spares as are wanted."""
     if len(state.idle()) < state.spares:
         return _refilling(state, order, at_s)
     if empty := [name for name in old if state.workers[name].leaving and not state.load(name)]:
@@ -94,6 +118,27 @@ def _upgrade(state: State, order: Order, at_s: float) -> State:
     if not state.load(name):
         return _retiring(state, order, name)
     return _cleared(state, order, name, at_s, but=[each for each in state.workers if each != fresh[0].name])
+
+
+def _succeeding(state: State, order: Order, old: Sequence[str], at_s: float) -> State:
+    """The next step for those that have joined: the fresh one is begun beside the old one, so there are never fewer than before."""
+    name = order.beside if order.beside in old else next((each for each in old if state.load(each)), old[0])
+    if name != order.beside:
+        return _with(state, order, beside=name, successor=_successor(state, name))
+    fresh = state.workers.get(order.successor)
+    if fresh is None or fresh.status != READY or any(state.unprepared(fresh)):
+        return state
+    if not state.load(name):
+        return _retiring(state, order, name)
+    return _cleared(state, order, name, at_s, but=[each for each in state.workers if each != fresh.name], waits=False)
+
+
+def _successor(state: State, name: str) -> str:
+    """How the worker is called that takes the place of one that has joined: after it, with a number that no other has."""
+    stem, mark, number = name.rpartition(_MARK)
+    stem, number = (stem, number) if mark and number.isdecimal() else (name, "1")
+    tails = (f"{_MARK}{n}" for n in itertools.count(int(number) + 1))
+    return next(found for tail in tails if (found := stem[: _LONGEST - len(tail)] + tail) not in state.workers)
 
 
 def _fresh(state: State, order: Order, name: str) -> list[WorkerView]:
@@ -146,15 +191,15 @@ _STEPS: dict[OrderKind, Callable[[State, Order, float], State]] = {
 }
 
 
-def _cleared(state: State, order: Order, name: str, at_s: float, but: Sequence[str] = ()) -> State:
-    """Everything that a worker holds is on its way to others; or they are awaited; or the order has failed."""
+def _cleared(state: State, order: Order, name: str, at_s: float, but: Sequence[str] = (), waits: bool = True) -> State:
+    """Everything that a worker holds is on its way to others; or they are awaited, where the order `waits` for any; or it has failed."""
     worker = state.workers[name]
     state = state.with_worker(replace(worker, leaving=True)) if not worker.leaving else state
     trial, moves = state, []
     for model, stages in _by_model(state, name):
         others, kind = (name, *but), device_of(state, model.plan, stages)
         found = _ways(trial, model.name, stages, (*others, *beside(trial, model)))
-        if found is None and awaited(state, model, stages, kind):
+        if found is None and waits and awaited(state, model, stages, kind):
             return _with(state, order, needs=kind)
         found = found or _ways(trial, model.name, stages, others)
         found = found or _ways(trial, model.name, stages, others, splitting=True)
@@ -307,15 +352,18 @@ def _no_room(model: ModelView, stage: Stage, worker: str, device: str) -> str:
 
 def _retiring(state: State, order: Order, name: str) -> State:
     worker = replace(state.workers[name], status=RETIRING, leaving=True)
-    return _with(state.with_worker(worker), order, needs="", retired=(*order.retired, name))
+    return _with(state.with_worker(worker), order, needs="", beside="", successor="", retired=(*order.retired, name))
 
 
 def _failed(state: State, order: Order, failure: str, at_s: float) -> State:
-    """The order is over. What it has moved stays; a worker that should have left stays, too."""
+    """The order is over. What it has moved stays; a worker that should have left stays, too, and who was to take its place leaves."""
     for name in order.leaving:
         worker = state.workers.get(name)
         if worker is not None and worker.status == READY and worker.leaving:
             state = state.with_worker(replace(worker, leaving=False))
+    fresh = state.workers.get(order.successor)
+    if fresh is not None and fresh.status == READY and not state.load(fresh.name):
+        state = state.with_worker(replace(fresh, status=RETIRING, leaving=True))
     return _with(state, order, failure=failure, ended_s=at_s, needs="")
 
 
@@ -324,7 +372,14 @@ def _ended(state: State, order: Order, at_s: float) -> State:
 
 
 def _present(state: State) -> tuple[str, ...]:
-    return tuple(each.name for each in state.workers.values() if each.status == READY and not each.joined)
+    return tuple(each.name for each in state.workers.values() if each.status == READY and not each.stays)
+
+
+def _staying(state: State) -> Iterator[str]:
+    """What is told of workers that an upgrade does not replace."""
+    for each in state.workers.values():
+        if each.status == READY and each.stays:
+            yield f"worker {each.name} stays as it is: {each.stays}"
 
 
 def _with(state: State, order: Order, **changes: object) -> State:

@@ -36,7 +36,8 @@ class Order:
     `leaving` are the workers that have still to go. `underway` is being built at its targets and moved as soon as it is;
     `moved` and `retired` tell what was done. `needs` is the kind of worker that is awaited, to be started. `failure` says
     why the order could not be carried out (any further). A rebalance tells at its end how busy each worker is, in `loads` in
-    seconds a request, and in its `remarks` why nothing (more) is moved. Times are on the controller's clock, in seconds.
+    seconds a request, and in its `remarks` why nothing (more) is moved; an upgrade, in these, who stays as it is. One that has joined is
+    upgraded by its `successor`, which is begun `beside` it on its machine. Times are on the controller's clock, in seconds.
     """
 
     id: str
@@ -47,6 +48,8 @@ class Order:
     moved: tuple[Relocation, ...] = ()
     retired: tuple[str, ...] = ()
     needs: str = ""
+    beside: str = ""
+    successor: str = ""
     failure: str = ""
     loads: tuple[tuple[str, float], ...] = ()
     remarks: tuple[str, ...] = ()

@@ -1,8 +1,9 @@
 """Workers that live, and do not reach each other: no stage of one may send to a stage of the other. Pure.
 
-Two workers of different hosts stand for their hosts; two of one host, or without any, for themselves. Of two between which
-nothing passes, one keeps its stages, and those of the other that are linked with these have to go elsewhere. What is known only
-grows while it counts, and every place that is chosen heeds all of it, so a model moves once for each broken way at the most.
+Two workers of different hosts stand for their hosts, and those without one for the deployment's own machine; two of one host stand for
+themselves. Of two between which nothing passes, one keeps its stages, and those of the other that are linked with these have to go
+elsewhere. What is known only grows while it counts, and every place that is chosen heeds all of it, so a model moves once for each broken
+way at the most.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ from synfire.plan.plan import Stage
 SEVERED_S = 60.0
 """How long it counts that two do not reach each other, in seconds. Nobody tells when the network is mended; after that time the
 way may be used again by what has to be placed then, which finds out within a third of a second if it is still broken."""
+
+HERE = "the deployment's own machine"
+"""What workers without a host stand for: they share one with gateways and controller."""
 
 
 def severed(state: State, worker: str, by: str, at_s: float) -> State:
@@ -64,7 +68,7 @@ def place(state: State, worker: str) -> str:
 
 def _places(state: State, worker: str, other: str) -> tuple[str, str]:
     """What the two stand for."""
-    ends = place(state, worker), place(state, other)
+    ends = state.workers[worker].group or HERE, state.workers[other].group or HERE
     return ends if ends[0] != ends[1] else (worker, other)
 
 

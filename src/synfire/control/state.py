@@ -33,7 +33,8 @@ class WorkerView:
     It may hold `memory_bytes`, without a limit when that is None. One that is `leaving` is given nothing that another one
     can take. `prepared` are the stages (model, stage) whose programs it has built beforehand; `refused` those that it
     would not host. One that has `joined` was started by others on another machine: its device is none of ours, and it leaves when
-    these want it to, or somebody drains it; its `role` says whether plans may begin on it, or only what is lost elsewhere goes there.
+    these want it to, or somebody drains it; its `role` says whether plans may begin on it, or only what is lost elsewhere goes there. `stays` says
+    why no other can be begun beside it, in words; empty where one can.
     """
 
     name: str
@@ -47,6 +48,7 @@ class WorkerView:
     refused: frozenset[tuple[str, str]] = frozenset()
     joined: bool = False
     role: str = HOST
+    stays: str = ""
 
     @property
     def doubtful(self) -> bool:

@@ -14,8 +14,11 @@ from synfire.deploy.launch import Launch
 from synfire.deploy.process import Announcement
 from synfire.wire.links import Link
 from synfire.wire.links.watched import WatchedLink
-from synfire.wire.messages import AnyMessage, Crew, Exited, Joined, Recorded, Signal, Spawn, Spawned, error_of
+from synfire.wire.messages import AnyMessage, Crew, Exited, Joined, Recorded, Renew, Signal, Spawn, Spawned, error_of
 from synfire.wire.stream import Packet
+
+RENEW_S = 90.0
+"""How long a worker may take to be begun on another machine, and to join, in seconds: longer than the door there waits for it."""
 
 
 class CrewProcess:
@@ -119,8 +122,27 @@ class RemoteCrew:
         process = self.processes.get(name)
         if process is None or not process.running:
             process = self.processes[name] = CrewProcess(name, self.send)
-        self.send(Spawn(name, launch.address, launch.http, settings, launch.inside, launch.device))
+        self.send(Spawn(name, launch.address, launch.http, settings, launch.inside, launch.device, launch.anew))
         return process
+
+    async def renew(self, name: str, successor: str) -> None:
+        """Have another worker begun beside one that has joined, by those who have begun that one; return when it has joined. Raises what they
+        say where it cannot, and `TemporaryError` where that takes too long. One that is there already is not begun again."""
+        process = self.processes.get(successor)
+        if process is not None and process.is_ready and process.running:
+            return
+        process = self.processes[successor] = CrewProcess(successor, self.send)
+        self.send(Renew(name, successor))
+        try:
+            await process.ready(RENEW_S)
+        except BaseException:
+            if self.processes.get(successor) is process:
+                del self.processes[successor]
+            raise
+
+    def renew_all(self) -> None:
+        """Have all that is begun later begun with the code that is installed now."""
+        self.send(Renew())
 
     async def known(self) -> Mapping[str, CrewProcess]:
         """The workers that run already, once the supervisor has told which these are."""
@@ -151,9 +173,12 @@ class RemoteCrew:
                     process.hear(spawned)
             self._told.set()
         elif isinstance(message, Spawned) and message.joined is not None:
+            awaited = self.processes.get(message.name)
             process = self.processes[message.name] = CrewProcess(message.name, self.send, message.joined)
             process.hear(message)
             self._arrived(process)
+            if awaited is not None:
+                awaited.hear(message)
         elif isinstance(message, (Spawned, Exited)) and message.name in self.processes:
             self.processes[message.name].hear(message)
         elif isinstance(message, Recorded):

@@ -19,7 +19,8 @@ class Gateways(Protocol):
 
     def on_cut(self, act: Callable[[str, str, float], None]) -> None:
         """Call `act` with a worker's name when a gateway has lost its connection to it. When another worker cannot reach it, also
-        with that one's name, and for how many seconds it has tried; else these are empty, and 0."""
+        with that one's name, and for how many seconds it has tried; else these are empty, and 0. One that is found elsewhere by that one than
+        from here is called by that address."""
         ...
 
     async def reach(self, worker: str, address: str, url: str = "") -> None:

@@ -30,8 +30,8 @@ class Healed(Protocol):
     services: dict[str, Mapping[str, str]]
     priorities: dict[str, int]
 
-    async def start_workers(self, names: Iterable[str]) -> None:
-        """Start those workers that do not run yet."""
+    async def start_workers(self, names: Iterable[str], anew: bool = False) -> None:
+        """Start those workers that do not run yet; `anew`, with the code that is installed now."""
         ...
 
     def unhost(self, model: str) -> None:

@@ -30,6 +30,9 @@ from synfire.wire.stream import Packet
 _COME_BACK_S = 5.0
 """When whoever calls a model that has no place should ask again: a worker takes a second or few to start."""
 
+RENEW_S = 100.0
+"""How long a worker that takes another one's place on its machine may take until it counts, in seconds: what it may take to join, and some."""
+
 
 class Healing:
     """Hears of lost workers, and has others take over. Made and used in the deployment's event loop."""
@@ -62,8 +65,8 @@ class Healing:
         if joined is not None:
             kind = joined.device or PROCESSOR
             memory_bytes = min(memory_bytes or joined.memory_bytes, joined.memory_bytes) or None
-        now_s, role = self._now_s(), joined.role if joined is not None else HOST
-        self.controller.tell(events.WorkerReady(now_s, name, kind, group, memory_bytes, back, joined is not None, role))
+        nature = (True, joined.role, joined.stays) if joined is not None else (False, HOST, "")
+        self.controller.tell(events.WorkerReady(self._now_s(), name, kind, group, memory_bytes, back, *nature))
 
     def retry(self) -> None:
         """Try to start workers again, if that was given up, and ways between workers that were broken."""
@@ -212,12 +215,26 @@ class Healing:
 
     async def start(self, action: events.Start) -> events.Event:
         try:
-            await self._deployment.start_workers([action.worker])
+            await self._deployment.start_workers([action.worker], action.anew)
         except SynfireError as error:
             LOGGER.error("%s", error)
             now_s = self._now_s()
             return events.WorkerLost(now_s, action.worker, "did not start", now_s)
         return self._nothing()  # `start_workers` has told it
+
+    async def renew(self, action: events.Renew) -> events.Event:
+        """That it has joined is told by itself; so that it is waited for here until it counts."""
+        try:
+            async with asyncio.timeout(RENEW_S):
+                await self._deployment.workers.renew(action.worker, action.successor)
+                await self.controller.until(lambda state: state.living(action.successor))
+        except SynfireError as error:
+            return events.NotJoined(self._now_s(), action.successor, str(error))
+        except TimeoutError:
+            return events.NotJoined(
+                self._now_s(), action.successor, f"{action.successor} has not joined in {RENEW_S:g} s"
+            )
+        return self._nothing()
 
     async def prepare(self, action: events.Prepare) -> events.Event:
         worker, model = self._deployment.workers.get(action.worker), self._deployment.models.get(action.model)
@@ -249,7 +266,10 @@ class Healing:
         return events.WorkerLost(now_s, action.worker, "retired", now_s)
 
     async def answer(self, action: events.Answer) -> events.Event:
+        """After an upgrade what runs is known to do well: whatever is begun later is to be begun of that code, too."""
         order = next((each for each in self.controller.state.orders if each.id == action.id), None)
+        if order is not None and order.kind == "upgrade" and not order.failure:
+            self._deployment.workers.renew_all()
         asked = self._asked.pop(action.id, None)
         if order is not None and asked is not None and not asked.done():
             asked.set_result(order)
@@ -311,6 +331,7 @@ _DOING: dict[type[events.Action], Callable[[Healing, Any], Awaitable[events.Even
     events.Resume: Healing.resume,
     events.GiveUp: Healing.give_up,
     events.Start: Healing.start,
+    events.Renew: Healing.renew,
     events.Prepare: Healing.prepare,
     events.Drop: Healing.drop,
     events.Retire: Healing.retire,

@@ -15,7 +15,8 @@ class Launch:
     """A worker that is to be started, to listen at `address` and, if that is not empty, to answer HTTP at `http`.
 
     `inside` is what its command line begins with, the way into an emulated host for instance; it has only this `device`, if one is
-    named. It listens at `outer`, too, for workers of other machines, with the key and the certificate in the file `credential`.
+    named. It listens at `outer`, too, for workers of other machines, with the key and the certificate in the file `credential`. It is begun `anew`
+    with the code that is installed now, and not from what was loaded before.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Launch:
     device: str = ""
     outer: str = ""
     credential: str = ""
+    anew: bool = False
 
     def command(self, lifeline: int) -> list[str]:
         """The command line; `lifeline` is the descriptor of its end of the lifeline."""

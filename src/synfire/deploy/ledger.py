@@ -14,6 +14,7 @@ from synfire.deploy.network import Host
 from synfire.deploy.settings import Settings
 from synfire.plan import Plan
 from synfire.store import Catalog
+from synfire.wire.chain import ChainState
 from synfire.wire.traffic import Rule
 from synfire.wire.wish import Wish
 
@@ -47,10 +48,17 @@ class KeptWish(msgspec.Struct, frozen=True):
     wanted: Wanted | None = None
 
 
+class KeptChain(msgspec.Struct, frozen=True):
+    """A chain that somebody asked for by HTTP, as gateways were told it, and the models that are served because it brings them."""
+
+    state: ChainState
+    brings: tuple[str, ...] = ()
+
+
 class Ledger(msgspec.Struct, frozen=True, kw_only=True):
     """A deployment: what is wanted, what was until it was unloaded, and what its controller knew last.
 
-    `rules` are those by which names answer that are more than a model's, `wishes` what is served because somebody asked for it by HTTP. What it knew may be older than what there is: it is written after the fact. `hosts` are the emulated hosts, and `homes` those
+    `rules` are those by which names answer that are more than a model's, `wishes` and `chains` what is served because somebody asked for it by HTTP. What it knew may be older than what there is: it is written after the fact. `hosts` are the emulated hosts, and `homes` those
     of the workers; `answers` are the known answers of stages, and `agreements` what is known of unlike engines, as
     `LocalDeployment` has them.
     """
@@ -66,6 +74,7 @@ class Ledger(msgspec.Struct, frozen=True, kw_only=True):
     answers: dict[tuple[str, str, str], str] = {}
     agreements: dict[tuple[str, str], float] = {}
     wishes: dict[str, KeptWish] = {}
+    chains: dict[str, KeptChain] = {}
 
 
 _DECODER = msgspec.msgpack.Decoder(Ledger)

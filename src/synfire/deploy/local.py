@@ -158,9 +158,9 @@ class LocalDeployment:
         """What each worker hosts and did so far."""
         return await self.gateway.describe()
 
-    async def start_workers(self, names: Iterable[str]) -> None:
-        """Start those workers that do not run yet, all at the same time."""
-        starting = asyncio.create_task(self.workers.start(list(names)))
+    async def start_workers(self, names: Iterable[str], anew: bool = False) -> None:
+        """Start those workers that do not run yet, all at the same time; `anew`, with the code that is installed now."""
+        starting = asyncio.create_task(self.workers.start(list(names), anew))
         if not self._has_partners:
             await asyncio.to_thread(gaps.warm)  # for this process's own frames, while the workers start
         await starting
@@ -302,7 +302,9 @@ class LocalDeployment:
         """A gateway has lost its connection to the worker: it is of no use then. Or the worker `by` does not reach it."""
         if not by:
             self.workers.lose(name, "broken link")
-        elif self._healing is not None and not self.workers.silent(name, by):
+            return
+        name = self.workers.found_at(name, by)
+        if self._healing is not None and name and not self.workers.silent(name, by):
             LOGGER.warning("worker %s has not reached worker %s for %.2f s, and both live", by, name, for_s)
             self._healing.severed(name, by, for_s)
 

@@ -13,6 +13,7 @@ from synfire.control.state import Recovery
 from synfire.wire.condition import Condition
 from synfire.wire.messages import Hand
 from synfire.wire.recovery import Outcome, RecoveryRecord
+from synfire.wire.traffic import TrafficCount
 from synfire.wire.wish import Wished
 
 
@@ -52,6 +53,11 @@ class LocalRecoveries:
     @property
     def wishes(self) -> Sequence[Wished]:
         """None: only a controller of its own carries any out."""
+        return ()
+
+    @property
+    def traffic(self) -> Sequence[TrafficCount]:
+        """None: the only gateway knows by itself."""
         return ()
 
     @property

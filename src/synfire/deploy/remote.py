@@ -15,10 +15,13 @@ from synfire.deploy.ledger import Wanted
 from synfire.gateway.route import Again
 from synfire.graph import Graph
 from synfire.plan import Plan
+from synfire.wire.chain import ChainState
 from synfire.wire.messages import (
     BUSY,
     AnyMessage,
     Attend,
+    Chained,
+    Chaining,
     Cut,
     Direct,
     Done,
@@ -31,6 +34,7 @@ from synfire.wire.messages import (
     Rest,
     Standing,
     Steer,
+    Tally,
     Traffic,
     Unload,
     Unwanted,
@@ -110,12 +114,14 @@ class RemoteGateways:
         self._standing = Standing()
         self._residents = Residents()
         self._traffic = Traffic()
+        self._chains: dict[str, ChainState] = {}
         self._more = asyncio.Event()
         self._cut: Callable[[str, str, float], None] = lambda worker, by, for_s: None
         self._seen: Callable[[Mapping[str, int]], None] = lambda epochs: None
         self._ordered: Callable[[Visitor, AnyMessage], None] = lambda visitor, order: None
         self._called: Callable[[str, Want | Uses], None] = lambda gateway, message: None
         self._pressed: Callable[[str, Pressure], None] = lambda gateway, message: None
+        self._tallied: Callable[[str, Tally], None] = lambda gateway, message: None
 
     def on_cut(self, act: Callable[[str, str, float], None]) -> None:
         self._cut = act
@@ -136,6 +142,10 @@ class RemoteGateways:
     def on_pressure(self, act: Callable[[str, Pressure], None]) -> None:
         """Call `act` with a gateway's name when it tells how many calls of scaled models it has; none when it attends no longer."""
         self._pressed = act
+
+    def on_tally(self, act: Callable[[str, Tally], None]) -> None:
+        """Call `act` with a gateway's name when it tells what it has counted of names that answer by a rule."""
+        self._tallied = act
 
     def attend(self, visitor: Visitor) -> None:
         """A gateway has come: once it has said what it follows, it is told everything."""
@@ -229,6 +239,14 @@ class RemoteGateways:
         self.begin_traffic(rules)
         await self._all(self._traffic, ANSWER_S)
 
+    async def chain(self, state: ChainState) -> None:
+        """Have every gateway serve a chain so, or no longer where it has no content."""
+        if state.content:
+            self._chains[state.name] = state
+        else:
+            self._chains.pop(state.name, None)
+        await self._all(Chained(state), ANSWER_S)
+
     def stand(self, news: Standing) -> None:
         """Tell how things stand."""
         if news != self._standing:
@@ -270,18 +288,22 @@ class RemoteGateways:
             attendant.answer(message)
         elif isinstance(message, Cut):
             self._cut(message.worker, message.by, message.for_s)
-        elif isinstance(message, (Unload, Reload, Wanting, Steer, Move)):
+        elif isinstance(message, (Unload, Reload, Wanting, Steer, Chaining, Move)):
             self._ordered(visitor, message)
         elif isinstance(message, (Want, Uses)):
             self._called(who, message)
         elif isinstance(message, Pressure):
             self._pressed(who, message)
+        elif isinstance(message, Tally):
+            self._tallied(who, message)
 
     def _tell_everything(self, who: str, attendant: Attendant) -> None:
         attendant.hear_of(Members(tuple(self._members.values())))
         for model in self._courses:
             attendant.tell(self._direction(model))
-        whole = attendant.tell(Whole(tuple(self._courses), self._traffic.rules))
+        for state in self._chains.values():
+            attendant.tell(Chained(state))
+        whole = attendant.tell(Whole(tuple(self._courses), self._traffic.rules, tuple(self._chains)))
         whole.add_done_callback(lambda answer: None if answer.cancelled() else self._caught_up(who, attendant))
         attendant.hear_of(self._standing)
         attendant.hear_of(self._residents)

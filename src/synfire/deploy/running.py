@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -18,6 +17,22 @@ from synfire.store import BlobStore
 from synfire.wire.messages import Joined, StageLost, StageMended
 
 
+class Crew(Protocol):
+    """Who begins worker processes; `synfire.deploy.crew.RemoteCrew` is one."""
+
+    def start(self, launch: Launch) -> Process:
+        """Begin a worker's process, if it does not run already."""
+        ...
+
+    async def renew(self, name: str, successor: str) -> None:
+        """Have another worker begun beside one that has joined, and return when it has joined, too. Raises why it has not."""
+        ...
+
+    def renew_all(self) -> None:
+        """Have all that is begun later begun with the code that is installed now."""
+        ...
+
+
 @dataclass(frozen=True)
 class Partners:
     """Who does what a deployment does not do itself: answer calls, start worker processes; and where their sockets are.
@@ -26,7 +41,7 @@ class Partners:
     """
 
     gateways: Gateways
-    start: Callable[[Launch], Process]
+    crew: Crew
     folder: Path
     owner: int
     store: BlobStore | None = None

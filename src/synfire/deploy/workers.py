@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from synfire.base.errors import SynfireError, TemporaryError
+from synfire.base.errors import Bug, SynfireError, TemporaryError
 from synfire.base.log import LOGGER
 from synfire.control.losses import HOST_LOST
 from synfire.deploy.folders import make_folder, remove_folder
@@ -84,10 +85,11 @@ class Workers(Mapping[str, RunningWorker]):
             raise TemporaryError(f"worker {name} was lost while a model was being hosted on it; try again")
         return self._running[name]
 
-    async def start(self, names: Iterable[str]) -> None:
-        """Start those workers that do not run yet, all at the same time. Raises what the first that fails says."""
+    async def start(self, names: Iterable[str], anew: bool = False) -> None:
+        """Start those workers that do not run yet, all at the same time; `anew`, with the code that is installed now. Raises what the first
+        that fails says."""
         missing = [name for name in dict.fromkeys(names) if name not in self._running]
-        results = await asyncio.gather(*(self._start(name) for name in missing), return_exceptions=True)
+        results = await asyncio.gather(*(self._start(name, anew) for name in missing), return_exceptions=True)
         for result in results:
             if isinstance(result, BaseException):
                 raise result
@@ -123,6 +125,11 @@ class Workers(Mapping[str, RunningWorker]):
             for name, door in doors.items()
         }
 
+    def found_at(self, address: str, by: str) -> str:
+        """The worker that another one, `by`, finds at that address; empty where it is gone. What is no address is a name already."""
+        ways = self.outside().get(by, {})
+        return next((name for name, where in ways.items() if where == address), "" if "://" in address else address)
+
     async def reach(self, name: str, address: str, greeting_s: float | None = None, shares: bool = True) -> WorkerPeer:
         """A connection to the worker at `address`, which `shares` a disk with this process. Raises `TemporaryError` when it is not
         there."""
@@ -157,6 +164,19 @@ class Workers(Mapping[str, RunningWorker]):
         """Take a worker to be dead. One that is not counted on is none to lose."""
         if name in self._running:
             self._lose(name, self._running[name], cause, began_s)
+
+    async def renew(self, name: str, successor: str) -> None:
+        """Have another worker begun beside one that has joined, and return when it has joined, too. Raises why it has not."""
+        if self._partners is None:
+            raise Bug(
+                f"worker {name} was begun by this deployment, and by nobody else who could begin {successor} beside it"
+            )
+        await self._partners.crew.renew(name, successor)
+
+    def renew_all(self) -> None:
+        """Have all that is begun later begun with the code that is installed now; where nobody has loaded any, that is so anyway."""
+        if self._partners is not None:
+            self._partners.crew.renew_all()
 
     async def retire(self, name: str) -> None:
         """End a worker that has nothing left to do, and return when it has ended."""
@@ -200,9 +220,9 @@ class Workers(Mapping[str, RunningWorker]):
                 return False
         return True
 
-    async def _start(self, name: str) -> None:
-        start = self._partners.start if self._partners else WorkerProcess.start
-        launch = self._launch(name)
+    async def _start(self, name: str, anew: bool) -> None:
+        start = self._partners.crew.start if self._partners else WorkerProcess.start
+        launch = replace(self._launch(name), anew=anew)
         process = start(launch)
         try:
             worker = await self.running(process)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import aclosing, closing
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+from contextlib import aclosing, closing, suppress
 from dataclasses import replace
 from types import TracebackType
 from typing import Protocol
@@ -13,7 +13,7 @@ from typing import Protocol
 import msgspec
 
 from synfire.base.clock import Clock
-from synfire.base.errors import Bug, DeadlineExceeded, SynfireError, TemporaryError, UserError
+from synfire.base.errors import Bug, DeadlineExceeded, SynfireError, TemporaryError, UnknownName, UserError
 from synfire.base.keys import Keys
 from synfire.base.log import LOGGER
 from synfire.gateway.call import Call, Part
@@ -27,10 +27,14 @@ from synfire.gateway.recoveries import Recoveries
 from synfire.gateway.request import Answer, Request
 from synfire.gateway.shadows import Given, Shadows
 from synfire.store.names import parted
+from synfire.wire.chain import ChainState
 from synfire.wire.condition import Condition
 from synfire.wire.messages import Description
 from synfire.wire.traffic import Rule
 from synfire.wire.wish import Wish
+
+SOON_S = 0.001
+"""The least time that a call has left that was held."""
 
 DESCRIBE_S = 2.0
 """How long a worker may take to describe itself, which it does between two jobs."""
@@ -43,6 +47,7 @@ class Repository(Protocol):
     async def unload(self, model: str) -> None: ...
     async def steer(self, rule: Rule) -> None: ...
     async def want(self, model: str, wish: Wish | None) -> bool: ...
+    async def chain(self, chain: str, content: bytes) -> bool: ...
     async def move(self, kind: str, worker: str = "") -> bytes: ...
 
 
@@ -70,6 +75,9 @@ class DataPlane(Directory):
         self.repository: Repository | None = None
         """Who loads and unloads models, where somebody does."""
 
+        self.asked_chains: dict[str, ChainState] = {}
+        """Chains that were asked for by HTTP, by name, as the controller has told them."""
+
         self.neighbours: Neighbours | None = None
         """The other gateways of the deployment, where there are any: they keep some of the sessions."""
 
@@ -87,15 +95,29 @@ class DataPlane(Directory):
             return Condition("stopped", model.failure)
         if self.recoveries is None:
             return Condition()
+        if model.calls:
+            return self._condition_of(model.calls)
         key = (model.name, model.version)
         told = [each for name, each in self.recoveries.conditions.items() if parted(name, model.version) == key]
         return next((each for each in told if each.reason), Condition())
+
+    def _condition_of(self, called: Iterable[str]) -> Condition:
+        """How a chain is served that calls these models: it waits for workers where one of them does."""
+        for name in called:
+            with suppress(UnknownName, TemporaryError):
+                condition = self.condition(self.model(name))
+                if condition.joining:
+                    reason = f"model {name!r}, which a step of it calls: {condition.reason}"
+                    return msgspec.structs.replace(condition, reason=reason)
+        return Condition()
 
     async def infer(self, request: Request) -> Answer:
         """The whole answer. Raises a `SynfireError` that says who has to act."""
         elsewhere = self._elsewhere(request)
         if elsewhere is not None:
             return await elsewhere.infer(request)
+        if self.coming:
+            request = await self._held(request)
         model = await self._asked(request)
         async with aclosing(self._parts(model, request)) as parts:
             gathered = [(call, part) async for call, part in parts]
@@ -117,6 +139,8 @@ class DataPlane(Directory):
                 async for answer in answers:
                     yield answer
             return
+        if self.coming:
+            request = await self._held(request)
         model = await self._asked(request)
         paced = msgspec.structs.replace(request, part_steps=request.part_steps or 1)
         given = []
@@ -144,6 +168,7 @@ class DataPlane(Directory):
     async def drain(self) -> None:
         """Refuse new calls from now on, and return when every accepted one is answered."""
         self.draining = True
+        self.coming.close()
         await self._idle.wait()
 
     def _elsewhere(self, request: Request) -> Neighbours | None:
@@ -151,6 +176,18 @@ class DataPlane(Directory):
         if self.neighbours is None or request.within or request.side:
             return None
         return self.neighbours if self.neighbours.keeps(request.session) else None
+
+    async def _held(self, request: Request) -> Request:
+        """The request, once its name is not awaited any more, with what it has left of its time then. Raises as `Coming.wait` does."""
+        name = self._spoken(request.model)
+        if name not in self.coming:
+            return request
+        within_s, began_s = self._timeout_s(request, False), self._clock.now_s()
+        await self.coming.wait(name, within_s)
+        if request.timeout_s is None:
+            return request
+        left_s = within_s - (self._clock.now_s() - began_s)
+        return msgspec.structs.replace(request, timeout_s=max(left_s, SOON_S))
 
     async def _parts(self, model: Model, request: Request) -> AsyncGenerator[tuple[Call, Part], None]:
         with _Counted(self, model) as arrived_s:

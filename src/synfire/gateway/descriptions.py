@@ -183,6 +183,8 @@ async def repository_index(plane: DataPlane, ready_only: bool) -> list[ModelInde
     served += [
         _ruled(plane, name, model) for name, model in plane.ruled if not (ready_only and why_not_ready(plane, model))
     ]
+    coming = () if ready_only else tuple(plane.coming)
+    served += [ModelIndex(name, DEFAULT_VERSION, "UNAVAILABLE", plane.coming.why(name)) for name in coming]
     stored = () if ready_only else await all_stored_models(plane.on_demand)
     return served + [
         ModelIndex(each.name, DEFAULT_VERSION, "UNAVAILABLE", "it is in the store: a call loads it")
@@ -199,12 +201,21 @@ def _ruled(plane: DataPlane, name: str, model: Model) -> ModelIndex:
 
 
 def repository(plane: DataPlane, verb: str, name: str) -> Repository:
-    """Who loads and unloads models, and has names answer by rules. Raises `NotSupported` where nobody does, and for a chain, which is
-    served as long as its gateway."""
+    """Who loads and unloads models, and has names answer by rules. Raises `NotSupported` where nobody does, and for a chain, which takes no
+    memory."""
+    if name in plane.asked_chains:
+        raise NotSupported(
+            f"cannot {verb} {name!r}: it is a chain that was asked for over HTTP; DELETE /api/deployment/chains/{name} ends it"
+        )
     if any(model.name == name and isinstance(model.route, ChainRoute) for model in plane.models):
         raise NotSupported(
             f"cannot {verb} {name!r}: it is a chain, which takes no memory and is served as long as this deployment; {verb} a model that it calls"
         )
+    return changing(plane, verb, name)
+
+
+def changing(plane: DataPlane, verb: str, name: str) -> Repository:
+    """Who changes what is served. Raises `NotSupported` where nobody does."""
     if plane.repository is None:
         raise NotSupported(
             f"cannot {verb} model {name!r}: what this gateway serves was fixed when it started; start another with `synfire "

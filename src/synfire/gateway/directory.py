@@ -10,6 +10,7 @@ from dataclasses import replace
 from synfire.base.clock import Clock, SystemClock
 from synfire.base.errors import UnknownName, UserError
 from synfire.gateway.call import Route
+from synfire.gateway.coming import Coming
 from synfire.gateway.gate import Gate
 from synfire.gateway.inputs import Intake
 from synfire.gateway.limits import Limits
@@ -33,6 +34,9 @@ class Directory:
 
         self.on_demand: OnDemand | None = None
         """The models of the store, where these are loaded when they are called."""
+
+        self.coming = Coming(self.limits)
+        """Names that are to be served, and are not yet: their calls are held."""
 
         self._clock = clock or SystemClock()
         self._models: dict[str, dict[str, Model]] = {}
@@ -79,13 +83,15 @@ class Directory:
 
     def model(self, name: str, version: str = "") -> Model:
         """The model called `name` or `name@version`; without a version the newest. Of a name that answers by a rule it is the side of
-        that version, or else the one with the greatest share. Raises `UnknownName`."""
+        that version, or else the one with the greatest share. Raises `UnknownName`, and `TemporaryError` for one that is coming."""
         name, _, tagged = name.partition("@")
         name = self._spoken(name)
         versions = self._models.get(name)
         rule = self.traffic.rules.get(name)
         if rule is not None and not versions:
             return self._of_rule(rule, version or tagged)
+        if not versions and name in self.coming:
+            raise self.coming.refusal(name)
         if not versions:
             raise UnknownName.among("model", name, {*self._models, *self.traffic.rules})
         wanted = version or tagged or newest(versions)
@@ -95,7 +101,7 @@ class Directory:
 
     async def called(self, name: str, version: str = "", key: str = "", session: str = "") -> Model:
         """The model as `model` has it, or, by a rule, the side that answers calls with that `key`, of that `session`. Where it is one of
-        the store's and not there it is loaded, and waited for.
+        the store's and not there it is loaded, and waited for; so is one that is coming.
 
         Raises as `model` does, and what stands against loading it.
         """
@@ -133,7 +139,7 @@ class Directory:
     @property
     def names(self) -> tuple[str, ...]:
         """All names that callers may call, but for those of the store."""
-        return tuple(sorted({*self._models, *self.traffic.rules}))
+        return tuple(sorted({*self._models, *self.traffic.rules, *self.coming}))
 
     @property
     def ruled(self) -> tuple[tuple[str, Model], ...]:
@@ -143,7 +149,9 @@ class Directory:
         return tuple((name, model) for name, model in found if model is not None and name not in self._models)
 
     async def _there(self, name: str, version: str = "") -> Model:
-        """The model of a name, whatever rule that has; loaded where it is not there."""
+        """The model of a name, whatever rule that has; loaded, or waited for, where it is not there."""
+        if self.coming and (spoken := self._spoken(name.partition("@")[0])) in self.coming:
+            await self.coming.wait(spoken, self.limits.timeout_s)
         if self.on_demand is not None and self._spoken(name.partition("@")[0]) not in self._models:
             name = await self.on_demand.find(name)
             if name not in self._models:
@@ -175,7 +183,7 @@ class Directory:
 
     def _spoken(self, name: str) -> str:
         """The name that a model is served by, of those that it may be called."""
-        known = name in self._models or name in self.traffic.rules
+        known = name in self._models or name in self.traffic.rules or name in self.coming
         return name if known else name.removesuffix(f":{LATEST}")
 
 

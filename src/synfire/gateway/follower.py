@@ -12,6 +12,7 @@ from typing import Any
 from synfire.base.errors import SynfireError, TemporaryError
 from synfire.base.log import LOGGER
 from synfire.formats.bundle import stored_graph
+from synfire.gateway.chains import AskedChains
 from synfire.gateway.dataplane import DataPlane
 from synfire.gateway.recoveries import ToldRecoveries
 from synfire.gateway.route import Again
@@ -25,6 +26,8 @@ from synfire.wire.messages import (
     CHANGED,
     PROTOCOL,
     Attend,
+    Chained,
+    Chaining,
     Cut,
     Direct,
     Done,
@@ -39,6 +42,7 @@ from synfire.wire.messages import (
     Rest,
     Standing,
     Steer,
+    Tally,
     Traffic,
     Unload,
     Unwanted,
@@ -62,6 +66,9 @@ AGAIN_S = 0.05
 PRESS_S = 0.1
 """How often a gateway looks how many calls there are of models that scale: one that sleeps is woken so late at most."""
 
+TALLY_S = 5.0
+"""How often a gateway tells what it has counted of names that answer by a rule, where that is something else than before."""
+
 
 class Follower:
     """Made and used in one event loop; `run` is its life. `whole` is set once all that the controller had to tell is done.
@@ -81,30 +88,34 @@ class Follower:
         self._store = store
         self._told = told
         self._served = Served(plane)
+        self._chains = AskedChains(plane)
         self._link: WatchedLink | None = None
         self._lost: asyncio.Future[SynfireError] | None = None
         self._greeted = False
-        self._orders: asyncio.Queue[Direct | Withdraw | Rest | Traffic | Whole] = asyncio.Queue()
+        self._orders: asyncio.Queue[Direct | Withdraw | Rest | Traffic | Chained | Whole] = asyncio.Queue()
         self._reaching: dict[str, asyncio.Task[None]] = {}
         self._cut: set[str] = set()
         self._asked: dict[int, asyncio.Future[Done]] = {}
         self._tickets = itertools.count(1)
         self._pressed: Counter[str] = Counter()
+        self._tallied = Tally()
         routes.on_cut(self._worker_cut)
         if plane.on_demand is not None:
             plane.on_demand.tell = self._tell
 
     async def run(self) -> None:
         """Follow the controller, and the next one when it is gone, until cancelled."""
-        pressing = asyncio.create_task(self._press(), name="calls of models that scale")
+        telling = [
+            asyncio.create_task(self._press(), name="calls of models that scale"),
+            asyncio.create_task(self._tally(), name="counts of names with a rule"),
+        ]
         try:
             while True:
                 with contextlib.suppress(TemporaryError):
                     await self._follow()
                 await asyncio.sleep(AGAIN_S)
         finally:
-            pressing.cancel()
-            for task in self._reaching.values():
+            for task in (*telling, *self._reaching.values()):
                 task.cancel()
             if self._link is not None:
                 self._link.close()
@@ -122,6 +133,15 @@ class Follower:
                 self._pressed = calls
                 self._tell(Pressure(dict(calls)))
 
+    async def _tally(self) -> None:
+        """Tell what was counted of names that answer by a rule, whenever it is more."""
+        while True:
+            await asyncio.sleep(TALLY_S)
+            tally = Tally(self._plane.traffic.told)
+            if self._greeted and tally != self._tallied:
+                self._tallied = tally
+                self._tell(tally)
+
     async def load(self, model: str) -> None:
         """Have the controller serve a model again that was unloaded. Raises what it says, or that it is away."""
         await self._order(lambda ticket: Reload(model, ticket))
@@ -138,11 +158,16 @@ class Follower:
         """Have the controller serve a model so from now on; whether that is anything new. Raises as `load` does."""
         return await self._order(lambda ticket: Wanting(model, wish, ticket)) == CHANGED
 
+    async def chain(self, chain: str, content: bytes) -> bool:
+        """Have the controller serve a chain from now on, or no longer where it has no content; whether that is anything new. Raises as
+        `load` does."""
+        return await self._order(lambda ticket: Chaining(chain, content, ticket)) == CHANGED
+
     async def move(self, kind: str, worker: str = "") -> bytes:
         """Have the controller carry out a planned move; what was done, as JSON. Raises as `load` does."""
         return (await self._order(lambda ticket: Move(kind, worker, ticket))).encode()
 
-    async def _order(self, made: Callable[[int], Reload | Unload | Steer | Wanting | Move]) -> str:
+    async def _order(self, made: Callable[[int], Reload | Unload | Steer | Wanting | Chaining | Move]) -> str:
         """Have the controller do what is `made` for a ticket; what it tells."""
         if self._link is None or not self._link.open or not self._greeted:
             raise TemporaryError("the controller is away for the moment; try again")
@@ -182,7 +207,7 @@ class Follower:
             if isinstance(message, Failure):
                 raise error_of(message)
             check_hello(message, self._deployment)
-            self._greeted, self._pressed = True, Counter()
+            self._greeted, self._pressed, self._tallied = True, Counter(), Tally()
             if self._plane.on_demand is not None:
                 self._plane.on_demand.attend()
         elif isinstance(message, Members):
@@ -192,14 +217,14 @@ class Follower:
         elif isinstance(message, Done):
             if message.ticket in self._asked:  # else nobody waits for it any more
                 _settle(self._asked[message.ticket], message)
-        elif isinstance(message, (Direct, Withdraw, Rest, Traffic, Whole)):
+        elif isinstance(message, (Direct, Withdraw, Rest, Traffic, Chained, Whole)):
             self._orders.put_nowait(message)
         elif self._plane.on_demand is not None and isinstance(message, Unwanted):
             self._plane.on_demand.refused(message)
         elif self._plane.on_demand is not None and isinstance(message, Residents):
             self._plane.on_demand.residents = message.models
 
-    def _tell(self, message: Done | Cut | Want | Uses | Pressure) -> None:
+    def _tell(self, message: Done | Cut | Want | Uses | Pressure | Tally) -> None:
         if self._link is not None and (self._greeted or not isinstance(message, (Want, Uses, Pressure))):
             self._link.tell(Packet(message))
 
@@ -296,7 +321,12 @@ class Follower:
         self._plane.traffic.follow(order.rules)
         return Done()
 
+    async def _chain(self, order: Chained) -> Done:
+        self._chains.follow(order.chain)
+        return Done()
+
     async def _be_whole(self, order: Whole) -> Done:
+        self._chains.keep(order.chains)
         for model in set(self._routes.by_model) - set(order.models):
             await self._remove(model)
         self._plane.traffic.follow(order.rules)
@@ -314,5 +344,6 @@ _DOING: dict[type, Callable[[Follower, Any], Awaitable[Done]]] = {
     Withdraw: Follower._withdraw,
     Rest: Follower._rest,
     Traffic: Follower._steer,
+    Chained: Follower._chain,
     Whole: Follower._be_whole,
 }

@@ -49,6 +49,11 @@ class Model:
         return tuple(getattr(self.route, "plans", (self.route.plan,)))
 
     @property
+    def calls(self) -> tuple[str, ...]:
+        """The models that its calls are made of, where it is a chain."""
+        return tuple(getattr(self.route, "calls", ()))
+
+    @property
     def failure(self) -> str:
         """Why calls are answered by an error; empty while they are not."""
         return str(getattr(self.route, "failure", None) or "")

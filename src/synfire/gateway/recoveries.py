@@ -8,6 +8,7 @@ from typing import Protocol
 from synfire.wire.condition import Condition
 from synfire.wire.messages import Hand, Standing
 from synfire.wire.recovery import RecoveryRecord
+from synfire.wire.traffic import TrafficCount
 from synfire.wire.wish import Wished
 
 
@@ -37,6 +38,11 @@ class Recoveries(Protocol):
         ...
 
     @property
+    def traffic(self) -> Sequence[TrafficCount]:
+        """What all gateways together have counted of names that answer by a rule."""
+        ...
+
+    @property
     def workers(self) -> Sequence[Hand]:
         """The workers that are counted on."""
         ...
@@ -55,6 +61,7 @@ class ToldRecoveries:
         self.conditions: Mapping[str, Condition] = {}
         self.workers: Sequence[Hand] = ()
         self.wishes: Sequence[Wished] = ()
+        self.traffic: Sequence[TrafficCount] = ()
         self._read = read
 
     def hear(self, news: Standing) -> None:
@@ -62,6 +69,7 @@ class ToldRecoveries:
         self.spares, self.spares_wanted = news.spares, news.spares_wanted
         self.counts = {(cause, outcome): count for cause, outcome, count in news.recoveries}
         self.conditions, self.workers, self.wishes = news.conditions, news.workers, news.wishes
+        self.traffic = news.traffic
 
     def recent(self, count: int) -> Sequence[RecoveryRecord]:
         return self._read(count)

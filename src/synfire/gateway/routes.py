@@ -49,7 +49,8 @@ class Routes:
 
     def on_cut(self, act: Callable[[str, str, float], None]) -> None:
         """Call `act` with a worker's name when the connection to it breaks. When another worker cannot reach it, also with that
-        one's name, and for how many seconds it has tried; else these are empty, and 0."""
+        one's name, and for how many seconds it has tried; else these are empty, and 0. One that is found elsewhere by that one than from here
+        is called by that address."""
         self._told = act
 
     async def reach(self, worker: str, address: str, url: str = "") -> None:
@@ -120,7 +121,10 @@ class Routes:
 
     def _unreachable(self, address: str, by: str, for_s: float) -> None:
         """A worker cannot reach the one at this address, whatever the gateway can."""
-        for worker in [name for name, place in self._addresses.items() if place == address]:
+        known = [name for name, place in self._addresses.items() if place == address]
+        if not known and address.startswith("tls:"):  # from another machine those of this one are found elsewhere
+            known = [address]
+        for worker in known:
             self._told(worker, by, for_s)
 
     def _tell_missing(self, plan: Plan) -> None:

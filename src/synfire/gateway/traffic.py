@@ -7,10 +7,12 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+import msgspec
+
 from synfire.gateway.comparison import Comparison
 from synfire.gateway.side import Side
 from synfire.gateway.statistics import Statistics
-from synfire.wire.traffic import WHOLE, Rule
+from synfire.wire.traffic import WHOLE, Rule, SideCount, TrafficCount
 
 
 @dataclass
@@ -56,9 +58,43 @@ class Traffic:
         statistics, comparison = self._counts(rule).shadows.setdefault(model, (Statistics(), Comparison()))
         return Side(rule, model, statistics, True), comparison
 
+    @property
+    def told(self) -> tuple[TrafficCount, ...]:
+        """What was counted of every name."""
+        return tuple(map(self.count, self.rules.values()))
+
+    def count(self, rule: Rule) -> TrafficCount:
+        """What was counted of the name of a rule."""
+        counts = self._counts(rule)
+        sides = [_side_count(model, each) for model, each in counts.sides.items()]
+        return TrafficCount(rule, [*sides, *(_shadow_count(model, *each) for model, each in counts.shadows.items())])
+
     def _counts(self, rule: Rule) -> Counts:
         """A call of a rule that is no longer may still be under way: what it does is then told nobody."""
         return self.counts.get(rule.name) or Counts()
+
+
+def _side_count(model: str, counted: Statistics) -> SideCount:
+    return SideCount(
+        model,
+        dict(counted.outcomes),
+        counted.samples,
+        counted.success.total_s,
+        tuple(counted.latency_buckets),
+    )
+
+
+def _shadow_count(model: str, counted: Statistics, comparison: Comparison) -> SideCount:
+    return msgspec.structs.replace(
+        _side_count(model, counted),
+        shadow=True,
+        compared=comparison.compared,
+        equal=comparison.equal,
+        compared_samples=comparison.samples,
+        agreed=comparison.agreed,
+        difference=comparison.difference,
+        left_out=comparison.left_out,
+    )
 
 
 def choose(rule: Rule, key: str) -> str:

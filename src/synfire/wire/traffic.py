@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -153,3 +153,14 @@ class TrafficCount(msgspec.Struct, frozen=True):
 
     rule: Rule
     sides: list[SideCount] = []
+
+
+def summed(counts: Iterable[TrafficCount]) -> dict[str, list[SideCount]]:
+    """What the models of each name did at several gateways together."""
+    found: dict[str, dict[tuple[str, bool], SideCount]] = {}
+    for each in counts:
+        sides = found.setdefault(each.rule.name, {})
+        for side in each.sides:
+            known = sides.get((side.model, side.shadow))
+            sides[side.model, side.shadow] = known.plus(side) if known is not None else side
+    return {name: list(sides.values()) for name, sides in found.items()}

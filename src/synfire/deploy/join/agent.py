@@ -2,7 +2,7 @@
 
 A worker belongs to one membership: when the link to the door breaks, or nothing is heard along it, nobody counts on the worker any more,
 and its process is ended. The next membership begins with a fresh one. So nothing of an earlier one can do harm, whoever was cut off
-from whom.
+from whom. An upgrade begins another worker beside it, with a membership of its own.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import signal
 import socket
 import time
 import uuid
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -37,10 +37,12 @@ from synfire.wire.messages import (
     Failure,
     Join,
     Joined,
+    Renew,
     Signal,
     Spawned,
     Welcome,
     error_of,
+    error_words,
 )
 from synfire.wire.stream import Packet
 
@@ -80,20 +82,26 @@ class Offer:
 
 class Agent:
     """Made and used in one event loop; `run` is its life. `told` hears of each membership: the deployment, and the worker's process,
-    which `begin` begins."""
+    which `begin` begins. One that is to be begun anew gets an interpreter of its own, and once it has joined `renew` is called: what
+    `begin` does from then on, it does with the code that is installed now.
+    """
 
     def __init__(
         self,
         offer: Offer,
         told: Callable[[str, Announcement], None] = lambda deployment, said: None,
         begin: Start = spawned,
+        renew: Callable[[], None] = lambda: None,
     ) -> None:
         self._offer = offer
         self._begin = begin
+        self._renew = renew
         self._told = told
         self._id = uuid.uuid4().hex
         self._leaving = asyncio.Event()
         self._ever = False
+        self._lives: dict[str, asyncio.Task[int]] = {}
+        self._succeeded: set[str] = set()
 
     def leave(self) -> None:
         """Have the stages moved, and what the worker has accepted answered; then `run` returns."""
@@ -105,18 +113,38 @@ class Agent:
         Raises `UserError` where the door refuses the worker when it comes for the first time. Later that is tried again: whatever it is
         may be mended there.
         """
+        self._live(self._offer.name, self._be(self._offer))
+        code = 0
+        try:
+            while self._lives:
+                await _first(*self._lives.values())
+                for name in [name for name, life in self._lives.items() if life.done()]:
+                    code = max(code, self._lives.pop(name).result())
+            return code
+        finally:
+            for life in self._lives.values():
+                life.cancel()
+            await asyncio.gather(*self._lives.values(), return_exceptions=True)
+
+    def _live(self, name: str, life: Coroutine[Any, Any, int]) -> None:
+        self._lives[name] = asyncio.create_task(life, name=f"worker {name}")
+
+    async def _be(self, offer: Offer) -> int:
+        """Be a member by that name, again and again, until told to leave, or until another one has taken its place."""
         tries = 0
         while not self._leaving.is_set():
             began_s = time.monotonic()
-            membership = Membership(self._offer, self._id, self._leaving, self._member, self._begin)
+            membership = Membership(offer, self._id, self._leaving, self._member, self._succeed, self._begin)
             try:
                 return await membership.run()
             except SynfireError as error:
                 if isinstance(error, UserError) and not self._ever:
                     raise
+                if self._has_successor(offer.name, error):
+                    return 0
                 tries = 1 if time.monotonic() - began_s > LASTED_S else tries + 1
                 pause_s = PAUSES_S[min(tries, len(PAUSES_S)) - 1]
-                LOGGER.warning("%s; worker %s joins again in %g s", error, self._offer.name, pause_s)
+                LOGGER.warning("%s; worker %s joins again in %g s", error, offer.name, pause_s)
             await _waited(self._leaving, pause_s)
         return 0
 
@@ -124,9 +152,44 @@ class Agent:
         self._ever = True
         self._told(deployment, said)
 
+    def _has_successor(self, name: str, error: SynfireError) -> bool:
+        """Whether another worker has taken the place here of the one that has ended with this error."""
+        if name in self._succeeded:
+            LOGGER.warning("%s; another worker has taken its place", error)
+        return name in self._succeeded
+
+    def _succeed(self, old: Membership, successor: str) -> None:
+        """Begin another worker beside that one, if that is not done already."""
+        if successor not in self._lives or self._lives[successor].done():
+            self._live(successor, self._take_place(old, successor))
+
+    async def _take_place(self, old: Membership, successor: str) -> int:
+        """Join by another name, in a new interpreter, and be a member from then on. Where that does not come about the door is told why,
+        and the old one stays."""
+
+        def told(deployment: str, said: Announcement) -> None:
+            self._succeeded.add(old.name)
+            self._renew()
+            self._member(deployment, said)
+
+        offer = replace(self._offer, name=successor)
+        membership = Membership(offer, self._id, self._leaving, told, self._succeed)
+        try:
+            return await membership.run()
+        except SynfireError as error:
+            if old.name not in self._succeeded:
+                LOGGER.warning("no worker takes the place of %s: %s", old.name, error)
+                old.tell_of(successor, error)
+                return 0
+            return await self._be(offer) if not self._has_successor(successor, error) else 0
+        finally:
+            self._succeeded.discard(old.name)
+
 
 class Membership:
-    """One time as a worker of a deployment, with one process. `leaving` is set when it is to end; `told` hears when it has joined."""
+    """One time as a worker of a deployment, with one process. `leaving` is set when it is to end; `told` hears when it has joined, `succeed`
+    when another one, of that name, is to be begun beside it.
+    """
 
     def __init__(
         self,
@@ -134,9 +197,12 @@ class Membership:
         agent: str,
         leaving: asyncio.Event,
         told: Callable[[str, Announcement], None],
+        succeed: Callable[[Membership, str], None],
         begin: Start = spawned,
     ) -> None:
+        self.name = offer.name
         self._begin = begin
+        self._succeed = succeed
         self._offer = offer
         self._agent = agent
         self._leaving = leaving
@@ -168,6 +234,10 @@ class Membership:
         finally:
             leaving.cancel()
             await self._end()
+
+    def tell_of(self, successor: str, error: SynfireError) -> None:
+        """Tell the door why no worker of that name has joined beside this one."""
+        self._tell(Spawned(successor, 0, (), "", *error_words(error)))
 
     async def _join(self) -> None:
         offer = self._offer
@@ -247,6 +317,8 @@ class Membership:
         elif isinstance(message, Signal) and self._worker is not None:
             self._dismissed |= message.number == signal.SIGTERM
             self._worker.signal(signal.Signals(message.number))
+        elif isinstance(message, Renew):
+            self._succeed(self, message.successor)
         elif isinstance(message, Failure):
             raise error_of(message)
 

@@ -6,7 +6,8 @@
     door     Done      it was called there, and has answered: it has joined
 
 From then on each side tells the other twice a second that it is there. `Signal` goes one way and `Exited` the other, as between a
-supervisor and its own processes; and where the link breaks, or nothing is heard, the worker is gone.
+supervisor and its own processes; and where the link breaks, or nothing is heard, the worker is gone. `Renew` has another worker begun
+beside it, which comes to the door by itself, or is told of by `Spawned` where it cannot.
 """
 
 from __future__ import annotations
@@ -65,6 +66,10 @@ class House(Protocol):
 
     def welcome(self, worker: JoinedWorker) -> None:
         """It has joined."""
+        ...
+
+    def missed(self, news: Spawned) -> None:
+        """A worker that was to take another one's place has not joined, for the reason that is told."""
         ...
 
 
@@ -170,6 +175,8 @@ class Caller:
             self._wanted.set_result(message)
         elif isinstance(message, Spawned) and not self._spawned.done():
             self._spawned.set_result(message)
+        elif isinstance(message, Spawned) and self.worker is not None:
+            self._house.missed(message)
         elif isinstance(message, Exited) and self.worker is not None:
             self.worker.ended(message)
 

@@ -7,7 +7,7 @@ import signal
 from collections.abc import Callable
 
 from synfire.deploy.process import Announcement
-from synfire.wire.messages import AnyMessage, Exited, Join, Joined, Signal, Spawned
+from synfire.wire.messages import AnyMessage, Exited, Join, Joined, Renew, Signal, Spawned
 
 BEAT_S = 0.5
 """How often either side of a door tells the other that it is there, in seconds."""
@@ -62,6 +62,10 @@ class JoinedWorker:
         """Have its process get a signal; one that has ended gets none."""
         if self.running:
             self._send(Signal(self.name, number))
+
+    def renew(self, successor: str) -> None:
+        """Have another worker of that name begun beside it; where that cannot be, the house hears why."""
+        self._send(Renew(self.name, successor))
 
     def terminate(self) -> None:
         """The deployment ends, and lets it go: whoever has begun it ends it, and waits for the next deployment."""

@@ -61,12 +61,13 @@ async def supervised(
             models = [await asyncio.to_thread(_wanted, each, services, settings, store) for each in planned]
             write_ledger(Ledger(deployment=deployment, settings=settings, models=tuple(models), rules=settings.traffic))
             begin = await loaded(template) if template is not None else spawned
+            renew = template.renew if template is not None else _nothing
             told = [await asyncio.to_thread(store.put, each.document()) for each in chains]
             file = None
             if credential is not None:
                 hold(credential)
                 file = write_credential(credential, folder)
-            supervisor = Supervisor(deployment, folder, settings, listening, gateways, begin, told, file)
+            supervisor = Supervisor(deployment, folder, settings, listening, gateways, begin, told, file, renew)
             try:
                 addresses = await supervisor.start(_first(planned) if settings.begins and not settings.hosts else {})
                 yield Supervised(addresses, supervisor, folder)
@@ -86,6 +87,10 @@ async def loaded(template: Template) -> Start:
     await heard.wait()
     loop.remove_reader(template.fileno())
     return template.start
+
+
+def _nothing() -> None:
+    """What is begun in a new interpreter each is of the code that is installed anyway."""
 
 
 def _first(planned: Sequence[Planned]) -> dict[str, str]:

@@ -42,6 +42,7 @@ from synfire.wire.messages import (
     Done,
     Exited,
     Recorded,
+    Renew,
     Signal,
     Spawn,
     Spawned,
@@ -66,8 +67,8 @@ AGAIN_S = 1.0
 
 class Supervisor:
     """The processes of one deployment, between `start` and `stop`. `folder` is for sockets and blobs; `begin` begins a process; `chains`
-    are the digests of those that gateways serve. With the key and the certificate in the file `credential`, workers of other machines
-    are let in at the `door`.
+    are the digests of those that gateways serve from the beginning. With the key and the certificate in the file `credential`, workers of other machines
+    are let in at the `door`. `renew` has `begin` begin what comes later with the code that is installed now.
 
     `standing` is the controller's latest news; who follows with `on_change` is told of it, and of processes that come and go.
     """
@@ -82,6 +83,7 @@ class Supervisor:
         begin: Start = spawned,
         chains: Sequence[str] = (),
         credential: Path | None = None,
+        renew: Callable[[], None] = lambda: None,
     ) -> None:
         self.deployment = deployment
         self.workers: dict[str, WorkerProcess | JoinedWorker] = {}
@@ -94,6 +96,7 @@ class Supervisor:
         self._listening = listening
         self._count = gateways
         self._begin = begin
+        self._renew = renew
         self._chains = tuple(chains)
         self._ports: Ports | None = None
         self._link: WatchedLink | None = None
@@ -222,6 +225,7 @@ class Supervisor:
                 gateways=self._count,
                 owner=os.getpid(),
                 before=before,
+                chains=self._chains,
                 credential=self._credential,
             )
             return _command(CONTROLLER, told)
@@ -266,6 +270,8 @@ class Supervisor:
             self._spawn(message)
         elif isinstance(message, Signal) and message.name in self.workers:
             self.workers[message.name].signal(signal.Signals(message.number))
+        elif isinstance(message, Renew):
+            self._begin_anew(message)
         elif isinstance(message, Standing):
             self.standing = message
             self._stands.set()
@@ -288,12 +294,23 @@ class Supervisor:
                 self._tell(_spawned(worker))
             return
         try:
-            worker = WorkerProcess.start(self._launch(wanted), self._begin)
+            worker = WorkerProcess.start(self._launch(wanted), spawned if wanted.anew else self._begin)
         except TemporaryError as error:
             self._tell(Spawned(wanted.name, 0, (), "", *error_words(error)))
             return
         self.workers[wanted.name] = worker
         self._watching[wanted.name] = asyncio.create_task(self._watch(worker), name=f"watch {wanted.name}")
+
+    def _begin_anew(self, wanted: Renew) -> None:
+        """Begin all that comes later with the code that is installed now; or have a worker of another machine succeeded there."""
+        worker = self.workers.get(wanted.name)
+        if not wanted.name:
+            self._renew()
+        elif isinstance(worker, JoinedWorker) and worker.running:
+            worker.renew(wanted.successor)
+        else:
+            gone = TemporaryError(f"worker {wanted.name} is gone; see what runs now")
+            self.missed(Spawned(wanted.successor, 0, (), "", *error_words(gone)))
 
     def taken(self, name: str) -> str | None:
         """Who has that name, see `synfire.deploy.join.door.House`."""
@@ -311,6 +328,10 @@ class Supervisor:
         """A worker of another machine has joined."""
         self.workers[worker.name] = worker
         self._watching[worker.name] = asyncio.create_task(self._watch(worker), name=f"watch {worker.name}")
+
+    def missed(self, news: Spawned) -> None:
+        """A worker that was to take another one's place has not joined."""
+        self._tell(news)
 
     def _launch(self, wanted: Spawn) -> Launch:
         outer = f"tls://{self._settings.join.rpartition(':')[0]}:0" if self.door is not None else ""

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from synfire.base.clock import Clock, SystemClock
-from synfire.base.errors import UnknownName, UserError
+from synfire.base.errors import TemporaryError, UnknownName, UserError
 from synfire.chains import Joined
 from synfire.chains.operators import graph_of
 from synfire.gateway.call import Call, Part
@@ -38,6 +38,11 @@ class ChainRoute:
         self._begun = Begun(2 * plane.limits.sessions)
 
     @property
+    def calls(self) -> tuple[str, ...]:
+        """The models that its steps may call."""
+        return self._joined.chain.called
+
+    @property
     def ready(self) -> bool:
         """Whether all models that its steps may call are there."""
         return not self.failure
@@ -45,13 +50,15 @@ class ChainRoute:
     @property
     def failure(self) -> str:
         """Which of its models is not there, and why; empty where all are. Those of the store are loaded when they are called."""
-        for name in self._joined.chain.called:
+        for name in self.calls:
             try:
                 model = self._plane.model(name)
             except UnknownName:
                 if self._plane.on_demand is None:
                     return f"model {name!r}, which a step of it calls, is not served here"
                 continue
+            except TemporaryError as error:
+                return f"a step of it calls {error}"
             if not model.ready:
                 return f"model {name!r}, which a step of it calls, is not ready: {model.failure or 'its operators are moved'}"
         return ""

@@ -65,6 +65,8 @@ class OipGrpc:
         return message("ServerReadyResponse")(ready=self._plane.ready)
 
     async def model_ready(self, request: Message, context: Any) -> Message:
+        if request.name in self._plane.coming:
+            return message("ModelReadyResponse")(ready=False)
         models = self._plane.answering(request.name, request.version)
         return message("ModelReadyResponse")(
             ready=not any(descriptions.why_not_ready(self._plane, each) for each in models)

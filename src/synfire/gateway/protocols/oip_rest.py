@@ -168,6 +168,8 @@ class OipRest:
 
     async def model_ready(self, request: HttpRequest) -> HttpResponse:
         name = request.path["model"]
+        if name in self._plane.coming:
+            return _readiness(self._plane.coming.why(name), "", name)
         models = self._plane.answering(name, request.path.get("version", ""))
         reasons, short = (
             list(filter(None, (tell(self._plane, each) for each in models)))

@@ -9,12 +9,9 @@ import msgspec
 from synfire.base.errors import UnknownName, UserError
 from synfire.gateway import descriptions
 from synfire.gateway.api import APIS, Api
-from synfire.gateway.comparison import Comparison
 from synfire.gateway.dataplane import DataPlane
 from synfire.gateway.http import Endpoint, HttpRequest, HttpResponse, json_response
-from synfire.gateway.statistics import Statistics
-from synfire.gateway.traffic import Counts
-from synfire.wire.traffic import Rule, Share, SideCount, TrafficCount, cleared
+from synfire.wire.traffic import Rule, Share, TrafficCount, cleared
 
 
 class RuleBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -26,30 +23,38 @@ class RuleBody(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class TrafficApi:
-    """`/api/traffic`: the rules and counts of this gateway; a change is one at every gateway."""
+    """`/api/traffic`: the rules and counts of this gateway; a change is one at every gateway. `/api/deployment/traffic`: those of all gateways
+    together, as they have told them lately."""
 
     def __init__(self, plane: DataPlane) -> None:
         self._plane = plane
 
     def endpoints(self) -> Iterable[Endpoint]:
-        path, fails = "/api/traffic/{name}", (400, 404, 501, 503)
+        path, every, fails = "/api/traffic/{name}", "/api/deployment/traffic", (400, 404, 501, 503)
         yield Endpoint("GET", "/api/traffic", self.all, "Names that answer by rules", None, list[TrafficCount])
         yield Endpoint("GET", path, self.one, "A name's rule, and what its sides did", None, TrafficCount, (404,))
         yield Endpoint("POST", path, self.steer, "Have a name answer by a rule", RuleBody, TrafficCount, fails)
+        yield Endpoint("GET", every, self.together, "The same, of all gateways together", None, list[TrafficCount])
         yield Endpoint("DELETE", path, self.clear, "Have a name answer by no rule", None, None, fails)
 
     async def all(self, request: HttpRequest) -> HttpResponse:
-        return json_response([self._told(rule) for rule in self._plane.traffic.rules.values()])
+        return json_response(list(self._plane.traffic.told))
+
+    async def together(self, request: HttpRequest) -> HttpResponse:
+        recoveries = self._plane.recoveries
+        counted = {each.rule.name: each.sides for each in (recoveries.traffic if recoveries is not None else ())}
+        rules = self._plane.traffic.rules.values()
+        return json_response([TrafficCount(rule, counted.get(rule.name, [])) for rule in rules])
 
     async def one(self, request: HttpRequest) -> HttpResponse:
-        return json_response(self._told(self._rule(request)))
+        return json_response(self._plane.traffic.count(self._rule(request)))
 
     async def steer(self, request: HttpRequest) -> HttpResponse:
         name, body = request.path["name"], request.json(RuleBody)
         wanted = _changed(name, self._plane.traffic.rules.get(name), body)
         wanted.check()
         await descriptions.repository(self._plane, "steer", name).steer(wanted)
-        return json_response(self._told(self._rule(request)))
+        return json_response(self._plane.traffic.count(self._rule(request)))
 
     async def clear(self, request: HttpRequest) -> HttpResponse:
         name = self._rule(request).name
@@ -61,11 +66,6 @@ class TrafficApi:
         if name not in rules:
             raise UnknownName.among("name that answers by a rule", name, rules)
         return rules[name]
-
-    def _told(self, rule: Rule) -> TrafficCount:
-        counts = self._plane.traffic.counts.get(rule.name) or Counts()
-        sides = [_side(model, each) for model, each in counts.sides.items()]
-        return TrafficCount(rule, [*sides, *(_shadow(model, *each) for model, each in counts.shadows.items())])
 
 
 def _changed(name: str, known: Rule | None, body: RuleBody) -> Rule:
@@ -81,29 +81,6 @@ def _changed(name: str, known: Rule | None, body: RuleBody) -> Rule:
 
 def _shares(given: Mapping[str, float]) -> tuple[Share, ...]:
     return tuple(Share(model, percent) for model, percent in given.items())
-
-
-def _side(model: str, counted: Statistics) -> SideCount:
-    return SideCount(
-        model,
-        dict(counted.outcomes),
-        counted.samples,
-        counted.success.total_s,
-        tuple(counted.latency_buckets),
-    )
-
-
-def _shadow(model: str, counted: Statistics, comparison: Comparison) -> SideCount:
-    return msgspec.structs.replace(
-        _side(model, counted),
-        shadow=True,
-        compared=comparison.compared,
-        equal=comparison.equal,
-        compared_samples=comparison.samples,
-        agreed=comparison.agreed,
-        difference=comparison.difference,
-        left_out=comparison.left_out,
-    )
 
 
 APIS.add("traffic", Api(endpoints=lambda plane: TrafficApi(plane).endpoints()))

@@ -18,6 +18,7 @@ from synfire.wire.messages.gateways import (
     BUSY,
     Ask,
     Attend,
+    Chained,
     Cut,
     Direct,
     Given,
@@ -29,6 +30,7 @@ from synfire.wire.messages.gateways import (
     Residents,
     Rest,
     Standing,
+    Tally,
     Traffic,
     Unwanted,
     Use,
@@ -49,10 +51,11 @@ from synfire.wire.messages.health import (
     Pulse,
     StageCount,
 )
-from synfire.wire.messages.joining import Join, Joined, Welcome
+from synfire.wire.messages.joining import Join, Joined, Renew, Welcome
 from synfire.wire.messages.message import PROTOCOL, Hello, Message, check_hello
 from synfire.wire.messages.orders import (
     CHANGED,
+    Chaining,
     Crew,
     Done,
     Exited,
@@ -96,6 +99,8 @@ __all__ = [
     "Batch",
     "Beat",
     "Cancel",
+    "Chained",
+    "Chaining",
     "Checkpoint",
     "Crew",
     "Cut",
@@ -143,6 +148,7 @@ __all__ = [
     "Relink",
     "Relinked",
     "Reload",
+    "Renew",
     "Residents",
     "Rest",
     "Restore",
@@ -155,6 +161,7 @@ __all__ = [
     "StageMended",
     "Standing",
     "Steer",
+    "Tally",
     "Traffic",
     "Unhost",
     "Unload",

@@ -5,10 +5,11 @@ from __future__ import annotations
 import msgspec
 
 from synfire.plan.plan import Plan
+from synfire.wire.chain import ChainBrief, ChainState
 from synfire.wire.codec import Tensor
 from synfire.wire.condition import Condition
 from synfire.wire.messages.message import Message
-from synfire.wire.traffic import Rule
+from synfire.wire.traffic import Rule, TrafficCount
 from synfire.wire.wish import Wished
 
 
@@ -64,17 +65,25 @@ class Traffic(Message, frozen=True):
     rules: tuple[Rule, ...] = ()
 
 
+class Chained(Message, frozen=True):
+    """A chain that was asked for by HTTP is to be served so from now on; no longer where it has no content. Answered by `Done`. Told again it
+    changes nothing."""
+
+    chain: ChainState
+
+
 class Whole(Message, frozen=True):
-    """The controller has told everything: the gateway serves these models, and no other; names answer by these rules, and by no other.
-    Answered by `Done`."""
+    """The controller has told everything: the gateway serves these models, and of the chains that were asked for by HTTP these, and no
+    other; names answer by these rules, and by no other. Answered by `Done`."""
 
     models: tuple[str, ...]
     rules: tuple[Rule, ...] = ()
+    chains: tuple[str, ...] = ()
 
 
 class Cut(Message, frozen=True):
     """A gateway has lost its connection to a worker; or the worker `by`, where one is named, cannot reach it, which has tried for
-    `for_s` seconds."""
+    `for_s` seconds. A worker that `by` finds elsewhere than the gateway does is called by that address."""
 
     worker: str
     by: str = ""
@@ -103,7 +112,8 @@ class Standing(Message, frozen=True):
     """The controller's news: the plans that calls follow, the workers' emulated hosts, ready spares, and recoveries by cause
     and outcome. `conditions` says of each model how it is served; `warm` whether all is calm, and every spare prepared; `rules` by
     which rules names answer; `workers` who is counted on; `wishes`
-    what was asked for by HTTP, and what has become of it."""
+    what was asked for by HTTP, and what has become of it; `chains` the chains that were;
+    `traffic` what all gateways together have counted of names that answer by a rule."""
 
     plans: tuple[Plan, ...] = ()
     sources: dict[str, str] = msgspec.field(default_factory=dict)
@@ -116,6 +126,8 @@ class Standing(Message, frozen=True):
     rules: tuple[Rule, ...] = ()
     workers: tuple[Hand, ...] = ()
     wishes: tuple[Wished, ...] = ()
+    chains: tuple[ChainBrief, ...] = ()
+    traffic: tuple[TrafficCount, ...] = ()
 
 
 class Ask(Message, frozen=True):
@@ -195,6 +207,12 @@ class Pressure(Message, frozen=True):
     calls: dict[str, int] = msgspec.field(default_factory=dict)
 
 
+class Tally(Message, frozen=True):
+    """A gateway tells what it has counted of the names that answer by a rule."""
+
+    counts: tuple[TrafficCount, ...] = ()
+
+
 class Loaded(msgspec.Struct, frozen=True, array_like=True):
     """A model that was loaded on demand: what it takes, and when it is unloaded, if nobody calls it; None for never. In seconds since
     the epoch."""
@@ -219,6 +237,7 @@ GatewayMessage = (
     | Direct
     | Withdraw
     | Traffic
+    | Chained
     | Whole
     | Cut
     | Standing
@@ -230,4 +249,5 @@ GatewayMessage = (
     | Rest
     | Residents
     | Pressure
+    | Tally
 )

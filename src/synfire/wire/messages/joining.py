@@ -1,4 +1,5 @@
-"""What a worker of another machine and the door at which it joins say to each other; then `Signal` and `Exited`, as of any worker."""
+"""What a worker of another machine and the door at which it joins say to each other; then `Signal` and `Exited`, as of any worker. A
+controller tells the supervisor, too, what is to be begun anew."""
 
 from __future__ import annotations
 
@@ -11,7 +12,8 @@ class Joined(msgspec.Struct, frozen=True, array_like=True):
     """What is known of a worker that has joined. Workers of one `group` share their fate, as on one host.
 
     Without a `device` it computes on the processor. `cores` (one more than it computes with) and `memory_bytes` are what its machine lets it use. `door` is the
-    host at which it calls this machine: there it finds the workers here, too. Its `role` is `host`, or `spare`: plans begin on hosts alone.
+    host at which it calls this machine: there it finds the workers here, too. Its `role` is `host`, or `spare`: plans begin on hosts alone. `stays` says
+    why no other worker can be begun beside it, in words; empty where one can.
     """
 
     group: str
@@ -20,6 +22,7 @@ class Joined(msgspec.Struct, frozen=True, array_like=True):
     memory_bytes: int = 0
     door: str = ""
     role: str = "host"
+    stays: str = ""
 
 
 class Join(Message, frozen=True):
@@ -46,4 +49,13 @@ class Welcome(Message, frozen=True):
     settings: bytes = b"{}"
 
 
-JoinMessage = Join | Welcome
+class Renew(Message, frozen=True):
+    """Another version of synfire may be installed: begin a fresh worker beside the one of that `name`, on its machine; it joins as the
+    `successor`, or `Spawned` says by that name why it does not. Without a name: load anew what processes are begun from.
+    """
+
+    name: str = ""
+    successor: str = ""
+
+
+JoinMessage = Join | Welcome | Renew

@@ -6,7 +6,7 @@ import msgspec
 
 from synfire.base.errors import UserError
 
-PROTOCOL = 4
+PROTOCOL = 5
 """The version of messages and layout. Peers of another version are refused."""
 
 

@@ -50,13 +50,22 @@ class Wanting(Message, frozen=True):
 
 
 CHANGED = "changed"
-"""What is told of a wish that is another one than before."""
+"""What is told of a wish, or a chain, that is another one than before."""
 
 
 class Steer(Message, frozen=True):
     """Have a name answer by this rule from now on; by none where the rule has no sides. Answered by `Done` with the same `ticket`."""
 
     rule: Rule
+    ticket: int = 0
+
+
+class Chaining(Message, frozen=True):
+    """Have the chain of this `content`, a chain's file as JSON, served from now on; no longer where there is none. Answered by `Done` with the
+    same `ticket` when it is noted and every gateway knows it, which tells `CHANGED` where it is anything new."""
+
+    chain: str
+    content: bytes = b""
     ticket: int = 0
 
 
@@ -82,7 +91,8 @@ class Done(Message, frozen=True):
 
 
 class Spawn(Message, frozen=True):
-    """The controller wants a worker to be started, to listen at `address`; `inside` is what its command line begins with.
+    """The controller wants a worker to be started, to listen at `address`; `inside` is what its command line begins with. It is begun
+    `anew` with the code that is installed now, in place of what was loaded before.
 
     Answered by `Spawned`; one that runs already is not started again.
     """
@@ -93,6 +103,7 @@ class Spawn(Message, frozen=True):
     settings: bytes = b"{}"
     inside: tuple[str, ...] = ()
     device: str = ""
+    anew: bool = False
 
 
 class Spawned(Message, frozen=True):
@@ -139,5 +150,18 @@ class Recorded(Message, frozen=True):
 
 
 OrderMessage = (
-    Load | Unload | Reload | Wanting | Steer | Move | Done | Spawn | Spawned | Crew | Signal | Exited | Recorded
+    Load
+    | Unload
+    | Reload
+    | Wanting
+    | Steer
+    | Chaining
+    | Move
+    | Done
+    | Spawn
+    | Spawned
+    | Crew
+    | Signal
+    | Exited
+    | Recorded
 )
