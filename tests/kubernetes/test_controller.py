@@ -19,8 +19,18 @@ from synfire.base.errors import UserError
 from synfire.kubernetes.cluster.api import Api
 from synfire.kubernetes.controller.decide import FINALIZER, decide
 from synfire.kubernetes.controller.decision import Ask
-from synfire.kubernetes.controller.deployment import Call, Drain, Load, PutChain, Unload
-from synfire.kubernetes.controller.observed import Document
+from synfire.kubernetes.controller.deployment import (
+    Call,
+    Deployed,
+    Drain,
+    Load,
+    PutChain,
+    Recovered,
+    ServedChain,
+    Unload,
+)
+from synfire.kubernetes.controller.models import newest
+from synfire.kubernetes.controller.observed import Document, Observed, Settings
 from synfire.kubernetes.manifests.controller import OF_CLUSTER, RIGHTS
 from synfire.testing.fake_kubernetes import Asked, Refusal
 
@@ -304,6 +314,18 @@ def test_what_somebody_changes_is_put_right_and_what_is_not_ours_stays() -> None
     told(story)
 
 
+def test_what_kubernetes_keeps_for_our_services_under_their_labels_is_not_ours() -> None:
+    async def story(here: World) -> None:
+        await applied(here, POOL, MODEL)
+        service = here.server.get("services", "synfire")
+        metadata = {each: service["metadata"][each] for each in ("name", "namespace", "labels")}
+        here.server.put({"apiVersion": "v1", "kind": "Endpoints", "metadata": metadata, "subsets": []})
+        assert await here.round() == 0
+        assert here.server.get("endpoints", "synfire")["metadata"]["labels"] == service["metadata"]["labels"]
+
+    told(story)
+
+
 def test_a_spec_that_changes_is_followed_and_one_that_is_the_same_asks_for_nothing() -> None:
     async def story(here: World) -> None:
         await applied(here, POOL, MODEL)
@@ -323,19 +345,22 @@ def test_a_spec_that_changes_is_followed_and_one_that_is_the_same_asks_for_nothi
     told(story)
 
 
-def test_stages_leave_a_node_that_is_being_emptied_once() -> None:
+def test_stages_leave_a_node_that_is_being_emptied_and_its_workers_are_spares_until_it_takes_pods_again() -> None:
     async def story(here: World) -> None:
         await applied(here, POOL, MODEL)
         here.server.put(
             {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node-1"}, "spec": {"unschedulable": True}}
         )
         await here.settle()
-        drains = [each for each in here.deployment.calls if isinstance(each, Drain)]
-        assert drains == [Drain("synfire-hosts-0"), Drain("synfire-hosts-1")]
+        once = [Drain("synfire-hosts-0"), Drain("synfire-hosts-1")]
+        assert [each for each in here.deployment.calls if isinstance(each, Drain)] == once
+        assert here.server.get("pods", "synfire-hosts-0")["metadata"]["annotations"]["synfire.dev/joins-as"] == "spare"
         here.server.put({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node-1"}, "spec": {}})
         await here.settle()
-        pod = here.server.get("pods", "synfire-hosts-0")
-        assert "synfire.dev/drained" not in pod["metadata"]["annotations"]
+        annotations = here.server.get("pods", "synfire-hosts-0")["metadata"]["annotations"]
+        assert "synfire.dev/drained" not in annotations
+        assert annotations["synfire.dev/joins-as"] == "host"
+        assert [each for each in here.deployment.calls if isinstance(each, Drain)] == [*once, *once]
 
     told(story)
 
@@ -351,6 +376,36 @@ def test_a_pipeline_becomes_a_chain_and_goes_with_its_object() -> None:
         await here.settle()
         assert here.deployment.chains == {}
         assert here.server.all("synfirepipelines") == []
+
+    told(story)
+
+
+def test_a_chain_that_does_not_fit_says_so_in_the_words_of_the_deployment() -> None:
+    async def story(here: World) -> None:
+        def refuse(call: Call) -> None:
+            if isinstance(call, PutChain):
+                raise UserError("step 'read': misses ['input']")
+
+        here.deployment.refuse = refuse
+        await applied(here, POOL, MODEL, CHAIN)
+        status = here.server.get("synfirepipelines", "read-digit")["status"]
+        words = [(each["status"], each["message"]) for each in status["conditions"]]
+        assert (status["phase"], words) == ("Failed", [("False", "step 'read': misses ['input']")] * 2)
+
+    told(story)
+
+
+@pytest.mark.parametrize(
+    ("failed", "reason", "phase"), [(True, "InvalidChain", "Failed"), (False, "ModelsNotReady", "Pending")]
+)
+def test_a_chain_tells_what_the_deployment_says_of_it(failed: bool, reason: str, phase: str) -> None:
+    async def story(here: World) -> None:
+        await applied(here, POOL, MODEL, CHAIN)
+        here.deployment.chains["read-digit"] = ServedChain("read-digit", CHAIN["spec"], False, "the reason", failed)
+        await here.settle()
+        status = here.server.get("synfirepipelines", "read-digit")["status"]
+        ready = next(each for each in status["conditions"] if each["type"] == "Ready")
+        assert (status["phase"], ready["reason"], ready["message"]) == (phase, reason, "the reason")
 
     told(story)
 
@@ -374,6 +429,18 @@ def test_a_cache_is_warmed_before_the_deployment_serves_from_it() -> None:
         assert {"name": "cache", "persistentVolumeClaim": {"claimName": "synfire-store"}} in serving["volumes"]
         assert here.server.get("synfirecaches", "store")["status"]["phase"] == "Ready"
         assert here.condition("synfiremodels", "svgg-digits")["status"] == "True"
+
+    told(story)
+
+
+def test_a_cache_that_comes_later_begins_no_serving_pod_anew() -> None:
+    async def story(here: World) -> None:
+        await applied(here, POOL, MODEL)
+        before = here.server.get("statefulsets", "synfire")
+        await applied(here, resource("SynfireCache", "store"), resource("SynfirePool", "hosts", count=2, cache="store"))
+        assert here.server.get("statefulsets", "synfire") == before
+        hosts = here.server.get("statefulsets", "synfire-hosts")["spec"]["template"]["spec"]["volumes"]
+        assert {"name": "cache", "persistentVolumeClaim": {"claimName": "synfire-store"}} in hosts
 
     told(story)
 
@@ -417,6 +484,35 @@ def test_a_slip_of_the_pen_ends_nothing_that_works() -> None:
         await applied(here, resource("SynfireModel", "svgg-digits", device="gpu"))
         assert (here.content()["statefulsets"], here.content()["endpoints"]) == before
         assert "svgg-digits" in here.deployment.models
+
+    told(story)
+
+
+def test_a_model_tells_of_its_last_failure_and_of_no_move_that_somebody_asked_for() -> None:
+    def recovered(at_s: float, cause: str, outcome: str) -> Recovered:
+        return Recovered(at_s, cause, outcome, ("svgg-digits",), 0.05)
+
+    told = (
+        recovered(3, "rebalance of b", "moved"),
+        recovered(2, "exit of a", "recovered"),
+        recovered(1, "hang of a", "failed"),
+    )
+    found = newest(Observed("default", Settings("i"), "", deployed=Deployed(recoveries=told)))
+    assert {model: each.cause for model, each in found.items()} == {"svgg-digits": "exit of a"}
+
+
+def test_a_status_leaves_out_what_says_nothing() -> None:
+    def empty(content: Any) -> bool:
+        values = content.values() if isinstance(content, dict) else content if isinstance(content, list) else ()
+        return content in (None, "") or any(map(empty, values))
+
+    async def story(here: World) -> None:
+        await applied(here, POOL, MODEL)
+        statuses = [
+            here.server.get(*each)["status"] for each in (("synfiremodels", "svgg-digits"), ("synfirepools", "hosts"))
+        ]
+        assert not any(map(empty, statuses))
+        assert statuses[1]["hosting"] == 2
 
     told(story)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
 import subprocess
 import sys
@@ -67,15 +68,50 @@ async def controller(server: FakeKubernetes, url: str) -> AsyncIterator[None]:
                 await task
 
 
-async def told(server: FakeKubernetes, plural: str, name: str, reason: str) -> Document:
-    """The status of an object, once it is ready, or not, for that reason."""
+async def told(server: FakeKubernetes, plural: str, name: str, reason: str, type_: str = "Ready") -> Document:
+    """The status of an object, once one of its conditions holds, or does not, for that reason."""
     async with asyncio.timeout(WITHIN_S):
         while True:
             status: Document = server.get(plural, name).get("status", {})
             conditions = {each["type"]: each for each in status.get("conditions", ())}
-            if conditions.get("Ready", {}).get("reason") == reason:
+            if conditions.get(type_, {}).get("reason") == reason:
                 return status
             await asyncio.sleep(0.05)
+
+
+def pipeline(name: str, inputs: Mapping[str, Any]) -> Document:
+    """A chain of one step, which gives the digit."""
+    steps = {"look": {"model": "digits", "inputs": inputs}, "digit": {"function": "argmax", "inputs": {"of": "look"}}}
+    return resource("SynfirePipeline", name, steps=steps, outputs={"digit": "digit"})
+
+
+def asked(url: str, chain: str, caller: str = "") -> Any:
+    """What a chain of digits says of a dark picture."""
+    shown = {"authorization": f"Bearer {KEY}", "synfire-caller": caller}
+    described = httpx.get(f"{url}/v2/models/{chain}", headers=shown).json()["inputs"][0]
+    shape = [1, *described["shape"][1:]]
+    tensor = {"name": "picture", "shape": shape, "datatype": "FP32", "data": [0.0] * math.prod(shape)}
+    answer = httpx.post(f"{url}/v2/models/{chain}/infer", json={"inputs": [tensor]}, headers=shown, timeout=60)
+    assert answer.status_code == 200, answer.text
+    return answer.json()["outputs"][0]["data"]
+
+
+async def shared(server: FakeKubernetes, url: str) -> None:
+    """A canary gets its share of the model's calls, is compared, and gives it back before it goes."""
+    spec = server.get("synfiremodels", "digits")["spec"]
+    sides = [{"model": "canary", "percent": 50}]
+    server.put(resource("SynfireModel", "digits", **spec, traffic={"sides": sides}))
+    await told(server, "synfiremodels", "digits", "NoModel", "Traffic")
+    server.put(resource("SynfireModel", "canary", source="svgg-digits"))
+    await told(server, "synfiremodels", "digits", "Shared", "Traffic")
+    for _ in range(12):
+        asked(url, "chain")
+    async with asyncio.timeout(WITHIN_S):
+        while sum(each["calls"] for each in server.get("synfiremodels", "digits")["status"]["traffic"]) < 12:
+            await asyncio.sleep(0.05)
+    server.delete("synfiremodels", "canary")
+    await told(server, "synfiremodels", "digits", "NoModel", "Traffic")
+    asked(url, "chain")
 
 
 def test_what_is_applied_is_served_by_real_workers(tmp_path: Path) -> None:
@@ -92,7 +128,10 @@ def test_what_is_applied_is_served_by_real_workers(tmp_path: Path) -> None:
             server.put(resource("SynfirePool", "hosts", count=2, memory="512Mi"))
             server.put(resource("SynfireModel", "digits", source="svgg-digits", granularity="block", workers=2))
             server.put(resource("SynfireModel", "wrong", source="svg-digits"))
-            server.put(resource("SynfirePipeline", "chain", steps={"a": {"model": "digits"}}, outputs={"x": "a"}))
+            server.put(pipeline("chain", {"input": "request.picture"}))
+            server.put(pipeline("misfit", {"input": "request.picture", "more": {"value": 1}}))
+            status = await told(server, "synfirepipelines", "chain", "ModelsNotReady")
+            assert "digits" in status["conditions"][1]["message"]
             status = await told(server, "synfiremodels", "digits", "Waiting")
             assert status["conditions"][1]["message"]
             (workers,) = (each for each in server.all("statefulsets") if each["metadata"]["name"] == "synfire-hosts")
@@ -100,12 +139,17 @@ def test_what_is_applied_is_served_by_real_workers(tmp_path: Path) -> None:
                 server.put(pod)
                 name = pod["metadata"]["name"]
                 here |= {"synfire-join:7000": running["join"]["address"], "$(POD_NAME)": name, "$(NODE_NAME)": name}
-                here |= {"$(POD_IP)": "127.0.0.1", "7001": "0", "0.0.0.0:8000": "127.0.0.1:0"}
+                here |= {"$(POD_IP)": "127.0.0.1", "$(JOINS_AS)": "host", "7001": "0", "0.0.0.0:8000": "127.0.0.1:0"}
                 stack.enter_context(container([*command_of(workers), "--json"], here, tmp_path / name))
             status = await told(server, "synfiremodels", "digits", "Served")
             assert {each["worker"] for each in status["stages"]} == {"synfire-hosts-0", "synfire-hosts-1"}
             assert (status["replicas"], status["replicasReady"], status["profile"]) == (1, 1, "cpu")
             shown = {"authorization": f"Bearer {KEY}"}
+            await told(server, "synfirepipelines", "chain", "Served")
+            misfit = await told(server, "synfirepipelines", "misfit", "InvalidChain")
+            assert "is given ['more']" in misfit["conditions"][0]["message"]
+            assert asked(url, "chain") == asked(url, "chain", "somebody else")
+            await shared(server, url)
             metadata = httpx.get(f"{url}/v2/models/digits", headers=shown).json()
             assert metadata["name"] == "digits"
             ends = server.get("endpoints", status["stages"][0]["service"])["subsets"][0]

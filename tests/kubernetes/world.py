@@ -19,6 +19,7 @@ from synfire.kubernetes.controller.controller import MADE, OF_DEPLOYMENTS, OURS
 from synfire.kubernetes.controller.decide import decide
 from synfire.kubernetes.controller.deployment import (
     Call,
+    ClearTraffic,
     Deployed,
     Drain,
     DropChain,
@@ -28,12 +29,14 @@ from synfire.kubernetes.controller.deployment import (
     PutChain,
     ServedChain,
     ServedModel,
+    Steer,
     Unload,
 )
 from synfire.kubernetes.controller.hands import Hands
 from synfire.kubernetes.controller.observed import Document, Key, Observed, Settings
 from synfire.kubernetes.resources import API, KINDS
 from synfire.testing.fake_kubernetes import FakeKubernetes, pods_of
+from synfire.wire.traffic import Rule, Share, TrafficCount
 
 NOW = "2026-01-01T00:00:00Z"
 MOST_ROUNDS = 20
@@ -51,6 +54,7 @@ class FakeDeployment:
         self.up = False
         self.models: dict[str, ServedModel] = {}
         self.chains: dict[str, ServedChain] = {}
+        self.traffic: dict[str, TrafficCount] = {}
         self.workers: list[str] = []
         self.calls: list[Call] = []
         self.refuse: Callable[[Call], None] = lambda call: None
@@ -59,7 +63,7 @@ class FakeDeployment:
         if not self.up:
             raise TemporaryError("the deployment does not answer")
         workers = {name: JoinedWorker(name, True, "http://10.0.0.1:8000") for name in self.workers}
-        return Deployed(dict(self.models), dict(self.chains), workers)
+        return Deployed(dict(self.models), dict(self.chains), workers, traffic=dict(self.traffic))
 
     async def carry_out(self, call: Call) -> None:
         if not self.up:
@@ -75,6 +79,12 @@ class FakeDeployment:
                 self.chains[chain] = ServedChain(chain, dict(content), True)
             case DropChain(chain):
                 self.chains.pop(chain, None)
+            case Steer(name, rule):
+                sides = tuple(Share(*each) for each in rule["sides"].items())
+                shadow = next((Share(*each) for each in rule["shadow"].items()), None)
+                self.traffic[name] = TrafficCount(Rule(name, sides, shadow))
+            case ClearTraffic(name):
+                self.traffic.pop(name, None)
             case Drain(_):
                 pass
 

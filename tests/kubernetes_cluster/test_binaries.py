@@ -10,6 +10,7 @@ import pytest
 
 from synfire.base.errors import UserError
 from synfire.kubernetes.images import debian
+from synfire.testing.kubernetes import __main__ as entry
 from synfire.testing.kubernetes import binaries
 
 
@@ -79,6 +80,21 @@ def test_a_folder_of_the_user_is_never_replaced(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(UserError, match="name a folder that is not there, to build them there"):
         binaries.build()
     assert (tmp_path / "kubelet").exists()
+
+
+def test_whether_a_cluster_can_be_had_is_told_with_the_reason(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(entry, "impossible", lambda: "only root may")
+    assert entry.main(["--possible"]) == 3
+    assert capsys.readouterr().err == "only root may\n"
+    monkeypatch.setattr(entry, "impossible", lambda: "")
+    monkeypatch.setattr(binaries, "_compile", compiling(binaries.BUILT))
+    assert entry.main(["--possible"]) == 0
+    monkeypatch.setattr(binaries, "built", lambda: False)
+    monkeypatch.setattr(binaries, "missing", lambda _: ["golang-go"])
+    assert entry.main(["--possible"]) == 2
+    assert "apt-get install golang-go" in capsys.readouterr().err
 
 
 def test_a_command_that_fails_says_how() -> None:

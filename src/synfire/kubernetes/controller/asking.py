@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
 
 import httpx
 import msgspec
 
+from synfire.base.clock import SystemClock
 from synfire.base.errors import SynfireError, TemporaryError, UnknownName, UserError
 from synfire.kubernetes.controller.deployment import (
     Call,
+    ClearTraffic,
     Deployed,
     Drain,
     DropChain,
@@ -22,11 +26,19 @@ from synfire.kubernetes.controller.deployment import (
     Recovered,
     ServedChain,
     ServedModel,
+    Steer,
     Unload,
 )
+from synfire.store.names import of_replica
+from synfire.wire.traffic import TrafficCount
 
 ANSWER_S = 5.0
 DRAIN_S = 120.0
+
+CHAINS = "/api/deployment/chains"
+
+COUNT_S = 10.0
+"""How often is asked what names with a rule did: each answer that is another one is written into a status."""
 
 _BUSY = (408, 429, 502, 503, 504)
 
@@ -40,6 +52,9 @@ class Asking:
         self._key = key
         self._shown: str | None = None
         self._known: dict[bytes, ServedModel] = {}
+        self._counts: Mapping[str, TrafficCount] = {}
+        self._counted_s = -math.inf
+        self._clock = SystemClock()
 
     async def look(self) -> Deployed:
         """Raises `TemporaryError` where it does not answer."""
@@ -52,6 +67,7 @@ class Asking:
             {each["name"]: _chain(each) for each in chains},
             {each["name"]: _worker(each) for each in workers},
             tuple(map(_recovered, events)),
+            await self._traffic(),
         )
 
     async def carry_out(self, call: Call) -> None:
@@ -64,7 +80,13 @@ class Asking:
             case PutChain(chain, content):
                 await self._put_chain(chain, content)
             case DropChain(chain):
-                await self._ask("DELETE", f"/api/chains/{quote(chain)}")
+                await self._ask("DELETE", f"{CHAINS}/{quote(chain)}")
+            case Steer(name, rule):
+                await self._ask("POST", f"/api/traffic/{quote(name)}", dict(rule))
+                self._counted_s = -math.inf
+            case ClearTraffic(name):
+                await self._ask("DELETE", f"/api/traffic/{quote(name)}")
+                self._counted_s = -math.inf
             case Drain(worker):
                 await self._ask("POST", f"/api/workers/{quote(worker)}/drain", {}, DRAIN_S)
 
@@ -77,18 +99,30 @@ class Asking:
 
     async def _put_chain(self, chain: str, content: Mapping[str, Any]) -> None:
         try:
-            await self._ask("PUT", f"/api/chains/{quote(chain)}", dict(content))
+            await self._ask("PUT", f"{CHAINS}/{quote(chain)}", dict(content))
         except UnknownName as error:
             raise UserError(
-                f"this deployment takes no chains while it runs, so {chain} is not served; serve it with `synfire serve FILE`"
+                f"the serving Pod takes no chains over HTTP, so {chain} is not served: its image is an older one; give the controller a newer one "
+                "(--image)"
             ) from error
 
     async def _chains(self) -> Any:
-        """None, of a deployment that takes no chains while it runs."""
+        """None, of a deployment of an older image, which takes no chains over HTTP."""
         try:
-            return await self._ask("GET", "/api/chains")
+            return await self._ask("GET", CHAINS)
         except UnknownName:
             return ()
+
+    async def _traffic(self) -> Mapping[str, TrafficCount]:
+        """The rules, and what was counted some seconds ago at most; none of a deployment of an older image."""
+        if self._clock.now_s() - self._counted_s >= COUNT_S:
+            with suppress(UnknownName):
+                told = msgspec.json.decode(
+                    await self._content("GET", "/api/deployment/traffic"), type=list[TrafficCount]
+                )
+                self._counts = {each.rule.name: each for each in told}
+            self._counted_s = self._clock.now_s()
+        return self._counts
 
     async def close(self) -> None:
         await self._http.aclose()
@@ -151,7 +185,7 @@ def _model(told: Mapping[str, Any]) -> ServedModel:
 
 
 def _chain(told: Mapping[str, Any]) -> ServedChain:
-    return ServedChain(told["name"], told["chain"], told["ready"], told["reason"])
+    return ServedChain(told["name"], told["chain"], told["ready"], told["reason"], told["status"] == "failed")
 
 
 def _worker(told: Mapping[str, Any]) -> JoinedWorker:
@@ -162,5 +196,5 @@ def _recovered(told: Mapping[str, Any]) -> Recovered:
     began_s = min(each["began_s"] for each in told["steps"])
     ended_s = max(each["began_s"] + each["duration_s"] for each in told["steps"])
     cause = f"{told['cause']['kind']} of {told['cause']['target']}"
-    models = tuple(each["model"] for each in told["models"])
+    models = tuple(dict.fromkeys(of_replica(each["model"]) for each in told["models"]))
     return Recovered(began_s, cause, told["outcome"], models, ended_s - began_s)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -15,7 +15,7 @@ from synfire.kubernetes.resources import Condition
 LONGEST_MESSAGE = 1024
 SOURCE = "synfire-controller"
 
-ON_THE_WAY = ("NoDeployment", "Loading", "Joining", "Waiting", "Warming")
+ON_THE_WAY = ("NoDeployment", "Loading", "Joining", "Waiting", "Warming", "ModelsNotReady")
 """Reasons that pass by themselves: no Event warns of them."""
 
 
@@ -32,8 +32,7 @@ def told(document: Document, status: msgspec.Struct, now: str) -> Iterator[Actio
     generation = document["metadata"].get("generation", 0)
     settled = [_settled(each, known.get(each.type), generation, now) for each in status.conditions]  # type: ignore[attr-defined]
     whole = msgspec.structs.replace(status, conditions=tuple(settled), observed_generation=generation)
-    written: Document = msgspec.json.decode(msgspec.json.encode(whole))
-    wanted = {name: value for name, value in written.items() if value is not None}
+    wanted: Document = _said(msgspec.json.decode(msgspec.json.encode(whole)))
     if wanted == before:
         return
     for each in settled:
@@ -78,6 +77,13 @@ def _event(document: Document, found: Condition, before: Document | None) -> Doc
         "lastTimestamp": found.last_transition_time,
         "count": 1,
     }
+
+
+def _said(content: Any) -> Any:
+    """Without what says nothing. Some builds of old API servers take an empty text for null, and refuse it."""
+    if isinstance(content, dict):
+        return {name: _said(value) for name, value in content.items() if value not in (None, "")}
+    return [_said(each) for each in content] if isinstance(content, list) else content
 
 
 def joined(texts: Iterable[str]) -> str:

@@ -11,7 +11,8 @@ from typing import NamedTuple, TypeVar
 
 import msgspec
 
-from synfire.kubernetes.controller import caches, models, pipelines, pools, serving, stages
+from synfire.control.state import SPARE
+from synfire.kubernetes.controller import caches, models, pipelines, pools, serving, stages, traffic
 from synfire.kubernetes.controller.conditions import told
 from synfire.kubernetes.controller.decision import (
     Action,
@@ -25,12 +26,13 @@ from synfire.kubernetes.controller.decision import (
 )
 from synfire.kubernetes.controller.deployment import Drain, DropChain, Unload
 from synfire.kubernetes.controller.memory import Memory
-from synfire.kubernetes.controller.objects import key_of, merged
+from synfire.kubernetes.controller.objects import is_ours, key_of, merged
 from synfire.kubernetes.controller.observed import Document, Key, Observed
 from synfire.kubernetes.controller.reading import Asked, wishes
 from synfire.kubernetes.controller.troubles import trouble_of
 from synfire.kubernetes.manifests import Description
 from synfire.kubernetes.manifests.parts import GATEWAY
+from synfire.kubernetes.manifests.workers import JOINS_AS, ROLE, joins_as
 from synfire.kubernetes.resources import CacheSpec, ModelSpec, PipelineSpec, PoolSpec
 
 FINALIZER = "synfire.dev/unload"
@@ -61,11 +63,11 @@ def decide(observed: Observed, memory: Memory | None = None) -> list[Action]:
         wishes(observed.of_kind("SynfirePipeline"), PipelineSpec),
     )
     living = _Wishes(_staying(all_.models), _staying(all_.pools), _staying(all_.caches), _staying(all_.pipelines))
-    actions = list(_goodbyes(all_, living, observed))
+    wrong = _mistakes(living)
+    actions = list(_goodbyes(all_, living, observed, wrong))
     if observed.leaving:
         return actions
     described = serving.description(observed, _home(living, observed))
-    wrong = _mistakes(living)
     pending = _pending(living, observed)
     if any(living) and not observed.has_keys:
         actions.append(EnsureSecret(described.secret_name))
@@ -133,7 +135,8 @@ def _changes(wanted: list[Document], observed: Observed, memory: Memory) -> Iter
         elif "deletionTimestamp" not in seen["metadata"] and not memory.is_as(each, seen):
             yield Replace(merged(each, seen))
     for key, seen in observed.made.items():
-        if key not in keys and key.kind not in _KEPT and "deletionTimestamp" not in seen["metadata"]:
+        kept = key in keys or key.kind in _KEPT or not is_ours(seen)
+        if not kept and "deletionTimestamp" not in seen["metadata"]:
             yield Delete(seen["apiVersion"], key, seen["metadata"]["uid"])
 
 
@@ -156,8 +159,15 @@ def _age(document: Document) -> tuple[str, str, str]:
 
 
 def _home(living: _Wishes, observed: Observed) -> str:
-    """The claim on which the deployment keeps its store: the first cache's, if there is one."""
-    return next((caches.claim_of(each) for each in living.caches if each.spec is not None), "")
+    """The claim on which the deployment keeps its store: the first cache's, if there was one when it began. With another one its Pod would
+    be begun anew, and calls would fail."""
+    claims = [caches.claim_of(each) for each in living.caches if each.spec is not None]
+    begun = observed.made.get(Key("StatefulSet", serving.NAME))
+    if begun is None:
+        return next(iter(claims), "")
+    volumes = begun["spec"]["template"]["spec"]["volumes"]
+    mounted = [each["persistentVolumeClaim"]["claimName"] for each in volumes if "persistentVolumeClaim" in each]
+    return next((each for each in mounted if each in claims), "")
 
 
 def _warming(living: _Wishes, observed: Observed) -> str:
@@ -192,17 +202,19 @@ def _component(pod: Document) -> str:
     return found
 
 
-def _goodbyes(all_: _Wishes, living: _Wishes, observed: Observed) -> Iterator[Action]:
-    """Models and chains that were deleted are unloaded before their objects go. Where the whole deployment goes, nobody waits."""
+def _goodbyes(all_: _Wishes, living: _Wishes, observed: Observed, wrong: Mistakes) -> Iterator[Action]:
+    """Models and chains that were deleted are unloaded before their objects go, and get no calls of others then. Where the whole deployment
+    goes, nobody waits."""
     whole = observed.leaving or not any(living) or Key("StatefulSet", serving.NAME) not in observed.made
     deployed = observed.deployed
     served = {models.served_name(each) for each in living.models}
+    busy = traffic.taking_part((each for each in living.models if not _of(wrong, each)[0]), observed)
     for model in (each for each in all_.models if each.is_going):
         name = models.served_name(model)
         if whole or name in served or (deployed is not None and name not in deployed.models):
             yield from _released(model.document)
-        elif deployed is not None:
-            yield Ask(Unload(name), key_of(model.document))
+        elif deployed is not None and name not in busy:
+            yield from [*traffic.goodbye(model, observed)] or [Ask(Unload(name), key_of(model.document))]
     chained = {pipelines.served_name(each) for each in living.pipelines}
     for pipeline in (each for each in all_.pipelines if each.is_going):
         name = pipelines.served_name(pipeline)
@@ -232,6 +244,7 @@ def _finalizers(living: _Wishes) -> Iterator[Action]:
 def _of_models(living: _Wishes, observed: Observed, wrong: Mistakes, pending: str, memory: Memory) -> Iterator[Action]:
     """What the deployment is asked for, and what users are told. Where all is as it was when nothing had to be done, nothing has."""
     nodes, newest = stages.nodes(observed), models.newest(observed)
+    served = {models.served_name(each) for each in living.models}
     for each in living.models:
         name, mistake = models.served_name(each), _of(wrong, each)
         if not _waits(each.document):
@@ -241,12 +254,14 @@ def _of_models(living: _Wishes, observed: Observed, wrong: Mistakes, pending: st
         known = observed.deployed.models.get(name) if observed.deployed is not None else None
         where = {stage.worker: nodes.get(stage.worker, "") for stage in known.stages} if known is not None else {}
         refusal = observed.refusals.get(key_of(each.document))
-        found_from = known, where, refusal, newest.get(name), mistake, pending
+        sharing = None if mistake[0] else traffic.shared(each, observed, served)
+        found_from = known, where, refusal, newest.get(name), mistake, pending, sharing
         if memory.is_settled(each.document, found_from):
             continue
-        found = list(told(each.document, models.status(each, observed, mistake, pending, where, newest), observed.now))
+        status = traffic.with_traffic(models.status(each, observed, mistake, pending, where, newest), sharing)
+        found = list(told(each.document, status, observed.now))
         if not mistake[0] and observed.deployed is not None:
-            found = [*models.calls(each, observed), *found]
+            found = [*models.calls(each, observed), *traffic.calls(each, observed, sharing), *found]
         if not found:
             memory.settle(each.document, found_from)
         yield from found
@@ -268,7 +283,8 @@ def _waits(document: Document) -> bool:
 
 
 def _evacuations(observed: Observed) -> Iterator[Action]:
-    """A node that takes no new Pods is about to be emptied: stages leave its workers now, each once."""
+    """A node that takes no new Pods is about to be emptied: stages leave its workers now. These are begun anew then, as spares, until the
+    node takes Pods again."""
     hosts = (
         {stage.worker for each in observed.deployed.models.values() for stage in each.stages}
         if observed.deployed
@@ -278,10 +294,15 @@ def _evacuations(observed: Observed) -> Iterator[Action]:
         metadata, node = pod["metadata"], pod.get("spec", {}).get("nodeName")
         done = metadata.get("annotations", {}).get(stages.DRAINED)
         if node in observed.cordoned and metadata["name"] in hosts and done is None:
-            yield MarkPod(metadata["name"], {}, {stages.DRAINED: observed.now})
-            yield Ask(Drain(metadata["name"]), Key("Pod", metadata["name"]))
+            yield from _begun_anew(metadata["name"], observed.now, SPARE)
         elif done is not None and node not in observed.cordoned:
-            yield MarkPod(metadata["name"], {}, {stages.DRAINED: None})
+            yield from _begun_anew(metadata["name"], None, joins_as(metadata["labels"].get(ROLE, "")))
+
+
+def _begun_anew(pod: str, drained: str | None, role: str) -> Iterator[Action]:
+    """Whoever is drained ends, and its container begins again, in the role that it is given."""
+    yield MarkPod(pod, {}, {stages.DRAINED: drained, JOINS_AS: role})
+    yield Ask(Drain(pod), Key("Pod", pod))
 
 
 def _of(wrong: Mistakes, found: Asked[Spec]) -> tuple[str, str]:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from synfire.wire.traffic import TrafficCount
+
 State = Literal["waiting", "loading", "served", "degraded", "stopped", "failed", "asleep", "leaving"]
 
 
@@ -36,12 +38,14 @@ class ServedModel:
 
 @dataclass(frozen=True)
 class ServedChain:
-    """A chain of the deployment."""
+    """A chain of the deployment: what it was asked for, whether calls are answered, and why not. One that has `failed` does not fit the models
+    that it calls."""
 
     name: str
     chain: Mapping[str, Any]
     ready: bool = False
     reason: str = ""
+    failed: bool = False
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,8 @@ class Deployed:
     chains: Mapping[str, ServedChain] = field(default_factory=dict)
     workers: Mapping[str, JoinedWorker] = field(default_factory=dict)
     recoveries: tuple[Recovered, ...] = ()
+    traffic: Mapping[str, TrafficCount] = field(default_factory=dict)
+    """The names that answer by a rule, with what their sides did."""
 
 
 @dataclass(frozen=True)
@@ -106,10 +112,25 @@ class DropChain:
 
 
 @dataclass(frozen=True)
+class Steer:
+    """Have a name answer by a rule."""
+
+    name: str
+    rule: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class ClearTraffic:
+    """Have a name answer by no rule any more."""
+
+    name: str
+
+
+@dataclass(frozen=True)
 class Drain:
     """Have a worker's stages move elsewhere."""
 
     worker: str
 
 
-Call = Load | Unload | PutChain | DropChain | Drain
+Call = Load | Unload | PutChain | DropChain | Steer | ClearTraffic | Drain

@@ -25,7 +25,7 @@ from synfire.kubernetes.controller.decision import (
     SetStatus,
     Tell,
 )
-from synfire.kubernetes.controller.deployment import Call, Deployed, Load, PutChain
+from synfire.kubernetes.controller.deployment import Call, Deployed, Load, PutChain, Steer
 from synfire.kubernetes.controller.objects import digest_of, key_of
 from synfire.kubernetes.controller.observed import Document, Key, Refusal
 from synfire.kubernetes.manifests import Description, Keys, surroundings
@@ -207,7 +207,7 @@ def _key(action: Action) -> Key:
 
 def _digest(action: Action) -> str:
     match action:
-        case Ask(Load(_, content), _) | Ask(PutChain(_, content), _):
+        case Ask(Load(_, content) | PutChain(_, content) | Steer(_, content), _):
             return digest_of(dict(content))
     return ""
 

@@ -70,7 +70,7 @@ def mistake(found: Asked[ModelSpec], names: Mapping[str, str], pools: Sequence[A
         )
     if names.get(name, str(key_of(found.document))) != str(key_of(found.document)):
         return "NameTaken", f"{names[name]} is served as {name} already; give this one another servedName"
-    known = {*RESOURCES, *(each.spec.device for each in pools if each.spec is not None)}
+    known = {*RESOURCES, *(each.spec.device for each in pools if each.spec is not None and each.spec.resource)}
     if spec.device not in known:
         return "UnknownDevice", f"there is no device class {spec.device!r}; use one of {', '.join(sorted(known))}"
     if spec.device != "cpu" and spec.device not in (each.spec.device for each in pools if each.spec is not None):
@@ -97,10 +97,11 @@ def calls(found: Asked[ModelSpec], observed: Observed) -> Iterator[Action]:
 
 
 def newest(observed: Observed) -> dict[str, Recovered]:
-    """The last failure that hit each model."""
+    """The last failure that hit each model; moves that somebody asked for are none."""
     found: dict[str, Recovered] = {}
     for each in sorted(observed.deployed.recoveries if observed.deployed else (), key=lambda each: each.at_s):
-        found |= dict.fromkeys(each.models, each)
+        if each.outcome != "moved":
+            found |= dict.fromkeys(each.models, each)
     return found
 
 

@@ -48,6 +48,12 @@ def reference(owner: Document) -> Document:
     }
 
 
+def is_ours(seen: Document) -> bool:
+    """Whether the controller has made it. Our label alone says little: Kubernetes gives the labels of a Service to the Endpoints that it keeps
+    for it."""
+    return STAMP in seen["metadata"].get("annotations", {})
+
+
 def is_as(wanted: Document, seen: Document) -> bool:
     """Whether an object is as it is wanted: the stamp is the same, and nobody has changed what it stands for. What the API server
     has filled in besides is its own affair."""

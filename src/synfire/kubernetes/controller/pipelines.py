@@ -72,17 +72,24 @@ def _state(
 ) -> tuple[Phase, tuple[Condition, ...]]:
     reason, message = wrong
     if reason or found.spec is None:
-        return "Failed", (condition("Accepted", False, reason, message), condition("Ready", False, reason, message))
+        return _failed(reason, message)
     content = content_of(found.spec)
     refusal = observed.refusals.get(key_of(found.document))
-    accepted = condition("Accepted", True, "Accepted")
     if refusal is not None and refusal.digest == digest_of(content):
-        return "Failed", (accepted, condition("Ready", False, refusal.reason, refusal.message))
+        return _failed(refusal.reason, refusal.message)
+    accepted = condition("Accepted", True, "Accepted")
     if pending:
         return "Pending", (accepted, condition("Ready", False, "NoDeployment", pending))
     told = observed.deployed.chains.get(served_name(found)) if observed.deployed else None
     if told is None or dict(told.chain) != content:
         return "Loading", (accepted, condition("Ready", False, "Loading", "the deployment has been asked for it"))
+    if told.failed:
+        return _failed("InvalidChain", told.reason)
     if told.ready:
         return "Ready", (accepted, condition("Ready", True, "Served", told.reason))
     return "Pending", (accepted, condition("Ready", False, "ModelsNotReady", told.reason))
+
+
+def _failed(reason: str, message: str) -> tuple[Phase, tuple[Condition, ...]]:
+    """It does not make sense, or does not fit the models that it calls."""
+    return "Failed", (condition("Accepted", False, reason, message), condition("Ready", False, reason, message))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from synfire.control.state import HOST, SPARE
 from synfire.kubernetes.manifests.description import HTTP, JOIN, LINK, Description, Pool
 from synfire.kubernetes.manifests.gateway import OVERHEAD, settled
 from synfire.kubernetes.manifests.parts import (
@@ -29,6 +30,9 @@ GRACE_S = 60
 
 POOL, ROLE = "synfire.dev/pool", "synfire.dev/role"
 """Labels of a pool's Pods."""
+
+JOINS_AS = "synfire.dev/joins-as"
+"""An annotation of a pool's Pods: the role in which their worker joins. It is read whenever the container begins."""
 
 ZONE, NODE = "topology.kubernetes.io/zone", "kubernetes.io/hostname"
 
@@ -68,7 +72,7 @@ def stateful_set(description: Description, pool: Pool | None = None) -> Document
         "podManagementPolicy": "Parallel",
         "selector": {"matchLabels": marked},
         "template": {
-            "metadata": {"labels": marked, "annotations": settled(description)},
+            "metadata": {"labels": marked, "annotations": settled(description) | _joining(pool)},
             "spec": {
                 **pod,
                 **_where(pool),
@@ -89,7 +93,7 @@ def command(description: Description, pool: Pool | None = None) -> list[str]:
     found += ["--address", "$(POD_IP)", "--port", str(LINK), "--http", f"0.0.0.0:{HTTP}"]
     found += ["--threads", str(pool.cpus), "--memory", str(pool.memory_bytes)]
     found += ["--device", pool.device] if pool.device != "cpu" else []
-    found += ["--role", "spare"] if pool.role == "spares" else []
+    found += ["--role", "$(JOINS_AS)"] if pool.role else []
     return ["synfire", "worker", *found]
 
 
@@ -98,12 +102,24 @@ def labels_of(pool: Pool) -> dict[str, str]:
     return {POOL: pool.name, ROLE: pool.role} if pool.role else {}
 
 
+def joins_as(role: str) -> str:
+    """The role in which workers of a pool join that has this one."""
+    return SPARE if role == "spares" else HOST
+
+
+def _joining(pool: Pool) -> dict[str, str]:
+    """As what the pool's workers join, until somebody says otherwise of one of them."""
+    return {JOINS_AS: joins_as(pool.role)} if pool.role else {}
+
+
 def _container(description: Description, pool: Pool) -> Document:
     itself = {
         "POD_NAME": of_field("metadata.name"),
         "POD_IP": of_field("status.podIP"),
         "NODE_NAME": of_field("spec.nodeName"),
     }
+    if pool.role:
+        itself["JOINS_AS"] = of_field(f"metadata.annotations['{JOINS_AS}']")
     asked = resources(pool.cpus, pool.memory_bytes + OVERHEAD, {pool.asked: 1})
     if pool.cpu_request:
         asked["requests"]["cpu"] = pool.cpu_request

@@ -10,6 +10,7 @@ from synfire.kubernetes.resources.status import (
     PoolStatus,
     Recovery,
     Stage,
+    TrafficSide,
 )
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "PoolStatus",
     "Recovery",
     "Stage",
+    "TrafficSide",
     "definitions",
     "kind_of",
 ]

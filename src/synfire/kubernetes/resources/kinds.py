@@ -18,6 +18,7 @@ QUANTITY = r"^[0-9]+(\.[0-9]+)?(Ki|Mi|Gi|Ti|k|M|G|T)?$"
 Quantity = Annotated[str, Meta(pattern=QUANTITY)]
 Name = Annotated[str, Meta(pattern=r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?)?$", max_length=63)]
 Device = Annotated[str, Meta(pattern=r"^[a-z][-a-z0-9]*$", max_length=63)]
+ServedName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]*$", max_length=128)]
 
 
 class ModelScale(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
@@ -34,6 +35,34 @@ class ModelScale(Struct, frozen=True, rename="camel", forbid_unknown_fields=True
     idle_seconds: Annotated[
         float, Meta(description="How long nobody has called when the last one sleeps.", ge=0.1, le=1e8)
     ] = 300.0
+
+
+class TrafficShare(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
+    """A model that answers some of another one's calls."""
+
+    model: Annotated[ServedName, Meta(description="The name that callers use for it.")]
+    percent: Annotated[
+        float, Meta(description="So many percent of the calls; the rest stays where it was.", ge=0, le=100)
+    ]
+
+
+class TrafficCopies(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
+    """A model that gets copies of another one's calls, whose answers are compared and dropped."""
+
+    model: Annotated[ServedName, Meta(description="The name that callers use for it.")]
+    percent: Annotated[float, Meta(description="Copies of so many percent of the calls.", ge=0, le=100)] = 100.0
+
+
+class ModelTraffic(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
+    """Which other models of the namespace answer some of a model's calls, or get copies of them; the status compares them."""
+
+    sides: Annotated[
+        tuple[TrafficShare, ...],
+        Meta(
+            description="A canary, or the other sides of an A/B test, with 100 percent at most together.", max_length=16
+        ),
+    ] = ()
+    shadow: Annotated[TrafficCopies | None, Meta(description="Left out: none.")] = None
 
 
 class ModelSpec(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
@@ -108,6 +137,9 @@ class ModelSpec(Struct, frozen=True, rename="camel", forbid_unknown_fields=True)
     stage_services: Annotated[
         bool, Meta(description="Make a Service of each stage, which leads to the worker that hosts it now.")
     ] = True
+    traffic: Annotated[
+        ModelTraffic | None, Meta(description="Share its calls with others. Left out: it answers all of them itself.")
+    ] = None
 
 
 class Toleration(Struct, frozen=True, rename="camel", omit_defaults=True, forbid_unknown_fields=True):

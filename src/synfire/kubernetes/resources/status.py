@@ -24,7 +24,7 @@ class Stage(Struct, frozen=True, rename="camel"):
     """A stage, and where it is now."""
 
     name: str
-    worker: str
+    worker: Annotated[str, Meta(description="Its worker; none while it waits for one.")] = ""
     node: str = ""
     service: Annotated[str, Meta(description="The Service that leads to it; empty where there is none.")] = ""
     path: Annotated[str, Meta(description="Where it answers behind that Service.")] = ""
@@ -40,6 +40,28 @@ class Recovery(Struct, frozen=True, rename="camel"):
     milliseconds: int = 0
 
 
+class TrafficSide(Struct, frozen=True, rename="camel"):
+    """A model that answers calls of another one's name, or gets copies, and what it did since the gateways know of it."""
+
+    model: str
+    percent: float
+    shadow: bool = False
+    calls: int = 0
+    errors: int = 0
+    samples: int = 0
+    mean_milliseconds: int = 0
+    p95_milliseconds: int = 0
+    compared: Annotated[
+        int, Meta(description="Answers of the shadow that were compared with those that callers got.")
+    ] = 0
+    same: Annotated[int, Meta(description="Those of them that were equal, bit for bit.")] = 0
+    compared_samples: int = 0
+    agreed: Annotated[int, Meta(description="Samples of them whose largest value was in the same place.")] = 0
+    left_out: Annotated[
+        int, Meta(description="Calls that were not copied, because too many copies were under way.")
+    ] = 0
+
+
 class ModelStatus(Struct, frozen=True, rename="camel"):
     observed_generation: int = 0
     phase: Phase = "Pending"
@@ -52,6 +74,10 @@ class ModelStatus(Struct, frozen=True, rename="camel"):
     stage_count: int = 0
     stages: tuple[Stage, ...] = ()
     last_recovery: Recovery | None = None
+    traffic: Annotated[
+        tuple[TrafficSide, ...] | None,
+        Meta(description="How those compare that answer its calls, or get copies."),
+    ] = None
 
 
 class PoolStatus(Struct, frozen=True, rename="camel"):

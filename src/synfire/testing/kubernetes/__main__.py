@@ -11,7 +11,7 @@ from pathlib import Path
 
 from synfire.base.errors import SynfireError, UserError
 from synfire.testing.kubernetes import binaries
-from synfire.testing.kubernetes.cluster import Cluster
+from synfire.testing.kubernetes.cluster import Cluster, impossible
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,12 +24,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--kubeconfig", type=Path, help="write it there, too")
     parser.add_argument("--build", action="store_true", help="only build Kubernetes' programs, where they are missing")
     parser.add_argument("--install", action="store_true", help="as root, install the Debian packages that are missing")
+    parser.add_argument(
+        "--possible",
+        action="store_true",
+        help="as --build, and where no cluster can be had here say why, and end with 3 or 2",
+    )
     given = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         if given.install:
             binaries.install()
-        if given.build:
+        if given.possible and (reason := impossible()):
+            print(reason, file=sys.stderr)
+            return 3
+        if given.build or given.possible:
             print(binaries.build())
             return 0
         with Cluster(given.nodes) as cluster:

@@ -37,7 +37,9 @@ class Kubectl:
 
     def __call__(self, *words: str, given: str = "") -> str:
         """What it prints. Raises `PermanentError` with what it says when it fails."""
-        command = [str(self.program), f"--kubeconfig={self.kubeconfig}", f"--namespace={self.namespace}", *words]
+        known = self.kubeconfig.parent / "cache"  # what another cluster at the same address had is no help here
+        command = [str(self.program), f"--kubeconfig={self.kubeconfig}", f"--cache-dir={known}"]
+        command += [f"--namespace={self.namespace}", *words]
         done = subprocess.run(command, input=given, capture_output=True, text=True, check=False)
         if done.returncode:
             raise PermanentError(f"`kubectl {' '.join(words)}` fails with {done.returncode}: {done.stderr.strip()}")
