@@ -115,6 +115,15 @@ def test_shares_are_changed_while_calls_go_on_and_outlive_the_controller(run: Ca
     shown = run("traffic", "prod").out
     assert "net@2 (shadow)" in shown
     assert "p95" in shown
+    pause = threading.Event()
+    while counted_together(url) != {key: each["calls"] for key, each in sides.items()}:
+        pause.wait(0.1)
+
+
+def counted_together(url: str) -> dict[tuple[str, bool], int]:
+    """How often each side was called at all gateways, as any of them tells it."""
+    (prod,) = httpx.get(f"{url}/api/deployment/traffic").json()
+    return {(each["model"], each["shadow"]): sum(each["calls"].values()) for each in prod["sides"]}
 
 
 def until_another(controller: runs.RunRole) -> None:

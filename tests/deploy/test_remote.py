@@ -26,6 +26,7 @@ from synfire.graph import Graph
 from synfire.plan import Plan
 from synfire.store import BlobStore, ModelStore
 from synfire.testing.examples import digits, image, stream
+from synfire.wire.chain import ChainState
 from synfire.wire.links import connect
 from synfire.wire.links.watched import WatchedLink
 from synfire.wire.messages import PROTOCOL, Attend, Hello, Ping, Standing, Unwanted, Uses, Want
@@ -122,6 +123,22 @@ def test_gateways_are_told_by_which_rules_names_answer_also_those_that_come_late
             assert plane.traffic.rules["prod"].words == "digits=100"
             await scene.gateways.steer([])
             assert plane.traffic.rules == {}
+
+    asyncio.run(main())
+
+
+def test_gateways_are_told_chains_that_were_asked_for_also_those_that_come_later(folder: Path) -> None:
+    async def main():
+        scene, waiting = Scene(folder), ChainState("early", b"{}", missing=("none",))
+        await scene.gateways.chain(waiting)
+        async with scene.follower() as (plane, _, _):
+            assert plane.asked_chains == {"early": waiting}
+            await scene.gateways.caught_up(1, 60)
+            later = ChainState("late", b"{}", failure="it does not fit")
+            await scene.gateways.chain(later)
+            assert plane.asked_chains == {"early": waiting, "late": later}
+            await scene.gateways.chain(ChainState("early"))
+            assert plane.asked_chains == {"late": later}
 
     asyncio.run(main())
 

@@ -65,7 +65,11 @@ class Models:
             return served[model]
         if self.on_demand is None:
             raise UnknownName.among("served model", model, served)
-        return self._graph(self.on_demand.find(model).wanted.digest)
+        return self.stored(model, self.on_demand)
+
+    def stored(self, model: str, on_demand: OnDemand) -> Graph:
+        """The graph of a model of the store. Raises `UnknownName` where there is none."""
+        return self._graph(on_demand.find(model).wanted.digest)
 
     async def load(self, order: Load) -> str:
         """Serve one more model. Raises `UserError` where it is served already."""

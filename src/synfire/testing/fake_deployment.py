@@ -10,7 +10,7 @@ from typing import Any
 
 from synfire.testing.answering import answering
 
-_MODELS = "/api/deployment/models"
+_MODELS, _CHAINS = "/api/deployment/models", "/api/deployment/chains"
 
 
 class FakeDeployment:
@@ -23,6 +23,7 @@ class FakeDeployment:
         self._workers = [f"synfire-hosts-{number}" for number in range(workers)]
         self._stages = stages
         self._models: dict[str, bytes] = {}
+        self._chains: dict[str, bytes] = {}
 
     def move(self, model: str, worker: int) -> None:
         """Have all stages of a model at one worker."""
@@ -50,6 +51,8 @@ class FakeDeployment:
         await send({"type": "http.response.body", "body": content})
 
     def _answer(self, method: str, path: str, body: bytes) -> tuple[int, bytes]:
+        if path.startswith(_CHAINS):
+            return self._answer_of_chains(method, path.removeprefix(_CHAINS).strip("/"), body)
         name = path.removeprefix(_MODELS).strip("/") if path.startswith(_MODELS) else ""
         match method, path:
             case "GET", "/api/deployment/models":
@@ -58,7 +61,7 @@ class FakeDeployment:
                 return 200, json.dumps(
                     [{"name": each, "ready": True, "url": "http://10.0.0.1:8000"} for each in self._workers]
                 ).encode()
-            case "GET", "/api/events" | "/api/chains":
+            case "GET", "/api/events" | "/api/deployment/traffic":
                 return 200, b"[]"
             case "PUT", _ if name:
                 self.loaded.setdefault(name, time.monotonic())
@@ -68,6 +71,17 @@ class FakeDeployment:
                 self._models.pop(name, None)
                 return 200, b""
         return 404, b'{"error": "there is no such path"}'
+
+    def _answer_of_chains(self, method: str, name: str, body: bytes) -> tuple[int, bytes]:
+        match method:
+            case "PUT" if name:
+                told = {"name": name, "chain": json.loads(body), "status": "served", "ready": True, "reason": ""}
+                self._chains[name] = json.dumps(told).encode()
+                return 202, self._chains[name]
+            case "DELETE" if name:
+                self._chains.pop(name, None)
+                return 200, b""
+        return 200, b"[" + b",".join(self._chains.values()) + b"]"
 
     def _told(self, name: str, wish: dict[str, Any]) -> bytes:
         first = sum(name.encode()) % len(self._workers)

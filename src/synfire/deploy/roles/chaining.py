@@ -78,9 +78,10 @@ class ChainHands:
         rules = {each.name: each for each in self._rules.all}
         wanted = [each for each in self._models.wanted.values() if each.name != without]
         found = called_graph(called, rules, wanted, self._models.graphs)
-        if found is None and self._models.on_demand is not None:
+        on_demand = self._models.on_demand
+        if found is None and on_demand is not None:
             with suppress(SynfireError):
-                return await asyncio.to_thread(self._models.graph_of, called.removesuffix(f":{LATEST}"))
+                return await asyncio.to_thread(self._models.stored, called.removesuffix(f":{LATEST}"), on_demand)
         return found
 
     def source(self, model: str) -> str | None:
