@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from served import serving, tiny
 
@@ -217,6 +218,37 @@ def test_a_machine_that_is_cut_off_is_fenced_and_its_worker_comes_again_when_it_
         assert again["name"] == lost
         until(lambda: lost in workers())
         until(lambda: causes()[1:] == ["hang"])
+
+
+def port_of(host: Host, pid: int) -> str:
+    """Where a worker of this machine listens for those of others."""
+    listening = subprocess.run(["ss", "-Hltnp", "src", ours([host])], capture_output=True, text=True, check=True).stdout
+    (line,) = [each for each in listening.splitlines() if f"pid={pid}," in each]
+    return line.split()[3].rpartition(":")[2]
+
+
+def test_a_machine_that_does_not_reach_a_worker_of_the_deployments_own_is_noticed(model, hosts):
+    with (
+        deployment(model, hosts, "-g", "operator", "--apart", "--workers", "2") as (said, door),
+        remote(hosts[0], door, "--name", "far", "--group", "rack") as far,
+    ):
+        far.joined()
+        until(lambda: record().spares == 1)
+        pids = {each["name"]: each["pid"] for each in said["workers"]}
+        (plan,) = httpx.get(f"{said['url']}/api/plans").json()
+        home = {each["name"]: each["worker"] for each in plan["stages"]}
+        ways = [(home.get(each["sender"]), home.get(each["receiver"])) for each in plan["links"]]
+        sender, receiver = next((one, other) for one, other in ways if one and other and one != other)
+        os.kill(pids[sender], signal.SIGKILL)
+        until(lambda: stages_on("far") != [] and len(causes()) == 1)
+        with calling(said["url"]) as callers:
+            rule = ["to", ours(hosts), "ipproto", "tcp", "dport", port_of(hosts[0], pids[receiver]), "unreachable"]
+            subprocess.run([*hosts[0].inside, "ip", "rule", "add", *rule], check=True)
+            until(lambda: causes()[-1] == "severed link")
+            callers.go_on()
+        callers.check("another machine cut off from one worker of the deployment's own")
+        cut = RecoveryLog().recent(9)[-1]
+        assert cut.cause.detail == f"far on rack cannot reach {receiver}"
 
 
 def test_a_controller_that_is_killed_finds_the_workers_that_have_joined_and_those_that_join_meanwhile(model, hosts):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import numpy as np
 import pytest
@@ -109,3 +109,16 @@ def test_a_connection_within_a_host_is_never_looked_at() -> None:
     assert link.silent_s(1000.0) is None
     link.close()
     far.close()
+
+
+@linux
+def test_what_has_not_left_is_known_until_it_has() -> None:
+    with listener(1) as listening, socket.create_connection(listening.getsockname()) as caller:
+        taken, _ = listening.accept()
+        with taken:
+            assert not Acknowledgement.of(caller).queued
+            caller.setblocking(False)
+            with suppress(BlockingIOError):
+                while True:
+                    caller.send(bytes(1 << 20))
+            assert Acknowledgement.of(caller).queued

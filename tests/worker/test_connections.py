@@ -19,7 +19,7 @@ from synfire.wire.stream import Packet, Reader
 from synfire.worker.connections import Connections
 from synfire.worker.core import Core
 from synfire.worker.outgoing import Outgoing
-from synfire.worker.peers import Watch
+from synfire.worker.peers import Peer, Watch
 from synfire.worker.settings import Settings
 
 FRAME = Frame("m", "a", "b", "r1", "gateway-0", 0, 0, 1, True)
@@ -142,3 +142,15 @@ def test_requests_fail_whose_frames_were_to_be_sent_later_to_a_peer_who_is_gone(
     assert {(each.request, each.kind) for each in scene.told()} == {
         (name, "Interrupted") for name in ("r1", "r2", "r3")
     }
+
+
+@pytest.mark.parametrize(
+    ("address", "distant"),
+    [("", False), ("unix:/w0.sock", False), ("tcp://10.0.0.2:7", True), ("tls://10.0.0.2:7", True)],
+)
+def test_links_to_workers_of_other_hosts_are_looked_at_for_silence_encrypted_or_not(address, distant):
+    ours, theirs = socket.socketpair()
+    with theirs:
+        link = SocketLink(ours, "w0")
+        assert Peer(link, address).distant == distant
+        link.close()

@@ -47,7 +47,7 @@ class Peer:
     @property
     def distant(self) -> bool:
         """Whether this worker opened it to one on another host."""
-        return self.address.startswith("tcp:")
+        return self.address.startswith(("tcp:", "tls:"))
 
     def crosses(self, request: str, origin: str) -> None:
         """A frame of the request leaves along it."""

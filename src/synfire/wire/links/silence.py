@@ -10,8 +10,10 @@ What the kernel knows of a connection is `struct tcp_info` in Linux' `include/ua
 
 from __future__ import annotations
 
+import fcntl
 import socket
 import struct
+import termios
 from dataclasses import dataclass
 
 SILENT_S = 0.25
@@ -30,10 +32,13 @@ _PROBED = 2
 
 @dataclass(frozen=True)
 class Acknowledgement:
-    """What the kernel knows: whether something `waits` to be acknowledged, and how long ago the peer was heard of."""
+    """What the kernel knows: whether something `waits` to be acknowledged, and how long ago the peer was heard of. What is only `queued` has
+    not left: the peer takes nothing now, or this host has no way there.
+    """
 
     waits: bool
     heard_ago_s: float
+    queued: bool = False
 
     @classmethod
     def of(cls, connection: socket.socket) -> Acknowledgement:
@@ -42,7 +47,8 @@ class Acknowledgement:
             return cls(False, 0.0)
         told = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO.size)
         probes, unacknowledged, heard_ago_ms = _INFO.unpack(told)
-        return cls(unacknowledged > 0 or probes >= _PROBED, heard_ago_ms / 1e3)
+        queued = struct.unpack("=i", fcntl.ioctl(connection, termios.TIOCOUTQ, bytes(4)))[0] > 0
+        return cls(unacknowledged > 0 or probes >= _PROBED, heard_ago_ms / 1e3, queued)
 
 
 class Silence:

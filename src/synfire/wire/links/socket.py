@@ -128,7 +128,7 @@ class SocketLink:
             return None
         found = Acknowledgement.of(self._socket)
         silent_s = self._silence.look(now_s, found)
-        return silent_s if found.waits or self._waiting else None
+        return silent_s if found.waits or found.queued or self._waiting else None
 
     def close(self) -> None:
         with contextlib.suppress(OSError):
