@@ -176,6 +176,16 @@ def test_a_spare_keeps_what_only_a_busy_host_could_take():
     assert homes(state, "n") == second
 
 
+@pytest.mark.parametrize("more", [(), ("t",)])
+def test_a_busy_host_relieves_a_spare_by_a_rebalance_where_no_other_spare_is_left(more):
+    state = then(waiting(plan("m", "p"), plan("n", "p")), joins("a"), joins("b"), joins("s", role=SPARE))
+    (home,), (other,) = homes(state, "m"), homes(state, "n")
+    state = then(state, events.Ordered(2.0, "o", "drain", home), *(joins(each, role=SPARE) for each in more))
+    assert homes(state, "m") == ["s"]
+    state = then(state, events.Ordered(3.0, "o", "rebalance"))
+    assert homes(state, "m") == (["s"] if more else [other])
+
+
 def test_models_spread_by_themselves_to_hosts_that_join_later():
     state = then(waiting(plan("m", "p", busy_s=1.0), plan("n", "p", busy_s=1.0)), joins("a"))
     assert homes(state, "m") == homes(state, "n") == ["a"]

@@ -173,14 +173,20 @@ def _rebalance(state: State, order: Order, at_s: float) -> State:
 
 
 def _relieving(state: State) -> tuple[Relocation, ...]:
-    """The moves by which those that are meant as spares are rid of what they took over, to hosts that have nothing to do."""
-    busy = [each.name for each in state.workers.values() if each.role == SPARE or state.load(each.name)]
+    """The moves by which those that are meant as spares are rid of what they took over: to hosts that have nothing to do; where no spare
+    is left to any that have room."""
+    spares = [each.name for each in state.workers.values() if each.role == SPARE]
+    busy = [*spares, *(each for each in state.workers if state.load(each))]
+    left = any(each.role == SPARE for each in state.idle())
     moves: list[Relocation] = []
-    for spare in [each.name for each in state.workers.values() if each.role == SPARE and state.load(each.name)]:
+    for spare in [each for each in spares if state.load(each)]:
         for model, stages in _by_model(state, spare):
             shifted = _shifted(state, moves)
-            others = (*busy, *(each.target for each in moves), *beside(shifted, shifted.models[model.name]))
-            moves += _ways(shifted, model.name, stages, others) or ()
+            replicas = beside(shifted, shifted.models[model.name])
+            found = _ways(shifted, model.name, stages, (*busy, *(each.target for each in moves), *replicas))
+            if found is None and not left:
+                found = _ways(shifted, model.name, stages, (*spares, *replicas))
+            moves += found or ()
     return tuple(moves)
 
 
