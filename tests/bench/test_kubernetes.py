@@ -53,6 +53,8 @@ def test_an_outage_is_the_time_between_two_right_answers() -> None:
     one = caller((0.0, 0.1, RIGHT), (0.1, 0.2, RIGHT), (0.2, 0.9, RIGHT), (0.9, 1.0, RIGHT))
     assert longest_s([one], (0.3, 0.4)) == pytest.approx(0.7)
     assert longest_s([one], (0.95, 2.0)) == pytest.approx(0.1)
+    assert longest_s([one], (0.15, 0.95), within=True) == pytest.approx(0.7)
+    assert longest_s([one], (0.15, 0.85), within=True) == 0.0
     other = caller((0.0, 0.1, RIGHT), (0.1, 1.4, RIGHT))
     assert longest_s([one, other], (0.3, 0.4)) == pytest.approx(1.3)
 

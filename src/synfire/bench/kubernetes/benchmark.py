@@ -46,8 +46,8 @@ OTHERS = (
 )
 
 EXPLAINED = f"""An outage is the longest time in which a caller got no right answer, of those that overlap the fault and the time until it
-was found to be made good (`over`); `quiet_outage` is the same of as long a time right before. `refill_outage` is from then until all Pods
-are there again (`whole`): they are begun on the processors that answer, too. Of fewer than a hundred trials the p99 is the longest.
+was found to be made good (`over`); `quiet_outage` is the longest within as long a time right before. `refill_outage` is within the time from then until
+all Pods are there again (`whole`): they are begun on the processors that answer, too. Of fewer than a hundred trials the p99 is the longest.
 `quiet` and `during` are single requests, before faults and while they last.
 
 {CALLERS} callers ask, each {1e3 * PAUSE_S:.0f} ms after its last answer, and compare every bit. A request is lost when it is answered by an

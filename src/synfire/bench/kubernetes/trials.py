@@ -55,28 +55,28 @@ def rows(arm: str, trials: Sequence[Trial], seen: Mapping[str, Seen]) -> list[di
     return [{**each, **_counts(seen.values(), None)} for each in found]
 
 
-def longest_s(seen: Iterable[Seen], span: Span) -> float:
-    """The longest time in which a caller got no right answer, of those that overlap the span: from the end of one right answer to the
-    end of the next. A caller who asks without a pause sees the longest wait; errors in between make it no shorter."""
-    return max((_longest(each, span) for each in seen), default=0.0)
+def longest_s(seen: Iterable[Seen], span: Span, within: bool = False) -> float:
+    """The longest time in which a caller got no right answer: from the end of one right answer to the end of the next, of those that overlap
+    the span, or lie `within` it. A caller who asks without a pause sees the longest wait; errors in between make it no shorter."""
+    return max((_longest(each, span, within) for each in seen), default=0.0)
 
 
-def _longest(seen: Seen, span: Span) -> float:
+def _longest(seen: Seen, span: Span, within: bool) -> float:
     """What is not ended by a right answer lasts until the caller's last request has ended."""
     ended = seen.ended_s
     ends = ended[seen.verdict == RIGHT]
     if len(ended) and (not len(ends) or ends[-1] < ended[-1]):
         ends = np.append(ends, ended[-1])
     begin, end = ends[:-1], ends[1:]
-    overlaps = (end > span[0]) & (begin < span[1])
-    return float((end - begin)[overlaps].max(initial=0.0))
+    overlaps, inside = (end > span[0]) & (begin < span[1]), (begin >= span[0]) & (end <= span[1])
+    return float((end - begin)[inside if within else overlaps].max(initial=0.0))
 
 
 def _row(arm: str, fault: str, trials: Sequence[Trial], seen: Mapping[str, Seen]) -> dict[str, Any]:
     callers = tuple(seen.values())
     outages = [longest_s(callers, each.hit) for each in trials]
-    quiets = [longest_s(callers, each.paired) for each in trials]
-    refills = [longest_s(callers, each.refilled) for each in trials]
+    quiets = [longest_s(callers, each.paired, within=True) for each in trials]
+    refills = [longest_s(callers, each.refilled, within=True) for each in trials]
     over = [each.over_s - each.at_s for each in trials]
     whole = [each.whole_s - each.at_s for each in trials]
     quiet = _times(callers, [(each.quiet_s, each.at_s) for each in trials])
