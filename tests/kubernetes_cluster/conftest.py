@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import sys
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from synfire.testing.kubernetes import Cluster, Kubectl, impossible
+
+sys.path.insert(0, str(Path(__file__).parent))  # what is beside this file is imported by its path
 
 NODES = 3
 
@@ -22,6 +26,15 @@ def cluster() -> Iterator[Cluster]:
         pytest.skip("KUBECONFIG names a cluster of the user's, whose machines are not ours to take away")
     with Cluster(NODES) as made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def provided(cluster: Cluster) -> Cluster:
+    """The same, and its nodes have synfire's image."""
+    if not (given := os.environ.get("SYNFIRE_IMAGE")):
+        pytest.skip("SYNFIRE_IMAGE names no archive of the image; `make images` makes one")
+    cluster.load(Path(given))
+    return cluster
 
 
 @pytest.fixture(scope="session")

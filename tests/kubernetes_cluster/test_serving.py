@@ -2,36 +2,30 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import time
 from base64 import b64decode
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
+from under_load import MODEL, PORT, calling, drain
 
 from synfire.base.errors import PermanentError
 from synfire.base.keys import VARIABLE, authorization
-from synfire.cli.infer import run_here
-from synfire.graph import flatten
-from synfire.testing.callers import Callers, until
+from synfire.testing.callers import until
 from synfire.testing.kubernetes import Cluster, Kubectl
-from synfire.zoo import load, sample
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(900)]
 
-MODEL = "svgg-digits"
 NAMESPACE = "synfire-serving"
-PORT = 8000
 
 
 class Deployment:
     """A deployment in the cluster, with the two Pods that are its spares."""
+
+    name = MODEL
 
     def __init__(self, kubectl: Kubectl, cluster: Cluster) -> None:
         self.kubectl = kubectl
@@ -61,32 +55,10 @@ class Deployment:
         return len(self.members()) == 2
 
 
-@contextmanager
-def calling(deployment: Deployment, what: str) -> Iterator[Callers]:
-    """Calls under way for the block, in which something happens; they are looked at when all is well again."""
-    graph = flatten(load(MODEL))
-    inputs = sample(graph)
-    with Callers(deployment.url, MODEL, inputs, run_here(graph, inputs)) as callers:
-        callers.longest_s = 0.0
-        yield callers
-        callers.go_on()
-        until(deployment.whole)
-        callers.go_on()
-    callers.check(what)
-
-
 @pytest.fixture(scope="module")
-def image() -> Path:
-    if not (given := os.environ.get("SYNFIRE_IMAGE")):
-        pytest.skip("SYNFIRE_IMAGE names no archive of the image; `make images` makes one")
-    return Path(given)
-
-
-@pytest.fixture(scope="module")
-def deployment(cluster: Cluster, image: Path) -> Iterator[Deployment]:
-    cluster.load(image)
-    cluster.kubectl("create", "namespace", NAMESPACE)
-    kubectl = cluster.kubectl.within(NAMESPACE)
+def deployment(provided: Cluster) -> Iterator[Deployment]:
+    provided.kubectl("create", "namespace", NAMESPACE)
+    kubectl = provided.kubectl.within(NAMESPACE)
     words = ["--render", "--kubernetes", "1.20", "--option", "--granularity operator --apart"]
     rendered = subprocess.run(
         [sys.executable, "-m", "synfire", "deploy", "kubernetes", MODEL, *words],
@@ -106,8 +78,8 @@ def deployment(cluster: Cluster, image: Path) -> Iterator[Deployment]:
             print(kubectl("describe", "pods"), kubectl("logs", "synfire-0", "--tail=50"))
             raise
         print(f"served {time.monotonic() - began_s:.0f} s after it was applied")
-        yield Deployment(kubectl, cluster)
-    cluster.kubectl("delete", "namespace", NAMESPACE, "--wait=false")
+        yield Deployment(kubectl, provided)
+    provided.kubectl("delete", "namespace", NAMESPACE, "--wait=false")
 
 
 def test_answers_are_those_of_this_machine(deployment: Deployment) -> None:
@@ -122,13 +94,11 @@ def test_a_pod_that_hosts_a_stage_is_deleted_under_load(deployment: Deployment) 
 
 
 def test_a_container_that_hosts_a_stage_is_killed_under_load(deployment: Deployment) -> None:
-    pod = deployment.kubectl.get("pod", deployment.hosting())
-    machine = deployment.cluster.nodes[pod["spec"]["nodeName"]].machine
-    container = pod["status"]["containerStatuses"][0]["containerID"].removeprefix("containerd://")
-    kill: list[str] = ["ctr", "--namespace=k8s.io", "tasks", "kill", "--all", "--signal=SIGKILL", container]
+    name = deployment.hosting()
+    pod = deployment.kubectl.get("pod", name)
     with calling(deployment, "SIGKILL to all of a container"):
-        machine.run(kill)
-        until(lambda: not deployment.members().get(pod["metadata"]["name"]))
+        deployment.cluster.nodes[pod["spec"]["nodeName"]].kill(pod)
+        until(lambda: not deployment.members().get(name))
 
 
 def test_a_node_that_hosts_a_stage_is_cut_off_under_load(deployment: Deployment) -> None:
@@ -143,8 +113,5 @@ def test_a_node_that_hosts_a_stage_is_cut_off_under_load(deployment: Deployment)
 
 def test_a_node_that_hosts_a_stage_is_drained_under_load(deployment: Deployment) -> None:
     pod = deployment.hosting()
-    node = deployment.node_of(pod)
     with calling(deployment, "kubectl drain"):
-        words: list[Any] = ["--ignore-daemonsets", "--delete-emptydir-data", "--force", "--timeout=120s"]
-        deployment.kubectl("drain", node, *words)
-        deployment.kubectl("uncordon", node)
+        drain(deployment.kubectl, deployment.node_of(pod))
