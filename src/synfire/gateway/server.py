@@ -8,6 +8,7 @@ import signal
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 import grpc
@@ -18,7 +19,7 @@ from synfire.base.errors import UserError
 from synfire.gateway.access import GrpcAccess
 from synfire.gateway.api import grpc_handlers_of
 from synfire.gateway.app import build_app
-from synfire.gateway.connection import Connection
+from synfire.gateway.connection import Connection, Outbox
 from synfire.gateway.dataplane import DataPlane
 
 CLOSE_S = 5.0
@@ -57,7 +58,7 @@ class Server:
         self._grpc: Any = None
         config = uvicorn.Config(
             cast(Any, build_app(plane)),
-            http=Connection,
+            http=cast(Any, partial(Connection, outbox=Outbox())),
             ws="none",
             loop="none",
             lifespan="off",

@@ -7,6 +7,7 @@ from http.client import HTTPMessage
 from pathlib import Path
 
 import numpy as np
+from msgspec.structs import replace
 
 from synfire.bench.peers.net import narrow
 from synfire.bench.peers.server import Server, Setup
@@ -19,20 +20,22 @@ from synfire.zoo import load
 
 class Ours(Server):
     """The Open Inference Protocol with binary tensors: one gateway, and one worker, which computes with one thread or two, or two
-    workers between which a model is cut."""
+    workers between which a model may be cut; or two gateways at one port, and one worker."""
 
     name = "synfire"
     package = "synfire"
 
     def setups(self, model: str) -> tuple[Setup, ...]:
-        return Setup(model=model), Setup(model=model, threads=2), Setup(model=model, workers=2)
+        alone = Setup(model=model)
+        return alone, replace(alone, threads=2), replace(alone, workers=2), replace(alone, gateways=2)
 
     def words(self, setup: Setup) -> str:
-        return f"1 gateway, {setup.workers} × {setup.threads} threads"
+        gateways = "1 gateway" if setup.gateways == 1 else f"{setup.gateways} gateways"
+        return f"{gateways}, {setup.workers} × {setup.threads} threads"
 
     def command(self, setup: Setup, folder: Path) -> list[str]:
         options = ["--workers", str(setup.workers), "--threads", str(setup.threads)]
-        options += ["--port", str(setup.port), "--grpc-port", "0"]
+        options += ["--gateways", str(setup.gateways), "--port", str(setup.port), "--grpc-port", "0"]
         return [sys.executable, "-m", "synfire", "serve", setup.model, *options]
 
     def request(self, model: str, sample: Array) -> bytes:

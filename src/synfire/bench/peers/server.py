@@ -40,12 +40,13 @@ END_S = 15.0
 
 class Setup(msgspec.Struct, frozen=True, kw_only=True):
     """How a server is set up: so many processes with the model, each with so many torch threads, and how many samples it may
-    compute together (1 switches batching off)."""
+    compute together (1 switches batching off). synfire alone has `gateways`: processes that take calls."""
 
     model: str
     workers: int = 1
     threads: int = 1
     batch: int = 1
+    gateways: int = 1
     port: int = 0
 
     @classmethod
