@@ -9,10 +9,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,7 @@ from synfire.bench.kubernetes.subject import CUT, DELETE, KILL, MODEL, ROLLOUT, 
 from synfire.bench.kubernetes.trials import ALL, Trial, longest_s, rows
 from synfire.bench.witness import LOST, RIGHT, WRONG, Case, Seen
 from synfire.kubernetes.manifests.workers import ROLE
+from synfire.testing.answering import handling
 
 
 @pytest.mark.slow
@@ -424,19 +424,6 @@ def text(content: bytes) -> str:
     return base64.b64encode(content).decode()
 
 
-@contextmanager
-def serving() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Away)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
 class Soon(random.Random):
     """No fault is waited for."""
 
@@ -460,7 +447,7 @@ def test_faults_are_caused_while_callers_ask_and_undone_when_they_are_made_good(
 
         return Aimed(KILL, "it", strike, lambda: time.monotonic() > began_s + 0.4, undo)
 
-    with serving() as url:
+    with handling(Away) as url:
         request = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nhi"
         job = job_of(url, [Case(text(request), text(b"hi"))], 0, 5.0)
         done, seen = under_load(

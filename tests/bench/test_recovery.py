@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -21,6 +18,7 @@ from synfire.bench.benchmark import report
 from synfire.bench.trials import ALL, Found, Trial, bootstrap, quantile
 from synfire.bench.witness import LOST, RIGHT, WRONG, Case, Job, Seen, witness
 from synfire.cli import main
+from synfire.testing.answering import handling
 from synfire.wire import oip
 from synfire.wire.recovery import Cause, RecoveryRecord, Step, Touched
 
@@ -55,21 +53,8 @@ class Gateway(BaseHTTPRequestHandler):
         pass
 
 
-@contextmanager
-def gateway() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Gateway)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
 def seen(models: tuple[str, ...]) -> dict[str, Seen]:
-    with gateway() as url:
+    with handling(Gateway) as url:
         inputs = {"x": np.zeros((1, 2), np.float32)}
         with witness(Job(url, {model: [Case.of(url, model, inputs, RIGHT_ANSWER)] for model in models})) as load:
             return load.stop()

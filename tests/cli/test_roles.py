@@ -19,13 +19,14 @@ import tritonclient.http as httpclient
 from served import serving, tiny
 from tritonclient.utils import InferenceServerException
 
-from synfire.base.errors import SynfireError, UnknownName, UserError
+from synfire.base.errors import UnknownName, UserError
 from synfire.base.processes import born
 from synfire.cli import runs
 from synfire.cli.infer import run_here
 from synfire.deploy.door import NAME, ask
 from synfire.deploy.folders import folder_of
 from synfire.deploy.ledger import read_ledger
+from synfire.testing.callers import Callers
 from synfire.wire.client import Client
 from synfire.wire.messages import Load, Unload
 from synfire.zoo import sample
@@ -68,42 +69,9 @@ def until(holds: Callable[[], bool]) -> None:
         pause.wait(0.005)
 
 
-class Callers:
-    """Threads that ask again and again, each over a connection of its own; what went wrong is in `wrong` and `errors`."""
-
-    def __init__(self, url: str, count: int = 2) -> None:
-        self.answered = self.wrong = 0
-        self.errors: list[SynfireError] = []
-        self._url = url
-        self._expected = run_here(tiny(), sample(tiny()))["y"].tobytes()
-        self._over = threading.Event()
-        self._threads = [threading.Thread(target=self._ask) for _ in range(count)]
-
-    def __enter__(self) -> Callers:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._over.set()
-        for thread in self._threads:
-            thread.join()
-
-    def go_on(self, more: int = 20) -> None:
-        """Wait until so many more calls have been answered."""
-        wanted = self.answered + more
-        until(lambda: self.answered >= wanted or bool(self.errors))
-
-    def _ask(self) -> None:
-        with Client(self._url) as client:
-            while not self._over.is_set():
-                try:
-                    answer = client.infer("tiny", sample(tiny())).outputs["y"]
-                except SynfireError as error:
-                    self.errors.append(error)
-                    return
-                self.wrong += answer.tobytes() != self._expected
-                self.answered += 1
+def calling(url: str, count: int = 2) -> Callers:
+    """So many callers of the model `tiny`."""
+    return Callers(url, "tiny", sample(tiny()), run_here(tiny(), sample(tiny())), count)
 
 
 def metric(url: str, name: str) -> float:
@@ -132,7 +100,7 @@ def events_of(run: Callable, name: str) -> list[dict[str, Any]]:
 
 @pytest.mark.slow
 def test_a_killed_controller_is_back_and_disturbs_nobody(bundle: Path, run: Callable) -> None:
-    with serving([str(bundle), *APART, "--spares", "1"]) as (_, ready), Callers(ready["url"]) as callers:
+    with serving([str(bundle), *APART, "--spares", "1"]) as (_, ready), calling(ready["url"]) as callers:
         callers.go_on()
         before = role("controller")
         with killed(before.pid):
@@ -154,7 +122,7 @@ def test_a_killed_controller_is_back_and_disturbs_nobody(bundle: Path, run: Call
 
 @pytest.mark.slow
 def test_nothing_is_replayed_for_a_new_controller(bundle: Path) -> None:
-    with serving([str(bundle), *APART]) as (_, ready), Callers(ready["url"]) as callers:
+    with serving([str(bundle), *APART]) as (_, ready), calling(ready["url"]) as callers:
         before = role("controller")
         with killed(before.pid):
             until(lambda: role("controller").pid != before.pid)
@@ -168,7 +136,7 @@ def test_nothing_is_replayed_for_a_new_controller(bundle: Path) -> None:
 
 @pytest.mark.slow
 def test_a_worker_that_dies_while_the_controller_is_away_is_made_good(bundle: Path, run: Callable) -> None:
-    with serving([str(bundle), *APART, "--spares", "1"]) as (_, ready), Callers(ready["url"]) as callers:
+    with serving([str(bundle), *APART, "--spares", "1"]) as (_, ready), calling(ready["url"]) as callers:
         callers.go_on()
         lost = worker("worker-1")
         with killed(role("controller").pid), killed(lost.pid):
@@ -216,7 +184,7 @@ def test_of_two_gateways_one_is_killed_and_the_other_answers_all(bundle: Path) -
         one, other = role("gateway-0"), role("gateway-1")
         assert len({one.url, other.url, ready["url"]}) == 3
         workers = {each.name: each.pid for each in record().workers}
-        with Callers(one.url, 1) as unlucky, Callers(other.url, 1) as lucky:
+        with calling(one.url, 1) as unlucky, calling(other.url, 1) as lucky:
             unlucky.go_on()
             with killed(one.pid):
                 lucky.go_on()
@@ -279,7 +247,7 @@ def test_a_session_whose_gateway_is_killed_is_lost_with_a_clear_error_and_begins
 @pytest.mark.slow
 def test_a_killed_supervisor_takes_all_with_it(bundle: Path, home: Path) -> None:
     options = ["--gateways", "2", "--spares", "1"]
-    with serving([str(bundle), *APART, *options]) as (process, ready), Callers(ready["url"], 4) as callers:
+    with serving([str(bundle), *APART, *options]) as (process, ready), calling(ready["url"], 4) as callers:
         callers.go_on()
         pids = [each.pid for each in (*record().roles, *record().workers)]
         assert len(pids) == 6

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from world import MOST_ROUNDS, World, resource, world  # beside this file, which is imported by its path
+from world import MOST_ROUNDS, World, applied, resource, told, world  # beside this file, which is imported by its path
 
 from synfire.base.errors import UserError
 from synfire.kubernetes.cluster.api import Api
@@ -44,24 +43,6 @@ CHAIN = resource(
     outputs={"scores": "read.output"},
 )
 CACHE = resource("SynfireCache", "store", size="1Gi", models=["svgg-digits", "hf://org/repo"])
-
-Story = Callable[[World], Awaitable[None]]
-
-
-def told(story: Story) -> None:
-    """Run a story in a world of its own."""
-
-    async def run() -> None:
-        async with world() as here:
-            await story(here)
-
-    asyncio.run(run())
-
-
-async def applied(here: World, *documents: Document) -> None:
-    for each in documents:
-        here.server.put(each)
-    await here.settle()
 
 
 def test_a_model_and_a_pool_become_a_deployment_that_serves() -> None:

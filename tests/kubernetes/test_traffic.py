@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from world import World, resource, world  # beside this file, which is imported by its path
+from world import World, applied, resource, told  # beside this file, which is imported by its path
 
 from synfire.base.errors import UserError
 from synfire.gateway.statistics import BUCKETS_S
@@ -35,22 +33,6 @@ def share(model: str, percent: float) -> dict[str, Any]:
 
 
 CANARY = old(sides=[share("new", 10)])
-
-
-def told(story: Callable[[World], Awaitable[None]]) -> None:
-    """Run a story in a world of its own."""
-
-    async def run() -> None:
-        async with world() as here:
-            await story(here)
-
-    asyncio.run(run())
-
-
-async def applied(here: World, *documents: Document) -> None:
-    for each in documents:
-        here.server.put(each)
-    await here.settle()
 
 
 def asked(here: World) -> list[Call]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
@@ -226,3 +227,23 @@ async def world() -> AsyncIterator[World]:
     with FakeKubernetes().running() as server:
         async with Api(config_of(server)) as api:
             yield World(server, api)
+
+
+Story = Callable[[World], Awaitable[None]]
+
+
+def told(story: Story) -> None:
+    """Run a story in a world of its own."""
+
+    async def run() -> None:
+        async with world() as here:
+            await story(here)
+
+    asyncio.run(run())
+
+
+async def applied(here: World, *documents: Document) -> None:
+    """Make the objects, and have the controller settle."""
+    for each in documents:
+        here.server.put(each)
+    await here.settle()

@@ -12,10 +12,12 @@ from synfire.wire.client import Client
 
 
 class Callers:
-    """Two threads that ask a model the same again and again, and know its answers, by output. `longest_s` is the longest time that any
-    of them has waited for one."""
+    """Threads that ask a model the same again and again, each over a connection of its own, and know its answers, by output. `longest_s` is
+    the longest time that any of them has waited for one."""
 
-    def __init__(self, url: str, model: str, inputs: Mapping[str, Array], expected: Mapping[str, Array]) -> None:
+    def __init__(
+        self, url: str, model: str, inputs: Mapping[str, Array], expected: Mapping[str, Array], count: int = 2
+    ) -> None:
         self.answered = self.wrong = 0
         self.longest_s = 0.0
         self.errors: list[SynfireError] = []
@@ -24,7 +26,7 @@ class Callers:
         self._inputs = inputs
         self._expected = _bits(expected)
         self._over = threading.Event()
-        self._threads = [threading.Thread(target=self._ask) for _ in range(2)]
+        self._threads = [threading.Thread(target=self._ask) for _ in range(count)]
 
     def __enter__(self) -> Callers:
         for thread in self._threads:
