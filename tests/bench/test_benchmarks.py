@@ -85,9 +85,11 @@ def test_a_report_that_cannot_be_written_is_the_users_mistake(tmp_path: Path, mo
 
 def test_calls_are_made_in_turns() -> None:
     made: list[str] = []
-    times = in_turns({"a": lambda: made.append("a"), "b": lambda: made.append("b")}, rounds=2, warm_up=1)
-    assert made == ["a", "b"] * 3
-    assert [len(each) for each in times.values()] == [2, 2]
+    times = in_turns({"a": lambda: made.append("a"), "b": lambda: made.append("b")}, rounds=9, warm_up=1)
+    rounds = ["".join(made[k : k + 2]) for k in range(0, len(made), 2)]
+    assert len(rounds) == 10
+    assert set(rounds) == {"ab", "ba"}
+    assert [len(each) for each in times.values()] == [9, 9]
 
 
 def test_the_spread_is_the_middle_half() -> None:

@@ -45,7 +45,7 @@ def test_the_fastest_baseline_counts_and_one_that_refuses_does_not() -> None:
 
 def test_of_a_baselines_settings_the_fastest_is_taken() -> None:
     found = _found(Itself(spoil=False), next(iter(cases(["srnn-digits"]))), rounds=5)  # type: ignore[arg-type]
-    assert found.settings == "faster"
+    assert found.fastest.settings == "faster"
     assert found.spikes > 0
     assert found.flips == 0
 

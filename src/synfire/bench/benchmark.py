@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import random
 import statistics
 import time
 from abc import ABC, abstractmethod
@@ -111,11 +112,15 @@ def in_turns(
 ) -> dict[str, list[float]]:
     """Seconds of each call, `rounds` times, one after the other in every round, so that all see the same machine.
 
-    In its turn each is called `untimed` times before that counts, so that threads and caches are its own.
+    Each round has an order of its own: threads of some libraries spin for a while after a call, and would else cost the one call
+    behind them. In its turn each is called `untimed` times before that counts, so that threads and caches are its own.
     """
     times: dict[str, list[float]] = {name: [] for name in calls}
+    order, shuffled = list(calls), random.Random(0)
     for round_ in range(-warm_up, rounds):
-        for name, call in calls.items():
+        shuffled.shuffle(order)
+        for name in order:
+            call = calls[name]
             for _ in range(untimed):
                 call()
             start = time.perf_counter()

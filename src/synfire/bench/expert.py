@@ -7,14 +7,14 @@ import math
 import shutil
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib.metadata import version
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from synfire.base.errors import Bug, UserError
-from synfire.bench.baselines import PACKAGES, THREADS, Baseline, Call, baselines
+from synfire.bench.baselines import PACKAGES, THREADS, Baseline, Call, Own, baselines
 from synfire.bench.benchmark import (
     BENCHMARKS,
     Benchmark,
@@ -27,23 +27,22 @@ from synfire.bench.benchmark import (
     report,
     spread,
 )
-from synfire.bench.frameworks import ENGINE, Case, agreement, cases
-from synfire.engines.engine import ENGINES
+from synfire.bench.frameworks import Case, agreement, cases
 from synfire.testing.parity import neuron_layers
 from synfire.zoo import names
 
-OURS = "synfire"
+OURS = Own()
 
 FLIPPED = 1e-3
 """So many of a baseline's spikes may be elsewhere: rounding flips one, and that one others behind it."""
 
 
 class Expert(Benchmark):
-    """synfire on one core against the fastest of three baselines, each at its best settings with one thread or two.
+    """synfire against the fastest of three baselines, each at its best settings with one thread or two.
 
     In all of them BatchNorm is folded into the weights, time is folded into the batch, what stays the same over the steps is
     computed once, and neurons run over all steps at once. For each case every setting is tried, and the best of
-    each baseline is then measured in turns with synfire.
+    each is then measured in turns.
     """
 
     name = "expert"
@@ -85,7 +84,7 @@ def speedups(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, int], float]:
     """By model and batch, how much longer than synfire the fastest baseline takes."""
     found: dict[tuple[str, int], float] = {}
     for row in rows:
-        if row["baseline"] != OURS and "speedup" in row:
+        if row["baseline"] != OURS.name and "speedup" in row:
             case = row["model"], row["batch"]
             found[case] = min(found.get(case, math.inf), row["speedup"])
     return found
@@ -105,38 +104,50 @@ def _require() -> None:
 def _rows(case: Case, quick: bool, progress: Progress) -> list[dict[str, Any]]:
     """One row for synfire and for each baseline; `speedup` is its median time over synfire's."""
     about = {"model": case.model, "data": case.data, "batch": case.batch}
+    rounds = 3 if quick else 15
+    progress(f"{case.model}, batch {case.batch}: {OURS.name}")
+    ours = _fastest(OURS, case, rounds)
     found: dict[str, Found] = {}
     refused: list[dict[str, Any]] = []
     for baseline in baselines():
         progress(f"{case.model}, batch {case.batch}: {baseline.name}")
         try:
-            found[baseline.name] = _found(baseline, case, 3 if quick else 15)
+            found[baseline.name] = _found(baseline, case, rounds)
         except UserError as error:
             refused.append({**about, "baseline": baseline.name, "refused": str(error)})
     progress(f"{case.model}, batch {case.batch}: in turns")
-    measured = _measured(case, found, 3 if quick else 60)
+    measured = _measured(ours, found, 3 if quick else 60)
     return [{**about, **row} for row in measured] + refused
 
 
-@dataclass(frozen=True)
-class Found:
-    """A baseline at its fastest settings, and how many spikes of the net's neurons it has, and how many not as synfire has them."""
+class Fastest(NamedTuple):
+    """A case at the settings that answer it first."""
 
     settings: str
     call: Call
+
+
+class Found(NamedTuple):
+    """A baseline at its fastest, and how many spikes of the net's neurons it has, and how many not as synfire has them."""
+
+    fastest: Fastest
     spikes: int
     flips: int
 
 
 def _found(baseline: Baseline, case: Case, rounds: int) -> Found:
-    """Try every setting for a moment, and compare what the net computes inside."""
+    """Compare what the net computes inside, and try every setting for a moment."""
     spikes, flips = _flips(case, baseline.plainest(_observed(case)))
     if flips > FLIPPED * spikes:
         raise Bug(f"{baseline.name} has {flips} of {case.model}'s {spikes} spikes elsewhere: it computes another net")
+    return Found(_fastest(baseline, case, rounds), spikes, flips)
+
+
+def _fastest(baseline: Baseline, case: Case, rounds: int) -> Fastest:
     calls = dict(baseline.settings(case))
     times = in_turns(calls, rounds, untimed=1)
     fastest = min(calls, key=lambda name: statistics.median(times[name]))
-    return Found(fastest, calls[fastest], spikes, flips)
+    return Fastest(fastest, calls[fastest])
 
 
 def _observed(case: Case) -> Case:
@@ -147,25 +158,20 @@ def _observed(case: Case) -> Case:
 
 def _flips(case: Case, call: Call) -> tuple[int, int]:
     """(spikes, those that are not where synfire has them)."""
-    ours, theirs = _ours(_observed(case))(), call()
+    ours, theirs = OURS.plainest(_observed(case))(), call()
     layers = neuron_layers(case.graph)
     spikes = sum(int(np.count_nonzero(ours[name])) for name in layers)
     return spikes, sum(int(np.count_nonzero(ours[name] != theirs[name])) for name in layers)
 
 
-def _ours(case: Case) -> Call:
-    program = ENGINES[ENGINE]().build(case.graph)
-    return lambda: program.run(program.initial_state(case.batch), case.inputs, case.steps)[1]
-
-
-def _measured(case: Case, found: Mapping[str, Found], rounds: int) -> Iterator[dict[str, Any]]:
-    ours = _ours(case)
-    times = in_turns({OURS: ours, **{name: each.call for name, each in found.items()}}, rounds, untimed=1)
-    answers, ours_s = ours(), statistics.median(times[OURS])
+def _measured(ours: Fastest, found: Mapping[str, Found], rounds: int) -> Iterator[dict[str, Any]]:
+    fastest = {OURS.name: ours, **{name: each.fastest for name, each in found.items()}}
+    times = in_turns({name: each.call for name, each in fastest.items()}, rounds, untimed=1)
+    answers, ours_s = ours.call(), statistics.median(times[OURS.name])
     for name, seconds in times.items():
-        row: dict[str, Any] = {"baseline": name, **spread(seconds)}
+        row: dict[str, Any] = {"baseline": name, "settings": fastest[name].settings, **spread(seconds)}
         if name in found:
             each = found[name]
-            about = {"settings": each.settings, "spikes": each.spikes, "flips": each.flips}
-            row |= {**about, "speedup": row["median_s"] / ours_s, **agreement(answers, each.call())}
+            row |= {"spikes": each.spikes, "flips": each.flips}
+            row |= {"speedup": row["median_s"] / ours_s, **agreement(answers, each.fastest.call())}
         yield row
