@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http.client import HTTPMessage
 from pathlib import Path
 from typing import Any
@@ -179,6 +181,31 @@ def test_the_most_requests_within_the_latency_count(monkeypatch: pytest.MonkeyPa
     contestant.measure(lambda text: None)
     found = contestant.row()
     assert (found["concurrency"], found["requests_s"], found["alone_p50_s"]) == (4, 404.0, 0.01)
+
+
+def test_what_the_rounds_show_counts_for_more_than_the_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    lucky, better, worst = (Setup(model="m", workers=workers) for workers in (1, 2, 3))
+    begun: list[Setup] = []
+
+    def measured(url: str, requests: list[bytes], concurrency: int, seconds: float) -> Load:
+        searched = len(begun) <= 3
+        rate = {lucky: 300 if searched else 100, better: 200, worst: 50}[begun[-1]]
+        return Load(p50_s=0.01, p99_s=0.02, answers=rate, seconds=1.0, refused=0, broken=0)
+
+    @contextmanager
+    def runs(self: Contestant, setup: Setup) -> Iterator[str]:
+        begun.append(setup)
+        yield ""
+
+    monkeypatch.setattr(wrk, "load", measured)
+    monkeypatch.setattr(Contestant, "_running", runs)
+    monkeypatch.setattr(Questions, "compare", lambda *given: 0.0)
+    contestant = Contestant(Fixed(), questions(), seconds=1)
+    contestant.search([lucky, better, worst], lambda text: None)
+    for _ in range(3):
+        contestant.measure(lambda text: None)
+    assert begun.count(worst) == 1
+    assert (contestant.row()["setup"], contestant.row()["requests_s"]) == (Fixed().words(better), 200.0)
 
 
 def test_wrk_that_saw_refusals_measured_nothing() -> None:

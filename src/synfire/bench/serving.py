@@ -29,6 +29,9 @@ P99_S = 0.05
 CONCURRENCY = (1, 2, 4, 8, 16, 32, 64, 128)
 """Tried in this order until the latency is beyond `P99_S`."""
 
+FINALISTS = 2
+"""So many setups of a server are measured in the rounds."""
+
 SAMPLES = 32
 """Different requests, sent in turns, and all compared with the framework's own answers beforehand."""
 
@@ -69,65 +72,73 @@ class Questions:
 
 @dataclass
 class Contestant:
-    """A server for one model: the setups that were found best, and what each round measured with them."""
+    """A server for one model: the setups that were found best, and what each round measured with them.
+
+    `finalists` are up to `FINALISTS` setups, each with the concurrency at which it gave most: one measurement of a setup tells them from
+    the others, and not from each other.
+    """
 
     server: Server
     questions: Questions
     seconds: float
     difference: float = 0.0
     failures: list[str] = field(default_factory=list)
-    fastest: tuple[Setup, int] | None = None
+    finalists: dict[Setup, int] = field(default_factory=dict)
     quickest: Setup | None = None
-    rounds: list[tuple[wrk.Load, wrk.Load]] = field(default_factory=list)
+    loaded: dict[Setup, list[wrk.Load]] = field(default_factory=dict)
+    alone: list[wrk.Load] = field(default_factory=list)
 
     def search(self, setups: Sequence[Setup], progress: Progress) -> None:
-        """Find the setup and the concurrency that give the most requests a second, and the setup that answers one client first."""
-        most, least_s = 0.0, float("inf")
+        """Find the setups that give the most requests a second, and the one that answers one client first."""
+        tried: dict[Setup, dict[int, wrk.Load]] = {}
         for setup in setups:
             progress(f"{self.questions.model} on {self.server.name}, {self.server.words(setup)}")
             try:
                 with self._running(setup) as url:
                     self.difference = max(self.difference, self.questions.compare(self.server, url))
-                    loads = self._ladder(url)
+                    tried[setup] = self._ladder(url)
             except PermanentError as error:
                 self.failures.append(str(error))
-                continue
-            if loads[1].p50_s < least_s:
-                least_s, self.quickest = loads[1].p50_s, setup
-            for concurrency, found in loads.items():
-                if found.p99_s <= P99_S and found.requests_s > most:
-                    most, self.fastest = found.requests_s, (setup, concurrency)
+        if not tried:
+            return
+        self.quickest = min(tried, key=lambda setup: tried[setup][1].p50_s)
+        most = {setup: max(loads, key=lambda each: _worth(loads[each])) for setup, loads in tried.items()}
+        best = sorted(most, key=lambda setup: _worth(tried[setup][most[setup]]), reverse=True)
+        self.finalists = {setup: most[setup] for setup in best[:FINALISTS]}
 
     def measure(self, progress: Progress) -> None:
         """One round with the best setups. Nothing where none of them worked."""
         if self.quickest is None:
             return
-        setup, concurrency = self.fastest or (self.quickest, 1)
-        progress(f"{self.questions.model} on {self.server.name}, {self.server.words(setup)}, concurrency {concurrency}")
-        with self._running(setup) as url:
-            loaded = self._best(url, concurrency)
-            alone = self._load(url, 1) if setup == self.quickest else None
-        if alone is None:
+        for setup, concurrency in self.finalists.items():
+            progress(
+                f"{self.questions.model} on {self.server.name}, {self.server.words(setup)}, concurrency {concurrency}"
+            )
+            with self._running(setup) as url:
+                self.loaded.setdefault(setup, []).append(self._best(url, concurrency))
+                if setup == self.quickest:
+                    self.alone.append(self._load(url, 1))
+        if self.quickest not in self.finalists:
             with self._running(self.quickest) as url:
-                alone = self._load(url, 1)
-        self.rounds.append((loaded, alone))
+                self.alone.append(self._load(url, 1))
 
     def row(self) -> dict[str, Any]:
         if self.quickest is None:
             return {"model": self.questions.model, "server": self.server.name, "setup": "does not run here"}
-        setup, concurrency = self.fastest or (self.quickest, 1)
-        rates = [loaded.requests_s for loaded, _ in self.rounds]
-        alone = [each.p50_s for _, each in self.rounds]
+        setup = max(self.finalists, key=lambda each: statistics.median_low(map(_worth, self.loaded[each])))
+        loads = self.loaded[setup]
+        rates = [each.requests_s for each in loads]
+        alone = [each.p50_s for each in self.alone]
         return {
             "model": self.questions.model,
             "server": self.server.name,
             "version": version(self.server.package),
             "setup": self.server.words(setup),
-            "concurrency": concurrency,
+            "concurrency": self.finalists[setup],
             "requests_s": statistics.median(rates),
             "min_requests_s": min(rates),
             "max_requests_s": max(rates),
-            "p99_s": statistics.median(loaded.p99_s for loaded, _ in self.rounds),
+            "p99_s": statistics.median(each.p99_s for each in loads),
             "alone": self.server.words(self.quickest),
             "alone_p50_s": statistics.median(alone),
             "min_alone_p50_s": min(alone),
@@ -146,17 +157,20 @@ class Contestant:
 
     def _best(self, url: str, concurrency: int) -> wrk.Load:
         """The most requests a second within the latency around `concurrency`; the quickest where none is within it."""
-        near = {max(1, concurrency // 2), concurrency}
         self._load(url, concurrency)  # warms up
-        loads = [self._load(url, each) for each in sorted(near)]
-        within = [each for each in loads if each.p99_s <= P99_S]
-        return max(within, key=lambda each: each.requests_s) if within else min(loads, key=lambda each: each.p99_s)
+        near = sorted({max(1, concurrency // 2), concurrency, 2 * concurrency})
+        return max((self._load(url, each) for each in near), key=_worth)
 
     def _load(self, url: str, concurrency: int) -> wrk.Load:
         return wrk.load(url, self.questions.requests(self.server), concurrency, self.seconds)
 
     def _running(self, setup: Setup) -> Any:
         return running(self.server, setup, self.questions.requests(self.server)[0])
+
+
+def _worth(load: wrk.Load) -> tuple[float, float]:
+    """What is compared: the rate, where it was had within the latency; else the latency."""
+    return (load.requests_s, 0.0) if load.p99_s <= P99_S else (0.0, -load.p99_s)
 
 
 class Serving(Benchmark):
