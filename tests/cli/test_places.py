@@ -355,6 +355,26 @@ def test_pods_that_are_replaced_one_after_the_other_or_all_at_once_lose_no_call(
         callers.check("two Pods replaced one after the other, then both at once")
 
 
+def test_one_that_comes_again_by_its_name_after_others_have_joined_is_not_taken_for_the_one_that_left(model):
+    with deployment(model) as (url, door), ExitStack() as stack:
+        first, second = (stack.enter_context(worker(door, name)) for name in "ab")
+        joined(first)
+        joined(second)
+        until(lambda: status(url) == "served")
+        with calling(url) as callers:
+            first.terminate()
+            assert first.wait(60) == 0
+            until(lambda: hosting(url) == ["b"])
+            joined(stack.enter_context(worker(door, "c")))
+            again = joined(stack.enter_context(worker(door, "a")))
+            until(lambda: {each["name"] for each in told(url, "workers")} == {"a", "b", "c"})
+            for order in ("rebalance", "workers/b/drain"):  # whatever gateways have told of it is heard by then
+                assert httpx.post(f"{url}/api/{order}", timeout=60).status_code == 200
+                callers.go_on()
+            assert Path(f"/proc/{again['pid']}").exists()
+        callers.check("one left, another joined, and the first came again")
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -367,3 +387,35 @@ def test_what_makes_no_sense_is_refused(arguments, words):
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 2
     assert words in done.stderr
+
+
+def test_a_stage_in_two_places_is_asked_for_by_http_and_one_of_these_is_lost(home):
+    write_bundle(tiny(), home / "tiny")
+    subprocess.run([sys.executable, "-m", "synfire", "import", str(home / "tiny")], check=True, capture_output=True)
+    wish = {"source": "tiny", "granularity": "operator", "apart": True, "workers": 2}
+    with deployment() as (url, door), httpx.Client(base_url=f"{url}/api") as client, ExitStack() as stack:
+        began = {name: stack.enter_context(worker(door, name)) for name in "abc"}
+        for each in began.values():
+            joined(each)
+
+        def now(what: str) -> Any:
+            return client.get("deployment/models/tiny").json()[what]
+
+        def homes() -> set[str]:
+            return {each["worker"] for each in now("stages") if each["operators"] == ["fc2"]} - {""}
+
+        refused = client.put("deployment/models/tiny", json={**wish, "stages": {"fc2": {"most": 2, "least": 3}}})
+        assert refused.status_code == 400
+        assert "from 3 to 2 replicas" in refused.text
+        wished = client.put("deployment/models/tiny", json={**wish, "stages": {"fc2": {"most": 2, "least": 2}}})
+        assert wished.status_code == 202
+        until(lambda: now("status") == "served" and len(homes()) == 2)
+        with calling(url) as callers:
+            lost = sorted(homes())[0]
+            kill(began[lost], lost)
+            callers.go_on()
+            until(lambda: len(homes()) == 1)
+            comes(began[lost], lost)
+            until(lambda: len(homes()) == 2)
+            callers.go_on()
+        callers.check("one of two places of a stage lost, and there again")

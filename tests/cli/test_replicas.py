@@ -17,7 +17,9 @@ from served import serving, tiny
 from synfire.base.errors import UnknownName, UserError
 from synfire.cli import runs
 from synfire.cli.infer import run_here
-from synfire.cli.replicas import replicated
+from synfire.cli.replicas import copied, copies_of, replicated
+from synfire.formats.bundle import write_bundle
+from synfire.testing.callers import Callers, until
 from synfire.wire.client import Client
 from synfire.zoo import Model, sample
 
@@ -46,6 +48,85 @@ def test_what_is_no_number_of_replicas_is_refused() -> None:
         replicated(MODELS, ["c=2"])
     with pytest.raises(UserError, match="says how many a twice"):
         replicated(MODELS, ["a=2", "a=3"])
+
+
+def test_stages_are_named_with_their_models() -> None:
+    dotted = [*MODELS, Model("a.b", tiny(), "here")]
+    copies = copies_of(dotted, ["a=2", "a.fc1=3", "a.b.fc1..lif1=2..5", "b.x=4"])
+    assert copies.models == {"a": 2}
+    assert copies.stages == {"a": {"fc1": (3, 3)}, "a.b": {"fc1..lif1": (2, 5)}, "b": {"x": (4, 4)}}
+    assert copies.of_stages(["a#1", "a#2", "b"]) == {"a#1": {"fc1": (3, 3)}, "a#2": {"fc1": (3, 3)}, "b": {"x": (4, 4)}}
+    assert copied(dotted, ["b.x=4", "a.b=2"]) == {"a.b", "b", "a"}
+    with pytest.raises(UserError, match=r"says how many a\.fc1 twice"):
+        copies_of(MODELS, ["a.fc1=2", "a.fc1=2"])
+    with pytest.raises(UnknownName, match=r"no model named 'c\.fc1'; known: a, b"):
+        copies_of(MODELS, ["c.fc1=2"])
+    for wrong in ("a.fc1=0", "a.fc1=3..2", "a.fc1=1..", "a.fc1=..2", "a.fc1=1..100"):
+        with pytest.raises(UserError, match=r"is not MODEL\.STAGE=N, or MODEL\.STAGE=N\.\.M"):
+            copies_of(MODELS, [wrong])
+
+
+STAGE = ["--granularity", "operator", "--apart", "--workers", "4"]
+
+
+def test_a_stage_in_more_replicas_than_workers_is_refused(run: Callable, bundle: Path) -> None:
+    refused = run("serve", str(bundle), *STAGE, "--replicas", "tiny.fc2=5")
+    assert refused.code == 2
+    assert "stage tiny.fc2 is wanted in 5 replicas" in refused.err
+    unknown = run("serve", str(bundle), "--replicas", "tiny.fc2=2")
+    assert unknown.code == 2
+    assert "operator fc2 of tiny is in stage encoder..rate" in unknown.err
+
+
+def homes(http: httpx.Client, operator: str = "fc2") -> list[str]:
+    """The workers of the replicas of a stage."""
+    (plan,) = http.get("/api/plans").json()
+    return [each["worker"] for each in plan["stages"] if each["operators"] == [operator]]
+
+
+def jobs(http: httpx.Client, worker: str) -> int:
+    """How often a worker has computed the stage."""
+    told = {each["name"]: each["stages"] for each in http.get("/api/workers").json()}
+    return sum(each["jobs"] for each in told.get(worker, ()) if each["stage"].startswith("fc2"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("spares", ["0", "1"])
+@pytest.mark.parametrize("place", [0, 1])
+def test_no_call_is_lost_when_a_stages_replica_dies_under_load(bundle: Path, spares: str, place: int) -> None:
+    arguments = [str(bundle), *STAGE, "--replicas", "tiny.fc2=2", "--spares", spares]
+    with serving(arguments) as (_, line), httpx.Client(base_url=line["url"], timeout=30) as http:
+        before = homes(http)
+        assert len(set(before)) == 2
+        (deployment,) = runs.running()
+        (victim,) = [each for each in deployment.workers if each.name == before[place]]
+        with Callers(line["url"], "tiny", sample(tiny()), run_here(tiny(), sample(tiny())), 4) as callers:
+            until(lambda: all(jobs(http, name) for name in before))
+            os.kill(victim.pid, signal.SIGKILL)
+            callers.go_on(50)
+            until(lambda: len(set(homes(http))) == 2 and before[place] not in homes(http))
+            callers.go_on(50)
+            assert http.get("/v2/models/tiny/ready").status_code == 200
+            until(lambda: all(jobs(http, name) for name in homes(http)))
+        callers.check(f"a replica killed, {spares} spares")
+        causes = [(each["cause"]["kind"], each["outcome"]) for each in http.get("/api/events").json()]
+        assert causes[0][1] == "recovered"
+        assert causes[1:] == ([] if spares == "1" else [("scale", "moved")])
+
+
+@pytest.mark.slow
+def test_a_stage_gets_as_many_replicas_as_its_work_takes(tmp_path: Path) -> None:
+    large = tiny(hidden=3000)
+    write_bundle(large, tmp_path / "tiny")
+    arguments = [str(tmp_path / "tiny"), *STAGE[:3], "--workers", "2", "--replicas", "tiny.fc2=1..2"]
+    with serving(arguments) as (_, line), httpx.Client(base_url=line["url"], timeout=30) as http:
+        assert len(homes(http)) == 1
+        with Callers(line["url"], "tiny", sample(large), run_here(large, sample(large)), 6) as callers:
+            until(lambda: len(set(homes(http))) == 2)
+            until(lambda: all(jobs(http, name) for name in homes(http)))
+            callers.go_on(50)
+        callers.check("a stage in one place, then in two")
+        assert [each["cause"]["kind"] for each in http.get("/api/events").json()] == ["scale"]
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ from synfire.control.apply import apply
 from synfire.control.arrival import received
 from synfire.control.condition import condition
 from synfire.control.decide import decide
+from synfire.control.relief import SETTLED_S
 from synfire.control.state import SPARE, State
 
 
@@ -30,6 +31,11 @@ def waiting(*plans, **settings):
 def then(state, *happened):
     state, _ = until_quiet(told(state, *happened))
     return state
+
+
+def settled(state, *happened):
+    """The state when nobody else has come or gone for a while."""
+    return then(then(state, *happened), events.Retry(3.0 + SETTLED_S))
 
 
 def test_a_model_is_received_as_fresh_where_nothing_begins_workers():
@@ -163,13 +169,13 @@ def test_a_host_that_joins_relieves_a_spare_of_what_it_took_over():
     state = then(waiting(plan("m", "place-0")), joins("s", role=SPARE), joins("a"))
     state = then(state, lost("a"))
     assert homes(state, "m") == ["s"]
-    state = then(state, joins("b"))
+    state = settled(state, joins("b"))
     assert homes(state, "m") == ["b"]
     assert state.orders == ()
 
 
 def test_a_spare_keeps_what_only_a_busy_host_could_take():
-    state = then(waiting(plan("m", "p"), plan("n", "p")), joins("s", role=SPARE), joins("a"), joins("b"))
+    state = settled(waiting(plan("m", "p"), plan("n", "p")), joins("s", role=SPARE), joins("a"), joins("b"))
     first, second = homes(state, "m"), homes(state, "n")
     state = then(state, lost(first[0]), joins("t", role=SPARE))
     assert homes(state, "m") == ["s"]
@@ -178,7 +184,7 @@ def test_a_spare_keeps_what_only_a_busy_host_could_take():
 
 @pytest.mark.parametrize("more", [(), ("t",)])
 def test_a_busy_host_relieves_a_spare_by_a_rebalance_where_no_other_spare_is_left(more):
-    state = then(waiting(plan("m", "p"), plan("n", "p")), joins("a"), joins("b"), joins("s", role=SPARE))
+    state = settled(waiting(plan("m", "p"), plan("n", "p")), joins("a"), joins("b"), joins("s", role=SPARE))
     (home,), (other,) = homes(state, "m"), homes(state, "n")
     state = then(state, events.Ordered(2.0, "o", "drain", home), *(joins(each, role=SPARE) for each in more))
     assert homes(state, "m") == ["s"]
@@ -189,7 +195,7 @@ def test_a_busy_host_relieves_a_spare_by_a_rebalance_where_no_other_spare_is_lef
 def test_models_spread_by_themselves_to_hosts_that_join_later():
     state = then(waiting(plan("m", "p", busy_s=1.0), plan("n", "p", busy_s=1.0)), joins("a"))
     assert homes(state, "m") == homes(state, "n") == ["a"]
-    state = then(state, joins("b"))
+    state = settled(state, joins("b"))
     assert {*homes(state, "m"), *homes(state, "n")} == {"a", "b"}
 
 

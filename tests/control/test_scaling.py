@@ -8,7 +8,7 @@ from stories import homes, plan, serving, told, until_quiet
 
 from synfire.control import events
 from synfire.control.condition import condition
-from synfire.control.scaling import WINDOW_S, Load, noted, replicas_for
+from synfire.control.scaling import WINDOW_S, Load, noted, replicas_for, stage_replicas_for, work_of
 from synfire.control.state import State
 from synfire.wire.wish import Scale
 
@@ -114,3 +114,48 @@ def test_a_drain_leaves_a_sleeper_alone():
     state = quiet(state, events.Ordered(3.0, "o", "drain", "w0"))
     assert "w0" not in state.workers
     assert state.models["m"].asleep
+
+
+def stage_wants(work, requests, present, step_s=0.25):
+    """How many replicas a stage is to have after such work, in workers, and so many requests at it, a look each."""
+    loads = [loaded(*told, step_s=step_s)[0] for told in (work, requests)]
+    return stage_replicas_for(*loads, present)
+
+
+def test_a_stage_that_keeps_its_worker_busy_gets_another_replica():
+    assert stage_wants([0.95] * 20, [6] * 20, present=1) == 2
+    assert stage_wants([1.95] * 20, [6] * 20, present=2) == 3
+    assert stage_wants([0.6] * 20, [6] * 20, present=1) == 1
+
+
+def test_a_stage_that_only_one_caller_keeps_busy_gets_none():
+    assert stage_wants([0.95] * 20, [0.9] * 20, present=1) == 1
+
+
+def test_an_instant_of_work_brings_no_replica():
+    assert stage_wants([0.1] * 20 + [1.0], [6] * 21, present=1, step_s=0.25) == 1
+
+
+def test_a_replica_goes_when_the_busiest_moment_of_a_while_would_have_done_with_fewer():
+    busy, now_s = loaded(*[1.6] * 20)
+    requests, _ = loaded(*[6] * 20)
+    quiet, _ = loaded(*[0.2] * 10, load=busy, from_s=now_s)
+    assert stage_replicas_for(quiet, requests, 3) == 3
+    calm, _ = loaded(*[0.2] * int(2 * WINDOW_S), load=busy, from_s=now_s)
+    assert stage_replicas_for(calm, requests, 3) == 1
+
+
+@given(st.floats(0, 1), st.floats(0, 1))
+def test_work_is_what_others_leave_of_a_worker(own, others):
+    found = work_of(own, others)
+    assert own - 1e-9 <= found <= 1
+    assert work_of(own, 0.0) == own
+    assert work_of(0.5, 0.5) == 1.0
+
+
+@given(st.floats(0, 9), st.integers(0, 20), st.integers(1, 9))
+def test_a_steady_load_comes_to_a_steady_number(work, requests, present):
+    done, asked = (loaded(each, each, step_s=1.0)[0] for each in (work, requests))
+    first = stage_replicas_for(done, asked, present)
+    assert stage_replicas_for(done, asked, first) == first
+    assert first >= 1

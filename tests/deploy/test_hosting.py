@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 
 import numpy as np
 import pytest
@@ -15,10 +16,11 @@ from synfire.formats.bundle import write_bundle
 from synfire.gateway.call import Call
 from synfire.gateway.local import LocalRoute, whole_plan
 from synfire.graph import reference
+from synfire.plan.replicas import along, groups
 from synfire.testing.clock import FakeClock
-from synfire.testing.graphs import random_graph, random_inputs, random_plan
+from synfire.testing.graphs import in_several_places, random_graph, random_inputs, random_plan
 from synfire.wire.graphs import pack_graph, unpack_graph
-from synfire.wire.messages import Host
+from synfire.wire.messages import Host, taken
 from synfire.worker.builder import build
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -169,3 +171,26 @@ def test_inputs_that_disagree_on_their_steps_are_refused():
             await anext(route.answer(Call("c", "m", {**inputs, name: inputs[name][:2]})))
 
     in_route(graph, test)
+
+
+@given(SEEDS)
+@settings(max_examples=50, deadline=None)
+def test_both_ends_of_a_link_know_which_lanes_take_it(seed):
+    graph = random_graph(seed)
+    plan = in_several_places(random_plan(graph, seed), seed)
+    found = hostings(graph, plan, {worker: f"unix:/{worker}" for worker in plan.workers})
+    places = [range(len(group)) for group in groups(plan)]
+    for lane in itertools.islice(itertools.product(*places), 20):
+        chosen = along(plan, lane)
+        links = {(link.sender, link.receiver, link.source) for link in chosen.links}
+        here = [each.host for each in found if each.host.stage in {stage.name for stage in chosen.stages}]
+        arriving = {
+            (a.sender, each.stage, s) for each in here for a in each.arrivals if taken(a, lane) for s in a.sources
+        }
+        leaving = {
+            (each.stage, d.receiver, s) for each in here for d in each.departures if taken(d, lane) for s in d.sources
+        }
+        assert arriving == {each for each in links if each[1] != "gateway"}
+        assert leaving == {each for each in links if each[0] != "gateway"}
+    digests = {each.host.stage: each.host.digest for each in found}
+    assert all(len({digests[each.name] for each in group}) == 1 for group in groups(plan))

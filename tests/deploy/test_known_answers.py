@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from synfire.base.errors import Interrupted, UnknownName
 from synfire.deploy.known_answers import FLIPS_WITHIN_S, KnownAnswers
 from synfire.plan.plan import Plan, Stage
+from synfire.plan.replicas import replicated
 
 
 def served_by(failure=None):
@@ -70,3 +71,15 @@ def test_a_worker_of_which_states_are_wrong_again_and_again_is_lost():
     assert lost == [("w0", "corruption")]
     known.flipped("w0", 3)
     assert len(lost) == 1
+
+
+def test_a_replica_that_answers_otherwise_than_the_others_is_lost():
+    stage = Stage(name="s0", operators=("s0",), worker="w0")
+    plan = Plan(model="m", granularity="operator", stages=(stage,), links=(), frame_steps=1, engine="cpu")
+    lost = []
+    workers = SimpleNamespace(lose=lambda worker, cause: lost.append((worker, cause)))
+    known = KnownAnswers(workers, lambda: [replicated(plan, {"s0": ("w0", "w1", "w2")})])
+    assert known.right("m", "s0", "w0", "right")
+    assert known.right("m", "s0#2", "w1", "right")
+    assert not known.right("m", "s0#3", "w2", "wrong")
+    assert lost == [("w2", "corruption")]

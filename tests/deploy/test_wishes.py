@@ -14,7 +14,7 @@ from synfire.deploy.scaling import Scaler
 from synfire.deploy.wishes import Proposal, Wishes
 from synfire.plan.plan import Plan, Stage
 from synfire.wire.messages import Pressure
-from synfire.wire.wish import Scale, Wish
+from synfire.wire.wish import Scale, StageScale, Wish
 
 PATIENCE_S = 20.0
 
@@ -186,6 +186,9 @@ def test_the_next_controller_goes_on_without_planning_again():
         (Wish("net", workers=0), "1 to 256"),
         (Wish("net", context=0), "1 token or more"),
         (Wish("net", profile="auto", device="cuda"), "leave one out"),
+        (Wish("net", stages={"conv": StageScale(2, 3)}), "stage net.conv is to have from 3 to 2 replicas"),
+        (Wish("net", stages={"conv": StageScale(100)}), "99 at most"),
+        (Wish("net", stages={"conv": StageScale(2, 0)}), "ask for 1 or more"),
     ],
 )
 def test_what_cannot_be_is_refused_at_once(wish, words):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -73,3 +74,20 @@ def test_large_frames_go_by_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
     apart = [leaving(given, place) for place in range(3)]
     monkeypatch.setattr(outgoing, "_JOINED_BYTES", sum(array.nbytes for array in given.outputs.values()) - 1)
     assert list(joined(apart)) == apart
+
+
+def test_frames_that_lanes_part_travel_together_in_each_lane() -> None:
+    given = whole()
+    places = {0: "b", 1: "b#2", 2: "b#2"}
+    apart = [leaving(given, place, receiver) for place, receiver in places.items()]
+    apart = [
+        each._replace(
+            packet=Packet(msgspec.structs.replace(each.packet.message, lane=(int(n > 0),)), each.packet.arrays)
+        )
+        for n, each in enumerate(apart)
+    ]
+    alone, together = joined(apart)
+    assert alone == apart[0]
+    assert isinstance(together.packet.message, Batch)
+    assert together.packet.message.sizes == SIZES[1:]
+    assert all(map(same, part(together.packet), [each.packet for each in apart[1:]]))

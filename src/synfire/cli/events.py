@@ -12,7 +12,7 @@ from synfire.base import paths
 from synfire.cli.output import AsJson, print_json, say
 from synfire.control.record import RecoveryLog
 from synfire.plan.costs import format_bytes, format_seconds
-from synfire.wire.recovery import RecoveryRecord
+from synfire.wire.recovery import Moved, RecoveryRecord
 
 
 def events(
@@ -43,7 +43,7 @@ def events(
 def _line(record: RecoveryRecord, deployment: str) -> str:
     """One recovery in one line: when, of which deployment, what, how long, and what had to be carried over."""
     began = datetime.fromtimestamp(record.began_s).isoformat(" ", "milliseconds")
-    who = f"· {record.worker}{f' → {record.spare}' if record.spare else ''}"
+    who = f"· {' → '.join(filter(None, (record.worker, record.spare)))}"
     models = ", ".join(f"{each.model} (epoch {each.epoch_before} → {each.epoch_after})" for each in record.models)
     steps = ", ".join(f"{step.name} {format_seconds(step.duration_s)}" for step in record.steps)
     words = [
@@ -54,10 +54,17 @@ def _line(record: RecoveryRecord, deployment: str) -> str:
         who if record.spare or record.worker != record.cause.target else "",
         f"· {models or 'no model'} · {steps} · {record.requests_replayed} replayed,",
         f"{record.sessions_restored} sessions restored, {format_bytes(record.bytes_moved)} moved",
-        *(f"· {each.model}.{each.stage} from {each.source} to {each.target}" for each in record.moved),
+        *(f"· {each.model}.{each.stage} {_way(each)}" for each in record.moved),
         f"· {record.reason}" if record.reason else "",
     ]
     return " ".join(word for word in words if word)
+
+
+def _way(moved: Moved) -> str:
+    """Where a stage went; or where there is one replica more, or less."""
+    if not moved.source:
+        return f"once more, on {moved.target}"
+    return f"from {moved.source} to {moved.target}" if moved.target else f"no longer on {moved.source}"
 
 
 def _plain(record: RecoveryRecord) -> dict[str, Any]:

@@ -43,7 +43,7 @@ from synfire.cli.options import (
 from synfire.cli.output import ERRORS, AsJson, counted, print_json, say
 from synfire.cli.plan import predicted
 from synfire.cli.profiles import chosen_profiles
-from synfire.cli.replicas import replicated
+from synfire.cli.replicas import copied, copies_of, replicated
 from synfire.cli.repositories import unfolded
 from synfire.cli.serve_options import (
     GatewaysOption,
@@ -77,6 +77,7 @@ from synfire.deploy.profiles import build_planned
 from synfire.deploy.roles.serving import supervised
 from synfire.deploy.serving import Listening
 from synfire.deploy.settings import Settings, StoreSettings
+from synfire.deploy.stage_replicas import replicate_stages
 from synfire.gateway.server import until_signal
 from synfire.plan.costs import parse_bytes
 from synfire.store import ModelStore
@@ -151,6 +152,7 @@ def serve(
       synfire serve ./my-model ./my-adapter --context 2048
       synfire serve net.onnx --spares 1
       synfire serve ./my-llama-Q8_0.gguf --replicas 2
+      synfire serve svgg-digits -g operator --workers 4 --replicas svgg-digits.conv2=2
       synfire serve net@1=./old net@2=./new --traffic 'net net@1=90 net@2=10'
       synfire serve --keep-alive 30m --memory-models 8GB
       synfire serve ./chain.toml
@@ -178,8 +180,7 @@ def serve(
     ruled = {each.name: each.heaviest for each in rules}
     joints = joined(named.chains, found, ruled)
     if not apart:
-        copied = [each.partition("=")[0] for each in replicas or ()]
-        joints, together = as_few(joints, found, ruled, copied)
+        joints, together = as_few(joints, found, ruled, copied(found, replicas or ()))
         found += together
     if store:
         found = [each for each in found if each.name not in awaited(named, references)]
@@ -189,11 +190,13 @@ def serve(
         raise UserError(f"--profile {profile[0]} and --device {device} both say what runs the model; leave one out")
     profiles = chosen_profiles(found, profile, workers or 1, memory) if profile else {}
     copies = replicated(found, replicas or ())
+    several = copies_of(found, replicas or ()).of_stages([each.name for each in copies])
     profiles = {each.name: profiles[of_replica(each.name)] for each in copies if of_replica(each.name) in profiles}
     if workers:
         planned = plan_models(copies, granularity, workers, memory, apart, device, profiles, threads=threads)
     else:
         planned = plan_places(copies, granularity, None, memory, apart, device, profiles)
+    planned = replicate_stages(planned, several, workers or None, memory)
     if device == DEVICE and workers:
         build_planned(planned, profiles)
     services = services_of(service or (), planned)
@@ -272,6 +275,7 @@ def services_of(given: Sequence[str], planned: Sequence[Planned]) -> dict[str, d
         f"{each.model.name}.{stage.name}": (each.model.name, stage.name)
         for each in planned
         for stage in each.plan.stages
+        if not stage.replica_of
     }
     found: dict[str, dict[str, str]] = {}
     for each in given:

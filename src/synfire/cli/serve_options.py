@@ -65,8 +65,9 @@ ReplicasOption = Annotated[
     list[str] | None,
     typer.Option(
         "--replicas",
-        metavar="[MODEL=]N",
-        help="So many copies of a model, or of each: a call goes to the one with the least to do, and to another when that is lost.",
+        metavar="[MODEL[.STAGE]=]N",
+        help="So many copies of a model, or of each: a call goes to the one with the least to do, and to another when that is lost. So many of a "
+        "stage, as `plan` names it; with N..M as many of these as its work takes.",
     ),
 ]
 WarmUpOption = Annotated[

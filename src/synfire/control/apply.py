@@ -70,6 +70,14 @@ def _slept(state: State, event: events.Slept) -> State:
     return state.with_model(woken)
 
 
+def _pressed(state: State, event: events.Pressed) -> State:
+    """What comes of it is a planned move."""
+    model = state.models.get(event.model)
+    if model is None or model.replicas.get(event.stage) == event.replicas:
+        return state
+    return state.with_model(replace(model, replicas={**model.replicas, event.stage: event.replicas}))
+
+
 def _dismissed(state: State, event: events.Dismissed) -> State:
     """It leaves, unless it is one of the spares that are wanted."""
     idle = state.idle()
@@ -218,6 +226,7 @@ _RULES: dict[type[Event], Callable[[State, Any], State]] = {
     events.ModelRemoved: _model_removed,
     events.Ranked: _ranked,
     events.Slept: _slept,
+    events.Pressed: _pressed,
     events.Dismissed: _dismissed,
     events.EpochSeen: _epoch_seen,
     events.Suspended: _suspended,

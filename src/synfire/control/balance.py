@@ -11,6 +11,7 @@ from synfire.control.reach import suits
 from synfire.control.state import PROCESSOR, ModelView, State, WorkerView
 from synfire.plan.parts import joined, seam_s
 from synfire.plan.plan import Stage
+from synfire.plan.replicas import others
 
 GAIN = 0.99
 """A move must bring the busier of its two workers below this share of what it does: less is not worth the interruption."""
@@ -98,7 +99,8 @@ def _best_split(state: State, workers: Sequence[str]) -> Relocation | None:
 
 def _halves(model: ModelView, stage: Stage) -> Iterator[tuple[tuple[str, ...], float, float]]:
     """Each beginning and end of a stage, by the names of its parts: what its worker would be rid of, and what another one get."""
-    for at in range(1, len(stage.parts)) if stage.busy_s else ():
+    whole = not stage.busy_s or bool(others(model.plan, (stage,)))
+    for at in range(1, len(stage.parts)) if not whole else ():
         first, last = stage.parts[:at], stage.parts[at:]
         crossing_s = seam_s(model.plan, first, last)
         for going in (first, last):
@@ -136,11 +138,12 @@ def may_take(state: State, model: ModelView, stage: Stage, worker: WorkerView, e
     engine = engine or model.plan.engine_of(stage)
     return (
         state.living(worker.name)
+        and worker.name not in {each.worker for each in others(model.plan, (stage,))}
         and not worker.leaving
         and state.runs(worker, engine)
         and (worker.kind == PROCESSOR or engine == worker.kind or stage.worker == worker.name or not _spared(state))
         and stage.memory_bytes <= state.room(worker.name)
-        and (model.name, stage.name) not in worker.refused
+        and (model.name, stage.original) not in worker.refused
         and suits(state, model.plan, (stage,), worker.name)
         and ("#" not in model.name or worker.name not in beside(state, model))
     )
@@ -162,10 +165,13 @@ def _ways(before: State, after: State, engines: Mapping[tuple[str, str], str]) -
     """One way for each stage, or for those of its parts that end in one place, however often they were moved on paper; `engines`
     are those to which stages return."""
     for name, model in before.models.items():
-        homes = {each: stage.worker for stage in after.models[name].plan.stages for each in stage.operators}
+        there = after.models[name].plan
+        homes = {each: stage.worker for stage in there.stages if not stage.replica_of for each in stage.operators}
         for stage in model.plan.stages:
             engine = engines.get((name, stage.name), "")
             ends = {part.name: homes[part.operators[0]] for part in stage.parts or (stage,)}
+            if stage.replica_of:
+                ends = {stage.name: there.stage(stage.name).worker}
             for target in dict.fromkeys(ends.values()):
                 going = tuple(part for part, end in ends.items() if end == target)
                 parts = going if len(going) < len(ends) else ()

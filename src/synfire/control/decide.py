@@ -58,7 +58,7 @@ def _moves(state: State, model: ModelView) -> Iterator[Action]:
         if (stage.name, stage.worker) in model.hosted:
             staying[stage.worker] = (*staying.get(stage.worker, ()), stage.name)
         elif _vacant(state, stage.worker):
-            prepared = (model.name, stage.name) in state.workers[stage.worker].prepared
+            prepared = (model.name, stage.original) in state.workers[stage.worker].prepared
             yield Adopt(model.name, stage.name, stage.worker, model.epoch, prepared)
     for worker, stages in staying.items():
         yield Relink(model.name, worker, stages, model.epoch)
@@ -118,5 +118,5 @@ def _for_orders(state: State) -> Iterator[Action]:
             yield Renew(order.beside, order.successor)
         ways = order.underway if state.calm and possible(state, order.underway) else ()
         for model, stage in unbuilt(state, ways):
-            yield Prepare(model.name, stage.name, stage.worker, model.plan.engine_of(stage), stage.operators)
+            yield Prepare(model.name, stage.original, stage.worker, model.plan.engine_of(stage), stage.operators)
     yield from (Retire(each.name) for each in state.workers.values() if each.status == RETIRING)

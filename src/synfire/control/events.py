@@ -121,6 +121,15 @@ class Slept(Event):
 
 
 @dataclass(frozen=True)
+class Pressed(Event):
+    """A stage has so much to do that it is to have so many replicas, as far as its plan allows."""
+
+    model: str
+    stage: str
+    replicas: int
+
+
+@dataclass(frozen=True)
 class Dismissed(Event):
     """A worker was started for a model that is not there any more: it is one too many, if nothing else is on it."""
 

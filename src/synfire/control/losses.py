@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from synfire.control import events, reach
+from synfire.control import events, reach, relief
 from synfire.control.placement import rehomed, strays
 from synfire.control.state import (
     PROCESSOR,
     READY,
     RETIRING,
-    SPARE,
     STARTING,
     STARTS,
     ModelView,
@@ -78,8 +77,8 @@ def worker_ready(state: State, event: events.WorkerReady) -> State:
         role=event.role,
         stays=event.stays,
     )
-    uneven = state.uneven or (event.joined and event.role != SPARE and not state.begins)
-    return _doubted(replace(state, starts=STARTS, uneven=uneven), event.group, None).with_worker(view)
+    state = relief.joined(replace(state, starts=STARTS), view, event.at_s)
+    return _doubted(state, event.group, None).with_worker(view)
 
 
 def _complete(state: State) -> bool:
@@ -95,7 +94,7 @@ def worker_lost(state: State, event: events.WorkerLost) -> State:
     workers = {name: each for name, each in state.workers.items() if name != event.name}
     models = {name: _without(each, event.name) for name, each in state.models.items()}
     without = replace(state, workers=workers, models=models, starts=starts)
-    without = without if known.joined else _with_free(without, known.kind, 1)
+    without = relief.left(without, known, event.at_s) if known.joined else _with_free(without, known.kind, 1)
     if event.cause in (HOST_LOST, "hang"):  # nobody reaches it: that is no way between two that live
         without = reach.joined(without, known.group or event.name)
     if known.status != READY:  # nothing is lost; whoever waited for it goes on with the recovery that is under way
@@ -184,7 +183,8 @@ def refused(state: State, event: events.Refused) -> State:
     model, worker = state.models.get(event.model), state.workers.get(event.worker)
     if model is None or worker is None or model.hosted.get((event.stage, event.worker)) == model.epoch:
         return state
-    state = state.with_worker(replace(worker, refused=worker.refused | {(event.model, event.stage)}))
+    stage = next((each.original for each in model.plan.stages if each.name == event.stage), event.stage)
+    state = state.with_worker(replace(worker, refused=worker.refused | {(event.model, stage)}))
     return rehomed(state, event.reason)
 
 
@@ -263,17 +263,16 @@ def _moved(before: State, after: State) -> list[str]:
 
 def _heirs(before: State, models: Sequence[ModelView]) -> list[str]:
     """The workers that have something of these models now which they had not before."""
-    home = {
-        (name, each): stage.worker
-        for name, model in before.models.items()
-        for stage in model.plan.stages
-        for each in stage.operators
-    }
+    home: dict[tuple[str, str], set[str]] = {}
+    for name, model in before.models.items():
+        for stage in model.plan.stages:
+            for each in stage.operators:
+                home.setdefault((name, each), set()).add(stage.worker)
     found = (
         stage.worker
         for model in models
         for stage in model.plan.stages
-        if not model.failure and any(home[model.name, each] != stage.worker for each in stage.operators)
+        if not model.failure and any(stage.worker not in home[model.name, each] for each in stage.operators)
     )
     return list(dict.fromkeys(found))
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from synfire.base.errors import TemporaryError, UnknownName
-from synfire.control import events
+from synfire.control import events, relief, stage_replicas
 from synfire.control.balance import balancing
 from synfire.control.evenness import loads, remarks
 from synfire.control.losses import recorded
@@ -20,6 +20,7 @@ from synfire.control.placement import awaited, beside, device_of, heir, parted, 
 from synfire.control.state import PROCESSOR, READY, RETIRING, SPARE, ModelView, Recovery, State, WorkerView
 from synfire.plan.costs import format_bytes
 from synfire.plan.plan import Stage
+from synfire.plan.replicas import others, without
 
 OWN = "own-"
 """How the names of orders begin that nobody has given."""
@@ -43,7 +44,7 @@ def check(state: State, kind: OrderKind, worker: str = "") -> None:
 
 def ordered(state: State, event: events.Ordered) -> State:
     """The order stands at the end of the queue."""
-    leaving = {"drain": (event.worker,), "upgrade": _present(state), "rebalance": ()}[event.kind]
+    leaving = {"drain": (event.worker,), "upgrade": _present(state), "rebalance": (), "scale": ()}[event.kind]
     remarks = tuple(_staying(state)) if event.kind == "upgrade" else ()
     order = Order(event.id, event.kind, event.at_s, leaving, remarks=remarks)
     return replace(state, orders=(*state.orders, order))
@@ -66,9 +67,13 @@ def advanced(state: State, at_s: float) -> State:
     """The next step of the first order that is not over, as soon as all is calm."""
     while True:
         order = next((each for each in state.orders if not each.over), None)
-        if order is None and state.uneven and state.quiet:
+        if order is None and relief.due(state, at_s) and state.quiet:
             spread = Order(f"{OWN}{state.next_id}-{at_s:.3f}", "rebalance", at_s)
-            state = replace(state, uneven=False, orders=(*state.orders, spread))
+            state = replace(relief.begun(state, at_s), orders=(*state.orders, spread))
+            continue
+        if order is None and state.quiet and stage_replicas.due(state):
+            scale = Order(f"{OWN}{state.next_id}-{at_s:.3f}", "scale", at_s)
+            state = replace(state, orders=(*state.orders, scale))
             continue
         if order is None or not state.quiet:
             return state
@@ -143,7 +148,7 @@ def _successor(state: State, name: str) -> str:
 
 def _fresh(state: State, order: Order, name: str) -> list[WorkerView]:
     """The new workers that can do what an old one does, and have nothing to do yet."""
-    wanted = {(model.name, stage.name) for model, stage in state.stages_on(name)}
+    wanted = {(model.name, stage.original) for model, stage in state.stages_on(name)}
     others = [each for each in state.idle() if each.name not in order.leaving and not each.joined]
     alike = [each for each in others if each.kind == state.workers[name].kind]
     return [each for each in alike if not each.refused & wanted]
@@ -172,6 +177,18 @@ def _rebalance(state: State, order: Order, at_s: float) -> State:
     return _ended(even, next(each for each in even.orders if each.id == order.id), at_s)
 
 
+def _scale(state: State, order: Order, at_s: float) -> State:
+    """One stage after the other gets the replicas that it is to have. Workers that were begun for this, and have nothing to do then, go."""
+    if way := stage_replicas.next_way(state):
+        return _with(state, order, needs="", underway=(way,))
+    if kind := stage_replicas.needed(state):
+        return _with(replace(state, more=True) if not state.more else state, order, needs=kind)
+    if state.begins and state.coming() and len(state.workers) > state.complement:
+        return state
+    left = stage_replicas.surplus(state)
+    return _retiring(state, order, left) if left else _ended(state, order, at_s)
+
+
 def _relieving(state: State) -> tuple[Relocation, ...]:
     """The moves by which those that are meant as spares are rid of what they took over: to hosts that have nothing to do; where no spare
     is left to any that have room."""
@@ -194,6 +211,7 @@ _STEPS: dict[OrderKind, Callable[[State, Order, float], State]] = {
     "drain": _drain,
     "upgrade": _upgrade,
     "rebalance": _rebalance,
+    "scale": _scale,
 }
 
 
@@ -203,18 +221,34 @@ def _cleared(state: State, order: Order, name: str, at_s: float, but: Sequence[s
     state = state.with_worker(replace(worker, leaving=True)) if not worker.leaving else state
     trial, moves = state, []
     for model, stages in _by_model(state, name):
-        others, kind = (name, *but), device_of(state, model.plan, stages)
-        found = _ways(trial, model.name, stages, (*others, *beside(trial, model)))
+        away, kind = (name, *but), device_of(state, model.plan, stages)
+        found = _ways(trial, model.name, stages, (*away, *beside(trial, model)))
         if found is None and waits and awaited(state, model, stages, kind):
             return _with(state, order, needs=kind)
-        found = found or _ways(trial, model.name, stages, others)
-        found = found or _ways(trial, model.name, stages, others, splitting=True)
+        found = found or _ways(trial, model.name, stages, away)
+        found = found or _ways(trial, model.name, stages, away, splitting=True)
+        if found is None and (spared := _spared(state, model, stages)):
+            return _done_without(state, order, model, spared, at_s)
         if found is None:
             largest = max(stages, key=lambda each: each.memory_bytes)
             return _failed(state, order, _no_room(model, largest, name, _device(state, kind)), at_s)
         moves += found
         trial = _shifted(trial, found)
     return _with(state, order, needs="", underway=tuple(moves))
+
+
+def _spared(state: State, model: ModelView, stages: Sequence[Stage]) -> tuple[Relocation, ...]:
+    """The ways of the stages of which there are other replicas: these have their work, too, from then on."""
+    ways = ((each, others(model.plan, (each,))) for each in stages)
+    return tuple(Relocation(model.name, each.name, each.worker, left[0].worker) for each, left in ways if left)
+
+
+def _done_without(state: State, order: Order, model: ModelView, spared: tuple[Relocation, ...], at_s: float) -> State:
+    """The state in which these replicas are no more; the rest of the order is done afterwards."""
+    plan = without(model.plan, {each.stage for each in spared})
+    fewer = state.with_model(replace(model, plan=plan, epoch=state.epoch_after(model)))
+    after = _with(fewer, order, underway=(), moved=(*order.moved, *spared))
+    return recorded(state, after, Recovery(0, order.kind, spared[0].source, at_s, at_s, (), (), moved=spared), at_s)
 
 
 def _refilling(state: State, order: Order, at_s: float) -> State:
@@ -231,14 +265,14 @@ def _ways(
 ) -> list[Relocation] | None:
     """Where a worker's stages of one model go: all to one worker, or each to its own, or, if it may be split, its parts to several;
     None when there is no room."""
-    together = heir(state, state.models[name], stages, but)
+    together = heir(state, state.models[name], stages, but, beforehand=True)
     if together:
         return [Relocation(name, stage.name, stage.worker, together) for stage in stages]
     found: list[Relocation] = []
     for stage in sorted(stages, key=lambda each: -each.memory_bytes):
         shifted = _shifted(state, found)
         model = shifted.models[name]
-        target = heir(shifted, model, (stage,), but)
+        target = heir(shifted, model, (stage,), but, beforehand=True)
         ways = [Relocation(name, stage.name, stage.worker, target)] if target else []
         if not ways and splitting:
             ways = _ways_of_parts(stage, name, parted(shifted, model, stage, but))
@@ -266,7 +300,11 @@ def _move(state: State, order: Order, at_s: float) -> State:
     moves = order.underway
     after = _with(_shifted(state, moves, fenced=True), order, underway=(), moved=(*order.moved, *moves))
     sources = ", ".join(dict.fromkeys(each.source for each in moves))
-    return recorded(state, after, Recovery(0, order.kind, sources, at_s, at_s, (), (), moved=moves), at_s)
+    scaled = ", ".join(
+        dict.fromkeys(f"{each.model}.{each.stage}" for each in moves if not (each.source and each.target))
+    )
+    move = Recovery(0, order.kind, sources, at_s, at_s, (), (), moved=moves, target=scaled)
+    return recorded(state, after, move, at_s)
 
 
 def unbuilt(state: State, moves: Sequence[Relocation]) -> Iterator[tuple[ModelView, Stage]]:
@@ -279,7 +317,8 @@ def unbuilt(state: State, moves: Sequence[Relocation]) -> Iterator[tuple[ModelVi
     for name in dict.fromkeys(each.model for each in moves):
         model = state.models[name]
         for stage in after.models[name].plan.stages:
-            prepared = (name, stage.name) in state.workers[stage.worker].prepared | returning
+            prepared = (name, stage.original) in state.workers[stage.worker].prepared
+            prepared = prepared or (name, stage.name) in returning
             if not prepared and (stage.name, stage.worker) not in model.hosted:
                 yield model, stage
 
@@ -306,13 +345,19 @@ def _by_stage(moves: Sequence[Relocation]) -> dict[tuple[str, str], list[Relocat
 
 def _open(state: State, model: ModelView, stage: Stage, way: Relocation) -> bool:
     """Whether the stage, or what of it is to go, can go that way now."""
+    if not way.target:
+        return stage.worker == way.source and bool(others(model.plan, (stage,)))
     target = state.workers.get(way.target)
-    if target is None or target.status != READY or target.leaving or stage.worker != way.source:
+    if target is None or target.status != READY or target.leaving or stage.worker != (way.source or stage.worker):
+        return False
+    if way.target in {each.worker for each in others(model.plan, (stage,))} or (
+        way.target == stage.worker and not way.source
+    ):
         return False
     need = sum(each.memory_bytes for each in stage.parts if each.name in way.parts) if way.parts else stage.memory_bytes
     fits = need <= state.room(way.target) or (stage.name, way.target) in model.hosted
     runs = state.runs(target, way.engine or model.plan.engine_of(stage))
-    return fits and runs and (model.name, stage.name) not in target.refused
+    return fits and runs and (model.name, stage.original) not in target.refused
 
 
 def _shifted(state: State, moves: Sequence[Relocation], fenced: bool = False) -> State:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-OrderKind = Literal["drain", "rebalance", "upgrade"]
+OrderKind = Literal["drain", "rebalance", "scale", "upgrade"]
 
 
 @dataclass(frozen=True)
 class Relocation:
-    """A stage's way from one worker to another. `engine` is set where another engine than before shall run it there.
+    """A stage's way from one worker to another. `engine` is set where another engine than before shall run it there. Without a `source`
+    it is a replica more of the stage that comes to be; without a `target` it is a replica that goes.
 
     `parts` are those that go, by name, where not the whole stage does: then it is split again.
     """
@@ -31,7 +32,8 @@ class Relocation:
 
 @dataclass(frozen=True)
 class Order:
-    """`drain` has a worker leave, `upgrade` has every worker replaced by a fresh one, `rebalance` spreads the stages evenly.
+    """`drain` has a worker leave, `upgrade` has every worker replaced by a fresh one, `rebalance` spreads the stages evenly. `scale` has
+    stages get as many replicas as they are to have; nobody asks for that but the deployment itself.
 
     `leaving` are the workers that have still to go. `underway` is being built at its targets and moved as soon as it is;
     `moved` and `retired` tell what was done. `needs` is the kind of worker that is awaited, to be started. `failure` says

@@ -3,7 +3,8 @@
 Stages go, in this order: to a worker that has their device and room for them, spares first; in parts to several, where they are
 joined of neighbours in the cut and nobody has room for all of them; to a worker that can be started; to
 the processor of a worker without the device; into the room of models of a lower priority, of which the lowest go first, and
-none in vain. A model that finds nothing of all that is stopped, until there is room again.
+none in vain. A model that finds nothing of all that is stopped, until there is room again. A
+replica of a stage that has others goes to a worker that has nothing to do; where there is none, the plan does without it.
 
 Where all workers are begun by others, it waits for one to join instead, and so does a model that is fresh: each place of its plan is
 to be another worker, none of them a spare.
@@ -25,6 +26,7 @@ from synfire.plan import Plan
 from synfire.plan.costs import format_bytes
 from synfire.plan.parts import split
 from synfire.plan.plan import Stage
+from synfire.plan.replicas import groups, grown, others, without
 from synfire.store.names import of_replica
 
 NOBODY, LATER = "", "?"
@@ -50,14 +52,20 @@ def strays(state: State, model: ModelView) -> tuple[Stage, ...]:
 
 
 def heir(
-    state: State, model: ModelView, stages: Sequence[Stage], but: Collection[str] = (), unlike: bool = False
+    state: State,
+    model: ModelView,
+    stages: Sequence[Stage],
+    but: Collection[str] = (),
+    unlike: bool = False,
+    beforehand: bool = False,
 ) -> str:
     """Who may host these stages together: of those who have room the least loaded, and who has built the most of them.
 
     Nobody of `but`, and only workers with the right device unless `unlike` ones will do. A worker that is leaving, or whose
-    host may be lost, comes last, the one where they are first. Empty for nobody.
+    host may be lost, comes last, the one where they are first. Where stages are evened out by themselves, who has built all of them
+    comes before who has still to do so while calls wait, unless that is done `beforehand`. Empty for nobody.
     """
-    wanted = {(model.name, stage.name) for stage in stages}
+    wanted = {(model.name, stage.original) for stage in stages}
     home = {stage.worker for stage in stages}
     order = sorted(
         (each for each in _able(state, model, stages, unlike) if each.name not in but),
@@ -65,6 +73,7 @@ def heir(
             each.leaving,
             each.doubtful,
             each.name not in home,
+            not (state.begins or beforehand or wanted <= each.prepared),
             *_burden(state, each.name),
             -len(each.prepared & wanted),
             each.role != SPARE,
@@ -87,7 +96,9 @@ def parted(
     state: State, model: ModelView, stage: Stage, but: Collection[str] = (), unlike: bool = False
 ) -> tuple[str, ...]:
     """Who may host the parts of a stage, one for each: in order, where the part before went as long as there is room, so that few
-    links cross; else as `heir` says. Empty where one finds nobody."""
+    links cross; else as `heir` says. Empty where one finds nobody, and for a stage that has replicas, which goes as a whole."""
+    if others(model.plan, (stage,)):
+        return ()
     homes: list[str] = []
     for n, part in enumerate(stage.parts, 1):
         trial = divided(model, stage.name, [*homes, NOBODY, *[LATER] * (len(stage.parts) - n)])
@@ -110,8 +121,13 @@ def divided(model: ModelView, name: str, homes: Sequence[str]) -> ModelView:
 
 
 def relocated(model: ModelView, ways: Sequence[Relocation]) -> ModelView:
-    """The model with stages, or parts of them, wanted elsewhere."""
-    whole = (_elsewhere(model.plan, each) for each in ways if not each.parts)
+    """The model with stages, or parts of them, wanted elsewhere; or with a replica more of some, or less."""
+    for each in ways:
+        if not each.source:
+            model = replace(model, plan=grown(model.plan, each.stage, each.target))
+        elif not each.target:
+            model = replace(model, plan=without(model.plan, (each.stage,)))
+    whole = (_elsewhere(model.plan, each) for each in ways if each.source and each.target and not each.parts)
     model = replace(model, plan=with_stages(model.plan, whole))
     for name in dict.fromkeys(each.stage for each in ways if each.parts):
         stage = model.plan.stage(name)
@@ -122,7 +138,7 @@ def relocated(model: ModelView, ways: Sequence[Relocation]) -> ModelView:
 
 def awaited(state: State, model: ModelView, stages: Sequence[Stage], kind: str) -> bool:
     """Whether a worker of a kind comes, or can be started, that may take the largest of these stages."""
-    wanted = {(model.name, stage.name) for stage in stages}
+    wanted = {(model.name, stage.original) for stage in stages}
     if sum(bool(each.refused & wanted) for each in state.workers.values()) >= STARTS:
         return False
     if sum(not suits(state, model.plan, stages, each.name) for each in state.idle()) >= STARTS:
@@ -198,7 +214,7 @@ def _at_home(state: State, model: ModelView, stage: Stage) -> bool:
     if not state.living(stage.worker) or astray(state, model.plan, stage):
         return False
     worker = state.workers[stage.worker]
-    return state.runs(worker, model.plan.engine_of(stage)) and (model.name, stage.name) not in worker.refused
+    return state.runs(worker, model.plan.engine_of(stage)) and (model.name, stage.original) not in worker.refused
 
 
 def _burden(state: State, worker: str) -> tuple[bool, int]:
@@ -211,13 +227,15 @@ def _burden(state: State, worker: str) -> tuple[bool, int]:
 
 
 def _able(state: State, model: ModelView, stages: Sequence[Stage], unlike: bool) -> list[WorkerView]:
-    wanted, need = {(model.name, stage.name) for stage in stages}, sum(stage.memory_bytes for stage in stages)
+    wanted, need = {(model.name, stage.original) for stage in stages}, sum(stage.memory_bytes for stage in stages)
     engines = {model.plan.engine_of(stage) for stage in stages}
+    alike = {each.worker for each in others(model.plan, stages)}
     plan = state.models[model.name].plan if model.name in state.models else model.plan
     return [
         each
         for each in state.workers.values()
         if each.status == READY
+        and each.name not in alike
         and not each.refused & wanted
         and (unlike or all(state.runs(each, engine) for engine in engines))
         and need <= state.room(each.name)
@@ -227,12 +245,18 @@ def _able(state: State, model: ModelView, stages: Sequence[Stage], unlike: bool)
 
 def _placed(state: State, model: ModelView, refusal: str) -> State:
     """The model in a new epoch with every stage in a place; or waiting for one; or stopped."""
-    lost = strays(state, model)
-    kind = device_of(state, model.plan, lost)
     if model.fresh:
-        begun = _begun(state, model)
+        lost, begun = strays(state, model), _begun(state, model)
+        kind = device_of(state, model.plan, lost)
         return state.with_model(begun) if begun else _expecting(state, model, kind, lost, refusal)
+    model = _sparing(state, model, [each.name for each in state.idle()])
+    state, lost = state.with_model(model), strays(state, model)
     found = fitted(state, model, lost, beside(state, model)) or _gathered(state, model)
+    if found is None:
+        model = _sparing(state, model)
+        state, lost = state.with_model(model), strays(state, model)
+        found = fitted(state, model, lost, beside(state, model)) or _gathered(state, model)
+    kind = device_of(state, model.plan, lost)
     if found is None and awaited(state, model, lost, kind):
         return _waiting(state, model, kind, lost)
     found = found or fitted(state, model, lost)
@@ -246,6 +270,25 @@ def _placed(state: State, model: ModelView, refusal: str) -> State:
     if roomy is None and not state.begins:
         return _expecting(state, model, kind, lost, refusal)
     return roomy or _stopped(state, model, _why(state, model, lost, refusal))
+
+
+def _sparing(state: State, model: ModelView, idle: Collection[str] = ()) -> ModelView:
+    """The model without those of its lost replicas that none of the `idle` workers can take: what is left of the stage has their work. The
+    last one of a stage stays."""
+    lost = {each.name for each in strays(state, model)}
+    spared = {
+        each.name
+        for group in groups(model.plan)
+        for each in group
+        if each.name in lost and not heir(state, model, (each,), [name for name in state.workers if name not in idle])
+    }
+    if not spared:
+        return model
+    plan = without(model.plan, spared)
+    kept = {each.name for each in plan.stages}
+    return replace(
+        model, plan=plan, substituted={name: each for name, each in model.substituted.items() if name in kept}
+    )
 
 
 def _begun(state: State, model: ModelView) -> ModelView | None:
@@ -282,7 +325,8 @@ def _gathered(state: State, model: ModelView) -> ModelView | None:
         there = replace(
             state, workers={name: each for name, each in state.workers.items() if place(state, name) == here}
         )
-        found = fitted(there, model, strays(there, model))
+        whole = _sparing(there, model)
+        found = fitted(there, whole, strays(there, whole))
         if found is not None:
             return found
     return None

@@ -18,6 +18,10 @@ WINDOW_S = 30.0
 SMOOTH_S = 1.0
 """Over how long calls are averaged before more replicas are begun: a burst of a few milliseconds is no load."""
 
+BUSY, EASY = 0.7, 0.5
+"""A stage gets another replica where each of those that it has would be busy for a larger share of its time than the first, and does with
+fewer where none of these would be busy for more than the second."""
+
 
 @dataclass(frozen=True)
 class Load:
@@ -29,7 +33,7 @@ class Load:
     called_s: float = -math.inf
 
 
-def noted(load: Load, calls: int, now_s: float) -> Load:
+def noted(load: Load, calls: float, now_s: float) -> Load:
     """The load with what is there now. Peaks that later ones exceed say nothing any more."""
     gone_s = now_s - load.seen_s
     share = 1.0 if math.isinf(gone_s) else 1 - math.exp(-gone_s / SMOOTH_S)
@@ -53,3 +57,22 @@ def replicas_for(load: Load, scale: Scale, present: int, waiting: int, now_s: fl
     if not waiting and now_s - load.called_s >= scale.idle_s:
         return min(scale.least, scale.most)
     return min(max(wanted, scale.least, 1), scale.most)
+
+
+def stage_replicas_for(work: Load, requests: Load, present: int) -> int:
+    """How many replicas a stage is to have, where `present` are. Its `work` is counted in workers: for what share of the time that other stages
+    leave it each of its workers was busy with it. More replicas than there are `requests` at it would have nothing to do."""
+    up = math.ceil(round(work.average / BUSY, 3))
+    down = math.ceil(round(max(peak for _, peak in work.peaks) / EASY, 3))
+    useful = math.ceil(round(requests.average, 2))
+    return max(min(up, useful), min(present, down), 1)
+
+
+def begun(present: int, now_s: float) -> Load:
+    """What is known of a stage that nobody has looked at before: the replicas that it has may have had enough to do."""
+    return Load(peaks=((now_s, present * EASY),))
+
+
+def work_of(own: float, others: float) -> float:
+    """For what share of the time a worker was busy with a stage, of the time that its `others` left; all are shares of a second."""
+    return min(1.0, own / max(0.05, 1 - min(others, 1.0)))

@@ -32,7 +32,7 @@ class WorkerView:
 
     It may hold `memory_bytes`, without a limit when that is None. One that is `leaving` is given nothing that another one
     can take. `prepared` are the stages (model, stage) whose programs it has built beforehand; `refused` those that it
-    would not host. One that has `joined` was started by others on another machine: its device is none of ours, and it leaves when
+    would not host, each for all of its replicas. One that has `joined` was started by others on another machine: its device is none of ours, and it leaves when
     these want it to, or somebody drains it; its `role` says whether plans may begin on it, or only what is lost elsewhere goes there. `stays` says
     why no other can be begun beside it, in words; empty where one can.
     """
@@ -75,6 +75,8 @@ class ModelView:
     One that is `fresh` has never been served: its plan names places, each of which is to be another worker that has joined.
 
     One that is `asleep` is on no worker: its calls are held until somebody wakes it.
+
+    `replicas` are how many of each of its stages are to be, by what these have to do; the plan says between which numbers.
     """
 
     plan: Plan
@@ -91,6 +93,12 @@ class ModelView:
     on_demand: bool = False
     fresh: bool = False
     asleep: bool = False
+    replicas: Mapping[str, int] = field(default_factory=dict)
+
+    @cached_property
+    def scaling(self) -> tuple[Stage, ...]:
+        """The stages that may have several replicas, each once."""
+        return tuple(stage for stage in self.plan.stages if stage.most > 1 and not stage.replica_of)
 
     @property
     def name(self) -> str:
@@ -188,7 +196,10 @@ class State:
     many workers the plans put stages at first. `severed` are hosts, or workers, that do not reach each other, of which the first
     gives way, and since when that is known; see `synfire.control.reach`. Epochs from `first_epoch` on are this controller's.
 
-    Where nothing `begins` here all workers are begun by others, and join: what has no place waits for that, with its calls. Since a host has joined the stages may lie `uneven`.
+    Since workers were begun for replicas of stages there may be `more` of them than are of use.
+
+    Where nothing `begins` here all workers are begun by others, and join: what has no place waits for that, with its calls. Since a host has joined, at
+    `joined_s`, or one has gone, at `deserted_s`, the stages may lie uneven; see `synfire.control.relief`.
     """
 
     workers: Mapping[str, WorkerView] = field(default_factory=dict)
@@ -209,7 +220,9 @@ class State:
     next_id: int = 1
     first_epoch: int = 0
     begins: bool = True
-    uneven: bool = False
+    more: bool = False
+    joined_s: float | None = None
+    deserted_s: float | None = None
 
     def epoch_after(self, model: ModelView) -> int:
         """The model's next epoch: newer than its own, and than all that a controller before this one may have given."""
@@ -310,10 +323,11 @@ class State:
         return tuple(each for each in self.workers.values() if each.status == STARTING)
 
     def unprepared(self, spare: WorkerView) -> Iterator[tuple[ModelView, Stage]]:
-        """The stages that a spare has still to build beforehand: those of the highest priority, as many as it may hold."""
+        """The stages that a spare has still to build beforehand: those of the highest priority, as many as it may hold. All replicas of one
+        are the same."""
         left = math.inf if spare.memory_bytes is None else spare.memory_bytes
         lasting = (model for model in self.by_priority() if not model.on_demand and not model.asleep)
-        stages = [(model, stage) for model in lasting for stage in model.plan.stages]
+        stages = [(model, stage) for model in lasting for stage in model.plan.stages if not stage.replica_of]
         for model, stage in stages if self.prepare else ():
             if stage.memory_bytes <= left:
                 left -= stage.memory_bytes

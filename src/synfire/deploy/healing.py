@@ -6,15 +6,17 @@ import asyncio
 import contextlib
 import itertools
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from typing import Any
 
 from synfire.base.clock import SystemClock
 from synfire.base.errors import SynfireError, TemporaryError
 from synfire.base.log import LOGGER
-from synfire.control import events
+from synfire.control import events, relief
+from synfire.control.apply import apply
 from synfire.control.arrival import received
 from synfire.control.controller import Controller
+from synfire.control.decide import decide
 from synfire.control.moves import check
 from synfire.control.order import Order, OrderKind
 from synfire.control.state import HOST, PROCESSOR, ModelView, Recovery, State
@@ -30,6 +32,9 @@ from synfire.wire.stream import Packet
 _COME_BACK_S = 5.0
 """When whoever calls a model that has no place should ask again: a worker takes a second or few to start."""
 
+LEAVE_S = 10.0
+"""For how long a worker that is told to leave goes on answering while others build its stages, in seconds: a third of what it has."""
+
 RENEW_S = 100.0
 """How long a worker that takes another one's place on its machine may take until it counts, in seconds: what it may take to join, and some."""
 
@@ -42,6 +47,7 @@ class Healing:
         self._now_s = SystemClock().now_s
         self._asked: dict[str, asyncio.Future[Order]] = {}
         self._orders = itertools.count(1)
+        self._looking: asyncio.TimerHandle | None = None
         self._expected = devices_of(plan for _, plan in deployment.models.values())
         """The kind of every worker with a device that plans have named, for when it is started."""
         self.controller = Controller(self, SystemClock(), keep, self._beginning(spares))
@@ -67,16 +73,39 @@ class Healing:
             memory_bytes = min(memory_bytes or joined.memory_bytes, joined.memory_bytes) or None
         nature = (True, joined.role, joined.stays) if joined is not None else (False, HOST, "")
         self.controller.tell(events.WorkerReady(self._now_s(), name, kind, group, memory_bytes, back, *nature))
+        self._look_later()
 
     def retry(self) -> None:
-        """Try to start workers again, if that was given up, and ways between workers that were broken."""
-        if not self.controller.state.starts or self.controller.state.severed:
+        """Try to start workers again, if that was given up, and ways between workers that were broken; and spread stages where hosts have come or
+        gone."""
+        state = self.controller.state
+        if not state.starts or state.severed or relief.due_s(state) is not None:
             self.controller.tell(events.Retry(self._now_s()))
 
     def worker_lost(self, name: str, cause: str, began_s: float | None = None) -> None:
         """The worker is gone; `began_s` is when it was last heard of, if that is long ago."""
         now_s = self._now_s()
         self.controller.tell(events.WorkerLost(now_s, name, cause, now_s if began_s is None else began_s))
+
+    def worker_leaves(self, name: str) -> Coroutine[Any, Any, None] | None:
+        """The worker is about to go: what has to be awaited until those who will take over have built its stages; None where they have."""
+        now_s, state = self._now_s(), self.controller.state
+        without, under_way = apply(state, events.WorkerLost(now_s, name, "leaving", now_s)), decide(state)
+        new = [each for each in decide(without) if each not in under_way]
+        unbuilt = [each for each in new if isinstance(each, events.Adopt) and not each.prepared]
+        return self._build(without, unbuilt) if unbuilt else None
+
+    async def _build(self, later: State, adopted: Iterable[events.Adopt]) -> None:
+        """Have workers build what they will adopt, but for no longer than whoever leaves has."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LEAVE_S):
+                for each in adopted:
+                    plan = later.models[each.model].plan
+                    stage = plan.stage(each.stage)
+                    wanted = events.Prepare(
+                        each.model, stage.original, each.worker, plan.engine_of(stage), stage.operators
+                    )
+                    self.controller.tell(await self.prepare(wanted))
 
     def severed(self, name: str, by: str, for_s: float) -> None:
         """The worker `by` has not reached another for so many seconds; both live."""
@@ -134,6 +163,10 @@ class Healing:
         """Nobody calls the model, so that it is to be on no worker; or somebody does again."""
         self.controller.tell(events.Slept(self._now_s(), model, asleep))
 
+    def pressed(self, model: str, stage: str, replicas: int) -> None:
+        """A stage has so much to do that it is to have so many replicas."""
+        self.controller.tell(events.Pressed(self._now_s(), model, stage, replicas))
+
     def dismiss(self, worker: str) -> None:
         """End a worker that was started for a model which is gone, unless it is of use as a spare, or something else is on it."""
         self.controller.tell(events.Dismissed(self._now_s(), worker))
@@ -158,6 +191,8 @@ class Healing:
 
     def close(self) -> None:
         """Whoever waits for an order is told that nothing more comes of it."""
+        if self._looking is not None:
+            self._looking.cancel()
         for answer in self._asked.values():
             if not answer.done():
                 answer.set_exception(TemporaryError("the deployment is stopping, and moves nothing any more"))
@@ -274,6 +309,19 @@ class Healing:
         if order is not None and asked is not None and not asked.done():
             asked.set_result(order)
         return events.Answered(self._now_s(), action.id)
+
+    def _look_later(self) -> None:
+        """Look whether stages are to be spread when that may be so. What is not quiet then is looked at whenever something happens."""
+        due_s, now_s = relief.due_s(self.controller.state), self._now_s()
+        if self._looking is not None:
+            self._looking.cancel()
+            self._looking = None
+        if due_s is not None and due_s > now_s:
+            self._looking = asyncio.get_running_loop().call_later(due_s - now_s, self._look)
+
+    def _look(self) -> None:
+        self.retry()
+        self._look_later()
 
     def _beginning(self, spares: int) -> State:
         """Nothing is there yet. As many devices as the plans use, and one for each spare, are."""

@@ -11,6 +11,7 @@ from synfire.base.errors import UserError
 from synfire.gateway.route import WINDOW
 from synfire.graph import Graph
 from synfire.plan.plan import GATEWAY, Link, Plan, Stage, stage_graph
+from synfire.plan.replicas import forks
 from synfire.wire.messages import Arrival, Departure, Host, Relink
 
 Parts = dict[str, tuple[Graph, str]]
@@ -49,12 +50,14 @@ def hostings(
         raise UserError(f"the plan of {plan.model!r} has no stage {unknown[0]!r}, so no service can compute it")
     parts = {} if parts is None else parts
     for stage in plan.stages:
-        if stage.name not in parts:
+        if stage.name not in parts and stage.original in parts:
+            parts[stage.name] = parts[stage.original]
+        elif stage.name not in parts:
             part = stage_graph(graph, stage.operators)
             parts[stage.name] = part, part.content_digest()
     found_by = {worker: {**addresses, **(outside or {}).get(worker, {})} for worker in plan.workers}
     found = [
-        _hosting(graph.steps, plan, stage, parts[stage.name], found_by[stage.worker], services.get(stage.name, ""))
+        _hosting(graph.steps, plan, stage, parts[stage.name], found_by[stage.worker], services.get(stage.original, ""))
         for stage in _ordered(graph, plan)
     ]
     return [replace(each, host=msgspec.structs.replace(each.host, window=window, epoch=epoch)) for each in found]
@@ -82,7 +85,7 @@ def _hosting(
         raise UserError(
             f"stage {plan.model}.{stage.name} keeps state from step to step; a foreign service cannot host it"
         )
-    workers = {each.name: each.worker for each in plan.stages}
+    workers, lanes = {each.name: each.worker for each in plan.stages}, forks(plan)
 
     def address(receiver: str) -> str:
         local = receiver == GATEWAY or workers[receiver] == stage.worker
@@ -95,8 +98,10 @@ def _hosting(
         stage.name,
         plan.engine_of(stage),
         plan.frame_steps,
-        tuple(Arrival(sender, sources) for sender, sources in arriving),
-        tuple(Departure(receiver, sources, address(receiver)) for receiver, sources in leaving),
+        tuple(Arrival(sender, sources, *lanes.get(sender, ())) for sender, sources in arriving),
+        tuple(
+            Departure(receiver, sources, address(receiver), *lanes.get(receiver, ())) for receiver, sources in leaving
+        ),
         steps,
         digest=digest,
         url=url,

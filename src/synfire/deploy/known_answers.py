@@ -46,13 +46,14 @@ class KnownAnswers:
         self.agreements = {key: share for key, share in self.agreements.items() if key[0] != model}
 
     def right(self, model: str, stage: str, worker: str, answer: str) -> bool:
-        """Whether `answer` is the known one of the stage on the engine that runs it, if there is any, and the stage is still wanted.
+        """Whether `answer` is the known one of the stage on the engine that runs it, if there is any, and the stage is still wanted. All of its
+        replicas have one.
 
         A worker that answers wrong is lost from here on.
         """
         stages = ((plan, each) for plan in self._plans() if plan.model == model for each in plan.stages)
-        engine = next((plan.engine_of(each) for plan, each in stages if each.name == stage), "")
-        if not engine or not answer or answer == self.answers.setdefault((model, stage, engine), answer):
+        found = next(((each.original, plan.engine_of(each)) for plan, each in stages if each.name == stage), None)
+        if found is None or not answer or answer == self.answers.setdefault((model, *found), answer):
             return True
         LOGGER.error("worker %s computes stage %s.%s wrong: its memory is corrupted", worker, model, stage)
         self._workers.lose(worker, "corruption")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from types import TracebackType
 from typing import Any
 
@@ -24,8 +24,10 @@ from synfire.deploy.known_answers import KnownAnswers
 from synfire.deploy.recoveries import LocalRecoveries
 from synfire.deploy.running import Partners, RunningWorker
 from synfire.deploy.settings import Settings
+from synfire.deploy.stage_scaling import StageScaler
 from synfire.deploy.warm_up import warm_up
 from synfire.deploy.workers import Workers
+from synfire.gateway.peer import WorkerPeer
 from synfire.gateway.route import WorkerRoute
 from synfire.gateway.routes import Routes
 from synfire.graph import Graph, flatten
@@ -82,6 +84,7 @@ class LocalDeployment:
         self.known = KnownAnswers(self.workers, self.plans)
         self._has_partners = partners is not None
         self._proving: asyncio.Task[None] | None = None
+        self._scaling: asyncio.Task[None] | None = None
         self._watchers: list[Callable[[str, SynfireError], None]] = []
         self._followers: list[Callable[[], None]] = []
         self.recoveries = LocalRecoveries(
@@ -125,6 +128,7 @@ class LocalDeployment:
         if self._healing is not None:
             proving = self.known.now_and_then(self.settings.prove_s, self._healing.retry)
             self._proving = asyncio.create_task(proving, name="known-answer tests")
+            self._scale_stages()
 
     async def close(self) -> None:
         """Control nothing any more: gateways and workers go on as they are."""
@@ -132,8 +136,9 @@ class LocalDeployment:
         if self._healing is not None:
             self._healing.close()
             await self._healing.controller.close()
-        if self._proving is not None:
-            self._proving.cancel()
+        for task in (self._proving, self._scaling):
+            if task is not None:
+                task.cancel()
 
     async def stop(self) -> None:
         """Drain every worker, end its process, and remove the sockets. Stopping twice is no error."""
@@ -187,6 +192,7 @@ class LocalDeployment:
         await self.gateways.serve(model, graph, plan)
         if self._healing is not None:
             self._healing.model_added(arriving, on_demand)
+            self._scale_stages()
 
     async def remove(self, model: str) -> None:
         """Host a model no longer; its calls in flight fail."""
@@ -255,6 +261,9 @@ class LocalDeployment:
         if self._healing is not None:
             self._healing.worker_lost(worker, cause, began_s)
 
+    def worker_leaves(self, worker: str) -> Coroutine[Any, Any, None] | None:
+        return self._healing.worker_leaves(worker) if self._healing is not None else None
+
     def worker_died(self, worker: str, failure: SynfireError) -> None:
         for act in self._watchers:
             act(worker, failure)
@@ -268,6 +277,20 @@ class LocalDeployment:
                 self.known.flipped(worker, self.settings.most_flips)
         else:
             self._healing.device_lost(worker, report)
+
+    def _scale_stages(self) -> None:
+        """Look after what stages have to do from now on, where the number of their replicas follows from that."""
+        healing = self._healing
+        if healing is None or self._scaling is not None:
+            return
+        views = healing.controller.state.models
+        if any(stage.most > stage.least for each in views.values() for stage in each.scaling):
+            scaler = StageScaler(self._peer, lambda: healing.controller.state.models.values(), healing.pressed)
+            self._scaling = asyncio.create_task(scaler.run(), name="scaling of stages")
+
+    def _peer(self, worker: str) -> WorkerPeer | None:
+        running = self.workers.get(worker)
+        return running.peer if running is not None else None
 
     async def _add_all(self, waiting: dict[str, tuple[Graph, Plan]]) -> None:
         """Host these models, one after the other; those stay there that are not hosted."""
@@ -283,6 +306,7 @@ class LocalDeployment:
         self.models[model] = (flatten(graph), arriving.plan)
         await self.gateways.serve(model, graph, arriving.plan)
         self.healing.model_added(arriving, on_demand)
+        self._scale_stages()
         await self.healing.controller.until(
             lambda state: model not in state.models or state.at_rest(state.models[model])
         )
@@ -294,7 +318,7 @@ class LocalDeployment:
         for each in hostings(flat, plan, addresses, self.services.get(model), parts=self.parts[model], outside=ways):
             host = msgspec.structs.replace(each.host, compare=True)
             hosted = await self.workers.living(each.worker).peer.host(host, each.graph)
-            self.known.learn(model, host.stage, host.engine, hosted.answer, hosted.agreement)
+            self.known.learn(model, plan.stage(host.stage).original, host.engine, hosted.answer, hosted.agreement)
         for name in plan.workers:
             self.workers.living(name)
 

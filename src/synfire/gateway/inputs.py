@@ -91,6 +91,12 @@ def samples(graph: Graph, inputs: Mapping[str, Array]) -> int:
     return next((batch_of(signal, inputs[name]) for name, signal in graph.inputs.items()), 1)
 
 
+def work_of(graph: Graph, inputs: Mapping[str, Array]) -> float:
+    """How much work a call with these inputs is beside others: its samples by its time steps; one where it does not say how many these are."""
+    timed = [len(inputs[name]) for name, signal in graph.inputs.items() if signal.timed and name in inputs]
+    return float(samples(graph, inputs) * max(timed, default=1)) if inputs else 1.0
+
+
 def caller_axes(signal: Signal, batches: bool = True) -> tuple[str, ...]:
     """The axes of a signal's tensor as callers see it, in words."""
     own = tuple("any" if size < 0 else str(size) for size in signal.shape)

@@ -53,6 +53,11 @@ class Track:
     seen: int = 0
     """How many calls were answered; `asked` says of each checkpoint after how many, and what has come of it."""
 
+    replicas: Mapping[str, str] = field(default_factory=dict)
+    """What the replica of each stage is called that it is at; and `stages` are those that its calls go through, all where none is named."""
+
+    stages: frozenset[str] = frozenset()
+
     forsaken: str = ""
     """The stage that runs on another device now, which cannot take up the state that is kept of it; empty for none."""
 
@@ -101,7 +106,9 @@ class Protection:
         """
         if call.start:
             self._sweep(now_s)
-            self._tracks[call.session] = Track(call.session, batch, kept_s=now_s)
+            before = self._tracks.get(call.session)  # what is left of it is where it was
+            replicas = before.replicas if before is not None else {}
+            self._tracks[call.session] = Track(call.session, batch, kept_s=now_s, replicas=replicas)
         track = self._tracks.get(call.session)
         if track is None:
             return None
@@ -112,8 +119,9 @@ class Protection:
             )
         return track
 
-    def token(self, track: Track, call: Call, now_s: float) -> int:
-        """The number under which the call's frames ask every stage for its state afterwards; 0 for no checkpoint now."""
+    def token(self, track: Track, call: Call, now_s: float, stages: Iterable[str] = ()) -> int:
+        """The number under which the call's frames ask every one of these stages for its state afterwards; 0 for no checkpoint now."""
+        track.stages = frozenset(stages)
         due = len(track.calls) + 1 >= EVERY_CALLS or now_s - track.kept_s >= EVERY_S
         if call.end or not due:
             return 0
@@ -181,7 +189,7 @@ class Protection:
     def _settle(self, track: Track, now_s: float) -> None:
         """Go over to the newest checkpoint that is complete, and whose call is through."""
         for token, (after, states) in sorted(track.asked.items(), reverse=True):
-            if states.keys() >= self._stages and after <= track.seen:
+            if states.keys() >= (track.stages or self._stages) and after <= track.seen:
                 del track.calls[: len(track.calls) - (track.seen - after)]
                 track.states, track.kept_s = states, now_s
                 self.checkpoints += 1

@@ -9,7 +9,7 @@ from contextlib import aclosing
 
 from synfire.base.errors import Bug, Interrupted, SynfireError
 from synfire.gateway.call import Call, Part
-from synfire.gateway.inputs import samples
+from synfire.gateway.inputs import work_of
 from synfire.gateway.open_ended import Told
 from synfire.gateway.route import WorkerRoute
 from synfire.graph import Graph, flatten
@@ -142,11 +142,8 @@ class Replicas:
         )
 
     def _work(self, call: Call) -> float:
-        """How much work a call is beside others: its samples by its time steps; one where it does not say how many these are."""
-        timed = [
-            len(call.inputs[name]) for name, signal in self._flat.inputs.items() if signal.timed and name in call.inputs
-        ]
-        return float(samples(self._flat, call.inputs) * max(timed, default=1)) if call.inputs else 1.0
+        """How much work a call is beside others."""
+        return work_of(self._flat, call.inputs)
 
     @staticmethod
     def _rank(route: WorkerRoute) -> int:

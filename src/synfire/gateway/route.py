@@ -14,7 +14,7 @@ from synfire.base.clock import Clock, SystemClock
 from synfire.base.errors import DeadlineExceeded, Interrupted, OutOfReach, SynfireError
 from synfire.gateway.call import Call, Part
 from synfire.gateway.frames import Span
-from synfire.gateway.inputs import samples
+from synfire.gateway.inputs import samples, work_of
 from synfire.gateway.open_ended import Told
 from synfire.gateway.peer import Inbox, Peer
 from synfire.gateway.protection import Protection, Track
@@ -163,10 +163,11 @@ class WorkerRoute:
                     "otherwise; ask again"
                 )
             engines = way.engines
+            lane = self._lane(way, call, track)
             try:
-                way.check()
-                await self._bring_back(way, track, call)
-                attempt = self._attempt(way, call, given, track) if told is None else self._open(way, told.rest())
+                lane.check()
+                await self._bring_back(lane, track, call)
+                attempt = self._attempt(lane, call, given, track) if told is None else self._open(lane, told.rest())
                 async with aclosing(attempt) as parts:
                     async for part in parts:
                         given += 1
@@ -210,7 +211,7 @@ class WorkerRoute:
 
         Raises `Interrupted` when it comes to nothing, also where somebody will mend that: whoever has another route goes there.
         """
-        way = await self._standing()
+        way = self._lane(await self._standing(), call, None)
         way.check()
         attempt = self._attempt(way, call, given, None) if told is None else self._open(way, told.rest())
         try:
@@ -221,6 +222,15 @@ class WorkerRoute:
             if error.unreachable is not None:
                 self.on_unreachable(error.unreachable)
             raise
+
+    def _lane(self, way: Way, call: Call, track: Track | None) -> Way:
+        """The way through one replica of each stage that has several. A session keeps to those that it has, as long as they are there."""
+        if call.session and track is None:
+            return way.through(way.lanes.following(call.session))
+        lane = way.through(way.lanes.choose(track.replicas if track else {}, way.able))
+        if track is not None:
+            track.replicas = lane.replicas  # also of stages that have only one now: there may be more again
+        return lane
 
     async def _bring_back(self, way: Way, track: Track | None, call: Call) -> None:
         """Give the workers the session's state as it was before `call`: its last checkpoint, and the calls since."""
@@ -244,7 +254,7 @@ class WorkerRoute:
     async def _attempt(self, way: Way, call: Call, given: int, track: Track | None) -> AsyncGenerator[Part, None]:
         """The parts of the call but for the first `given`, along one way. Its session's `track` is told of the end."""
         request = f"{self._who}-{way.plan.model}-{next(self._ids)}"
-        token = self.sessions.token(track, call, self._clock.now_s()) if track else 0
+        token = self.sessions.token(track, call, self._clock.now_s(), way.homes) if track else 0
         spans = way.frames.spans(call.inputs, call.part_steps)
         with self._registered(way, request, call) as inbox:
             for span in spans[: self.window]:
@@ -310,6 +320,9 @@ class WorkerRoute:
         """Wait for answers in an inbox. When the call does not end well, cancel it at every worker."""
         inbox = Inbox()
         timer = self._deadline(call, inbox)
+        work = work_of(self._flat, call.inputs) if way.lane else 0.0
+        if way.lane:
+            way.lanes.take(way.plan, work)
         try:
             for peer in way.peers.values():
                 peer.register(request, inbox)
@@ -321,6 +334,8 @@ class WorkerRoute:
         finally:
             if timer is not None:
                 timer.cancel()
+            if way.lane:
+                way.lanes.give_back(way.plan, work)
             self._inboxes.pop(inbox, None)
             for peer in way.peers.values():
                 peer.release(request)
@@ -368,5 +383,6 @@ class WorkerRoute:
                 way.epoch,
                 pace=call.part_steps,
                 token=token,
+                lane=way.lane,
             )
             way.homes[entry.stage].send(Packet(frame, entry.arrays))

@@ -1,34 +1,61 @@
-"""What the calls of one epoch travel along: a plan, and connections to its workers."""
+"""What the calls of one epoch travel along: a plan, and connections to its workers; and of these what one call does."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from synfire.base.errors import Interrupted
 from synfire.gateway.frames import Frames
+from synfire.gateway.lanes import Lanes
 from synfire.gateway.peer import Peer
 from synfire.graph import Graph
 from synfire.plan import Plan
+from synfire.plan.replicas import Lane, along
 
 
 @dataclass(frozen=True)
 class Way:
-    """A plan with its workers reached, by their names and, in `homes`, by their stages: what the calls of one epoch travel along."""
+    """A plan with its workers reached, by their names and, in `homes`, by their stages: what the calls of one epoch travel along.
 
+    Where stages have several replicas a call travels `through` one of each: that is a way, too, of a part of the plan. `lanes` are those
+    of the whole, and `lane` is the part's own.
+    """
+
+    graph: Graph
     plan: Plan
     epoch: int
     frames: Frames
     peers: Mapping[str, Peer]
     homes: Mapping[str, Peer]
+    lanes: Lanes
+    lane: Lane = ()
+    _through: dict[Lane, Way] = field(default_factory=dict, init=False)
 
     @classmethod
     def along(cls, graph: Graph, plan: Plan, peers: Mapping[str, Peer], epoch: int = 0) -> Way:
         """The way of a flat `graph`'s calls; `peers` may hold other workers than the plan's, and lack some that are gone."""
+        return cls._of(graph, plan, peers, epoch, Lanes(plan))
+
+    def through(self, lane: Lane) -> Way:
+        """The way of calls that go through these replicas."""
+        if not lane:
+            return self
+        if lane not in self._through:
+            self._through[lane] = self._of(self.graph, along(self.plan, lane), self.peers, self.epoch, self.lanes, lane)
+        return self._through[lane]
+
+    def able(self, worker: str) -> bool:
+        """Whether a worker is there, and takes calls."""
+        peer = self.peers.get(worker)
+        return peer is not None and peer.lost is None and not peer.draining
+
+    @classmethod
+    def _of(cls, graph: Graph, plan: Plan, peers: Mapping[str, Peer], epoch: int, lanes: Lanes, lane: Lane = ()) -> Way:
         reached = {name: peers[name] for name in plan.workers if name in peers}
         homes = {stage.name: reached[stage.worker] for stage in plan.stages if stage.worker in reached}
-        return cls(plan, epoch, Frames(graph, plan), reached, homes)
+        return cls(graph, plan, epoch, Frames(graph, plan), reached, homes, lanes, lane)
 
     @property
     def broken(self) -> bool:
@@ -39,6 +66,11 @@ class Way:
     def engines(self) -> Mapping[str, str]:
         """The engine of each operator: answers are the same bits only as long as these stay the same."""
         return {name: self.plan.engine_of(stage) for stage in self.plan.stages for name in stage.operators}
+
+    @cached_property
+    def replicas(self) -> Mapping[str, str]:
+        """What the replica of each stage is called that calls go through, where there is nothing to choose any more."""
+        return {stage.original: stage.name for stage in self.plan.stages}
 
     def unlike(self, other: Way) -> Iterator[str]:
         """The stages of which operators run on another engine along the `other` way."""

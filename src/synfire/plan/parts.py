@@ -10,6 +10,7 @@ import msgspec
 from synfire.base.errors import UserError
 from synfire.plan.cut import Group, join
 from synfire.plan.plan import GATEWAY, Link, Plan, Stage
+from synfire.plan.replicas import arranged, bare, homes
 
 
 def stage_name(operators: Group) -> str:
@@ -39,20 +40,24 @@ def fuse(plan: Plan) -> Plan:
     return msgspec.structs.replace(plan, stages=stages, seams=plan.links, links=_crossing(plan.links, _homes(stages)))
 
 
-def split(plan: Plan, name: str, homes: Sequence[str]) -> Plan:
-    """The plan with a stage split again along the cut that it was joined from: part i goes to `homes[i]`, and neighbours on one
+def split(plan: Plan, name: str, workers: Sequence[str]) -> Plan:
+    """The plan with a stage split again along the cut that it was joined from: part i goes to `workers[i]`, and neighbours on one
     worker stay together. The other stages are the same.
 
-    Raises `UserError` for a stage without parts, or other than one home for each.
+    Raises `UserError` for a stage without parts, or other than one worker for each, and for one that has replicas.
     """
-    stage = plan.stage(name)
-    if len(stage.parts) != len(homes):
+    stage, several = plan.stage(name), homes(plan)
+    if len(stage.parts) != len(workers):
         raise UserError(
-            f"stage {plan.model}.{name} has {len(stage.parts)} parts, and {len(homes)} workers are named; name one each"
+            f"stage {plan.model}.{name} has {len(stage.parts)} parts, and {len(workers)} workers are named; name one each"
         )
+    if name in several:
+        raise UserError(f"stage {plan.model}.{name} has replicas, and cannot be split before it is in one place")
+    if several:
+        return arranged(split(bare(plan), name, workers), several)
     placed = [
         msgspec.structs.replace(part, worker=home, engine=stage.engine)
-        for part, home in zip(stage.parts, homes, strict=True)
+        for part, home in zip(stage.parts, workers, strict=True)
     ]
     runs = [joined(tuple(run)) for _, run in itertools.groupby(placed, lambda part: part.worker)]
     stages = tuple(new for each in plan.stages for new in (runs if each.name == name else [each]))

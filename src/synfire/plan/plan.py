@@ -19,6 +19,10 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
     `engine` is set where it is another than the plan's. `memory_bytes` is what the stage is expected to hold, `busy_s` for how
     many seconds a request of one sample keeps its worker busy; both are 0 where nobody has predicted it. `parts` are the
     stages of the cut that are joined in it, in order, where they are several: between them it can be split again.
+
+    A stage that runs in several places is there several times, as replicas, each with a name, a worker and links of its own; all but
+    the first have its name in `replica_of`. A request goes through one of them, and `busy_s` is the share of each. There are to be from
+    `least` to `most`, as its work takes.
     """
 
     name: str
@@ -28,6 +32,14 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
     memory_bytes: int = 0
     busy_s: float = 0.0
     parts: tuple[Stage, ...] = ()
+    replica_of: str = ""
+    least: int = 1
+    most: int = 1
+
+    @property
+    def original(self) -> str:
+        """The stage whose replica this is, or its own name."""
+        return self.replica_of or self.name
 
 
 class Link(msgspec.Struct, frozen=True, kw_only=True):

@@ -21,6 +21,7 @@ from synfire.ops.max_pool2d import MaxPool2d
 from synfire.ops.mean_rate import MeanRate
 from synfire.ops.scale import Scale
 from synfire.plan.plan import GATEWAY, Link, Plan, Stage
+from synfire.plan.replicas import replicated
 
 
 class GraphBuilder:
@@ -87,6 +88,14 @@ def random_plan(graph: Graph, seed: int, workers: int = 3, model: str = "model",
     placed = [f"w{int(rng.integers(0, workers))}" for _ in groups]
     frame_steps = int(rng.integers(1, 6))
     return plan_of(graph, groups, placed, frame_steps, model, engine)
+
+
+def in_several_places(plan: Plan, seed: int, workers: int = 3) -> Plan:
+    """The plan with up to so many replicas of some stages, each on a worker of its own."""
+    rng = np.random.default_rng([seed, 1])
+    places = [f"w{n}" for n in range(workers)]
+    homes = {each.name: rng.permutation(places)[: int(rng.integers(1, workers + 1))] for each in plan.stages}
+    return replicated(plan, {name: [str(each) for each in found] for name, found in homes.items()})
 
 
 def plan_of(

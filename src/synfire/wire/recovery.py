@@ -52,7 +52,8 @@ class Step(msgspec.Struct, frozen=True):
 
 
 class Moved(msgspec.Struct, frozen=True):
-    """A stage that was moved because somebody asked for it, from worker `source` to worker `target`."""
+    """A stage that was moved because somebody asked for it, from worker `source` to worker `target`. Without the one there is a replica of it
+    more, without the other one less."""
 
     model: str
     stage: str

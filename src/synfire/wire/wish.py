@@ -8,12 +8,11 @@ from typing import Literal
 import msgspec
 
 from synfire.base.errors import UserError
+from synfire.plan.replicas import MOST_REPLICAS
 
 WishStatus = Literal["loading", "accepted", "failed", "leaving"]
 """`loading`: it is being read and planned. `accepted`: it is, and each of its replicas is served, or waits for workers. `failed`: it cannot
 be as it is wanted, for the reason that is told; that is tried again where it may pass. `leaving`: it is wanted no longer."""
-
-MOST_REPLICAS = 99
 
 
 class Scale(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -37,12 +36,27 @@ class Scale(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             )
 
 
+class StageScale(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How many replicas of one stage there are to be: from `least` to `most`, as its work takes."""
+
+    most: int
+    least: int = 1
+
+    def check(self, name: str) -> None:
+        """Raise `UserError` for what cannot be."""
+        if not 1 <= self.least <= self.most <= MOST_REPLICAS:
+            raise UserError(
+                f"stage {name} is to have from {self.least} to {self.most} replicas; ask for 1 or more, and for {MOST_REPLICAS} at most"
+            )
+
+
 class Wish(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A model and how it is to be served. `source` is a name: of the zoo, imported, or in the store.
 
     `workers` is over how many it is spread: by default over as many as its cut has stages where `granularity` names a cut, else over one.
     `memory` is what each may hold, such as `2GiB`. `profile` goes without another `device` than the processor. Of models for which
-    there is no room those of the lowest `priority` are stopped. With a `scale` it has as many replicas as its calls take.
+    there is no room those of the lowest `priority` are stopped. With a `scale` it has as many replicas as its calls take. Some of its `stages`, by
+    their names in the plan, may have several replicas in each of these.
     """
 
     source: str
@@ -57,6 +71,7 @@ class Wish(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     accept: str = "tensor"
     memory: str | None = None
     scale: Scale | None = None
+    stages: dict[str, StageScale] = {}
 
     def check(self, name: str, granularities: Iterable[str], devices: Iterable[str]) -> None:
         """Raise `UserError` for what cannot be, whatever the model is."""
@@ -71,6 +86,8 @@ class Wish(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise UserError(f"model {name!r} is wanted in {self.replicas} replicas; ask for 0 to {MOST_REPLICAS}")
         if self.scale is not None:
             self.scale.check(name)
+        for stage, each in self.stages.items():
+            each.check(f"{name}.{stage}")
         if self.workers is not None and not 1 <= self.workers <= 256:
             raise UserError(f"model {name!r} is wanted on {self.workers} workers; ask for 1 to 256, or leave it out")
         if self.context is not None and self.context < 1:

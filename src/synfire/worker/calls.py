@@ -12,6 +12,7 @@ import numpy as np
 from synfire.base.errors import UnknownName
 from synfire.ops import Array
 from synfire.plan.plan import GATEWAY, stage_graph
+from synfire.store.names import of_replica
 from synfire.wire.messages import Arrival, Failure, Frame, Host, Hosted, error_of
 from synfire.wire.stream import Packet
 from synfire.worker.stage import Stage
@@ -32,9 +33,9 @@ class StageCalls:
     async def stage(self, name: str) -> Stage:
         """The stage called `MODEL.STAGE`, or one made of the operator `MODEL.OPERATOR`. Raises `UnknownName`."""
         stages = list(self._worker.core.stages.values())
-        for stage in stages:
-            if name == stage.name:
-                return stage
+        called = {_shared_name(each): each for each in stages} | {each.name: each for each in stages}
+        if name in called:
+            return called[name]
         for stage in stages:
             operator = name.removeprefix(f"{stage.host.model}.")
             if operator != name and operator in stage.graph.operators:
@@ -44,7 +45,7 @@ class StageCalls:
     def names(self) -> list[str]:
         """What can be asked for: `MODEL.STAGE` and `MODEL.OPERATOR`, in alphabetical order."""
         stages = [stage for stage in self._worker.core.stages.values() if "/" not in stage.host.stage]
-        names = {stage.name for stage in stages}
+        names = {each for stage in stages for each in (stage.name, _shared_name(stage))}
         return sorted(names | {f"{stage.host.model}.{each}" for stage in stages for each in stage.graph.operators})
 
     async def infer(self, stage: Stage, inputs: Mapping[str, Array]) -> dict[str, Array]:
@@ -98,6 +99,11 @@ class StageCalls:
             loop, queue = self._waiting[message.request]
             with contextlib.suppress(RuntimeError):  # the HTTP loop has closed: its client is gone
                 loop.call_soon_threadsafe(queue.put_nowait, packet)
+
+
+def _shared_name(stage: Stage) -> str:
+    """What all replicas of a stage are called."""
+    return f"{stage.host.model}.{of_replica(stage.host.stage)}"
 
 
 def _settle(loop: asyncio.AbstractEventLoop, future: asyncio.Future[Hosted], hosted: Hosted) -> None:

@@ -15,7 +15,7 @@ there is a session, and dropped everywhere when a request fails or is cancelled.
 from __future__ import annotations
 
 import itertools
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Collection, Iterable, Mapping
 
 from synfire.base.errors import Bug, Interrupted, Overloaded, SynfireError, TemporaryError, UserError
@@ -77,7 +77,7 @@ class Core:
 
     def describe(self) -> tuple[StageCount, ...]:
         """What every stage did so far."""
-        return self.stages.count()
+        return self.stages.count(Counter(key for live in self.requests.values() for key in live.visits))
 
     def host(self, host: Host, graph: Graph, program: Program | None) -> Stage:
         """Take up a stage. Stages of a model are hosted in topological order.
@@ -255,7 +255,7 @@ class Core:
             timed = (GATEWAY,) if any(signal.timed for signal in stage.inputs.values()) else ()
             visit = Visit(live, stage, frame, now_s, (GATEWAY,), timed, external)
         else:
-            visit = Visit(live, stage, frame, now_s, stage.senders, stage.timed_senders, external)
+            visit = Visit(live, stage, frame, now_s, *stage.awaited(frame.lane), external)
         sessions.join(visit, self.settings.max_sessions)
         self.requests[live.id] = live
         live.visits[stage.key] = visit

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from synfire.base.errors import Interrupted, PermanentError, TemporaryError, UnknownName
 from synfire.engines import DeviceProgram
@@ -91,9 +91,9 @@ class Stages(dict[tuple[str, str], Stage]):
             )
         return stage
 
-    def count(self) -> tuple[StageCount, ...]:
-        """What every stage did so far."""
-        return tuple(_count(stage) for stage in self.values())
+    def count(self, requests: Mapping[tuple[str, str], int]) -> tuple[StageCount, ...]:
+        """What every stage did so far; `requests` is how many are at which now."""
+        return tuple(_count(stage, requests.get(stage.key, 0)) for stage in self.values())
 
     def _look_over(self) -> None:
         self.on_devices = tuple(
@@ -101,7 +101,7 @@ class Stages(dict[tuple[str, str], Stage]):
         )
 
 
-def _count(stage: Stage) -> StageCount:
+def _count(stage: Stage, requests: int) -> StageCount:
     tally = stage.tally
     links = tuple(_sent(receiver, link) for receiver, link in stage.links.items())
     return StageCount(
@@ -117,6 +117,7 @@ def _count(stage: Stage) -> StageCount:
         _sent(GATEWAY, stage.checkpoints),
         tally.spikes,
         tally.places,
+        requests,
     )
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
+
+from synfire.ops import Array
 from synfire.plan.plan import GATEWAY
 from synfire.wire import batches
 from synfire.wire.checksums import checksum
@@ -30,10 +33,11 @@ class Outgoing(NamedTuple):
 
 
 def frames_of(visit: Visit, block: Block, outcome: Outcome) -> Iterator[Outgoing]:
-    """A frame for each link out of the visit's stage that carries some of the block's outputs; what it carries is counted."""
+    """A frame for each link out of the visit's stage that the request takes, and that carries some of the block's outputs; what it
+    carries is counted."""
     stage = visit.stage
     alone = (Departure(GATEWAY, tuple(stage.outputs)),)
-    for departure in alone if visit.first.alone else stage.host.departures:
+    for departure in alone if visit.first.alone else stage.departures(visit.first.lane):
         sources = stage.leaving(departure, block.number == 0)
         if not sources:
             continue
@@ -90,13 +94,34 @@ def _together(group: Sequence[Outgoing]) -> Sequence[Outgoing]:
     first = group[0]
     whole, names = first.whole, first.packet.arrays
     if whole is None or len(group) < len(whole.sizes):
-        return group
+        return _parted(group)
     arrays = {name: whole.outputs[name] for name in names}
     if array_bytes(arrays.values()) > _JOINED_BYTES:
         return group
+    return [_batch(group, whole, whole.sizes, arrays)]
+
+
+def _parted(group: Sequence[Outgoing]) -> Sequence[Outgoing]:
+    """The frames as one packet where they are not all that their job gave because lanes part: to copy them takes less than to encode and
+    to send them one by one."""
+    first, whole, frame = group[0], group[0].whole, group[0].packet.message
+    if whole is None or len(group) < 2 or not isinstance(frame, Frame) or not frame.lane:
+        return group
+    each = [outgoing.packet.arrays for outgoing in group]
+    if sum(array_bytes(arrays.values()) for arrays in each) > _JOINED_BYTES:
+        return group
+    axes = {name: int(name in whole.timed) for name in first.packet.arrays}
+    name, axis = next(iter(axes.items()))
+    sizes = tuple(arrays[name].shape[axis] for arrays in each)
+    joint = {name: np.concatenate([arrays[name] for arrays in each], axis) for name, axis in axes.items()}
+    return [_batch(group, whole, sizes, joint)]
+
+
+def _batch(group: Sequence[Outgoing], whole: Whole, sizes: Sequence[int], arrays: Mapping[str, Array]) -> Outgoing:
+    first = group[0]
     frames = [each.packet.message for each in group if isinstance(each.packet.message, Frame)]
-    packet = batches.join(frames, whole.sizes, arrays, [name for name in names if name in whole.timed])
-    return [Outgoing(packet, first.origin, first.address, first.tally)]
+    packet = batches.join(frames, sizes, arrays, [name for name in arrays if name in whole.timed])
+    return Outgoing(packet, first.origin, first.address, first.tally)
 
 
 def _counted(
@@ -126,4 +151,5 @@ def _frame(visit: Visit, receiver: str, block: Block, timed: bool) -> Frame:
         first.alone,
         pace=first.pace,
         token=first.token,
+        lane=first.lane,
     )

@@ -15,7 +15,7 @@ from synfire.engines import ENGINES, Program
 from synfire.engines.streaming import StreamingProgram
 from synfire.graph import Graph
 from synfire.ops import Array, Kind, Signal, State
-from synfire.wire.messages import Arrival, Departure, Frame, Host
+from synfire.wire.messages import Arrival, Departure, Frame, Host, taken
 from synfire.wire.stream import array_bytes
 
 LOOKED_AT = 16
@@ -205,7 +205,7 @@ class LiveRequest:
             departure.address == address
             for visit in self.visits.values()
             if not visit.first.alone
-            for departure in visit.stage.host.departures
+            for departure in visit.stage.departures(visit.first.lane)
         )
 
     def awaits(self, stages: set[tuple[str, str]]) -> bool:
@@ -258,6 +258,19 @@ class Stage:
         self.host = msgspec.structs.replace(self.host, epoch=epoch, arrivals=arrivals, departures=departures)
         self._listen()
 
+    def departures(self, lane: tuple[int, ...]) -> tuple[Departure, ...]:
+        """The links out of it that a request of the lane takes."""
+        if not self._forks:
+            return self.host.departures
+        return tuple(each for each in self.host.departures if taken(each, lane))
+
+    def awaited(self, lane: tuple[int, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Who sends it frames of a request of the lane, and who of these sends a signal on the step clock."""
+        if not self._meets:
+            return self.senders, self.timed_senders
+        senders = tuple(each for each in self.senders if taken(self.arrivals[each], lane))
+        return senders, tuple(each for each in senders if each in self.timed_senders)
+
     def timed(self, sender: str) -> bool:
         """Whether `sender` sends a signal on the step clock."""
         return any(self.inputs[source].timed for source in self.arrivals[sender].sources)
@@ -271,9 +284,11 @@ class Stage:
         self.arrivals: dict[str, Arrival] = {each.sender: each for each in self.host.arrivals}
         self.senders = tuple(self.arrivals)
         self.timed_senders = tuple(sender for sender in self.senders if self.timed(sender))
+        self._meets = any(each.place >= 0 for each in self.host.arrivals)
+        self._forks = any(each.place >= 0 for each in self.host.departures)
 
     def _check(self) -> None:
-        arriving = sorted(source for each in self.host.arrivals for source in each.sources)
+        arriving = sorted(source for each in self.awaited(())[0] for source in self.arrivals[each].sources)
         if arriving != sorted(self.inputs):
             raise UserError(f"stage {self.name}: signals {arriving} arrive, but its graph takes {sorted(self.inputs)}")
         leaving = {source for each in self.host.departures for source in each.sources}

@@ -22,11 +22,13 @@ from synfire.deploy.places import plan_places
 from synfire.deploy.planned import Planned
 from synfire.deploy.planning import DEVICE, plan_models
 from synfire.deploy.profiles import choose, listed
+from synfire.deploy.stage_replicas import replicate_stages
 from synfire.engines.profiles.machine import Machine
 from synfire.engines.profiles.profile import Profile
 from synfire.formats.bundle import store_graph
 from synfire.graph.images import accepting_images
 from synfire.plan.costs import parse_bytes
+from synfire.plan.replicas import Range
 from synfire.store import Catalog, MirroredStore, ModelName, ModelStore
 from synfire.wire.messages import Done, error_of, error_words
 from synfire.wire.wish import Wish
@@ -138,6 +140,8 @@ def _planned(model: Model, wish: Wish, begins: bool) -> Planned:
     else:
         count = wish.workers or OWN_WORKERS
         (found,) = plan_models([model], wish.granularity, count, wish.memory, wish.apart, device, profiles)
+    ranges = {model.name: {name: Range(each.least, each.most) for name, each in wish.stages.items()}}
+    (found,) = replicate_stages([found], ranges, (wish.workers or OWN_WORKERS) if begins else None, wish.memory)
     return found
 
 

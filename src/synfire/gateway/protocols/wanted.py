@@ -131,7 +131,7 @@ class WantedApi:
         for plan in plans:
             for stage in plan.stages if plan.model == replica else ():
                 worker = "" if waits else stage.worker
-                yield WantedStage(replica, stage.name, stage.operators, worker, plan.engine_of(stage))
+                yield WantedStage(replica, stage.original, stage.operators, worker, plan.engine_of(stage))
 
 
 _BEST = ("served", "degraded", "waiting", "asleep", "stopped")

@@ -16,8 +16,9 @@ from synfire.ops.constant_current import ConstantCurrent
 from synfire.ops.lif import LIF
 from synfire.ops.linear import Linear
 from synfire.ops.mean_rate import MeanRate
-from synfire.plan import Plan
+from synfire.plan import Plan, Stage
 from synfire.plan.parts import fuse
+from synfire.plan.replicas import replicated
 from synfire.testing.graphs import plan_of, random_inputs
 
 ENCODED_STEPS = 6
@@ -77,15 +78,28 @@ def graph_of(name: str) -> Graph:
 
 @cache
 def model(name: str, workers: tuple[str, ...], frame_steps: int, fused: bool = False) -> tuple[Graph, Plan]:
-    """A model, and its plan on these workers, one for each stage; if `fused`, neighbours on one worker are one."""
+    """A model, and its plan on these workers, one for each stage, or several, as in `w0+w1`, or up to three where there is much to do, as in
+    `w0+w1/3`; if `fused`, neighbours on one worker are one, and only what is by itself has replicas."""
     graph = graph_of(name)
-    plan = plan_of(graph, list(SHAPES[name]), list(workers), frame_steps, name)
+    homes = [tuple(each.partition("/")[0].split("+")) for each in workers]
+    most = [int(each.partition("/")[2] or 0) for each in workers]
+    plan = plan_of(graph, list(SHAPES[name]), [each[0] for each in homes], frame_steps, name)
     stages = tuple(
         msgspec.structs.replace(stage, memory_bytes=STAGE_BYTES, busy_s=STAGE_S if fused else 0.0)
         for stage in plan.stages
     )
+    several = {stage.name: each for stage, each in zip(stages, homes, strict=True)}
     plan = msgspec.structs.replace(plan, stages=stages)
-    return graph, fuse(plan) if fused else plan
+    plan = replicated(fuse(plan) if fused else plan, several)
+    ranges = {
+        stage.name: (len(each), max(len(each), more)) for stage, each, more in zip(stages, homes, most, strict=True)
+    }
+    ranged = (_ranged(each, *ranges.get(each.original, (1, 1))) for each in plan.stages)
+    return graph, msgspec.structs.replace(plan, stages=tuple(ranged))
+
+
+def _ranged(stage: Stage, least: int, most: int) -> Stage:
+    return msgspec.structs.replace(stage, least=least, most=most)
 
 
 def memory_of(name: str, operators: Collection[str]) -> int:

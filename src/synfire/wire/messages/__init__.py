@@ -85,6 +85,7 @@ from synfire.wire.messages.stages import (
     Relink,
     Relinked,
     Unhost,
+    taken,
 )
 
 __all__ = [
@@ -177,4 +178,5 @@ __all__ = [
     "error_of",
     "error_words",
     "failure_of",
+    "taken",
 ]

@@ -47,7 +47,7 @@ class StageCount(msgspec.Struct, frozen=True, array_like=True):
     """What a stage did so far: `jobs` ran `samples · steps` in `busy_s` seconds. It is in `epoch` now.
 
     `checkpoints` are the states of sessions that it has sent to gateways. `spikes` of `places` were 1 in what it gave, in
-    the jobs at which it looked.
+    the jobs at which it looked. `requests` are at it now, those that wait for their next frame included.
     """
 
     model: str
@@ -63,6 +63,7 @@ class StageCount(msgspec.Struct, frozen=True, array_like=True):
     checkpoints: LinkCount = LinkCount(GATEWAY, 0, 0, 0)
     spikes: int = 0
     places: int = 0
+    requests: int = 0
 
 
 class Description(Message, frozen=True):

@@ -6,7 +6,7 @@ import msgspec
 
 from synfire.base.errors import UserError
 
-PROTOCOL = 5
+PROTOCOL = 6
 """The version of messages and layout. Peers of another version are refused."""
 
 

@@ -14,7 +14,8 @@ class Frame(Message, frozen=True):
     the request clock. `steps` is 0 where no signal on the step clock travels along the link. `origin` is the gateway
     that waits for the answer. With `alone`, the receiver's outputs return to the origin instead of going on. `pace` is
     how many steps a frame of this request holds, for stages that make its time steps; 0 leaves it to the plan. With a
-    `token` every stage sends the origin a `Checkpoint` of that token when it is through with the request.
+    `token` every stage sends the origin a `Checkpoint` of that token when it is through with the request. Of each stage that has
+    several replicas it goes through the one that its `lane` names; see `synfire.plan.replicas`.
     """
 
     model: str
@@ -34,6 +35,7 @@ class Frame(Message, frozen=True):
     tensors: tuple[Tensor, ...] = ()
     pace: int = 0
     token: int = 0
+    lane: tuple[int, ...] = ()
 
 
 class Batch(Message, frozen=True):

@@ -8,18 +8,32 @@ from synfire.wire.messages.message import Message
 
 
 class Arrival(msgspec.Struct, frozen=True, array_like=True):
-    """A link into a stage: the signals `sources` that stage `sender` (or the gateway) sends."""
+    """A link into a stage: the signals `sources` that stage `sender` (or the gateway) sends.
+
+    Where the sender is one of several replicas, those requests come along it whose lane has the number `replica` at its `place`; see
+    `synfire.plan.replicas`.
+    """
 
     sender: str
     sources: tuple[str, ...]
+    place: int = -1
+    replica: int = 0
 
 
 class Departure(msgspec.Struct, frozen=True, array_like=True):
-    """A link out of a stage. `address` is that of the receiver's worker, empty on the same worker and for the gateway."""
+    """A link out of a stage. `address` is that of the receiver's worker, empty on the same worker and for the gateway. Where the receiver
+    is one of several replicas, those requests take it whose lane has the number `replica` at its `place`."""
 
     receiver: str
     sources: tuple[str, ...]
     address: str = ""
+    place: int = -1
+    replica: int = 0
+
+
+def taken(link: Arrival | Departure, lane: tuple[int, ...]) -> bool:
+    """Whether requests of a lane take the link. One that is of no lane takes the first replicas."""
+    return link.place < 0 or link.replica == (lane[link.place] if link.place < len(lane) else 0)
 
 
 class Host(Message, frozen=True):
