@@ -21,7 +21,7 @@ class Fake:
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     found: list[str] = []
-    monkeypatch.setattr("synfire.cli.early.Template.begin", lambda: Fake(found))
+    monkeypatch.setattr("synfire.cli.early.Template.begin", lambda *_: Fake(found))
     return found
 
 

@@ -24,6 +24,7 @@ from synfire.cli import runs
 from synfire.cli.infer import run_here
 from synfire.formats import write_bundle
 from synfire.graph.images import accepting_images
+from synfire.testing.callers import until
 from synfire.wire.client import Client
 from synfire.zoo import sample
 
@@ -189,7 +190,7 @@ def test_a_key_is_asked_for_at_the_gateway_and_at_its_workers(
     with serving([str(bundle)]) as (_, ready):
         assert run("infer", "tiny", "--digit", "5", "--url", ready["url"], "--json").code == 0
         door = ready["workers"][0]["url"]
-        assert httpx.get(f"{door}/v2/health/ready").status_code == 200
+        until(lambda: httpx.get(f"{door}/v2/health/ready").is_success)
         refused = httpx.get(f"{door}/v2")
         assert (refused.status_code, refused.headers["www-authenticate"]) == (401, 'Bearer realm="synfire"')
         assert httpx.get(f"{door}/v2", headers={"authorization": "Bearer second"}).status_code == 200

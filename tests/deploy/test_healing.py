@@ -13,13 +13,17 @@ import numpy as np
 import pytest
 
 from synfire.base.errors import TemporaryError
+from synfire.control.events import Adopt
 from synfire.control.record import RecoveryLog
+from synfire.deploy import healing
+from synfire.deploy.healing import Healing
 from synfire.deploy.known_answers import MOST_MISSED
 from synfire.deploy.local import LocalDeployment, Settings
 from synfire.deploy.planning import plan_models
 from synfire.gateway.call import Call
 from synfire.graph import reference
 from synfire.testing.examples import collect, currents, digits, image, stream
+from synfire.worker.settings import Settings as WorkerSettings
 from synfire.zoo import find, held_out_digits, picture_inputs
 
 
@@ -254,6 +258,53 @@ def test_worker_told_to_leave_hands_over_without_an_error():
             answer = np.concatenate([part.outputs["y"] for part in got])
             assert answer.tobytes() == reference.run(graph, inputs)["y"].tobytes()
             assert await leaving.exited() == 0
+
+    asyncio.run(main())
+
+
+def test_others_build_what_a_worker_hosts_that_is_told_to_leave_while_it_goes_on_answering(monkeypatch):
+    graph, plan = stream()
+    done = []
+    prepare, adopt = Healing.prepare, Healing.adopt
+
+    async def preparing(healing, action):
+        done.append(("prepare", action.stage, healing._deployment.routes["stream"].ready))
+        return await prepare(healing, action)
+
+    async def adopting(healing, action):
+        done.append(("adopt", action.stage, action.prepared))
+        return await adopt(healing, action)
+
+    monkeypatch.setattr(Healing, "prepare", preparing)
+    monkeypatch.setitem(healing._DOING, Adopt, adopting)
+
+    async def main():
+        async with deploy({"stream": (graph, plan)}) as deployment:  # no spare: the other worker has not built it
+            leaving = deployment.workers["w0"].process
+            leaving.terminate()
+            assert await asyncio.wait_for(leaving.exited(), WorkerSettings.drain_s / 2) == 0
+            await deployment.until_warm()
+            assert deployment.routes["stream"].plan.workers == ("w1",)
+
+    asyncio.run(main())
+    assert done == [("prepare", "s0", True), ("adopt", "s0", True)]
+
+
+def test_a_worker_that_is_told_to_leave_does_so_though_a_caller_is_slow_to_read():
+    graph, plan = stream()
+    inputs = currents(3, 400)
+
+    async def main():
+        async with deploy({"stream": (graph, plan)}, 1) as deployment:
+            await deployment.until_warm()
+            parts = deployment.routes["stream"].answer(Call("1", "stream", inputs))
+            got = [await anext(parts)]
+            leaving = deployment.workers["w0"].process
+            leaving.terminate()
+            assert await asyncio.wait_for(leaving.exited(), WorkerSettings.drain_s / 2) == 0
+            got += [part async for part in parts]
+            answer = np.concatenate([part.outputs["y"] for part in got])
+            assert answer.tobytes() == reference.run(graph, inputs)["y"].tobytes()
 
     asyncio.run(main())
 

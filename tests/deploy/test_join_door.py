@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sys
 
 import pytest
 
+from synfire.base.children import spawned
 from synfire.base.errors import SynfireError, UserError
 from synfire.deploy.join import door as doors
+from synfire.deploy.join.agent import Agent, Offer
 from synfire.deploy.join.door import JoinDoor
-from synfire.deploy.join.secret import credential_of
+from synfire.deploy.join.secret import credential_of, write_credential
 from synfire.wire.links import connect, tls
 from synfire.wire.links.tls import hold
 from synfire.wire.links.watched import WatchedLink
@@ -228,5 +231,34 @@ def test_when_the_door_closes_all_who_have_joined_are_gone(reached):
         door.close()
         assert await worker.exited() == -signal.SIGKILL
         assert isinstance(await machine.hears(Failure), SynfireError)
+
+    at_the_door(story)
+
+
+DEAF = """
+import json, os, signal, socket, sys
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+lifeline = socket.socket(fileno=int(sys.argv[1]))
+lifeline.sendall(json.dumps({"name": "far", "pid": os.getpid(), "addresses": ["tls://127.0.0.1:1"]}).encode() + b"\\n")
+lifeline.recv(1)
+"""
+"""A worker's process that takes no SIGTERM."""
+
+
+def test_a_worker_that_does_not_leave_when_it_is_told_to_is_ended_in_time(reached, tmp_path):
+    async def story(house, door):
+        joined, port = asyncio.Event(), int(door.address.rpartition(":")[2])
+        file = write_credential(credential_of("t" * 32), tmp_path)
+        agent = Agent(
+            Offer("far", ("127.0.0.1", port), OFFER, file, stop_s=0.2),
+            lambda deployment, said: joined.set(),
+            lambda words, keeps: spawned([sys.executable, "-c", DEAF, str(keeps[0])], keeps),
+        )
+        living = asyncio.create_task(agent.run())
+        worker = await asyncio.wait_for(house.welcomed.get(), PATIENCE_S)
+        await asyncio.wait_for(joined.wait(), PATIENCE_S)
+        agent.leave()
+        assert await asyncio.wait_for(living, PATIENCE_S) == 1
+        assert await asyncio.wait_for(worker.exited(), PATIENCE_S) == -signal.SIGKILL
 
     at_the_door(story)

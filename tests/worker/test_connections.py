@@ -19,8 +19,9 @@ from synfire.wire.stream import Packet, Reader
 from synfire.worker.connections import Connections
 from synfire.worker.core import Core
 from synfire.worker.outgoing import Outgoing
-from synfire.worker.peers import Peer, Watch
+from synfire.worker.peers import READ, Peer, Watch
 from synfire.worker.settings import Settings
+from synfire.worker.stage import LiveRequest
 
 FRAME = Frame("m", "a", "b", "r1", "gateway-0", 0, 0, 1, True)
 
@@ -154,3 +155,52 @@ def test_links_to_workers_of_other_hosts_are_looked_at_for_silence_encrypted_or_
         link = SocketLink(ours, "w0")
         assert Peer(link, address).distant == distant
         link.close()
+
+
+def test_a_gateway_that_waits_for_nothing_more_leaves_nothing_at_a_worker_that_drains() -> None:
+    core = Core("w0", Settings())
+    connections = Connections(
+        Hello(PROTOCOL, "d", "w0"), core, Watch(), lambda _: pytest.fail("nobody is called"), lambda peer, packet: None
+    )
+    ends = [socket.socketpair() for _ in range(2)]
+    peers = [Peer(SocketLink(ours, "a gateway")) for ours, _ in ends]
+    for number, peer in enumerate(peers):
+        connections._on_packet(peer, Packet(Hello(PROTOCOL, "d", f"gateway-{number}", gateway=True)))
+        core.requests[f"r{number}"] = LiveRequest(f"r{number}", f"gateway-{number}", number, 0.0)
+    connections.drain()
+    assert connections.awaiting_drain == set(peers)
+    connections.drained(peers[0])
+    assert (connections.awaiting_drain, set(core.requests)) == ({peers[1]}, {"r1"})
+    connections.drained(peers[1])
+    assert (connections.awaiting_drain, core.idle) == (set(), True)
+    for ours, theirs in ends:
+        ours.close()
+        theirs.close()
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_worker_that_drains_tells_gateways_when_the_controller_has_let_it_go_or_is_gone(gone: bool) -> None:
+    core = Core("w0", Settings())
+    connections = Connections(
+        Hello(PROTOCOL, "d", "w0"), core, Watch(), lambda _: pytest.fail("nobody is called"), lambda peer, packet: None
+    )
+    peers, ends = {}, []
+    for who in ("controller-d", "gateway-0"):
+        near, far = socket.socketpair()
+        connections.accept(SocketLink(near, who))
+        (peers[who],) = connections._incoming - set(peers.values())
+        connections._on_packet(peers[who], Packet(Hello(PROTOCOL, "d", who, gateway=True)))
+        ends.append(far)
+    connections.drain()
+    assert connections.awaiting_drain == {peers["controller-d"]}
+    if gone:
+        ends[0].close()
+        connections._on_events(peers["controller-d"], READ)
+    else:
+        connections.drained(peers["controller-d"])
+    assert connections.awaiting_drain == {peers["gateway-0"]}
+    connections.drained(peers["gateway-0"])
+    assert connections.awaiting_drain == set()
+    connections.close()
+    for far in ends:
+        far.close()

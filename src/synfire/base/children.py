@@ -1,7 +1,7 @@
 """Starting child processes of this package: each in a new interpreter, or forked from one that has loaded everything.
 
     spawned(words)            a new interpreter: a second or so until it has imported what it needs
-    Template.start(words)     a fork of a process that waits for that, `synfire.deploy.roles.template`: milliseconds
+    Template.start(words)     a fork of a process that waits for that, `synfire.deploy.forking`: milliseconds
 
 A fork copies one thread only, and what others held stays locked for ever. So it is never this process that forks, which has
 threads, but the template, which has none.
@@ -22,8 +22,8 @@ import msgspec
 
 from synfire.base.log import LOGGER
 
-TEMPLATE = "synfire.deploy.roles.template"
-"""The module that a template runs."""
+TEMPLATE, OF_WORKERS = "synfire.deploy.roles.template", "synfire.deploy.join.template"
+"""The modules that templates run: of all processes of a deployment, and of workers alone."""
 
 READY = b"ready"
 """What a template says when it can fork."""
@@ -90,17 +90,18 @@ class Template:
     Made by `begin`; what it forks are children of this process, and outlive it.
     """
 
-    def __init__(self, process: subprocess.Popen[bytes], link: socket.socket) -> None:
+    def __init__(self, module: str, process: subprocess.Popen[bytes], link: socket.socket) -> None:
+        self._module = module
         self._process = process
         self._link = link
         self._ready = False
 
     @classmethod
-    def begin(cls) -> Template:
+    def begin(cls, module: str = TEMPLATE) -> Template:
         """Begin it; it loads what it needs while this process goes on. Raises `OSError`."""
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # so that the forks become our children
-        process, link = _begun()
-        return cls(process, link)
+        process, link = _begun(module)
+        return cls(module, process, link)
 
     @property
     def pid(self) -> int:
@@ -145,7 +146,7 @@ class Template:
 
     def _begin_again(self) -> None:
         self._link.close()
-        self._process, self._link = _begun()
+        self._process, self._link = _begun(self._module)
         self._ready = False
 
     def _forked(self, words: Sequence[str], keeps: Sequence[int]) -> Child:
@@ -177,11 +178,11 @@ class _Fork:
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
 
-def _begun() -> tuple[subprocess.Popen[bytes], socket.socket]:
+def _begun(module: str) -> tuple[subprocess.Popen[bytes], socket.socket]:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with theirs:
         process = subprocess.Popen(
-            [sys.executable, "-m", TEMPLATE, str(theirs.fileno()), " " * _ROOM],
+            [sys.executable, "-m", module, str(theirs.fileno()), " " * _ROOM],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             pass_fds=(theirs.fileno(),),

@@ -18,8 +18,7 @@ from synfire.bench.benchmark import BENCHMARKS, Benchmark, Progress, Report, Set
 from synfire.bench.command import commanded
 from synfire.deploy.launch import Launch
 from synfire.deploy.planning import ENGINE
-from synfire.deploy.process import WorkerProcess
-from synfire.deploy.roles.serving import loaded
+from synfire.deploy.process import WorkerProcess, loaded
 from synfire.formats.bundle import store_graph
 from synfire.gateway.peer import WorkerPeer
 from synfire.graph import Graph, flatten

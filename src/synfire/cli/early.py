@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from synfire.base.children import Template
+from synfire.base.children import OF_WORKERS, TEMPLATE, Template
 
 _begun: list[Template] = []
 
 
 def begin(arguments: Sequence[str]) -> None:
     """Begin it, where the command line asks for processes."""
-    if arguments[:1] in (["serve"], ["worker"]) and "--help" not in arguments:
-        _begun.append(Template.begin())
+    module = {"serve": TEMPLATE, "worker": OF_WORKERS}.get(arguments[0]) if arguments else None
+    if module is not None and "--help" not in arguments:
+        _begun.append(Template.begin(module))
 
 
 def end() -> None:

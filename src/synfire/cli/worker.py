@@ -22,8 +22,7 @@ from synfire.control.state import HOST, ROLES
 from synfire.deploy.join.agent import Agent, Offer
 from synfire.deploy.join.place import parse_place
 from synfire.deploy.join.secret import MAKE_ONE, VARIABLE, credential_of, given_token, write_credential
-from synfire.deploy.process import Announcement
-from synfire.deploy.roles.serving import loaded
+from synfire.deploy.process import Announcement, loaded
 from synfire.devices import DEVICES
 from synfire.plan.costs import parse_bytes
 from synfire.store.kept import KeptBlobs

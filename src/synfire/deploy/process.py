@@ -15,7 +15,7 @@ from typing import Protocol, Self
 
 import msgspec
 
-from synfire.base.children import Child, Start, spawned
+from synfire.base.children import Child, Start, Template, spawned
 from synfire.base.errors import PermanentError, TemporaryError
 from synfire.base.log import LOGGER
 from synfire.base.processes import starved
@@ -226,6 +226,15 @@ class WorkerProcess(ChildProcess):
     def start(cls, launch: Launch, start: Start = spawned) -> WorkerProcess:
         """Begin it, in a running event loop. Raises as `begin` does."""
         return cls.begin(launch.name, launch.command, f"worker {launch.name}", start=start)
+
+
+async def loaded(template: Template) -> Start:
+    """How the template begins processes, once it can."""
+    loop, heard = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(template.fileno(), heard.set)
+    await heard.wait()
+    loop.remove_reader(template.fileno())
+    return template.start
 
 
 async def _line(stream: asyncio.StreamReader) -> bytes:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from synfire.base.errors import SynfireError
 from synfire.deploy.gateways import Gateways
@@ -57,6 +58,7 @@ class RunningWorker:
     address: str
     http: str
     watching: asyncio.Task[None] | None = None
+    leaving: asyncio.Task[None] | None = None
     failure: SynfireError | None = None
     parted: bool = False
     outer: str = ""
@@ -84,6 +86,10 @@ class Listener(Protocol):
 
     def worker_lost(self, worker: str, cause: str, began_s: float | None = None) -> None:
         """A worker is not counted on any more; `began_s` is when it was last heard of, if that is long ago."""
+        ...
+
+    def worker_leaves(self, worker: str) -> Coroutine[Any, Any, None] | None:
+        """A worker is about to go: what has to be awaited until others have built what they will take over from it; None where they have."""
         ...
 
     def worker_died(self, worker: str, failure: SynfireError) -> None:

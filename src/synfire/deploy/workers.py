@@ -189,6 +189,9 @@ class Workers(Mapping[str, RunningWorker]):
     def close(self) -> None:
         """Look after nobody any more; whoever runs goes on."""
         self._stopping = True
+        for worker in self._running.values():
+            if worker.leaving is not None:
+                worker.leaving.cancel()
         self._heartbeat.close()
         for task in self._away.values():
             task.cancel()
@@ -258,24 +261,38 @@ class Workers(Mapping[str, RunningWorker]):
             return None
         if worker.parted and not code:
             LOGGER.info("worker %s has left as it was told to", name)
-            return self._forget(worker)
+            return self._forget(name, worker)
         self._lose(name, worker, "exit")
         worker.failure = TemporaryError(await worker.process.obituary())
         LOGGER.error("%s", worker.failure)
         self._listener.worker_died(name, worker.failure)
-        return self._forget(worker)
+        return self._forget(name, worker)
 
-    def _forget(self, worker: RunningWorker) -> None:
-        """The worker has ended: nothing of it stays."""
+    def _forget(self, name: str, worker: RunningWorker) -> None:
+        """The worker has ended: nothing of it stays. Gateways that were told of it would look for it whenever another one comes, and take
+        whoever comes by its name for the one that they do not find."""
         worker.peer.close()
         unlink(worker.address)
         if worker in self._leaving:
             self._leaving.remove(worker)
+        if name not in self._running:
+            self._gateways.part(name)
 
     def _leave(self, name: str, worker: RunningWorker) -> None:
-        """The worker was told to go: its stages move, the calls that it holds are replayed, then it ends by itself."""
+        """The worker was told to go. Those who will take over build its stages while it goes on answering; then these move, the calls that it
+        holds are replayed, and it ends by itself."""
+        counts = not (self._stopping or worker.parted) and self._settings.heal
+        building = self._listener.worker_leaves(name) if counts else None
+        if building is None:
+            self._let_go(name, worker)
+        else:
+            worker.leaving = asyncio.create_task(building, name=f"hand over from {name}")
+            worker.leaving.add_done_callback(lambda _: self._let_go(name, worker))
+
+    def _let_go(self, name: str, worker: RunningWorker) -> None:
         if self._part(name, worker, gone=False):
             self._listener.worker_lost(name, "leaving")
+        worker.peer.let_go()
 
     def silent(self, *names: str) -> bool:
         """These do not hear of each other. Whether nobody hears of one of them: then it is lost from here on, and that is told."""

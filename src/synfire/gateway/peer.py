@@ -131,6 +131,7 @@ class WorkerPeer:
         self._builds: defaultdict[tuple[str, ...], deque[asyncio.Future[AnyMessage]]] = defaultdict(deque)
         self._watchers: list[Callable[[SynfireError], None]] = []
         self._departure: Callable[[], None] | None = None
+        self._kept = False
         self._reports: Callable[[StageMended | StageLost], None] | None = None
         self._unheard: deque[StageMended | StageLost] = deque(maxlen=_UNHEARD)
         self._checkpoints: Callable[[Checkpoint, Mapping[str, Array]], None] | None = None
@@ -178,8 +179,13 @@ class WorkerPeer:
             act(self._unheard.popleft())
 
     def on_draining(self, act: Callable[[], None]) -> None:
-        """Call `act` when the worker says that it will leave."""
+        """Call `act` when the worker says that it will leave. It stays until `let_go` is called, or it has waited for too long."""
         self._departure = act
+
+    def let_go(self) -> None:
+        """A worker that has said that it will leave may do so, as soon as no call waits for it."""
+        self._kept = False
+        self._say_drained()
 
     def send(self, packet: Packet) -> None:
         """Send, or queue, a packet. Raises `TemporaryError` when the worker is gone."""
@@ -335,6 +341,7 @@ class WorkerPeer:
         elif isinstance(message, Draining):
             self.draining = True
             if self._departure is not None:
+                self._kept = True
                 self._departure()
             self._say_drained()
         else:
@@ -357,7 +364,7 @@ class WorkerPeer:
         _settle(self._answers.popleft()[1], message)
 
     def _say_drained(self) -> None:
-        if self.draining and not self._inboxes and self.lost is None:
+        if self.draining and not self._kept and not self._inboxes and self.lost is None:
             with contextlib.suppress(TemporaryError):
                 self.send(Packet(Drained()))
 

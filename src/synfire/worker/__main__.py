@@ -51,6 +51,15 @@ def main(arguments: list[str] | None = None) -> int:
     return code
 
 
+def live() -> int:
+    """Be a worker's process, as `main` is. What is still being built when the worker has left, for a minute perhaps, is not waited for."""
+    code = main()
+    last = threading.Timer(_LAST_RESORT_S, os._exit, (code,))
+    last.daemon = True
+    last.start()
+    return code
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("synfire.worker", description="Host stages on this machine's CPU.")
     parser.add_argument("--name", required=True, help="the worker's name in plans, e.g. w0")
@@ -115,4 +124,4 @@ def _watch_parent(parent: socket.socket, worker: Worker) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(live())

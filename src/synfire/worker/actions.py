@@ -122,7 +122,7 @@ _ACTIONS: dict[type, Callable[[Worker, Peer, Any], None]] = {
     Pulse: _on_pulse,
     Inject: _on_inject,
     Failure: _on_refused,
-    Drained: lambda worker, peer, _: worker.connections.awaiting_drain.discard(peer),
+    Drained: lambda worker, peer, _: worker.connections.drained(peer),
     Cancel: lambda worker, _, packet: worker.core.cancel(packet.message.request),
     Forget: lambda worker, _, packet: worker.core.forget(packet.message.model, packet.message.session),
     Advance: lambda worker, _, packet: worker.core.advance(packet.message.request, packet.message.number),

@@ -24,6 +24,9 @@ from synfire.worker.impairments import Impairments, dropped
 from synfire.worker.outgoing import Outgoing
 from synfire.worker.peers import READ, WRITE, Peer, Watch
 
+CONTROLLER = "controller-"
+"""How those call themselves who decide what is hosted where."""
+
 
 class Connections:
     """Who is connected to a worker. `standing` gives what every gateway is told when it connects. `hello` is how it greets;
@@ -40,6 +43,7 @@ class Connections:
     ) -> None:
         self.draining = False
         self.awaiting_drain: set[Peer] = set()
+        self._all_asked = False
         self.standing: Callable[[], Iterable[AnyMessage]] = tuple
         self._hello = hello
         self._core = core
@@ -110,10 +114,20 @@ class Connections:
             self.send(peer, Packet(message))
 
     def drain(self) -> None:
-        """Ask the gateways to send nothing new; `awaiting_drain` are those that have not answered yet."""
+        """Tell that this worker is to leave: controllers first, who have others build what is hosted here while it is still answered, and when
+        these have let go gateways, who send nothing new then. `awaiting_drain` are those that have not answered yet."""
         self.draining = True
-        for peer in list(self._origins.values()):
+        for peer in self._controllers():
             self._ask_to_drain(peer)
+        self._go_on_draining()
+
+    def drained(self, peer: Peer) -> None:
+        """The gateway waits for nothing here any more, and sends nothing new: what is left of its requests is of no use to anybody, such as of a
+        call that was moved while its caller is slow to read, who has cancelled it nowhere yet."""
+        self.awaiting_drain.discard(peer)
+        if self.draining and self._origins.get(peer.who) is peer:
+            self._core.lost_origin(peer.who)
+        self._go_on_draining()
 
     def check(self, impair: Impair) -> None:
         """Raise `UnknownName` where there is no connection for the fault, and it is over before there could be one."""
@@ -232,8 +246,18 @@ class Connections:
             self._core.found_origin(hello.who)
             for message in self.standing():
                 self.send(peer, Packet(message))
-            if self.draining:
+            if self.draining and (self._all_asked or peer in self._controllers()):
                 self._ask_to_drain(peer)
+
+    def _controllers(self) -> list[Peer]:
+        return [peer for who, peer in self._origins.items() if who.startswith(CONTROLLER)]
+
+    def _go_on_draining(self) -> None:
+        if self.draining and not self._all_asked and not self.awaiting_drain:
+            self._all_asked = True
+            for peer in list(self._origins.values()):
+                if peer not in self._controllers():
+                    self._ask_to_drain(peer)
 
     def _ask_to_drain(self, peer: Peer) -> None:
         self.awaiting_drain.add(peer)
@@ -258,6 +282,7 @@ class Connections:
             del self._origins[peer.who]
             self._core.lost_origin(peer.who)
         self._core.lost_senders(peer.senders, lost)
+        self._go_on_draining()
 
     def _interruption(self, error: SynfireError, address: str, for_s: float = 0.0) -> SynfireError:
         """The loss of a peer, as requests are told of it that had still to go there."""

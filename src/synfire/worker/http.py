@@ -74,7 +74,7 @@ def _application(worker: Worker, calls: StageCalls) -> Starlette:
         return Response()
 
     async def ready(request: Request) -> Response:
-        return Response(status_code=ready_status(not worker.draining))
+        return Response(status_code=ready_status(worker.ready))
 
     async def server(request: Request) -> Response:
         return JSONResponse(

@@ -53,6 +53,7 @@ from synfire.worker.peers import READ, Peer, Watch
 from synfire.worker.pulse import PulseThread
 from synfire.worker.services import Services
 from synfire.worker.settings import Settings
+from synfire.worker.settling import Settling
 from synfire.worker.streams import Streams
 
 _EXPIRE_EVERY_S = 1.0
@@ -94,6 +95,7 @@ class Worker:
         self.connections.standing = lambda: self.devices.losses
         self._services = Services(self._watch, self.settings.links, self._finish)
         self._streams = Streams(self._watch, self.core, self._break)
+        self._settling = Settling()
         self._listeners = [listen(address) for address in addresses]
         self._drain_until_s = math.inf
         self._expire_at_s = 0.0
@@ -112,6 +114,11 @@ class Worker:
     def draining(self) -> bool:
         """Whether it takes nothing new, since it is about to leave."""
         return self.connections.draining
+
+    @property
+    def ready(self) -> bool:
+        """Whether it is counted on and has come to rest since it began, and is not about to leave."""
+        return not self.draining and self._settling.over(time.monotonic())
 
     def run(self) -> int:
         """Serve until drained or stopped; 0 when nothing that was accepted is left unanswered."""
@@ -191,6 +198,7 @@ class Worker:
 
     def answer(self, peer: Peer, message: AnyMessage) -> None:
         """Send a message to the peer that asked for it."""
+        self._settling.answered(message, time.monotonic())
         self.connections.send(peer, Packet(message))
 
     def take_in(self, packet: Packet) -> None:
@@ -275,6 +283,7 @@ class Worker:
         if isinstance(packet.message, Frame):
             self.take_in(packet)
         else:
+            self._settling.asked(packet.message, time.monotonic())
             act(self, peer, packet)
 
     def _on_wake(self, events: int) -> None:

@@ -22,8 +22,7 @@ import msgspec
 from synfire.base.children import Start, spawned
 from synfire.base.errors import SynfireError, TemporaryError, UserError
 from synfire.base.log import LOGGER
-from synfire.deploy.join.door import BEGIN_S, CALL_S, GREET_S
-from synfire.deploy.join.joined import BEAT_S, SILENT_S
+from synfire.deploy.join.joined import BEAT_S, BEGIN_S, CALL_S, GREET_S, SILENT_S
 from synfire.deploy.launch import Launch
 from synfire.deploy.process import Announcement, WorkerProcess
 from synfire.wire.links import connect
@@ -278,9 +277,7 @@ class Membership:
         try:
             await _first(ended, keeping, leaving, self._broken)
             if leaving.done() and not ended.done():
-                self._dismissed = True
-                worker.terminate()
-                await _first(ended, keeping, self._broken)
+                await self._dismiss(worker, ended, keeping, self._broken)
             if not ended.done():
                 raise self._broken.result() if self._broken.done() else keeping.result()
             code, words = ended.result(), f"{worker.title} {await worker.fate()}"
@@ -288,9 +285,20 @@ class Membership:
         finally:
             ended.cancel()
             keeping.cancel()
-        if self._dismissed and code >= 0:
-            return code
+        if leaving.done() or (self._dismissed and code >= 0):
+            return code if code >= 0 else 1
         raise TemporaryError(words)
+
+    async def _dismiss(self, worker: WorkerProcess, *over: asyncio.Future[Any]) -> None:
+        """Have the worker leave, until one of these is done. One that does not come to an end is ended: whoever has this process end, as
+        Kubernetes does, would end both a little later."""
+        self._dismissed = True
+        worker.terminate()
+        await _first(*over, within_s=self._offer.stop_s)
+        if not any(each.done() for each in over):
+            LOGGER.warning("%s has not left within %g s, and is ended", worker.title, self._offer.stop_s)
+            worker.kill()
+            await _first(*over)
 
     async def _keep(self) -> SynfireError:
         """Tell the door that the worker is there, until nothing is heard of it; that, as an error."""

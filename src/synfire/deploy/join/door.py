@@ -26,7 +26,7 @@ import msgspec
 from synfire.base.errors import SynfireError, TemporaryError, UserError
 from synfire.base.log import LOGGER
 from synfire.control.state import ROLES
-from synfire.deploy.join.joined import BEAT_S, SILENT_S, JoinedWorker
+from synfire.deploy.join.joined import BEAT_S, BEGIN_S, CALL_S, GREET_S, SILENT_S, JoinedWorker
 from synfire.gateway.peer import WorkerPeer
 from synfire.plan.costs import format_bytes
 from synfire.wire.links import SocketLink, accept, listen
@@ -37,15 +37,6 @@ from synfire.wire.stream import Packet
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _OURS = re.compile(r"(w|worker-|spare-|place-)[0-9]+")
 """Names that plans and the controller give."""
-
-GREET_S = 10.0
-"""How long a machine may take to say who it is, in seconds."""
-
-BEGIN_S = 60.0
-"""How long it may then take until its worker listens, in seconds. An import on a cold, busy machine takes some."""
-
-CALL_S = 3.0
-"""How long a worker may take to answer where it says that it listens, in seconds."""
 
 MOST_CALLERS = 64
 """So many may be about to join at a time; more are asked to come again."""

@@ -9,6 +9,15 @@ from collections.abc import Callable
 from synfire.deploy.process import Announcement
 from synfire.wire.messages import AnyMessage, Exited, Join, Joined, Renew, Signal, Spawned
 
+GREET_S = 10.0
+"""How long a machine may take to say who it is, in seconds."""
+
+BEGIN_S = 60.0
+"""How long it may then take until its worker listens, in seconds. An import on a cold, busy machine takes some."""
+
+CALL_S = 3.0
+"""How long a worker may take to answer where it says that it listens, in seconds."""
+
 BEAT_S = 0.5
 """How often either side of a door tells the other that it is there, in seconds."""
 

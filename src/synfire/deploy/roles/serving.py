@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from synfire.base.children import Start, Template, spawned
+from synfire.base.children import Template, spawned
 from synfire.chains import Joined
 from synfire.control.state import PROCESSOR
 from synfire.deploy import network
@@ -19,6 +19,7 @@ from synfire.deploy.healing import devices_of
 from synfire.deploy.join.secret import write_credential
 from synfire.deploy.ledger import Ledger, Wanted, drop_ledger, write_ledger
 from synfire.deploy.planning import Planned
+from synfire.deploy.process import loaded
 from synfire.deploy.roles.supervisor import Supervisor
 from synfire.deploy.serving import Listening, check_names
 from synfire.deploy.settings import Settings
@@ -78,15 +79,6 @@ async def supervised(
                 await asyncio.to_thread(network.remove, deployment)
             drop_ledger(deployment)
             shutil.rmtree(folder, ignore_errors=True)
-
-
-async def loaded(template: Template) -> Start:
-    """How the template begins processes, once it can."""
-    loop, heard = asyncio.get_running_loop(), asyncio.Event()
-    loop.add_reader(template.fileno(), heard.set)
-    await heard.wait()
-    loop.remove_reader(template.fileno())
-    return template.start
 
 
 def _nothing() -> None:
