@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from served import serving, tiny
 
+from synfire.cli import profiles as commands
 from synfire.deploy import profiles as deployed
 from synfire.deploy.profiles import listed
 from synfire.engines.profiles import build as building
@@ -65,6 +66,29 @@ def test_a_build_that_cannot_be_kept_is_printed_all_the_same(run: Callable, bund
     (line,) = [each for each in ran.out.splitlines() if " cpu-float32 " in each and "yes" in each]
     assert line.count("s ") >= 2  # the times of 1 sample and of 16
     assert "set SYNFIRE_CACHE to a folder that can be written" in ran.err
+
+
+def test_a_build_that_has_to_be_kept_fails_at_once_where_nothing_can_be(
+    run: Callable, bundle: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "cache").write_text("a file where the folder should be")
+    ran = run("build", str(bundle), "--must-keep")
+    assert (ran.code, ran.out) == (2, "")
+    assert "check the path and the disk" in ran.err
+
+
+def test_a_build_of_which_something_is_not_kept_fails_where_it_has_to_be(
+    run: Callable, bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commands, "unkept", lambda: "")
+    assert run("build", str(bundle), "--must-keep").code == 0
+    monkeypatch.setattr(commands, "unkept", lambda: "machine code cannot be kept in /full (No space left on device)")
+    ran = run("build", str(bundle), "--must-keep", "--json")
+    assert ran.code == 3
+    assert "No space left on device); free some of the disk of SYNFIRE_CACHE" in ran.json["error"]
+    monkeypatch.setattr(commands, "unkept", lambda: "")
+    monkeypatch.setattr(commands, "known", lambda profile: None)
+    assert "what was measured of 1 profile is not there" in run("build", str(bundle), "--must-keep").err
 
 
 def test_without_a_build_the_listing_says_how_to_measure(run: Callable, bundle: Path) -> None:

@@ -223,6 +223,8 @@ def ended(code: int, words: str, reason: str = "Error", restarts: int = 5) -> Do
         (waiting("ImagePullBackOff", "not found"), "ImagePull", "mend its name, or the registry's access"),
         (waiting("CreateContainerConfigError", "no secret"), "BadConfiguration", "mend what it names"),
         (ended(3, "OSError: No space left on device"), "VolumeFull", "make it larger, or free some"),
+        (ended(3, "cannot write /x: no space left there; free some"), "VolumeFull", "is full: cannot write"),
+        (waiting("CreateContainerConfigError", "mkdir: no space left on device"), "VolumeFull", "or free some"),
         (ended(137, "", "OOMKilled", 1), "OutOfMemory", "raise the pool's memory"),
         (ended(2, "error: there is no device"), "KeepsEnding", "kubectl logs synfire-hosts-0 --previous"),
     ],
@@ -243,14 +245,23 @@ def test_what_keeps_a_pod_from_running_is_told_with_its_cure(status: Document, r
     told(story)
 
 
-def test_a_pod_that_no_node_takes_says_what_to_ask_less_of() -> None:
+@pytest.mark.parametrize(
+    ("said", "reason", "cure"),
+    [
+        ("0/2 nodes", "Unschedulable", "0/2 nodes; add nodes, or ask for less"),
+        ("pod has unbound immediate PersistentVolumeClaims.", "NoVolume", "or make a PersistentVolume"),
+        ("2 node(s) didn't find available persistent volumes to bind.", "NoVolume", "name a storageClassName"),
+    ],
+)
+def test_a_pod_that_no_node_takes_says_what_to_ask_less_of_or_to_make(said: str, reason: str, cure: str) -> None:
     async def story(here: World) -> None:
         await applied(here, POOL)
         pod = here.server.get("pods", "synfire-hosts-0")
-        unplaced = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/2 nodes"}
+        unplaced = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": said}
         here.server.put({**pod, "status": {"conditions": [unplaced]}})
         await here.settle()
-        assert "0/2 nodes; add nodes, or ask for less" in here.condition("synfirepools", "hosts")["message"]
+        ready = here.condition("synfirepools", "hosts")
+        assert (ready["reason"], cure in ready["message"]) == (reason, True)
 
     told(story)
 
@@ -275,6 +286,18 @@ def test_a_missing_permission_is_told_and_used_as_soon_as_it_is_granted() -> Non
         here.server.refuse = lambda asked: None
         await here.settle()
         assert here.condition("synfiremodels", "svgg-digits")["status"] == "True"
+
+    told(story)
+
+
+def test_a_controller_that_may_not_see_everything_says_so_and_what_to_grant() -> None:
+    async def story(here: World) -> None:
+        await applied(here, POOL, MODEL)
+        blind = replace(await here.observed(), unseen="pods is forbidden", deployed=None)
+        await here.hands.carry_out(decide(blind), lambda: True)
+        ready = here.condition("synfiremodels", "svgg-digits")
+        assert ready["reason"] == "MissingPermission"
+        assert "pods is forbidden; grant the controller's ServiceAccount that right" in ready["message"]
 
     told(story)
 
@@ -401,7 +424,7 @@ def test_a_cache_is_warmed_before_the_deployment_serves_from_it() -> None:
         (job,) = here.server.all("jobs")
         pod = job["spec"]["template"]["spec"]
         assert [each["command"] for each in (*pod["initContainers"], *pod["containers"])] == [
-            ["synfire", "build", "svgg-digits"],
+            ["synfire", "build", "svgg-digits", "--must-keep"],
             ["synfire", "pull", "hf://org/repo"],
         ]
         here.server.put({**job, "status": {"succeeded": 1}})
@@ -441,7 +464,47 @@ def test_a_cache_that_cannot_be_warmed_says_why_and_the_deployment_begins_withou
         ready = here.condition("synfirecaches", "store")
         assert ready["reason"] == "VolumeFull"
         assert f"delete the Job {name}, and it is tried again" in ready["message"]
-        assert here.server.get("statefulsets", "synfire")
+        serving = here.server.get("statefulsets", "synfire")["spec"]["template"]["spec"]["volumes"]
+        # a store on a full disk would end it again and again
+        assert not any("persistentVolumeClaim" in each for each in serving)
+
+    told(story)
+
+
+def test_a_cache_of_which_one_model_cannot_be_had_says_what_was_said_and_is_served_from() -> None:
+    async def story(here: World) -> None:
+        await applied(here, CACHE, MODEL, POOL)
+        (job,) = here.server.all("jobs")
+        here.server.put({**job, "status": {"failed": 4, "conditions": [{"type": "Failed", "status": "True"}]}})
+        for number, words in enumerate(("the first try", "the last try")):
+            labels = {**job["spec"]["template"]["metadata"]["labels"], "job-name": job["metadata"]["name"]}
+            metadata = {"name": f"warm-{number}", "namespace": "default", "labels": labels}
+            ended = {"exitCode": 2, "message": words, "finishedAt": f"2026-01-01T00:00:0{number}Z"}
+            status = {"initContainerStatuses": [{"state": {"terminated": ended}}]}
+            here.server.put({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {}, "status": status})
+        await here.hands.carry_out(decide(await here.observed()), lambda: True)
+        ready = here.condition("synfirecaches", "store")
+        assert ready["reason"] == "WarmingFailed"
+        assert "it could not be warmed: the last try; then delete the Job" in ready["message"]
+        serving = here.server.get("statefulsets", "synfire")["spec"]["template"]["spec"]["volumes"]
+        assert any("persistentVolumeClaim" in each for each in serving)
+
+    told(story)
+
+
+def test_what_keeps_the_serving_pod_from_running_is_told_of_models_with_an_event() -> None:
+    async def story(here: World) -> None:
+        await applied(here, POOL, MODEL)
+        here.deployment.up = False
+        pod = here.server.get("pods", "synfire-0")
+        pod["status"] |= {"conditions": [], "containerStatuses": [ended(3, "no space left there; free some")]}
+        here.server.put(pod)
+        await here.round()
+        ready = here.condition("synfiremodels", "svgg-digits")
+        assert ready["reason"] == "VolumeFull"
+        assert "the serving Pod does not run: a volume of Pod synfire-0 is full" in ready["message"]
+        events = {(each["involvedObject"]["name"], each["reason"]) for each in here.server.all("events")}
+        assert ("svgg-digits", "VolumeFull") in events
 
     told(story)
 

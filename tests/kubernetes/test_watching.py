@@ -19,6 +19,7 @@ from synfire.kubernetes.cluster import mirror as mirrors
 from synfire.kubernetes.cluster.api import Api, configured
 from synfire.kubernetes.cluster.lease import Lease, Terms
 from synfire.kubernetes.cluster.mirror import Mirror
+from synfire.kubernetes.controller import controller as controllers
 from synfire.kubernetes.controller.controller import Controller, Scope
 from synfire.kubernetes.controller.hands import Hands, Reach
 from synfire.kubernetes.controller.health import answering
@@ -315,6 +316,29 @@ def test_nothing_is_made_in_a_namespace_that_is_leaving() -> None:
                 assert sets(server) == set()
 
     asyncio.run(story())
+
+
+def test_metrics_that_somebody_begins_to_give_are_found_by_a_controller_that_runs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def story() -> None:
+        with FakeKubernetes().running() as server:
+            async with working(server, FakeDeployment()):
+                scaled = {"most": 4, "metric": "synfire_worker_requests", "target": "4"}
+                server.put(resource("SynfirePool", "hosts", autoscale=scaled))
+                await until(lambda: scaling(server) == "NoMetrics")
+                server.groups["custom.metrics.k8s.io"] = ("custom.metrics.k8s.io/v1beta1",)
+                await until(lambda: scaling(server) == "Scaled")
+                assert server.get("horizontalpodautoscalers", "synfire-hosts")
+
+    monkeypatch.setattr(controllers, "RESYNC_S", 0.05)
+    asyncio.run(story())
+
+
+def scaling(server: FakeKubernetes) -> str:
+    """Why the pool is scaled, or is not."""
+    told = server.get("synfirepools", "hosts").get("status", {}).get("conditions", ())
+    return next((each["reason"] for each in told if each["type"] == "Scaled"), "")
 
 
 def test_without_a_cluster_it_is_said_how_to_name_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

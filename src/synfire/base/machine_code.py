@@ -106,6 +106,11 @@ class _Files:
         return hashlib.sha256(repr((self._source, key)).encode()).digest()
 
 
+def unkept() -> str:
+    """Why not all machine code of this process is kept; empty where it is."""
+    return "; ".join(sorted(_told))
+
+
 def _tell(what: str) -> None:
     """Once for each place: there are a hundred functions."""
     if what not in _told:

@@ -10,7 +10,9 @@ import msgspec
 import typer
 from rich.table import Table
 
-from synfire.base.errors import PermanentError
+from synfire.base import paths
+from synfire.base.errors import PermanentError, TemporaryError
+from synfire.base.machine_code import unkept
 from synfire.cli.models import (
     Accept,
     AcceptOption,
@@ -26,15 +28,19 @@ from synfire.cli.options import MemoryOption, ModelArgument, ProfileOption, Work
 from synfire.cli.output import AsJson, counted, print_json, say, table
 from synfire.deploy.profiles import Listed, build_all, choose, listed
 from synfire.devices import DEVICES
-from synfire.engines.profiles.build import BATCHES, Built, Likeness
+from synfire.engines.profiles.build import BATCHES, Built, Likeness, known
 from synfire.engines.profiles.machine import Machine, free_bytes
 from synfire.engines.profiles.offers import Fit, Offer
 from synfire.engines.profiles.profile import Profile
 from synfire.plan.costs import format_bytes, format_seconds, parse_bytes
+from synfire.store.files import write_atomically
 from synfire.zoo import Model
 
 SHOWN = 12
 """Digits of an id that are shown: enough to name a profile by."""
+
+LEAST_ROOM = 2**20
+"""Bytes. What is built takes more: a disk that has no room for these is full."""
 
 
 def profiles(
@@ -76,6 +82,10 @@ def build(
     model: ModelArgument,
     profile: ProfileOption = None,
     every: Annotated[bool, typer.Option("--all", help="Build every profile that runs here.")] = False,
+    must_keep: Annotated[
+        bool,
+        typer.Option("--must-keep", help="Fail where it cannot be kept: at once where SYNFIRE_CACHE takes nothing."),
+    ] = False,
     workers: WorkersOption = 2,
     memory: MemoryOption = None,
     discretisation: DiscretisationOption = None,
@@ -96,11 +106,15 @@ def build(
       synfire build svgg-mnist --all
       synfire build svgg-digits --profile darwin3-int8 --json
     """
+    if must_keep:
+        _require_room()
     (found,) = find_all([model], Reading(discretisation, dt_s, allow, accept, base, context))
     here = listed(found, _machine(workers, memory))
     runnable = [each.profile for each in here.offers if each.fit is Fit.RUNNABLE]
     wanted = runnable if every else [choose([here], [each])[found.name] for each in profile or ["auto"]]
     built = build_all(here.graph, wanted)
+    if must_keep:
+        _require_kept(here, wanted)
     if as_json:
         print_json({"model": found.name, "built": [msgspec.to_builtins(each, str_keys=True) for each in built]})
         return
@@ -113,6 +127,23 @@ def chosen_profiles(
     """The profile that each model is to be served by, by its name."""
     machine = _machine(workers, memory)
     return choose([listed(each, machine) for each in models], wanted)
+
+
+def _require_room() -> None:
+    """Raises `TemporaryError` where the disk of SYNFIRE_CACHE is full, `UserError` where nothing may be written there."""
+    probe = paths.cache() / ".room"
+    write_atomically(probe, bytes(LEAST_ROOM), lasting=False)
+    probe.unlink(missing_ok=True)
+
+
+def _require_kept(here: Listed, wanted: Sequence[Profile]) -> None:
+    """Raises `TemporaryError` where something of what was built is not there for the next."""
+    lost = [] if here.graph.whole else [each.name for each in wanted if known(each) is None]
+    if why := unkept() or (f"what was measured of {counted(len(lost), 'profile')} is not there" if lost else ""):
+        raise TemporaryError(
+            f"{here.model.name} is built, and not all of it is kept: {why}; free some of the disk of SYNFIRE_CACHE, {paths.cache()}, or "
+            "make it larger"
+        )
 
 
 def _machine(workers: int, memory: str | None) -> Machine:

@@ -9,13 +9,17 @@ from synfire.kubernetes.controller.conditions import condition
 from synfire.kubernetes.controller.objects import digest_of, key_of, stamped
 from synfire.kubernetes.controller.observed import Document, Key, Observed
 from synfire.kubernetes.controller.reading import Asked
-from synfire.kubernetes.controller.troubles import trouble_of
+from synfire.kubernetes.controller.troubles import last_words, trouble_of
 from synfire.kubernetes.manifests import Description, warming
 from synfire.kubernetes.manifests.parts import document
 from synfire.kubernetes.resources import CacheSpec, CacheStatus, Condition
 
 TRIES = 3
 """How often a warming that failed is tried again by Kubernetes, each time after a longer pause."""
+
+
+_NO_HOME = ("VolumeFull", "VolumeLost")
+"""Reasons of a cache on whose volume nothing can be kept."""
 
 
 def claim_of(found: Asked[CacheSpec]) -> str:
@@ -52,6 +56,12 @@ def status(found: Asked[CacheSpec], observed: Observed) -> CacheStatus:
     return CacheStatus(phase=phase, conditions=conditions, claim=claim_of(found), capacity=capacity, warmed=warmed)
 
 
+def takes(found: Asked[CacheSpec], observed: Observed) -> bool:
+    """Whether a deployment that is begun now can keep its store on the volume."""
+    conditions = status(found, observed).conditions
+    return not any(each.type == "Ready" and each.reason in _NO_HOME for each in conditions)
+
+
 def _state(
     found: Asked[CacheSpec], observed: Observed, claim: Document
 ) -> tuple[Literal["Pending", "Warming", "Ready", "Failed"], tuple[Condition, ...]]:
@@ -75,7 +85,7 @@ def _state(
         return "Ready", (_ACCEPTED, condition("Ready", True, "Warm", f"{len(spec.models)} models are there"))
     trouble = trouble_of(pods)
     if any(each["type"] == "Failed" and each["status"] == "True" for each in job.get("conditions", ())):
-        words = trouble.message if trouble else f"`kubectl logs job/{job_of(found)}` tells why"
+        words = trouble.message if trouble else last_words(pods) or f"`kubectl logs job/{job_of(found)}` tells why"
         return "Failed", _refused(
             trouble.reason if trouble else "WarmingFailed",
             f"it could not be warmed: {words}; then delete the Job {job_of(found)}, and it is tried again",

@@ -15,7 +15,9 @@ from synfire.kubernetes.resources import Condition
 LONGEST_MESSAGE = 1024
 SOURCE = "synfire-controller"
 
-ON_THE_WAY = ("NoDeployment", "Loading", "Joining", "Waiting", "Warming", "ModelsNotReady")
+GRANT = "grant the controller's ServiceAccount that right, it is tried again"
+NO_DEPLOYMENT = "NoDeployment"
+ON_THE_WAY = (NO_DEPLOYMENT, "Loading", "Joining", "Waiting", "Warming", "ModelsNotReady")
 """Reasons that pass by themselves: no Event warns of them."""
 
 

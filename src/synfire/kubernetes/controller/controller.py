@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from synfire.base.errors import SynfireError
 from synfire.kubernetes.cluster.api import Api, ApiError
@@ -95,6 +95,7 @@ class Controller:
                 self._touch(self._inhabited())
                 while True:
                     await asyncio.sleep(RESYNC_S)
+                    await self._look_for_metrics()
                     self._touch(self._inhabited())
         finally:
             await asyncio.shield(self._goodbye())
@@ -124,7 +125,7 @@ class Controller:
             made,
             tuple(self._mirrors["Pod"].of(namespace)),
             frozenset(self._cordoned()),
-            silence=f"the controller may not look at everything: {refused}" if refused else "",
+            unseen=refused,
             offers=self.offers,
             leaving=self._is_leaving(namespace),
         )
@@ -204,8 +205,7 @@ class Controller:
         """What this cluster has of what not every release has. Waits for a server that is away, or still begins."""
         while True:
             try:
-                groups = (await self._api.ask("GET", "/apis"))["groups"]
-                versions = {each["name"]: [v["groupVersion"] for v in each["versions"]] for each in groups}
+                versions = await self._versions()
                 if GROUP in versions and "policy" in versions:
                     return _offers(versions)
                 LOGGER.warning(
@@ -217,6 +217,20 @@ class Controller:
             except SynfireError as error:
                 LOGGER.warning("%s; it is asked again", error)
             await asyncio.sleep(AWAY_S)
+
+    async def _look_for_metrics(self) -> None:
+        """Somebody may have begun to measure, or ended. What is made stays in the versions in which it is watched."""
+        try:
+            found = _offers(await self._versions())
+        except SynfireError as error:
+            LOGGER.info("%s; metrics are taken to be as they were", error)
+            return
+        self.offers = replace(self.offers, custom_metrics=found.custom_metrics, resource_metrics=found.resource_metrics)
+
+    async def _versions(self) -> dict[str, list[str]]:
+        """What the server has, by API group."""
+        groups = (await self._api.ask("GET", "/apis"))["groups"]
+        return {each["name"]: [v["groupVersion"] for v in each["versions"]] for each in groups}
 
     async def _goodbye(self) -> None:
         await self.lease.release()

@@ -13,7 +13,7 @@ import msgspec
 
 from synfire.control.state import SPARE
 from synfire.kubernetes.controller import caches, models, pipelines, pools, serving, stages, traffic
-from synfire.kubernetes.controller.conditions import told
+from synfire.kubernetes.controller.conditions import GRANT, NO_DEPLOYMENT, told
 from synfire.kubernetes.controller.decision import (
     Action,
     Ask,
@@ -159,12 +159,13 @@ def _age(document: Document) -> tuple[str, str, str]:
 
 
 def _home(living: _Wishes, observed: Observed) -> str:
-    """The claim on which the deployment keeps its store: the first cache's, if there was one when it began. With another one its Pod would
-    be begun anew, and calls would fail."""
-    claims = [caches.claim_of(each) for each in living.caches if each.spec is not None]
+    """The claim on which the deployment keeps its store: the first cache's, if there was one when it began, with room. With another one its
+    Pod would be begun anew, and calls would fail."""
+    known = [each for each in living.caches if each.spec is not None]
     begun = observed.made.get(Key("StatefulSet", serving.NAME))
     if begun is None:
-        return next(iter(claims), "")
+        return next((caches.claim_of(each) for each in known if caches.takes(each, observed)), "")
+    claims = [caches.claim_of(each) for each in known]
     volumes = begun["spec"]["template"]["spec"]["volumes"]
     mounted = [each["persistentVolumeClaim"]["claimName"] for each in volumes if "persistentVolumeClaim" in each]
     return next((each for each in mounted if each in claims), "")
@@ -181,20 +182,22 @@ def _warming(living: _Wishes, observed: Observed) -> str:
     return ""
 
 
-def _pending(living: _Wishes, observed: Observed) -> str:
-    """Why the deployment cannot be asked for anything; empty when it can."""
+def _pending(living: _Wishes, observed: Observed) -> tuple[str, str]:
+    """Why the deployment cannot be asked for anything: one word, and the words; two empty ones when it can."""
     if observed.deployed is not None:
-        return ""
+        return "", ""
+    if observed.unseen:
+        return "MissingPermission", f"the controller may not look at everything: {observed.unseen}; {GRANT}"
     refused = observed.refusals.get(Key("StatefulSet", serving.NAME))
     if refused is not None:
-        return f"the serving Pod cannot be made: {refused.message}"
+        return refused.reason, f"the serving Pod cannot be made: {refused.message}"
     if warming := _warming(living, observed):
-        return warming
+        return NO_DEPLOYMENT, warming
     own = [each for each in observed.pods if _component(each) == GATEWAY]
     trouble = trouble_of(own)
     if trouble is not None:
-        return f"the serving Pod does not run: {trouble.message}"
-    return observed.silence or "the serving Pod is begun"
+        return trouble.reason, f"the serving Pod does not run: {trouble.message}"
+    return NO_DEPLOYMENT, observed.silence or "the serving Pod is begun"
 
 
 def _component(pod: Document) -> str:
@@ -241,7 +244,9 @@ def _finalizers(living: _Wishes) -> Iterator[Action]:
             )
 
 
-def _of_models(living: _Wishes, observed: Observed, wrong: Mistakes, pending: str, memory: Memory) -> Iterator[Action]:
+def _of_models(
+    living: _Wishes, observed: Observed, wrong: Mistakes, pending: tuple[str, str], memory: Memory
+) -> Iterator[Action]:
     """What the deployment is asked for, and what users are told. Where all is as it was when nothing had to be done, nothing has."""
     nodes, newest = stages.nodes(observed), models.newest(observed)
     served = {models.served_name(each) for each in living.models}
@@ -267,7 +272,7 @@ def _of_models(living: _Wishes, observed: Observed, wrong: Mistakes, pending: st
         yield from found
 
 
-def _of_pipelines(living: _Wishes, observed: Observed, wrong: Mistakes, pending: str) -> Iterator[Action]:
+def _of_pipelines(living: _Wishes, observed: Observed, wrong: Mistakes, pending: tuple[str, str]) -> Iterator[Action]:
     for each in living.pipelines:
         mistake = _of(wrong, each)
         if not mistake[0] and observed.deployed is not None:

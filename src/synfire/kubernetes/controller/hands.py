@@ -13,6 +13,7 @@ from synfire.base.errors import SynfireError, TemporaryError
 from synfire.kubernetes.cluster.api import Api, ApiError, Conflict, Forbidden, Missing
 from synfire.kubernetes.cluster.kinds import path_of
 from synfire.kubernetes.cluster.mirror import Mirror
+from synfire.kubernetes.controller.conditions import GRANT
 from synfire.kubernetes.controller.decision import (
     Action,
     Ask,
@@ -179,7 +180,7 @@ class Hands:
         words, reason = str(error), "Refused"
         if isinstance(error, Forbidden):
             reason = "MissingPermission"
-            words = f"{words}; grant the controller's ServiceAccount that right, it is tried again"
+            words = f"{words}; {GRANT}"
         elif isinstance(error, ApiError):
             reason, words = error.reason, f"Kubernetes refuses {key}: {words}"
         if self.refusals.get(key) is None:

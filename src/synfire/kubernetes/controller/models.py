@@ -20,7 +20,7 @@ from synfire.kubernetes.controller.stages import path_of, service_of
 from synfire.kubernetes.manifests.description import RESOURCES
 from synfire.kubernetes.resources import Condition, ModelSpec, ModelStatus, PoolSpec, Recovery, Stage
 from synfire.kubernetes.resources.status import Phase
-from synfire.wire.wish import Scale, Wish
+from synfire.wire.wish import Scale, StageScale, Wish
 
 LONGEST = 63
 
@@ -52,6 +52,7 @@ def request_of(found: Asked[ModelSpec]) -> dict[str, Any]:
         accept=spec.accept,
         memory=str(bytes_of(spec.memory)) if spec.memory else None,
         scale=scale,
+        stages={name: StageScale(each.most, each.least) for name, each in spec.stages.items()},
     )
     request: dict[str, Any] = msgspec.to_builtins(wish)
     return request
@@ -109,12 +110,12 @@ def status(
     found: Asked[ModelSpec],
     observed: Observed,
     wrong: tuple[str, str],
-    pending: str,
+    pending: tuple[str, str],
     where: Mapping[str, str],
     recoveries: Mapping[str, Recovered],
 ) -> ModelStatus:
-    """What the user of a model is told. `pending` says why the deployment is not there yet, or does not answer; `where` are the nodes
-    of its workers."""
+    """What the user of a model is told. `pending` says why the deployment is not there yet, or does not answer, in one word and in words;
+    `where` are the nodes of its workers."""
     name = served_name(found)
     told = observed.deployed.models.get(name) if observed.deployed is not None else None
     phase, conditions = _state(found, told, observed, wrong, pending)
@@ -147,7 +148,11 @@ def status(
 
 
 def _state(
-    found: Asked[ModelSpec], told: ServedModel | None, observed: Observed, wrong: tuple[str, str], pending: str
+    found: Asked[ModelSpec],
+    told: ServedModel | None,
+    observed: Observed,
+    wrong: tuple[str, str],
+    pending: tuple[str, str],
 ) -> tuple[Phase, tuple[Condition, ...]]:
     reason, message = wrong
     if reason or found.spec is None:
@@ -157,8 +162,8 @@ def _state(
         refused = refusal.reason, refusal.message
         return "Failed", (condition("Accepted", False, *refused), condition("Ready", False, *refused))
     accepted = condition("Accepted", True, "Accepted")
-    if pending:
-        return "Pending", (accepted, condition("Ready", False, "NoDeployment", pending))
+    if pending[0]:
+        return "Pending", (accepted, condition("Ready", False, *pending))
     if found.spec.replicas == 0 and found.spec.scale is None:
         return "Unloaded", (
             accepted,

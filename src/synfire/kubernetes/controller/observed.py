@@ -74,6 +74,9 @@ class Observed:
     cordoned: frozenset[str] = frozenset()
     deployed: Deployed | None = None
     silence: str = ""
+    unseen: str = ""
+    """What the controller may not look at, in the words of Kubernetes' API; empty where it sees everything."""
+
     refusals: Mapping[Key, Refusal] = field(default_factory=dict)
     offers: Offers = Offers()
     has_keys: bool = False

@@ -55,7 +55,9 @@ def calls(found: Asked[PipelineSpec], observed: Observed) -> Iterator[Action]:
         yield Ask(PutChain(name, content), key)
 
 
-def status(found: Asked[PipelineSpec], observed: Observed, wrong: tuple[str, str], pending: str) -> PipelineStatus:
+def status(
+    found: Asked[PipelineSpec], observed: Observed, wrong: tuple[str, str], pending: tuple[str, str]
+) -> PipelineStatus:
     """What the user of a pipeline is told."""
     name = served_name(found)
     phase, conditions = _state(found, observed, wrong, pending)
@@ -68,7 +70,7 @@ def status(found: Asked[PipelineSpec], observed: Observed, wrong: tuple[str, str
 
 
 def _state(
-    found: Asked[PipelineSpec], observed: Observed, wrong: tuple[str, str], pending: str
+    found: Asked[PipelineSpec], observed: Observed, wrong: tuple[str, str], pending: tuple[str, str]
 ) -> tuple[Phase, tuple[Condition, ...]]:
     reason, message = wrong
     if reason or found.spec is None:
@@ -78,8 +80,8 @@ def _state(
     if refusal is not None and refusal.digest == digest_of(content):
         return _failed(refusal.reason, refusal.message)
     accepted = condition("Accepted", True, "Accepted")
-    if pending:
-        return "Pending", (accepted, condition("Ready", False, "NoDeployment", pending))
+    if pending[0]:
+        return "Pending", (accepted, condition("Ready", False, *pending))
     told = observed.deployed.chains.get(served_name(found)) if observed.deployed else None
     if told is None or dict(told.chain) != content:
         return "Loading", (accepted, condition("Ready", False, "Loading", "the deployment has been asked for it"))

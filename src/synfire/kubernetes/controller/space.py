@@ -109,8 +109,8 @@ class Space:
         return replace(
             known,
             now=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-            deployed=None if known.silence else self._deployed,
-            silence=known.silence or self._silence,
+            deployed=None if known.unseen else self._deployed,
+            silence=self._silence,
             refusals=dict(self._hands.refusals),
             has_keys=self._hands.has_keys,
         )

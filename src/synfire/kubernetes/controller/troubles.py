@@ -24,6 +24,14 @@ def trouble_of(pods: Iterable[Document]) -> Trouble | None:
     return min(found, key=lambda each: _ORDER.index(each.reason), default=None)
 
 
+def last_words(pods: Iterable[Document]) -> str:
+    """What the container said last that was the last one to end badly; empty where none has said anything."""
+    ended = [_ended(each) for pod in pods for each in _containers(pod.get("status", {}))]
+    told = [each for each in ended if str(each.get("message") or "").strip()]
+    last = max(told, key=lambda each: str(each.get("finishedAt", "")), default={})
+    return str(last.get("message", "")).strip()[-_MOST_WORDS:]
+
+
 def is_ready(pod: Document) -> bool:
     """Whether a Pod runs and answers, and is not about to go."""
     if "deletionTimestamp" in pod["metadata"]:
@@ -36,13 +44,28 @@ def _troubles(pod: Document) -> Iterator[Trouble]:
     name, status = pod["metadata"]["name"], pod.get("status", {})
     for each in status.get("conditions", ()):
         if each["type"] == "PodScheduled" and each["status"] == "False" and each.get("reason") == "Unschedulable":
-            yield Trouble(
-                "Unschedulable",
-                f"no node takes Pod {name}: {each.get('message', 'no reason is given')}; add nodes, or ask for less: count, cpus, memory, "
-                "resource, nodeSelector, sharesNodes",
-            )
-    for each in (*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ())):
+            yield _unplaced(name, each.get("message", "no reason is given"))
+    for each in _containers(status):
         yield from _of_container(name, each)
+
+
+def _unplaced(name: str, said: str) -> Trouble:
+    """No node takes it: there is no room, or no volume."""
+    if "persistentvolume" in said.lower().replace(" ", ""):
+        return Trouble(
+            "NoVolume",
+            f"Pod {name} waits for a volume: {said}; name a storageClassName of this cluster that makes one, or make a PersistentVolume that "
+            "the claim takes",
+        )
+    return Trouble(
+        "Unschedulable",
+        f"no node takes Pod {name}: {said}; add nodes, or ask for less: count, cpus, memory, resource, nodeSelector, sharesNodes",
+    )
+
+
+def _containers(status: Document) -> Iterator[Document]:
+    yield from status.get("initContainerStatuses", ())
+    yield from status.get("containerStatuses", ())
 
 
 def _of_container(pod: str, status: Document) -> Iterator[Trouble]:
@@ -55,6 +78,8 @@ def _of_container(pod: str, status: Document) -> Iterator[Trouble]:
             f"the image {image} of Pod {pod} cannot be pulled ({reason}{_told(said)}); mend its name, or the "
             "registry's access, and it is tried again",
         )
+    elif reason in _CONFIGURATION and _FULL in said.lower():
+        yield _no_room(pod, said)
     elif reason in _CONFIGURATION:
         yield Trouble("BadConfiguration", f"Pod {pod} cannot be begun ({reason}{_told(said)}); mend what it names")
     ended: Mapping[str, object] = _ended(status)
@@ -67,13 +92,17 @@ def _of_container(pod: str, status: Document) -> Iterator[Trouble]:
             f"Pod {pod} took more memory than it may; raise the pool's memory, or place less on each worker",
         )
     elif _FULL in words.lower():
-        yield Trouble("VolumeFull", f"a volume of Pod {pod} is full{_told(words)}; make it larger, or free some")
+        yield _no_room(pod, words)
     elif status.get("restartCount", 0) >= RESTARTS and reason == "CrashLoopBackOff":
         yield Trouble(
             "KeepsEnding",
             f"Pod {pod} ends with exit code {ended.get('exitCode')} again and again{_told(words)}; `kubectl logs {pod} --previous` "
             "tells more",
         )
+
+
+def _no_room(pod: str, words: str) -> Trouble:
+    return Trouble("VolumeFull", f"a volume of Pod {pod} is full{_told(words)}; make it larger, or free some")
 
 
 def _ended(status: Document) -> Mapping[str, object]:
@@ -88,10 +117,13 @@ def _ended(status: Document) -> Mapping[str, object]:
 
 
 def _told(words: str) -> str:
-    return f": {words[-400:]}" if words else ""
+    return f": {words[-_MOST_WORDS:]}" if words else ""
 
 
-_FULL = "no space left on device"
+_FULL = "no space left"
+"""In the kernel's words, and in synfire's own."""
+
+_MOST_WORDS = 400
 _IMAGE = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable")
 _CONFIGURATION = ("CreateContainerConfigError", "CreateContainerError", "RunContainerError")
-_ORDER = ("ImagePull", "BadConfiguration", "VolumeFull", "OutOfMemory", "KeepsEnding", "Unschedulable")
+_ORDER = ("ImagePull", "BadConfiguration", "VolumeFull", "OutOfMemory", "KeepsEnding", "NoVolume", "Unschedulable")

@@ -28,10 +28,11 @@ MEMORY = 4 * 2**30
 
 
 def job(description: Description, name: str, claim: str, models: Sequence[str], tries: int) -> Document:
-    """One container for each model, one after the other, so that one which fails says so in the Pod's status."""
+    """One container for each model, one after the other, so that one which fails says so in the Pod's status. Each try is another Pod, since
+    Kubernetes removes one that it tries again when it gives up, with what it said."""
     containers = [_container(description, number, model) for number, model in enumerate(models)]
     spec = pod_spec(description, containers[-1], [claimed("cache", claim), *scratch("tmp")], GRACE_S)
-    spec["restartPolicy"] = "OnFailure"
+    spec["restartPolicy"] = "Never"
     if containers[:-1]:
         spec["initContainers"] = [{**each, "securityContext": confined()} for each in containers[:-1]]
     template = {"metadata": {"labels": labels(description, COMPONENT)}, "spec": spec}
@@ -46,12 +47,12 @@ def policy(description: Description) -> Document:
 
 
 def _container(description: Description, number: int, model: str) -> Document:
-    verb = "pull" if "://" in model else "build"
+    command = ["pull", model] if "://" in model else ["build", model, "--must-keep"]
     environment = {"SYNFIRE_HOME": HOME, "SYNFIRE_CACHE": PLACES["cache"], "SYNFIRE_LOG": "json"}
     return {
         "name": f"model-{number}",
         "image": description.image,
-        "command": ["synfire", verb, model],
+        "command": ["synfire", *command],
         "env": [{"name": each, "value": value} for each, value in environment.items()],
         "resources": resources(1, MEMORY, {}) | {"requests": {"cpu": "100m", "memory": "512Mi"}},
         "terminationMessagePolicy": "FallbackToLogsOnError",
