@@ -95,6 +95,8 @@ def test_what_the_schema_takes_its_type_takes(kind: Kind) -> None:
         (ModelSpec, {"memory": "much"}),
         (ModelSpec, {"scale": {"least": 0}}),
         (ModelSpec, {"scale": {"most": 3, "calls": -1}}),
+        (ModelSpec, {"stages": {"conv": {"least": 2}}}),
+        (ModelSpec, {"stages": {"conv": {"most": 2, "least": 0}}}),
         (PoolSpec, {"role": "helpers"}),
         (PoolSpec, {"resource": "chips"}),
         (PoolSpec, {"count": -1}),

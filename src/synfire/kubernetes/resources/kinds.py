@@ -37,6 +37,13 @@ class ModelScale(Struct, frozen=True, rename="camel", forbid_unknown_fields=True
     ] = 300.0
 
 
+class StageReplicas(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
+    """Between how many replicas one stage of a model scales by itself."""
+
+    most: Annotated[int, Meta(description="Replicas at the most.", ge=1, le=99)]
+    least: Annotated[int, Meta(description="Replicas at the least.", ge=1, le=99)] = 1
+
+
 class TrafficShare(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
     """A model that answers some of another one's calls."""
 
@@ -114,6 +121,13 @@ class ModelSpec(Struct, frozen=True, rename="camel", forbid_unknown_fields=True)
     scale: Annotated[
         ModelScale | None, Meta(description="Have replicas follow the load. Left out: as many as `replicas` says.")
     ] = None
+    stages: Annotated[
+        dict[str, StageReplicas],
+        Meta(
+            description="Stages that scale by themselves, by their names as `synfire plan` tells them, each with its own work: the others of the model "
+            "stay as they are."
+        ),
+    ] = {}
     priority: Annotated[
         int,
         Meta(
