@@ -10,6 +10,8 @@ from stories import homes, lost, plan, serving, told, until_quiet
 
 from synfire.control import events
 from synfire.control.balance import balancing
+from synfire.control.moves import possible
+from synfire.control.order import Relocation
 from synfire.control.record import record_of
 from synfire.control.state import SPARE
 from synfire.plan.plan import Link, Plan
@@ -224,3 +226,12 @@ def test_a_model_that_sleeps_is_not_scaled():
     state, _ = until_quiet(told(scaling(1, 3), events.Slept(4.0, "net"), pressed(3)))
     assert replicas(state) == ["w1"]
     assert "spare-0" not in state.workers
+
+
+def test_replicas_that_change_places_move_together():
+    """The one goes to where the other was."""
+    state = serving_several(workers=("w0", "w1", "w2", "w3", "x"))
+    ways = (Relocation("net", "s1", "w1", "w3"), Relocation("net", "s1#2", "w3", "x"))
+    assert possible(state, ways)
+    assert possible(state, ways[::-1])
+    assert not possible(state, ways[:1])

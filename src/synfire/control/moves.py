@@ -20,7 +20,7 @@ from synfire.control.placement import awaited, beside, device_of, heir, parted, 
 from synfire.control.state import PROCESSOR, READY, RETIRING, SPARE, ModelView, Recovery, State, WorkerView
 from synfire.plan.costs import format_bytes
 from synfire.plan.plan import Stage
-from synfire.plan.replicas import others, without
+from synfire.plan.replicas import groups, others, without
 
 OWN = "own-"
 """How the names of orders begin that nobody has given."""
@@ -332,7 +332,12 @@ def possible(state: State, moves: Sequence[Relocation]) -> bool:
         if model is None or stage is None or not all(_open(state, model, stage, each) for each in ways):
             return False
         state = _shifted(state, ways)
-    return True
+    return all(_apart(state.models[name]) for name in dict.fromkeys(each.model for each in moves))
+
+
+def _apart(model: ModelView) -> bool:
+    """Whether no two replicas of a stage share a worker: several may move at a time, so that counts when all have."""
+    return all(len({each.worker for each in group}) == len(group) for group in groups(model.plan))
 
 
 def _by_stage(moves: Sequence[Relocation]) -> dict[tuple[str, str], list[Relocation]]:
@@ -349,10 +354,6 @@ def _open(state: State, model: ModelView, stage: Stage, way: Relocation) -> bool
         return stage.worker == way.source and bool(others(model.plan, (stage,)))
     target = state.workers.get(way.target)
     if target is None or target.status != READY or target.leaving or stage.worker != (way.source or stage.worker):
-        return False
-    if way.target in {each.worker for each in others(model.plan, (stage,))} or (
-        way.target == stage.worker and not way.source
-    ):
         return False
     need = sum(each.memory_bytes for each in stage.parts if each.name in way.parts) if way.parts else stage.memory_bytes
     fits = need <= state.room(way.target) or (stage.name, way.target) in model.hosted
