@@ -78,6 +78,22 @@ def test_a_copy_follows_what_is_made_changed_and_deleted() -> None:
     asyncio.run(story())
 
 
+def test_an_answer_that_comes_late_hides_nothing_newer_that_was_told_meanwhile() -> None:
+    async def story() -> None:
+        with FakeKubernetes().running() as server:
+            written = server.put(pod("a"))
+            async with mirrored(server) as found:
+                server.put(pod("a", more="x"))
+                await until(lambda: "more" in found.objects["default", "a"]["metadata"]["labels"])
+                found.note(written)
+                assert found.objects["default", "a"]["metadata"]["labels"] == {"more": "x"}
+                newest = server.put(pod("a", more="y"))
+                found.note(newest)
+                assert found.objects["default", "a"]["metadata"]["labels"] == {"more": "y"}
+
+    asyncio.run(story())
+
+
 def test_a_lost_connection_goes_on_from_where_it_was() -> None:
     async def story() -> None:
         with FakeKubernetes().running() as server:

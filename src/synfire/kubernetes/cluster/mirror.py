@@ -74,8 +74,11 @@ class Mirror:
         return [name for name, each in self._spaces.items() if each]
 
     def note(self, written: Document) -> None:
-        """What we have written ourselves is known at once; the watch tells it again."""
-        self._put(written)
+        """What we have written ourselves is known at once; the watch tells it again. It may have told of something newer before we were
+        answered: of that we know more then."""
+        known = self.objects.get(_name(written))
+        if known is None or not _is_older(written, known):
+            self._put(written)
 
     def forget(self, namespace: str, name: str) -> None:
         """What we have deleted ourselves."""
@@ -129,3 +132,9 @@ def _name(found: Document) -> Name:
 def _version(found: Document) -> str:
     version: str = found["metadata"]["resourceVersion"]
     return version
+
+
+def _is_older(one: Document, other: Document) -> bool:
+    """Versions are numbers that grow with every write. Others than numbers are not compared."""
+    versions = _version(one), _version(other)
+    return all(map(str.isdecimal, versions)) and int(versions[0]) < int(versions[1])

@@ -93,7 +93,7 @@ class Hands:
             return False
         except Missing as error:
             LOGGER.debug("%s: %s; it is decided anew", self._namespace, error)
-            if isinstance(action, SetFinalizers):
+            if isinstance(action, (Replace, SetFinalizers)):
                 self._forget(key_of(action.document))
             return isinstance(action, (Delete, MarkPod, SetStatus))
         except TemporaryError as error:
