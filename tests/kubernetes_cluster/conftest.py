@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
@@ -10,9 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from synfire.base.errors import PermanentError
 from synfire.testing.kubernetes import Cluster, Kubectl, impossible
 
 sys.path.insert(0, str(Path(__file__).parent))  # what is beside this file is imported by its path
+
+from deployed import CONTROLLER, SYSTEM, Deployment, deployed
 
 NODES = 3
 
@@ -53,3 +57,28 @@ def kubectl(administrator: Kubectl) -> Iterator[Kubectl]:
     administrator("create", "namespace", namespace)
     yield administrator.within(namespace)
     administrator("delete", "namespace", namespace, "--wait=false")
+
+
+@pytest.fixture(scope="session")
+def controller(provided: Cluster) -> Kubectl:
+    """The controller of custom resources as it is rendered, and its namespace; somebody answers for custom metrics."""
+    provided.measure()
+    words = ["--controller", "--render", "--option", "--cpu-request 100m"]
+    rendered = subprocess.run(
+        [sys.executable, "-m", "synfire", "deploy", "kubernetes", *words], capture_output=True, text=True, check=True
+    )
+    kubectl = provided.kubectl.within(SYSTEM)
+    kubectl("apply", "--filename=-", given=rendered.stdout)
+    try:
+        kubectl("rollout", "status", f"deployment/{CONTROLLER}", "--timeout=300s")
+    except PermanentError:
+        print(kubectl("describe", "pods"), kubectl("logs", f"deployment/{CONTROLLER}", "--tail=50"))
+        raise
+    return kubectl
+
+
+@pytest.fixture(scope="session")
+def deployment(controller: Kubectl, provided: Cluster) -> Iterator[Deployment]:
+    """What many tests share, until the last one of `test_resources.py` takes it away. The rest goes with the cluster."""
+    with deployed(controller, provided) as found:
+        yield found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from typing import Protocol
@@ -38,9 +38,13 @@ class Deployment(Protocol):
 
 
 @contextmanager
-def calling(deployment: Deployment, what: str) -> Iterator[Callers]:
-    """Calls under way for the block, in which something happens; they are looked at when all is well again."""
-    with Callers(deployment.url, deployment.name, *known()) as callers:
+def calling(
+    deployment: Deployment, what: str, name: str = "", expected: Mapping[str, Array] | None = None
+) -> Iterator[Callers]:
+    """Calls under way for the block, in which something happens; they are looked at when all is well again. What is called is the model, or what
+    else is served as `name` and answers the same request as is `expected`."""
+    inputs, right = known()
+    with Callers(deployment.url, name or deployment.name, inputs, expected or right) as callers:
         callers.longest_s = 0.0
         yield callers
         callers.go_on()

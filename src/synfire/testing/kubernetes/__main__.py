@@ -46,6 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if given.kubeconfig is not None:
                 given.kubeconfig.write_bytes(cluster.kubeconfig.read_bytes())
             print(f"export KUBECONFIG={given.kubeconfig or cluster.kubeconfig}", flush=True)
+            print(f"export PATH=$PATH:{binaries.folder()}", flush=True)
             print(f"logs of all programs: {cluster.folder}/*/*.log; Ctrl-C ends the cluster", flush=True)
             threading.Event().wait()
     except KeyboardInterrupt:

@@ -28,10 +28,10 @@ from synfire.base.errors import UserError
 from synfire.base.processes import born
 from synfire.deploy import network
 from synfire.kubernetes.images import oci
-from synfire.testing.kubernetes import binaries, networks
+from synfire.testing.kubernetes import binaries, metrics, networks
 from synfire.testing.kubernetes.certificates import Authority
 from synfire.testing.kubernetes.cgroups import Group
-from synfire.testing.kubernetes.control_plane import ControlPlane
+from synfire.testing.kubernetes.control_plane import METRICS, ControlPlane
 from synfire.testing.kubernetes.kubectl import Kubectl
 from synfire.testing.kubernetes.machine import PRIVATE, Machine
 from synfire.testing.kubernetes.node import PAUSE, Node
@@ -90,6 +90,15 @@ class Cluster:
         """Give all nodes an image, so that no registry is asked for it."""
         for node in self.nodes.values():
             node.load(archive)
+
+    def measure(self) -> None:
+        """Have the API answer for custom metrics: what gateways tell of workers, of the Pods of these. Once is enough."""
+        if METRICS in self.control.machine.programs:
+            return
+        self.kubectl.within("kube-system").apply(*self.control.begin_metrics())
+        path = "--output=jsonpath={.status.conditions[?(@.type=='Available')].status}"
+        told = ("get", "apiservice", metrics.NAME, path)
+        self.control.machine.programs[METRICS].until(lambda: self.kubectl(*told) == "True", "is no part of the API")
 
     def close(self) -> None:
         """End it, and remove everything of it. Closing twice is no error."""

@@ -8,9 +8,11 @@ from __future__ import annotations
 import ssl
 import sys
 from pathlib import Path
+from typing import Any
 
 import httpx
 
+from synfire.testing.kubernetes import metrics
 from synfire.testing.kubernetes.certificates import Authority, Pair
 from synfire.testing.kubernetes.machine import Machine, Program
 from synfire.testing.kubernetes.networks import Networks
@@ -21,6 +23,13 @@ DOMAIN = "cluster.local"
 PORT = 6443
 
 ADMIN_GROUP = "system:masters"
+
+SCALING_S = 5
+"""How often it is looked at what HorizontalPodAutoscalers follow, in seconds; by default it would be every 15."""
+
+METRICS = "metrics"
+FRONT = "front-proxy-client"
+"""As whom the API server asks those who answer for a part of its API."""
 
 
 class ControlPlane:
@@ -70,14 +79,27 @@ class ControlPlane:
         manager = [f"--kubeconfig={self.kubeconfig_of('system:kube-controller-manager')}", "--leader-elect=false"]
         manager += ["--use-service-account-credentials", f"--root-ca-file={self.authority}"]
         manager += [f"--service-account-private-key-file={self._accounts.key}", "--port=0"]
-        self._begin("kube-controller-manager", *manager, f"--cluster-cidr={self.networks.pods}")
+        manager += [f"--cluster-cidr={self.networks.pods}", f"--horizontal-pod-autoscaler-sync-period={SCALING_S}s"]
+        self._begin("kube-controller-manager", *manager)
         scheduler = f"--kubeconfig={self.kubeconfig_of('system:kube-scheduler')}"
         self._begin("kube-scheduler", scheduler, "--leader-elect=false", "--port=0")
-        caller = self._authority.client("synfire-dns", ADMIN_GROUP)
-        files = [str(each) for each in (self.authority, caller.certificate, caller.key)]
-        words = [sys.executable, "-m", "synfire.testing.kubernetes.dns", DOMAIN, self.machine.host.address, self.url]
-        self.machine.begin("dns", [*words, *files])
+        address = self.machine.host.address
+        words = ["synfire.testing.kubernetes.dns", DOMAIN, address, self.url, *self._caller("synfire-dns")]
+        self.machine.begin("dns", [sys.executable, "-m", *words])
         begin_proxy(self.machine, self.networks, self.kubeconfig_of("system:kube-proxy"), self._binaries)
+
+    def begin_metrics(self) -> list[dict[str, Any]]:
+        """Begin what answers for custom metrics. Returns the objects by which it is found."""
+        address = self.machine.host.address
+        shown = self._authority.server("synfire-metrics", [address], ["synfire-metrics.kube-system.svc"])
+        words = ["synfire.testing.kubernetes.metrics", address, self.url, *self._caller("synfire-metrics")]
+        self.machine.begin(METRICS, [sys.executable, "-m", *words, str(shown.certificate), str(shown.key)])
+        return metrics.documents(address, self.authority.read_bytes())
+
+    def _caller(self, user: str) -> list[str]:
+        """The authority, the certificate and the key of one of ours who may look at everything."""
+        caller = self._authority.client(user, ADMIN_GROUP)
+        return [str(each) for each in (self.authority, caller.certificate, caller.key)]
 
     def _api_server(self) -> Program:
         address = self.machine.host.address
@@ -90,6 +112,7 @@ class ControlPlane:
         ]
         serving = self._authority.server("kube-apiserver", [address, self.networks.api, "127.0.0.1"], names)
         kubelets = self._authority.client("kube-apiserver-kubelet-client", ADMIN_GROUP)
+        front = self._authority.client(FRONT)
         return self._begin(
             "kube-apiserver",
             f"--advertise-address={address}",
@@ -102,6 +125,13 @@ class ControlPlane:
             "--kubelet-preferred-address-types=InternalIP",
             f"--kubelet-client-certificate={kubelets.certificate}",
             f"--kubelet-client-key={kubelets.key}",
+            f"--proxy-client-cert-file={front.certificate}",
+            f"--proxy-client-key-file={front.key}",
+            f"--requestheader-allowed-names={FRONT}",
+            f"--requestheader-client-ca-file={self.authority}",
+            "--requestheader-extra-headers-prefix=X-Remote-Extra-",
+            "--requestheader-group-headers=X-Remote-Group",
+            "--requestheader-username-headers=X-Remote-User",
             f"--secure-port={PORT}",
             "--service-account-issuer=https://kubernetes.default.svc",
             f"--service-account-key-file={self._accounts.certificate}",

@@ -22,6 +22,9 @@ PAUSE = "synfire.dev/pause:1"
 
 SOCKET = "/run/containerd/containerd.sock"
 
+FILLER = "filler"
+"""What takes all the room of a volume that is filled."""
+
 _CONTAINERD = """\
 version = 2
 root = "/var/lib/containerd"
@@ -119,6 +122,36 @@ class Node:
         for each in pod["status"]["containerStatuses"]:
             container = each["containerID"].removeprefix("containerd://")
             self.machine.run(["ctr", "--namespace=k8s.io", "tasks", "kill", "--all", "--signal=SIGKILL", container])
+
+    def volume(self, name: str, size_mib: int) -> dict[str, Any]:
+        """A disk of its own of that size, in memory, on which anybody may write: a PersistentVolume of storage class `name`, for Pods of this
+        node. What is on it goes with the node."""
+        place = self.disk(name)
+        place.mkdir(parents=True)
+        self.machine.run(["mount", "-t", "tmpfs", "-o", f"size={size_mib}m,mode=0777", "synfire", str(place)])
+        here = {"key": "kubernetes.io/hostname", "operator": "In", "values": [self.name]}
+        spec = {
+            "accessModes": ["ReadWriteOnce"],
+            "capacity": {"storage": f"{size_mib}Mi"},
+            "local": {"path": str(place)},
+            "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [here]}]}},
+            "persistentVolumeReclaimPolicy": "Retain",
+            "storageClassName": name,
+        }
+        metadata = {"name": f"{self.name}-{name}"}
+        return {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": metadata, "spec": spec}
+
+    def disk(self, name: str) -> Path:
+        """Where a volume of that name is, on the node."""
+        return self.machine.folder / "disks" / name
+
+    def fill(self, name: str) -> None:
+        """Write to a volume until there is no room left."""
+        self.machine.does(["dd", "if=/dev/zero", f"of={self.disk(name) / FILLER}", "bs=4k"])  # ends with an error then
+
+    def free(self, name: str) -> None:
+        """Take away what `fill` has written."""
+        self.machine.run(["rm", "--force", str(self.disk(name) / FILLER)])
 
     def load(self, archive: Path) -> None:
         """Give the node an image, so that no registry is asked for it. Raises `PermanentError` where it is none."""
