@@ -22,7 +22,7 @@ from synfire.graph import Graph
 from synfire.ops import Array
 from synfire.plan import Costs, Demand, Hop, Plan, atoms, plan_cut, plan_model, predict, rooms
 from synfire.plan.cut import join
-from synfire.wire.client import batch_first
+from synfire.wire.batch_axis import batch_first
 from synfire.zoo import Model, load, names, sample
 
 UNCUT, AUTO = ("model", 1, False), ("auto", 2, False)

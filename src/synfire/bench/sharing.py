@@ -21,7 +21,8 @@ from synfire.graph.passes import simplify
 from synfire.ops import Array
 from synfire.ops.linear import Linear
 from synfire.testing.zoo import answers, inputs_of
-from synfire.wire.client import Client, batch_first
+from synfire.wire.batch_axis import batch_first
+from synfire.wire.client import Client
 from synfire.zoo import find, sample
 
 MODEL, HEAD = "svgg-mnist", "head"

@@ -17,7 +17,7 @@ from synfire.bench.load import Job, infer_request, measure
 from synfire.deploy.planning import Planned, plan_models
 from synfire.deploy.serving import Background, serving_in_background
 from synfire.plan import GATEWAY
-from synfire.wire.client import batch_first
+from synfire.wire.batch_axis import batch_first
 from synfire.zoo import Model, load, sample
 
 UNCUT = ("model", 1, False)

@@ -25,7 +25,8 @@ from synfire.graph import Graph, flatten
 from synfire.graph.passes import simplify
 from synfire.store import MirroredStore
 from synfire.testing.zoo import answers
-from synfire.wire.client import Client, batch_first
+from synfire.wire.batch_axis import batch_first
+from synfire.wire.client import Client
 from synfire.wire.links import unlink
 from synfire.zoo import find, sample
 

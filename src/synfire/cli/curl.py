@@ -22,7 +22,7 @@ from synfire.ops import Array, Kind, Signal
 from synfire.ops.language_model import LanguageModel
 from synfire.store.files import write_atomically
 from synfire.wire import oip
-from synfire.wire.client import batch_first
+from synfire.wire.batch_axis import batch_first
 from synfire.zoo import sample
 
 QUESTION = "Speak, what news?"

@@ -22,7 +22,7 @@ from synfire.engines.measure import steps_of
 from synfire.graph import Graph, flatten
 from synfire.graph.passes import simplify
 from synfire.ops import Array, Clock, Signal
-from synfire.wire.client import batch_first
+from synfire.wire.batch_axis import batch_first
 from synfire.zoo import PictureFile, digit_inputs, held_out_digits, picture_file
 from synfire.zoo.digits import HELD_OUT
 from synfire.zoo.samples import UNIT_RANGE

@@ -10,7 +10,8 @@ import msgspec
 from synfire.base.errors import PermanentError, UserError
 from synfire.ops import Kind
 from synfire.wire import oip
-from synfire.wire.client import BATCHES, Client
+from synfire.wire.batch_axis import BATCHES
+from synfire.wire.client import Client
 from synfire.zoo import PictureFile
 
 

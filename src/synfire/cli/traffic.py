@@ -20,7 +20,6 @@ from synfire.deploy.folders import folder_of
 from synfire.deploy.traffic import as_served, check_rule
 from synfire.graph import Graph
 from synfire.plan.costs import format_seconds
-from synfire.wire.client import Client
 from synfire.wire.messages import Steer
 from synfire.wire.traffic import Rule, TrafficCount, cleared, rule_of, summed
 from synfire.zoo import Model, find
@@ -110,6 +109,8 @@ def rules_of(given: Sequence[str], models: Sequence[Model], store: bool) -> tupl
 
 def counts_of(run: Run) -> list[TrafficCount]:
     """What the sides of all names did, at all gateways together; those are left out that do not answer."""
+    from synfire.wire.client import Client  # `serve` takes rules alone from here, and would load httpx for 0.1 s
+
     told: list[TrafficCount] = [TrafficCount(each) for each in run.rules]
     for url in (role.url for role in run.roles if role.url and role.alive):
         try:

@@ -17,7 +17,7 @@ from synfire.gateway.statistics import Duration
 from synfire.gateway.status import NotSupported
 from synfire.graph import Graph, flatten
 from synfire.ops import Kind, Signal
-from synfire.wire.client import BATCHES
+from synfire.wire.batch_axis import BATCHES
 from synfire.wire.oip import datatype_of
 
 EXTENSIONS = (

@@ -8,7 +8,6 @@ from types import TracebackType
 from typing import Any, Self
 
 import httpx
-import numpy as np
 
 from synfire.base.errors import (
     Bug,
@@ -21,9 +20,7 @@ from synfire.base.errors import (
 from synfire.base.keys import authorization
 from synfire.ops import Array, Clock, Kind, Signal
 from synfire.wire import oip
-
-BATCHES = "batches"
-"""A parameter of a model's metadata: false where its tensors have no axis that counts samples."""
+from synfire.wire.batch_axis import BATCHES
 
 _PLAIN = {oip.datatype_of(kind.dtype): kind for kind in Kind if kind.plain}
 _KINDS = _PLAIN | {oip.datatype_of(kind.dtype): kind for kind in Kind if not kind.plain}
@@ -86,16 +83,6 @@ class Client:
         if response.is_error:
             raise _error(response)
         return response
-
-
-def batch_first(signals: Mapping[str, Signal], inputs: Mapping[str, Array], batches: bool = True) -> dict[str, Array]:
-    """Arrays as graphs take them, `(steps, batch, …)`, as callers send them, `(batch, steps, …)`; without the batch where there is
-    none."""
-    turned = {
-        name: np.ascontiguousarray(array.swapaxes(0, 1)) if signals[name].timed else array
-        for name, array in inputs.items()
-    }
-    return turned if batches else {name: array.reshape(array.shape[1:]) for name, array in turned.items()}
 
 
 def _signal(tensor: Mapping[str, Any], batches: bool) -> Signal:

@@ -28,7 +28,7 @@ from synfire.graph import Graph
 from synfire.ops import Array, Clock
 from synfire.store import Catalog
 from synfire.testing.zoo import answers, held_out, inputs_of
-from synfire.wire.client import batch_first
+from synfire.wire.batch_axis import batch_first
 from synfire.wire.recovery import RecoveryRecord
 from synfire.zoo import find
 

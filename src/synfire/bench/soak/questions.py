@@ -18,7 +18,7 @@ from synfire.graph.passes import simplify
 from synfire.ops import Array, Clock, Signal
 from synfire.testing.zoo import held_out, inputs_of
 from synfire.wire import oip
-from synfire.wire.client import batch_first
+from synfire.wire.batch_axis import batch_first
 from synfire.zoo import find
 
 SAMPLES = 32
