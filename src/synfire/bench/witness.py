@@ -268,8 +268,9 @@ class _Loop:
                     break  # a session does not outlive a call that is lost
                 if over.is_set():
                     break
-                if self._pause_s:
-                    await asyncio.sleep(self._pause_s)
+                # The event loop counts in milliseconds from when its turn began, so that it wakes a moment too early.
+                while (left_s := self._ended[-1] + self._pause_s - time.monotonic()) > 0:
+                    await asyncio.sleep(left_s)
         await asyncio.sleep(LINGER_S)
         connection.close()
         return self._seen(connection)
