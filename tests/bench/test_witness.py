@@ -6,12 +6,13 @@ import base64
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import numpy as np
 import pytest
 
 from synfire.bench.witness import LOST, RIGHT, Case, Job, Seen, witness
+from synfire.testing.answering import handling
 
 REQUEST = b"POST /%s HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nhi"
 
@@ -40,16 +41,11 @@ class Echo(BaseHTTPRequestHandler):
 @contextmanager
 def echo() -> Iterator[str]:
     Echo.over.clear()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Echo)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        Echo.over.set()
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with handling(Echo) as url:
+        try:
+            yield url
+        finally:
+            Echo.over.set()
 
 
 def seen(path: bytes, right: bytes = b"hi", patience_s: float = 5.0, pause_s: float = 0.0) -> Seen:

@@ -45,21 +45,16 @@ def assert_same(got, wanted):
         assert got[name].shape == wanted[name].shape
 
 
-@given(SEEDS, st.integers(1, 3), st.booleans(), st.sampled_from([1, 2, 64]), st.sampled_from([1, 2, 16]))
-@settings(max_examples=60, deadline=None)
-def test_cut_and_placed_model_answers_as_the_whole(seed, workers, encode, max_batch, window):
-    graph = random_graph(seed)
-    plan = random_plan(graph, seed + 1, workers)
+def answers_as_the_whole(graph, plan, seed, most, settings, encode, window):
+    """Fewer than `most` calls at once, each compared with the uncut model; and nothing is left of them."""
     rng = np.random.default_rng(seed)
     calls = [
         Call(str(i), "m", random_inputs(graph, seed + i, int(rng.integers(1, 4)), int(rng.integers(1, 9))))
-        for i in range(int(rng.integers(1, 5)))
+        for i in range(int(rng.integers(1, most)))
     ]
 
     async def main():
-        async with Cluster(
-            {"m": (graph, plan)}, seed, Settings(max_batch=max_batch), encode=encode, window=window
-        ) as cluster:
+        async with Cluster({"m": (graph, plan)}, seed, settings, encode=encode, window=window) as cluster:
             answers = await asyncio.gather(*(collect(cluster.routes["m"], call) for call in calls))
             await cluster.settle()
             assert cluster.quiet
@@ -70,29 +65,20 @@ def test_cut_and_placed_model_answers_as_the_whole(seed, workers, encode, max_ba
         assert_same(answer, whole(graph, call.inputs, timed[0] if timed else None))
 
 
+@given(SEEDS, st.integers(1, 3), st.booleans(), st.sampled_from([1, 2, 64]), st.sampled_from([1, 2, 16]))
+@settings(max_examples=60, deadline=None)
+def test_cut_and_placed_model_answers_as_the_whole(seed, workers, encode, max_batch, window):
+    graph = random_graph(seed)
+    plan = random_plan(graph, seed + 1, workers)
+    answers_as_the_whole(graph, plan, seed, 5, Settings(max_batch=max_batch), encode, window)
+
+
 @given(SEEDS, st.booleans(), st.sampled_from([1, 2, 64]), st.sampled_from([1, 2, 16]))
 @settings(max_examples=60, deadline=None)
 def test_a_model_in_several_places_answers_as_the_whole(seed, encode, max_batch, window):
     graph = random_graph(seed)
     plan = in_several_places(random_plan(graph, seed + 1), seed)
-    rng = np.random.default_rng(seed)
-    calls = [
-        Call(str(i), "m", random_inputs(graph, seed + i, int(rng.integers(1, 4)), int(rng.integers(1, 9))))
-        for i in range(int(rng.integers(1, 7)))
-    ]
-
-    async def main():
-        async with Cluster(
-            {"m": (graph, plan)}, seed, Settings(max_batch=max_batch), encode=encode, window=window
-        ) as cluster:
-            answers = await asyncio.gather(*(collect(cluster.routes["m"], call) for call in calls))
-            await cluster.settle()
-            assert cluster.quiet
-        return answers
-
-    for call, answer in zip(calls, asyncio.run(main()), strict=True):
-        timed = [a.shape[0] for name, a in call.inputs.items() if graph.inputs[name].timed]
-        assert_same(answer, whole(graph, call.inputs, timed[0] if timed else None))
+    answers_as_the_whole(graph, plan, seed, 7, Settings(max_batch=max_batch), encode, window)
 
 
 @given(SEEDS, st.integers(2, 5))

@@ -14,6 +14,9 @@ from synfire.graph import Graph
 from synfire.plan import Plan
 from synfire.plan.replicas import Lane, along
 
+_MOST_LANES = 1024
+"""So many lanes are remembered: there are as many as the product of what stages have of replicas."""
+
 
 @dataclass(frozen=True)
 class Way:
@@ -43,6 +46,8 @@ class Way:
         if not lane:
             return self
         if lane not in self._through:
+            if len(self._through) >= _MOST_LANES:
+                self._through.clear()
             self._through[lane] = self._of(self.graph, along(self.plan, lane), self.peers, self.epoch, self.lanes, lane)
         return self._through[lane]
 
