@@ -103,3 +103,13 @@ def test_a_stage_with_a_number_of_replicas_is_not_looked_at() -> None:
     worker = Worker({"s1": 0.95})
     assert Story(2, 2, w1=worker).looks(5) == []
     assert not worker.busy_s, "nobody has asked it"
+
+
+def test_a_replica_that_is_coming_is_not_called_off_by_a_moment_with_less_to_do() -> None:
+    worker = Worker({"s1": 0.95})
+    story = Story(w1=worker)
+    assert story.looks(20) == [("chain", "s1", 2)]
+    worker.shares = {"s1": 0.6}
+    assert story.looks(20) == [("chain", "s1", 2)], (
+        "two of them would be busy for 0.3 each now, and for 0.48 a moment ago"
+    )

@@ -60,7 +60,7 @@ def replicas_for(load: Load, scale: Scale, present: int, waiting: int, now_s: fl
 
 
 def stage_replicas_for(work: Load, requests: Load, present: int) -> int:
-    """How many replicas a stage is to have, where `present` are. Its `work` is counted in workers: for what share of the time that other stages
+    """How many replicas a stage is to have, where `present` are or come. Its `work` is counted in workers: for what share of the time that other stages
     leave it each of its workers was busy with it. More replicas than there are `requests` at it would have nothing to do."""
     up = math.ceil(round(work.average / BUSY, 3))
     down = math.ceil(round(max(peak for _, peak in work.peaks) / EASY, 3))
@@ -68,9 +68,9 @@ def stage_replicas_for(work: Load, requests: Load, present: int) -> int:
     return max(min(up, useful), min(present, down), 1)
 
 
-def begun(present: int, now_s: float) -> Load:
-    """What is known of a stage that nobody has looked at before: the replicas that it has may have had enough to do."""
-    return Load(peaks=((now_s, present * EASY),))
+def begun(peak: float, now_s: float) -> Load:
+    """What is known of what nobody has looked at before: the replicas that it has may have had enough to do, which is `peak`."""
+    return Load(peaks=((now_s, peak),))
 
 
 def work_of(own: float, others: float) -> float:

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from synfire.base.clock import Clock, SystemClock
 from synfire.base.log import LOGGER
-from synfire.control.scaling import Load, noted, replicas_for
+from synfire.control.scaling import Load, begun, noted, replicas_for
 from synfire.wire.messages import Pressure
 from synfire.wire.wish import Scale
 
@@ -56,10 +56,13 @@ class Scaler:
         for told in self._calls.values():
             calls.update(told)
         scaled, now_s = self._models.scaled, self._clock.now_s()
-        self._loads = {name: noted(self._loads.get(name, Load()), calls[name], now_s) for name in scaled}
+        present = {name: self._models.awake(name) for name in scaled}
+        before = {name: begun(present[name] * scale.calls, now_s) for name, scale in scaled.items()} | self._loads
+        self._loads = {name: noted(before[name], calls[name], now_s) for name in scaled}
         for name, scale in scaled.items():
-            present = self._models.awake(name)
-            wanted = replicas_for(self._loads[name], scale, present, calls[name], now_s)
-            if wanted != present:
-                LOGGER.info("model %s: %d replicas for %.1f calls, where %d are", name, wanted, calls[name], present)
+            wanted = replicas_for(self._loads[name], scale, present[name], calls[name], now_s)
+            if wanted != present[name]:
+                LOGGER.info(
+                    "model %s: %d replicas for %.1f calls, where %d are", name, wanted, calls[name], present[name]
+                )
             self._models.scale(name, wanted)

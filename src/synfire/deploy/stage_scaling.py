@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 from synfire.base.clock import Clock, SystemClock
 from synfire.base.errors import SynfireError
 from synfire.base.log import LOGGER
-from synfire.control.scaling import Load, begun, noted, stage_replicas_for, work_of
+from synfire.control.scaling import EASY, Load, begun, noted, stage_replicas_for, work_of
 from synfire.control.state import ModelView
 from synfire.plan.plan import Stage
 from synfire.plan.replicas import others
@@ -78,15 +78,16 @@ class StageScaler:
         for key, (model, replicas) in found.items():
             work = sum(_work(shares.get(each.worker, {}), (model.name, each.name)) for each in replicas)
             requests = sum(_requests(told.get(each.worker), (model.name, each.name)) for each in replicas)
-            before = self._loads.get(key, (begun(len(replicas), now_s), Load()))
+            before = self._loads.get(key, (begun(len(replicas) * EASY, now_s), Load()))
             loads[key] = noted(before[0], work, now_s), noted(before[1], requests, now_s)
             self._judge(model, replicas, *loads[key])
         self._loads = loads
 
     def _judge(self, model: ModelView, replicas: tuple[Stage, ...], work: Load, requests: Load) -> None:
         stage, present = replicas[0], len(replicas)
-        count = stage_replicas_for(work, requests, present)
-        if count == model.replicas.get(stage.name, 1):
+        before = model.replicas.get(stage.name, 1)
+        count = stage_replicas_for(work, requests, max(present, before))
+        if count == before:
             return
         LOGGER.info(
             "stage %s.%s: work for %.2f workers, %.1f requests at a time: %d replicas, where %d are",
