@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from synfire.base.errors import UnknownName, UserError
-from synfire.kubernetes.images import building, kernels, oci, python, sbom, system
+from synfire.kubernetes.images import building, debian, kernels, oci, python, sbom, system
 from synfire.kubernetes.images.debian import Package, run, unpack
 
 needs_dpkg = pytest.mark.skipif(
@@ -31,6 +31,20 @@ def package(folder: Path, files: dict[str, str]) -> Package:
         (root / name).write_text(text)
     run(["dpkg-deb", "--build", "--root-owner-group", str(root), str(folder / "thing.deb")])
     return Package("thing", "1:2-3", folder / "thing.deb")
+
+
+def test_apt_finds_its_lists_below_the_folder_that_make_is_called_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands: list[list[str]] = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(debian, "run", lambda command, *_: commands.append(command))
+    monkeypatch.setattr(shutil, "which", str)
+    monkeypatch.setattr(debian, "_KEYS", Path(__file__))
+    debian.Archive(Path("build/debian"))
+    told = dict(each.removeprefix("-o").split("=") for each in commands[0] if each.startswith("-oDir::"))
+    assert told["Dir::State::Lists"] == str(tmp_path / "build/debian/lists")
+    assert told["Dir::Etc::SourceParts"] == str(tmp_path / "build/debian/sources")
 
 
 @needs_dpkg

@@ -57,6 +57,7 @@ class Archive:
             raise UserError(
                 f"Debian's packages cannot be fetched without {', '.join(lacking)}; install apt, dpkg and debian-archive-keyring"
             )
+        place = place.resolve()  # apt looks for what is not absolute below /etc/apt and /var/lib/apt
         (place / "lists/partial").mkdir(parents=True)
         (place / "sources").mkdir()
         (place / "sources/debian.sources").write_text(_SOURCES.format(suite=SUITE, keys=_KEYS))
