@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ import pytest
 from synfire.base.errors import UserError
 from synfire.bench import BENCHMARKS, Benchmark, Report, Settings, floor, machine
 from synfire.bench.benchmark import Progress, in_turns, report, spread
+from synfire.bench.machine import busy_s, children_busy_s
 from synfire.cli import main
 
 
@@ -39,6 +42,15 @@ def test_there_are_the_benchmarks_that_the_readme_quotes() -> None:
 def test_the_machine_is_described() -> None:
     assert {"cpu", "cores", "features", "memory_bytes", "system", "python", "packages"} <= set(machine())
     assert machine()["packages"]["synfire"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux tells for how long cores were busy")
+def test_what_a_child_takes_of_the_cores_is_counted() -> None:
+    before_s, own_before_s = busy_s(), children_busy_s()
+    subprocess.run([sys.executable, "-c", "import time\nwhile time.process_time() < 0.3: pass"], check=True)
+    own_s = children_busy_s() - own_before_s
+    assert own_s >= 0.3
+    assert busy_s() - before_s >= own_s / 2, "the system counts hundredths of a second, of whoever runs at the tick"
 
 
 @pytest.mark.parametrize(

@@ -171,8 +171,10 @@ def test_the_most_requests_within_the_latency_count(monkeypatch: pytest.MonkeyPa
     def measured(url: str, requests: list[bytes], concurrency: int, seconds: float) -> Load:
         """Latency grows with what is under way: 10 ms for each request, of which four are computed at a time."""
         answers = 100 * min(concurrency, 4) + concurrency
+        p50_s, p99_s = 0.01 * concurrency, 0.012 * concurrency
+        busy_s, own_s = 0.002 * answers, 0.0005 * answers
         return Load(
-            p50_s=0.01 * concurrency, p99_s=0.012 * concurrency, answers=answers, seconds=1.0, refused=0, broken=0
+            p50_s=p50_s, p99_s=p99_s, answers=answers, seconds=1.0, refused=0, broken=0, busy_s=busy_s, own_s=own_s
         )
 
     monkeypatch.setattr(wrk, "load", measured)
@@ -181,6 +183,7 @@ def test_the_most_requests_within_the_latency_count(monkeypatch: pytest.MonkeyPa
     contestant.measure(lambda text: None)
     found = contestant.row()
     assert (found["concurrency"], found["requests_s"], found["alone_p50_s"]) == (4, 404.0, 0.01)
+    assert (found["cores_s"], found["wrk_s"]) == pytest.approx((0.002, 0.0005))
 
 
 def test_what_the_rounds_show_counts_for_more_than_the_search(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -129,6 +129,7 @@ class Contestant:
         loads = self.loaded[setup]
         rates = [each.requests_s for each in loads]
         alone = [each.p50_s for each in self.alone]
+        answers = sum(each.answers for each in loads)
         return {
             "model": self.questions.model,
             "server": self.server.name,
@@ -139,6 +140,8 @@ class Contestant:
             "min_requests_s": min(rates),
             "max_requests_s": max(rates),
             "p99_s": statistics.median(each.p99_s for each in loads),
+            "cores_s": sum(each.busy_s for each in loads) / answers,
+            "wrk_s": sum(each.own_s for each in loads) / answers,
             "alone": self.server.words(self.quickest),
             "alone_p50_s": statistics.median(alone),
             "min_alone_p50_s": min(alone),
@@ -174,13 +177,17 @@ def _worth(load: wrk.Load) -> tuple[float, float]:
 
 
 class Serving(Benchmark):
-    """wrk asks every server for the same samples; each is started anew in each round, with nothing else running."""
+    """wrk asks every server for the same samples; each is started anew in each round, with nothing else running.
+
+    `cores_s` is what a request takes of all cores together, wrk's share (`wrk_s`) among it: so many cores by that is the most that this server
+    can give here, however its setup.
+    """
 
     name = "serving"
     about = f"requests a second at p99 ≤ {1e3 * P99_S:.0f} ms, and one client's p50, against other servers"
     shown = (
         *("model", "server", "setup", "concurrency", "requests_s", "min_requests_s", "max_requests_s", "p99_s"),
-        *("alone_p50_s", "min_alone_p50_s", "max_alone_p50_s", "max_difference"),
+        *("cores_s", "wrk_s", "alone_p50_s", "min_alone_p50_s", "max_alone_p50_s", "max_difference"),
     )
 
     @property

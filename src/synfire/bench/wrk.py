@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import subprocess
 import tempfile
@@ -11,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from synfire.base.errors import PermanentError, UserError
+from synfire.bench.machine import busy_s, children_busy_s
 
 MARGIN_S = 30.0
 """Beyond the seconds that are measured: requests that take long on a busy machine."""
@@ -40,7 +42,10 @@ end
 
 
 class Load(msgspec.Struct, frozen=True, kw_only=True):
-    """What one run saw. `refused` counts answers with another status than 200, `broken` those that never came whole."""
+    """What one run saw. `refused` counts answers with another status than 200, `broken` those that never came whole.
+
+    `busy_s` is for how long the machine's cores were busy in it, all together, and `own_s` what of that wrk took itself.
+    """
 
     p50_s: float
     p99_s: float
@@ -48,6 +53,8 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
     refused: int
     broken: int
+    busy_s: float = math.nan
+    own_s: float = math.nan
 
     @property
     def requests_s(self) -> float:
@@ -87,11 +94,13 @@ def load(url: str, requests: Sequence[bytes], concurrency: int, seconds: float) 
         files = [Path(folder, f"{number}.http") for number in range(len(requests))]
         for file, request in zip(files, requests, strict=True):
             file.write_bytes(request)
+        before_s, own_before_s = busy_s(), children_busy_s()
         command = ["wrk", "-t1", f"-c{concurrency}", f"-d{max(1, round(seconds))}s", "-s", str(script), url, "--"]
         done = subprocess.run(
             [*command, *map(str, files)], capture_output=True, timeout=seconds + MARGIN_S, check=False
         )
-    return _found(done)
+        spent_s, own_s = busy_s() - before_s, children_busy_s() - own_before_s
+    return msgspec.structs.replace(_found(done), busy_s=spent_s, own_s=own_s)
 
 
 def _found(done: subprocess.CompletedProcess[bytes]) -> Load:
