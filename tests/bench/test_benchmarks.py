@@ -147,6 +147,8 @@ def test_plan_holds_predictions_against_what_is_measured(tmp_path: Path, monkeyp
     served = [row for row in found.rows if row["what"] == "served"]
     assert [row["cut"] for row in served if row["auto"]] == ["auto-2"]
     assert all(row["error"] == pytest.approx(row["predicted_s"] / row["undisturbed_s"] - 1) for row in served)
+    uncut, auto = (next(row for row in served if row["cut"] == name) for name in ("model-1", "auto-2"))
+    assert [row["error"] for row in found.rows if row["what"] == "twice"] == [abs(uncut["error"] - auto["error"])]
     assert {row["objective"] for row in found.rows if row["what"] == "search"} == {"latency", "throughput"}
     assert all(0.999 < row["auto_ratio"] <= 1.05 for row in found.rows if row["what"] == "search")
 

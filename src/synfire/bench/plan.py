@@ -43,8 +43,9 @@ class Plans(Benchmark):
 
     What hops and operators cost is measured at the beginning, as the first `synfire serve` on a machine does, and decides the cuts.
     It is measured again in turns with the calls, and they are held against what is predicted from the latest costs: a machine
-    that many share changes its speed within seconds. A row says by `what` it is: the latency of a `served` cut, or the `search`
-    for a better one on two workers by predicted seconds.
+    that many share changes its speed within seconds. A row says by `what` it is: the latency of a `served` cut, the `search`
+    for a better one on two workers by predicted seconds, or, where `auto` does not cut, what one plan's errors differ by when it is served
+    `twice`, under two names: what no prediction can be better than on the machine at hand.
     """
 
     name = "plan"
@@ -62,7 +63,8 @@ class Plans(Benchmark):
         rows: list[dict[str, Any]] = []
         for model in models:
             progress(model)
-            rows += _served(model, hop, rounds, spells, model in EVERY_CUT)
+            served = _served(model, hop, rounds, spells, model in EVERY_CUT)
+            rows += [*served, *_twice(served)]
             rows += _searched(model, hop, HEAVIER[:1] if settings.quick else HEAVIER)
         details = {"models": models, "rounds": rounds, "spells": spells, "prices": msgspec.to_builtins(hop)}
         return report(self.name, settings, details, rows, _floors(rows))
@@ -133,6 +135,14 @@ def _row(
         "predicted_s": statistics.median(predicted),
         "error": statistics.median(p / s - 1 for p, s in zip(predicted, found, strict=True)),
     }
+
+
+def _twice(served: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A row where the model uncut and `auto` are the same plan."""
+    uncut, auto = (next(row for row in served if row["cut"] == f"{cut}-{workers}") for cut, workers, _ in (UNCUT, AUTO))
+    if auto["stages"] > 1 or auto["frame_steps"] != uncut["frame_steps"]:
+        return []
+    return [{"what": "twice", "model": uncut["model"], "stages": 1, "error": abs(uncut["error"] - auto["error"])}]
 
 
 def _in_two(planned: Planned) -> dict[str, Planned]:
