@@ -64,7 +64,7 @@ def build(checkout: Path, version: str, extras: Sequence[str], folder: Path) -> 
         (parts[2] / SBOM).parent.mkdir(parents=True)
         (parts[2] / SBOM).write_text(json.dumps(told, indent=1))
         for each in parts:
-            python.compile_all(each)
+            python.compile_all(each, alone=each is not parts[2])  # numba tells its kernels by their sources
         without = _with_kernels(parts, work)
         for each in parts:
             layers.pack(each, each.with_suffix(".tar"), system.OWNERS)

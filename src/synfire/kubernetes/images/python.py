@@ -1,4 +1,4 @@
-"""What an image has of PyPI: synfire itself, and what it stands on, as wheels unpack it, without their tests."""
+"""What an image has of PyPI: synfire itself, and what it stands on, as wheels unpack it, without their tests, sources and symbols."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from synfire.base.errors import UserError
+from synfire.kubernetes.images import libraries
 from synfire.kubernetes.images.debian import run
 from synfire.kubernetes.images.kernels import PLACE as KERNELS
 from synfire.kubernetes.images.system import PYTHON
@@ -57,7 +58,7 @@ def lay(checkout: Path, extras: Sequence[str], ours: Path, theirs: Path, work: P
     place = theirs / PLACE
     options = ["--root-user-action=ignore", "--no-compile", "--only-binary=:all:", "--target", str(place)]
     run([*pip, "install", *options, f"{wheel}[{','.join(extras)}]"])
-    _prune(place)
+    prune(place)
     (ours / PLACE).mkdir(parents=True)
     for each in place.glob("synfire*"):
         each.rename(ours / PLACE / each.name)
@@ -68,16 +69,27 @@ def lay(checkout: Path, extras: Sequence[str], ours: Path, theirs: Path, work: P
     script.chmod(0o755)
 
 
-def compile_all(root: Path) -> None:
-    """Put bytecode beside all modules below the folder, since containers cannot. It holds whatever the time of the file is."""
-    options = ["--invalidation-mode=unchecked-hash", "-q", "-s", str(root), "-p", "/"]
+def compile_all(root: Path, *, alone: bool = False) -> None:
+    """Put bytecode beside all modules below the folder, since containers cannot, or `alone` in their place.
+
+    It holds whatever the time of the file is. With no source beside it a traceback tells file and line, and not what the line says.
+    """
+    options = ["--invalidation-mode=unchecked-hash", "-q", "-s", str(root), "-p", "/", *(["-b"] if alone else [])]
     run([sys.executable, "-m", "compileall", *options, str(root)], environment={"PYTHONHASHSEED": "0"})
+    for each in [*root.rglob("*.py")] if alone else []:
+        if each.with_suffix(".pyc").is_file():
+            each.unlink()
 
 
-def _prune(place: Path) -> None:
+def prune(place: Path) -> None:
+    """Take out of packages what nothing reads that runs: tests, what compilers and type checkers read, symbols for debuggers."""
     for pattern in _UNUSED:
         for each in [*place.glob(pattern)]:
             shutil.rmtree(each, ignore_errors=True)
     for each in [*place.rglob("*")]:
-        if each.suffix in _SOURCES and each.is_file():
+        if not each.is_file() or each.is_symlink():
+            continue
+        if each.suffix in _SOURCES:
             each.unlink()
+        elif ".so" in each.suffixes:
+            libraries.cut(each)

@@ -35,10 +35,10 @@ PACKAGES = (
 
 _WANTED = ("etc/", "usr/lib/", "usr/lib64/", f"usr/bin/{PYTHON}", "usr/share/common-licenses/", "usr/share/doc/")
 _UNUSED = (
-    f"usr/lib/{PYTHON}/{{idlelib,lib2to3,pydoc_data,test,tkinter,turtledemo}}",
+    f"usr/lib/{PYTHON}/{{idlelib,lib2to3,pydoc_data,sitecustomize*,test,tkinter,turtledemo}}",
     "usr/lib/*/gconv",
     "usr/lib/mime",
-    "etc/{cron.d,default,dpkg,init.d,kernel,ld.so.conf.d,profile.d,skel,update-motd.d}",
+    f"etc/{{cron.d,default,dpkg,init.d,kernel,ld.so.conf.d,profile.d,{PYTHON},skel,update-motd.d}}",
 )
 _TEXTS = {
     "etc/passwd": f"root:x:0:0:root:/:/sbin/nologin\nsynfire:x:{USER}:{USER}:synfire:{HOME}:/sbin/nologin\n",
