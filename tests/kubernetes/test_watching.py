@@ -20,7 +20,9 @@ from synfire.kubernetes.cluster.api import Api, configured
 from synfire.kubernetes.cluster.lease import Lease, Terms
 from synfire.kubernetes.cluster.mirror import Mirror
 from synfire.kubernetes.controller import controller as controllers
+from synfire.kubernetes.controller import space as spaces
 from synfire.kubernetes.controller.controller import Controller, Scope
+from synfire.kubernetes.controller.deployment import Deployed
 from synfire.kubernetes.controller.hands import Hands, Reach
 from synfire.kubernetes.controller.health import answering
 from synfire.kubernetes.controller.observed import Document, Settings
@@ -45,7 +47,7 @@ async def until(holds: Callable[[], bool]) -> None:
 @asynccontextmanager
 async def mirrored(server: FakeKubernetes, selector: str = "") -> AsyncIterator[Mirror]:
     async with Api(config_of(server)) as api:
-        found = Mirror(api, "v1", "Pod", "", selector, lambda namespace: None)
+        found = Mirror(api, "v1", "Pod", "", selector, lambda namespace, found: None)
         task = asyncio.ensure_future(found.run())
         try:
             await asyncio.wait_for(found.listed.wait(), WITHIN_S)
@@ -300,6 +302,62 @@ async def asked(port: int, path: str) -> str:
     said = await reader.read()
     writer.close()
     return said.decode()
+
+
+def test_what_is_more_than_one_round_does_is_done_by_the_next_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story() -> None:
+        deployment = FakeDeployment()
+        with FakeKubernetes().running() as server:
+            async with working(server, deployment) as found:
+                for each in (resource("SynfirePool", "hosts", count=2), resource("SynfireModel", "svgg-digits")):
+                    server.put(each)
+                await until(lambda: sets(server) == {"synfire", "synfire-hosts"})
+                begin_pods(server, deployment)
+                await until(lambda: phase(server, "svgg-digits") == "Ready")
+                assert found.spaces["default"].rounds > 10
+
+    monkeypatch.setattr(spaces, "MOST_ACTIONS", 2)
+    asyncio.run(story())
+
+
+class Stuck(FakeDeployment):
+    """Answers nobody who asks how it is, from when it is told so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open = asyncio.Event()
+        self.open.set()
+        self.looks = 0
+
+    async def look(self) -> Deployed:
+        self.looks += 1
+        await self.open.wait()
+        return await super().look()
+
+
+def test_a_model_is_asked_for_while_a_round_is_at_something_else() -> None:
+    async def story() -> None:
+        deployment = Stuck()
+        with FakeKubernetes().running() as server:
+            async with working(server, deployment) as found:
+                server.put(resource("SynfirePool", "hosts", count=2))
+                await until(lambda: sets(server) == {"synfire", "synfire-hosts"})
+                begin_pods(server, deployment)
+                server.put(resource("SynfireModel", "first"))
+                await until(lambda: phase(server, "first") == "Ready")
+                await found.spaces["default"].settled.wait()
+                deployment.open.clear()
+                looks = deployment.looks
+                server.put(resource("SynfireModel", "second"))
+                await until(lambda: "second" in deployment.models and deployment.looks > looks)
+                for number in range(3):
+                    server.put(resource("SynfireModel", f"more-{number}"))
+                    await until(lambda name=f"more-{number}": name in deployment.models)  # type: ignore[misc]
+                assert phase(server, "more-0") == ""  # no round has come so far
+                deployment.open.set()
+                await until(lambda: phase(server, "more-2") == "Ready")
+
+    asyncio.run(story())
 
 
 def test_the_second_controller_acts_when_the_first_has_gone() -> None:

@@ -17,6 +17,12 @@ def look_seldom() -> None:
     gc.set_threshold(YOUNG)
 
 
+def sort_out() -> None:
+    """Look for garbage once, through all that came after the last time; what is left stays. For a process whose objects come and go for days."""
+    gc.collect()
+    look_seldom()
+
+
 @contextmanager
 def looking_seldom() -> Iterator[None]:
     """For a block that serves in a process that also does something else; what that had loaded is looked through again afterwards."""

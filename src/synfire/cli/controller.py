@@ -107,12 +107,13 @@ def controller(
 async def _run(
     settings: Settings, scope: Scope, context: str | None, health: tuple[str, int] | None, as_json: bool
 ) -> None:
+    from synfire.base import garbage
     from synfire.kubernetes.cluster.api import Api, configured
     from synfire.kubernetes.controller.controller import Controller
 
     async with Api(configured(context)) as api:
         own = replace(scope, own=scope.own or scope.namespace or api.namespace)
-        working = Controller(api, settings, own)
+        working = Controller(api, settings, own, garbage.sort_out)
         _say(own, as_json)
         task = asyncio.ensure_future(_beside(working, health))
         for each in (signal.SIGTERM, signal.SIGINT):

@@ -21,11 +21,19 @@ Name = tuple[str, str]
 
 
 class Mirror:
-    """`changed` is called with the namespace of each object that is another one than before. `refused` holds the words of the server
-    where we may not look."""
+    """`changed` is called with the namespace of each object that is another one than before, and with the object itself where it is one that
+    somebody else has made or changed; `kept` with each object that is kept here, and with none in its place when it is no longer. `refused` holds
+    the words of the server where we may not look."""
 
     def __init__(
-        self, api: Api, version: str, kind: str, namespace: str, selector: str, changed: Callable[[str], None]
+        self,
+        api: Api,
+        version: str,
+        kind: str,
+        namespace: str,
+        selector: str,
+        changed: Callable[[str, Document | None], None],
+        kept: Callable[[Name, Document | None], None] = lambda name, found: None,
     ) -> None:
         self.objects: dict[Name, Document] = {}
         self.listed = asyncio.Event()
@@ -36,6 +44,7 @@ class Mirror:
         self._what = {"apiVersion": version, "kind": kind}
         self._selector = selector
         self._changed = changed
+        self._kept = kept
         self._spaces: dict[str, dict[str, Document]] = {}
 
     async def run(self) -> None:
@@ -56,7 +65,7 @@ class Mirror:
             except Forbidden as error:
                 self.refused, version = str(error), ""
                 self.listed.set()
-                self._changed("")
+                self._changed("", None)
             except ApiError as error:
                 version = ""
                 LOGGER.warning("%s: %s; it is listed anew", self._path, error)
@@ -95,7 +104,7 @@ class Mirror:
         for each in fresh.values():
             self._put(each)
         for namespace in {name[0] for name in (*gone, *fresh)}:
-            self._changed(namespace)
+            self._changed(namespace, None)
         self.listed.set()
         return version
 
@@ -106,11 +115,12 @@ class Mirror:
         before = self.objects.get(name)
         if kind == "DELETED":
             self._drop(name)
+            self._changed(name[0], None)
         elif before is not None and _version(before) == _version(found):
             return  # we have written it ourselves
         else:
             self._put(found)
-        self._changed(name[0])
+            self._changed(name[0], found)
 
     def _put(self, found: Document) -> None:
         namespace, name = _name(found)
@@ -118,10 +128,12 @@ class Mirror:
         found |= self._what  # in lists objects do not say what they are
         self.objects[namespace, name] = found
         self._spaces.setdefault(namespace, {})[name] = found
+        self._kept((namespace, name), found)
 
     def _drop(self, name: Name) -> None:
         self.objects.pop(name, None)
         self._spaces.get(name[0], {}).pop(name[1], None)
+        self._kept(name, None)
 
 
 def _name(found: Document) -> Name:

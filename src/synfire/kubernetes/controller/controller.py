@@ -6,15 +6,16 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from synfire.base.errors import SynfireError
 from synfire.kubernetes.cluster.api import Api, ApiError
 from synfire.kubernetes.cluster.lease import Lease, Terms
-from synfire.kubernetes.cluster.mirror import Mirror
+from synfire.kubernetes.cluster.mirror import Mirror, Name
 from synfire.kubernetes.controller import serving
 from synfire.kubernetes.controller.asking import Asking
 from synfire.kubernetes.controller.hands import Hands, Reach
-from synfire.kubernetes.controller.observed import MANAGED, Key, Observed, Offers, Settings
+from synfire.kubernetes.controller.observed import MANAGED, Document, Key, Observed, Offers, Settings
 from synfire.kubernetes.controller.space import Space
 from synfire.kubernetes.resources import API, GROUP, KINDS
 
@@ -60,9 +61,9 @@ class Scope:
 
 
 class Controller:
-    """One of several; the one that holds the lease acts."""
+    """One of several; the one that holds the lease acts. `rested` is called when everything has been listed, and again with each resync."""
 
-    def __init__(self, api: Api, settings: Settings, scope: Scope) -> None:
+    def __init__(self, api: Api, settings: Settings, scope: Scope, rested: Callable[[], object] = lambda: None) -> None:
         self.spaces: dict[str, Space] = {}
         self.offers = Offers()
         self.lease = Lease(
@@ -71,7 +72,9 @@ class Controller:
         self._api = api
         self._settings = settings
         self._scope = scope
+        self._rested = rested
         self._mirrors: dict[str, Mirror] = {}
+        self._made: dict[str, dict[Key, Document]] = {}
         self._reaches: dict[str, Asking] = {}
         self._group: asyncio.TaskGroup | None = None
 
@@ -94,6 +97,7 @@ class Controller:
                 group.create_task(self.lease.run())
                 self._touch(self._inhabited())
                 while True:
+                    self._rested()
                     await asyncio.sleep(RESYNC_S)
                     await self._look_for_metrics()
                     self._touch(self._inhabited())
@@ -110,19 +114,15 @@ class Controller:
         return found
 
     def observe(self, namespace: str) -> Observed:
-        """What is known of a namespace, but for what its deployment says."""
+        """What is known of a namespace, but for what its deployment says. It is looked at before anything is awaited: objects that were made are
+        those of the moment, and not copied."""
         refused = next((each.refused for each in self._mirrors.values() if each.refused), "")
-        made = {
-            Key(kind, each["metadata"]["name"]): each
-            for kind in self._made()
-            for each in self._mirrors[kind].of(namespace)
-        }
         return Observed(
             namespace,
             self._settings,
             "",
             tuple(each for kind in KINDS for each in self._mirrors[kind.name].of(namespace)),
-            made,
+            self._made.get(namespace, {}),
             tuple(self._mirrors["Pod"].of(namespace)),
             frozenset(self._cordoned()),
             unseen=refused,
@@ -130,7 +130,7 @@ class Controller:
             leaving=self._is_leaving(namespace),
         )
 
-    def _made(self) -> dict[str, str]:
+    def _kinds_made(self) -> dict[str, str]:
         """The kinds of objects that are made here, and their API's versions."""
         found = MADE | {"PodDisruptionBudget": self.offers.budgets}
         return found | ({"HorizontalPodAutoscaler": self.offers.autoscalers} if self.offers.autoscalers else {})
@@ -139,25 +139,35 @@ class Controller:
         one = self._scope.namespace
         for kind in KINDS:
             yield kind.name, Mirror(self._api, API, kind.name, one, "", self._changed)
-        for name, api in self._made().items():
-            yield name, Mirror(self._api, api, name, one, OURS, self._changed)
+        for name, api in self._kinds_made().items():
+            yield name, Mirror(self._api, api, name, one, OURS, self._changed, partial(self._keep_made, name))
         yield "Pod", Mirror(self._api, "v1", "Pod", one, OF_DEPLOYMENTS, self._changed)
         if not one:
             for name in ("Node", "Namespace"):
                 yield name, Mirror(self._api, "v1", name, "", "", self._changed)
 
-    def _changed(self, namespace: str) -> None:
-        """Something is other in a namespace; without one, in the whole cluster."""
-        self._touch([namespace] if namespace else list(self.spaces))
+    def _keep_made(self, kind: str, name: Name, found: Document | None) -> None:
+        """An object that we have made is another one, or has gone."""
+        namespace, made = name[0], Key(kind, name[1])
+        if found is not None:
+            self._made.setdefault(namespace, {})[made] = found
+        elif (there := self._made.get(namespace)) is not None:
+            there.pop(made, None)
+            if not there:
+                del self._made[namespace]
 
-    def _touch(self, namespaces: Iterable[str]) -> None:
+    def _changed(self, namespace: str, found: Document | None) -> None:
+        """Something is other in a namespace, an object for one; without a namespace, in the whole cluster."""
+        self._touch([namespace] if namespace else list(self.spaces), found)
+
+    def _touch(self, namespaces: Iterable[str], found: Document | None = None) -> None:
         if self._group is None or not self.ready:
             return
         for each in list(namespaces):
             if each not in self.spaces and self._is_inhabited(each):
                 self._begin(each)
             if each in self.spaces:
-                self.spaces[each].touch()
+                self.spaces[each].touch(found)
 
     def _begin(self, namespace: str) -> None:
         assert self._group is not None
@@ -183,7 +193,10 @@ class Controller:
                 await reach.close()
 
     def _is_inhabited(self, namespace: str) -> bool:
-        kinds = [*(each.name for each in KINDS), *(each for each in self._made() if each != "PersistentVolumeClaim")]
+        kinds = [
+            *(each.name for each in KINDS),
+            *(each for each in self._kinds_made() if each != "PersistentVolumeClaim"),
+        ]
         return any(True for kind in kinds for _ in self._mirrors[kind].of(namespace))
 
     def _inhabited(self) -> set[str]:

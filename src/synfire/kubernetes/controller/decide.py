@@ -6,7 +6,7 @@ them are done, to none.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
 import msgspec
@@ -25,10 +25,10 @@ from synfire.kubernetes.controller.decision import (
     SetFinalizers,
 )
 from synfire.kubernetes.controller.deployment import Drain, DropChain, Unload
-from synfire.kubernetes.controller.memory import Memory
-from synfire.kubernetes.controller.objects import is_ours, key_of, merged
+from synfire.kubernetes.controller.memory import Group, Memory
+from synfire.kubernetes.controller.objects import is_as, is_ours, key_of, merged
 from synfire.kubernetes.controller.observed import Document, Key, Observed
-from synfire.kubernetes.controller.reading import Asked, wishes
+from synfire.kubernetes.controller.reading import Asked
 from synfire.kubernetes.controller.troubles import trouble_of
 from synfire.kubernetes.manifests import Description
 from synfire.kubernetes.manifests.parts import GATEWAY
@@ -56,23 +56,18 @@ class _Wishes(NamedTuple):
 def decide(observed: Observed, memory: Memory | None = None) -> list[Action]:
     """The actions, in the order in which they are done. The `memory` is that of the decision before, if there was one."""
     memory = memory or Memory()
-    all_ = _Wishes(
-        wishes(observed.of_kind("SynfireModel"), ModelSpec),
-        wishes(observed.of_kind("SynfirePool"), PoolSpec),
-        wishes(observed.of_kind("SynfireCache"), CacheSpec),
-        wishes(observed.of_kind("SynfirePipeline"), PipelineSpec),
-    )
-    living = _Wishes(_staying(all_.models), _staying(all_.pools), _staying(all_.caches), _staying(all_.pipelines))
+    all_ = _read(observed, memory)
+    living = _living(all_)
     wrong = _mistakes(living)
     actions = list(_goodbyes(all_, living, observed, wrong))
     if observed.leaving:
         return actions
-    described = serving.description(observed, _home(living, observed))
+    described = memory.same("described", serving.description(observed, _home(living, observed)))
     pending = _pending(living, observed)
     if any(living) and not observed.has_keys:
         actions.append(EnsureSecret(described.secret_name))
-    actions += _changes(list(_wanted(living, described, observed, wrong, memory)), observed, memory)
-    actions += _finalizers(living)
+    actions += _changes(_wanted(living, described, observed, wrong, memory), observed)
+    actions += _held([*(each.document for each in living.models), *(each.document for each in living.pipelines)])
     if observed.deployed is not None:
         actions += _evacuations(observed)
         actions += stages.marks(observed)
@@ -82,8 +77,36 @@ def decide(observed: Observed, memory: Memory | None = None) -> list[Action]:
         actions += told(pool.document, pools.status(pool, described, observed, _of(wrong, pool)), observed.now)
     for cache in living.caches:
         actions += told(cache.document, caches.status(cache, observed), observed.now)
-    memory.forget_others(observed.made, (each["metadata"]["uid"] for each in observed.asked))
+    memory.forget_others(observed.asked)
     return actions
+
+
+def hasten(observed: Observed, names: Collection[str], memory: Memory) -> list[Action]:
+    """Of what `decide` would do, that the deployment is asked for these models: what a user has just asked for does not wait until all that
+    is there has been looked at, and written."""
+    if observed.leaving or observed.deployed is None:
+        return []
+    living = _living(_read(observed, memory))
+    taken = _names(living)
+    due = [each for each in living.models if each.name in names and not models.mistake(each, taken, living.pools)[0]]
+    actions = list(_held(each.document for each in due))
+    for each in due:
+        actions += models.calls(each, observed)
+    return actions
+
+
+def _read(observed: Observed, memory: Memory) -> _Wishes:
+    return _Wishes(
+        tuple(memory.read(each, ModelSpec) for each in observed.of_kind("SynfireModel")),
+        tuple(memory.read(each, PoolSpec) for each in observed.of_kind("SynfirePool")),
+        tuple(memory.read(each, CacheSpec) for each in observed.of_kind("SynfireCache")),
+        tuple(memory.read(each, PipelineSpec) for each in observed.of_kind("SynfirePipeline")),
+    )
+
+
+def _living(found: _Wishes) -> _Wishes:
+    """Without what somebody has deleted."""
+    return _Wishes(_staying(found.models), _staying(found.pools), _staying(found.caches), _staying(found.pipelines))
 
 
 def _staying(found: tuple[Asked[Spec], ...]) -> tuple[Asked[Spec], ...]:
@@ -92,65 +115,92 @@ def _staying(found: tuple[Asked[Spec], ...]) -> tuple[Asked[Spec], ...]:
 
 def _wanted(
     living: _Wishes, described: Description, observed: Observed, wrong: Mistakes, memory: Memory
-) -> Iterator[Document]:
+) -> Iterator[Group]:
     """All objects that there should be."""
     if not any(living):
         return
     waits = bool(_warming(living, observed))
-    yield from (each for each in serving.wanted(described) if each["kind"] != "StatefulSet" or not waits)
+    yield Group(each for each in serving.wanted(described) if each["kind"] != "StatefulSet" or not waits)
     for cache in living.caches:
-        yield from caches.wanted(cache, described, observed)
+        yield Group(caches.wanted(cache, described, observed))
     claims = {each.name: caches.claim_of(each) for each in living.caches}
+    stay = observed.deployed is None or any(reason for reason, _ in wrong.values())
+    owned = _by_owner(observed.made) if stay else {}
     for pool in living.pools:
         if _of(wrong, pool)[0] or pool.spec is None:
-            yield from _kept(pool.document, observed)
+            yield _kept(pool.document, owned)
         else:
-            yield from pools.wanted(pool, described, claims.get(pool.spec.cache, ""), observed.offers)
-    addresses = stages.addresses(observed)
+            yield Group(pools.wanted(pool, described, claims.get(pool.spec.cache, ""), observed.offers))
+    addresses = memory.same("addresses", stages.addresses(observed))
     for model in living.models:
         known = observed.deployed.models.get(models.served_name(model)) if observed.deployed else None
         if _of(wrong, model)[0] or model.spec is None or observed.deployed is None:
-            yield from _kept(model.document, observed)
+            yield _kept(model.document, owned)
         elif known is not None and model.spec.stage_services:
-            yield from stages.wanted(model.document, known, described, addresses, memory)
+            yield stages.wanted(model.document, known, described, addresses, memory)
 
 
-def _kept(owner: Document, observed: Observed) -> Iterator[Document]:
+def _by_owner(made: Mapping[Key, Document]) -> dict[str, list[Document]]:
+    """The objects that were made, by the uid of what they were made for."""
+    found: dict[str, list[Document]] = {}
+    for each in made.values():
+        for owner in each["metadata"].get("ownerReferences", ()):
+            found.setdefault(owner["uid"], []).append(each)
+    return found
+
+
+def _kept(owner: Document, owned: Mapping[str, Sequence[Document]]) -> Group:
     """What was made for an object stays as it is while its spec is wrong, or the deployment does not answer: a slip of the pen ends
     nothing that works."""
-    for each in observed.made.values():
-        if any(found["uid"] == owner["metadata"]["uid"] for found in each["metadata"].get("ownerReferences", ())):
-            yield each
+    found = Group(owned.get(owner["metadata"]["uid"], ()))
+    found.right = list(found.documents)
+    return found
 
 
-def _changes(wanted: list[Document], observed: Observed, memory: Memory) -> Iterator[Action]:
+def _changes(wanted: Iterable[Group], observed: Observed) -> Iterator[Action]:
     """What makes the objects of the namespace those that are wanted."""
-    keys = set()
-    for each in wanted:
-        key = key_of(each)
-        keys.add(key)
-        seen = observed.made.get(key)
-        if seen is None:
-            yield Create(each)
-        elif "deletionTimestamp" not in seen["metadata"] and not memory.is_as(each, seen):
-            yield Replace(merged(each, seen))
-    for key, seen in observed.made.items():
-        kept = key in keys or key.kind in _KEPT or not is_ours(seen)
-        if not kept and "deletionTimestamp" not in seen["metadata"]:
-            yield Delete(seen["apiVersion"], key, seen["metadata"]["uid"])
+    keys: set[Key] = set()
+    for group in wanted:
+        keys.update(group.keys)
+        seen = group.seen(observed.made)
+        if seen != group.right:
+            found = list(_differences(group, seen))
+            if not found:
+                group.right = seen
+            yield from found
+    for key in sorted(observed.made.keys() - keys):
+        there = observed.made[key]
+        if key.kind not in _KEPT and is_ours(there) and "deletionTimestamp" not in there["metadata"]:
+            yield Delete(there["apiVersion"], key, there["metadata"]["uid"])
+
+
+def _differences(group: Group, seen: Iterable[Document | None]) -> Iterator[Action]:
+    """What makes these objects those that are wanted."""
+    for wanted, there in zip(group.documents, seen, strict=True):
+        if there is None:
+            yield Create(wanted)
+        elif "deletionTimestamp" not in there["metadata"] and not is_as(wanted, there):
+            yield Replace(merged(wanted, there))
 
 
 def _mistakes(living: _Wishes) -> dict[Key, tuple[str, str]]:
-    """What is wrong with what users ask for, by object. Of two that want one name, the one that was there first has it."""
-    names: dict[str, str] = {}
-    claimants = [(models.served_name(each), each.document) for each in living.models]
-    claimants += [(pipelines.served_name(each), each.document) for each in living.pipelines]
-    for name, document in sorted(claimants, key=lambda each: _age(each[1])):
-        names.setdefault(name, str(key_of(document)))
+    """What is wrong with what users ask for, by object."""
+    names = _names(living)
     found = {key_of(each.document): models.mistake(each, names, living.pools) for each in living.models}
     claims = [each.name for each in living.caches]
     found |= {key_of(each.document): pools.mistake(each, claims) for each in living.pools}
     return found | {key_of(each.document): pipelines.mistake(each, names) for each in living.pipelines}
+
+
+def _names(living: _Wishes) -> dict[str, Key]:
+    """Who has each name that is served: of two that want one, the one that was there first."""
+    claimants = [(models.served_name(each), each.document) for each in living.models]
+    claimants += [(pipelines.served_name(each), each.document) for each in living.pipelines]
+    first: dict[str, Document] = {}
+    for name, document in claimants:
+        if name not in first or _age(document) < _age(first[name]):
+            first[name] = document
+    return {name: key_of(document) for name, document in first.items()}
 
 
 def _age(document: Document) -> tuple[str, str, str]:
@@ -210,9 +260,12 @@ def _goodbyes(all_: _Wishes, living: _Wishes, observed: Observed, wrong: Mistake
     goes, nobody waits."""
     whole = observed.leaving or not any(living) or Key("StatefulSet", serving.NAME) not in observed.made
     deployed = observed.deployed
-    served = {models.served_name(each) for each in living.models}
-    busy = traffic.taking_part((each for each in living.models if not _of(wrong, each)[0]), observed)
-    for model in (each for each in all_.models if each.is_going):
+    going = [each for each in all_.models if each.is_going]
+    served = {models.served_name(each) for each in living.models} if going else set()
+    busy = (
+        traffic.taking_part((each for each in living.models if not _of(wrong, each)[0]), observed) if going else set()
+    )
+    for model in going:
         name = models.served_name(model)
         if whole or name in served or (deployed is not None and name not in deployed.models):
             yield from _released(model.document)
@@ -234,9 +287,9 @@ def _released(document: Document) -> Iterator[Action]:
         yield SetFinalizers({**document, "metadata": {**document["metadata"], "finalizers": rest}})
 
 
-def _finalizers(living: _Wishes) -> Iterator[Action]:
+def _held(documents: Iterable[Document]) -> Iterator[Action]:
     """Before anything is loaded for an object, it has to wait for us when it goes."""
-    for document in (*(each.document for each in living.models), *(each.document for each in living.pipelines)):
+    for document in documents:
         finalizers = document["metadata"].get("finalizers", [])
         if FINALIZER not in finalizers:
             yield SetFinalizers(
@@ -290,11 +343,7 @@ def _waits(document: Document) -> bool:
 def _evacuations(observed: Observed) -> Iterator[Action]:
     """A node that takes no new Pods is about to be emptied: stages leave its workers now. These are begun anew then, as spares, until the
     node takes Pods again."""
-    hosts = (
-        {stage.worker for each in observed.deployed.models.values() for stage in each.stages}
-        if observed.deployed
-        else set()
-    )
+    hosts = observed.deployed.hosted if observed.deployed else {}
     for pod in observed.pods:
         metadata, node = pod["metadata"], pod.get("spec", {}).get("nodeName")
         done = metadata.get("annotations", {}).get(stages.DRAINED)

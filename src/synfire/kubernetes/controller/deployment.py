@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 from synfire.wire.traffic import TrafficCount
@@ -79,6 +80,15 @@ class Deployed:
     recoveries: tuple[Recovered, ...] = ()
     traffic: Mapping[str, TrafficCount] = field(default_factory=dict)
     """The names that answer by a rule, with what their sides did."""
+
+    @cached_property
+    def hosted(self) -> Mapping[str, tuple[str, ...]]:
+        """What each worker hosts: stages, with the models that they are of."""
+        found: dict[str, list[str]] = {}
+        for model in self.models.values():
+            for stage in (each for each in model.stages if each.worker):
+                found.setdefault(stage.worker, []).append(f"{stage.replica or model.name}.{stage.name}")
+        return {worker: tuple(sorted(each)) for worker, each in found.items()}
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from synfire.kubernetes.controller.conditions import condition
 from synfire.kubernetes.controller.decision import Action, Ask
 from synfire.kubernetes.controller.deployment import Load, Recovered, ServedModel, Unload
 from synfire.kubernetes.controller.objects import digest_of, key_of
-from synfire.kubernetes.controller.observed import Observed
+from synfire.kubernetes.controller.observed import Key, Observed
 from synfire.kubernetes.controller.quantities import bytes_of
 from synfire.kubernetes.controller.reading import Asked
 from synfire.kubernetes.controller.serving import url_of
@@ -58,7 +58,7 @@ def request_of(found: Asked[ModelSpec]) -> dict[str, Any]:
     return request
 
 
-def mistake(found: Asked[ModelSpec], names: Mapping[str, str], pools: Sequence[Asked[PoolSpec]]) -> tuple[str, str]:
+def mistake(found: Asked[ModelSpec], names: Mapping[str, Key], pools: Sequence[Asked[PoolSpec]]) -> tuple[str, str]:
     """What is wrong with what was asked for: one word, and the words; two empty ones where nothing is. `names` are served names, by
     who has them."""
     spec, name = found.spec, served_name(found)
@@ -69,7 +69,7 @@ def mistake(found: Asked[ModelSpec], names: Mapping[str, str], pools: Sequence[A
             "NameTooLong",
             f"the name has {len(found.name)} characters; a model's has {LONGEST} at the most, make one with a shorter name",
         )
-    if names.get(name, str(key_of(found.document))) != str(key_of(found.document)):
+    if names.get(name, key := key_of(found.document)) != key:
         return "NameTaken", f"{names[name]} is served as {name} already; give this one another servedName"
     known = {*RESOURCES, *(each.spec.device for each in pools if each.spec is not None and each.spec.resource)}
     if spec.device not in known:

@@ -11,7 +11,7 @@ from synfire.kubernetes.controller.conditions import condition
 from synfire.kubernetes.controller.decision import Action, Ask
 from synfire.kubernetes.controller.deployment import PutChain
 from synfire.kubernetes.controller.objects import digest_of, key_of
-from synfire.kubernetes.controller.observed import Observed
+from synfire.kubernetes.controller.observed import Key, Observed
 from synfire.kubernetes.controller.reading import Asked
 from synfire.kubernetes.controller.serving import url_of
 from synfire.kubernetes.resources import Condition, PipelineSpec, PipelineStatus
@@ -29,12 +29,12 @@ def content_of(spec: PipelineSpec) -> dict[str, Any]:
     return {"steps": spec.steps, "outputs": spec.outputs} | {name: value for name, value in more.items() if value}
 
 
-def mistake(found: Asked[PipelineSpec], names: Mapping[str, str]) -> tuple[str, str]:
+def mistake(found: Asked[PipelineSpec], names: Mapping[str, Key]) -> tuple[str, str]:
     """What is wrong with what was asked for: one word, and the words; two empty ones where nothing is."""
     if found.spec is None:
         return "InvalidSpec", found.mistake
     name = served_name(found)
-    if names.get(name, str(key_of(found.document))) != str(key_of(found.document)):
+    if names.get(name, key := key_of(found.document)) != key:
         return "NameTaken", f"{names[name]} is served as {name} already; give this one another servedName"
     try:
         chain_of(content_of(found.spec), name)

@@ -92,11 +92,7 @@ def pods_of(name: str, observed: Observed) -> tuple[Document, ...]:
 def status(found: Asked[PoolSpec], described: Description, observed: Observed, wrong: tuple[str, str]) -> PoolStatus:
     """What the user of a pool is told."""
     pods = pods_of(found.name, observed)
-    hosts = (
-        {stage.worker for model in observed.deployed.models.values() for stage in model.stages}
-        if observed.deployed
-        else set()
-    )
+    hosts = observed.deployed.hosted if observed.deployed else {}
     chosen = labels(described, WORKER) | {POOL: found.name}
     return PoolStatus(
         conditions=_conditions(found, pods, observed, wrong),

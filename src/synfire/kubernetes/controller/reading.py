@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -33,17 +32,8 @@ class Asked(Generic[Spec]):
         return "deletionTimestamp" in self.document["metadata"]
 
 
-def wishes(documents: Iterable[Document], spec: type[Spec]) -> tuple[Asked[Spec], ...]:
-    """Objects of one kind."""
-    return tuple(_wish(each, spec) for each in documents)
-
-
-def named(found: Iterable[Asked[Spec]]) -> Mapping[str, Asked[Spec]]:
-    """By their names."""
-    return {each.name: each for each in found}
-
-
-def _wish(document: Document, spec: type[Spec]) -> Asked[Spec]:
+def wish(document: Document, spec: type[Spec]) -> Asked[Spec]:
+    """One object."""
     try:
         return Asked(document, msgspec.convert(document.get("spec", {}), spec))
     except msgspec.ValidationError as error:

@@ -1,4 +1,7 @@
-"""One namespace under the controller's care: it is looked at when something there has changed, and now and then."""
+"""One namespace under the controller's care: it is looked at when something there has changed, and now and then.
+
+A model that a user has just made or changed is asked for at once, whatever else there is to do: a round may have thousands of objects to write.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,12 @@ from datetime import UTC, datetime
 
 from synfire.base.clock import SystemClock
 from synfire.base.errors import SynfireError
-from synfire.kubernetes.controller.decide import decide
+from synfire.kubernetes.controller.decide import decide, hasten
 from synfire.kubernetes.controller.decision import Ask
 from synfire.kubernetes.controller.deployment import Deployed
 from synfire.kubernetes.controller.hands import Hands, Reach
 from synfire.kubernetes.controller.memory import Memory
-from synfire.kubernetes.controller.observed import Observed
+from synfire.kubernetes.controller.observed import Document, Observed
 
 LOGGER = logging.getLogger(__name__)
 
@@ -28,6 +31,9 @@ POLL_S = 1.0
 
 REST = 9.0
 """So many times as long as an answer took nothing is asked: a deployment of thousands of stages takes a while to tell them."""
+
+MOST_ACTIONS = 2000
+"""So many are done in one round. What comes of many more is judged in one go, which held everything else up for most of a second when there were 20,000."""
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 30.0
 """How long is waited after a round in which something was not done, when nothing changes meanwhile; twice as long each time."""
@@ -57,6 +63,10 @@ class Space:
         self._clock = SystemClock()
         self._memory = Memory()
         self._changed = asyncio.Event()
+        self._hurry = asyncio.Event()
+        self._urgent: set[str] = set()
+        self._turn = asyncio.Lock()
+        self._unseen = False
         self._deployed: Deployed | None = None
         self._silence = ""
 
@@ -65,8 +75,11 @@ class Space:
         """How many things were refused lately."""
         return len(self._hands.refusals)
 
-    def touch(self) -> None:
-        """Something is other than before."""
+    def touch(self, found: Document | None = None) -> None:
+        """Something is other than before; where that is one object that somebody has made or changed, `found` is it."""
+        if found is not None and found["kind"] == "SynfireModel" and not _is_told(found):
+            self._urgent.add(found["metadata"]["name"])
+            self._hurry.set()
         self.settled.clear()
         self._changed.set()
 
@@ -74,6 +87,7 @@ class Space:
         """Until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._work())
+            group.create_task(self._hasten())
             group.create_task(self._poll())
             group.create_task(self._forgive())
 
@@ -82,8 +96,11 @@ class Space:
         another, and it has ended when there is nothing to do."""
         if not self._may_act():
             return True
-        self.rounds += 1
-        actions = decide(self.observed(), self._memory)
+        if self._unseen:
+            await self.look()
+        async with self._turn:
+            self.rounds += 1
+            actions = decide(self.observed(), self._memory)[:MOST_ACTIONS]
         if not actions:
             return True
         whole = await self._hands.carry_out(actions, self._may_act)
@@ -93,14 +110,26 @@ class Space:
             self.touch()
         return whole
 
+    async def hasten(self) -> None:
+        """Ask for what is urgent. What comes to nothing is left to the rounds: whatever is urgent has touched us as well."""
+        async with self._turn:
+            names, self._urgent = self._urgent, set()
+            if not self._may_act():
+                return
+            actions = hasten(self.observed(), names, self._memory)
+            await self._hands.carry_out(actions, self._may_act)
+            self._unseen = self._unseen or any(isinstance(each, Ask) for each in actions)
+
     async def look(self) -> None:
         """Ask the deployment how it is."""
-        before = self._deployed, self._silence
+        self._unseen = False
+        found: Deployed | None
         try:
-            self._deployed, self._silence = await self._reach.look(), ""
+            found, silence = await self._reach.look(), ""
         except SynfireError as error:
-            self._deployed, self._silence = None, str(error)
-        if before != (self._deployed, self._silence):
+            found, silence = None, str(error)
+        if (found, silence) != (self._deployed, self._silence):
+            self._deployed, self._silence = found, silence
             self.touch()
 
     def observed(self) -> Observed:
@@ -132,6 +161,12 @@ class Space:
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
             self.touch()
 
+    async def _hasten(self) -> None:
+        while True:
+            await self._hurry.wait()
+            self._hurry.clear()
+            await self.hasten()
+
     async def _poll(self) -> None:
         while True:
             took_s = self._clock.now_s()
@@ -146,3 +181,9 @@ class Space:
             await asyncio.sleep(AGAIN_S)
             self._hands.forgive()
             self.touch()
+
+
+def _is_told(model: Document) -> bool:
+    """Whether its status is that of what it asks for now."""
+    generation: object = model.get("status", {}).get("observedGeneration")
+    return generation is not None and generation == model["metadata"].get("generation")

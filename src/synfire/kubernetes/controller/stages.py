@@ -7,7 +7,7 @@ from urllib.parse import quote, urlsplit
 
 from synfire.kubernetes.controller.decision import MarkPod
 from synfire.kubernetes.controller.deployment import Hosted, ServedModel
-from synfire.kubernetes.controller.memory import Memory
+from synfire.kubernetes.controller.memory import Group, Memory
 from synfire.kubernetes.controller.objects import called, stamped
 from synfire.kubernetes.controller.observed import Document, Observed
 from synfire.kubernetes.manifests import Description
@@ -40,7 +40,7 @@ def path_of(hosted: Hosted, model: str) -> str:
 
 def wanted(
     owner: Document, served: ServedModel, described: Description, addresses: Mapping[str, Address], memory: Memory
-) -> tuple[Document, ...]:
+) -> Group:
     """A headless Service of each stage, and where it leads: the workers that host the stage, of all replicas."""
     where = {each.worker: addresses.get(each.worker) for each in served.stages}
     return memory.made(owner, (served, where, described), lambda: _made(owner, served, described, where))
@@ -72,13 +72,12 @@ def marks(observed: Observed) -> Iterator[MarkPod]:
     """What worker Pods are to say of themselves, where they do not yet."""
     if observed.deployed is None:
         return
-    hosted = _by_worker(observed.deployed.models)
     for pod in observed.pods:
         metadata = pod["metadata"]
         if POOL not in metadata.get("labels", {}):
             continue
         name = metadata["name"]
-        stages, worker = sorted(hosted.get(name, ())), observed.deployed.workers.get(name)
+        stages, worker = observed.deployed.hosted.get(name, ()), observed.deployed.workers.get(name)
         duty = "none" if worker is None else "host" if stages else "spare"
         told = ", ".join(stages[:MOST_TOLD]) + (
             f" and {len(stages) - MOST_TOLD} more" if len(stages) > MOST_TOLD else ""
@@ -107,14 +106,6 @@ def addresses(observed: Observed) -> dict[str, Address]:
             address["nodeName"] = pod["spec"]["nodeName"]
             address["targetRef"] = {"kind": "Pod"} | {each: metadata[each] for each in ("name", "namespace", "uid")}
         found[name] = address, url.port or HTTP
-    return found
-
-
-def _by_worker(models: Mapping[str, ServedModel]) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    for model in models.values():
-        for stage in (each for each in model.stages if each.worker):
-            found.setdefault(stage.worker, []).append(f"{stage.replica or model.name}.{stage.name}")
     return found
 
 
