@@ -38,6 +38,7 @@ def read(content: bytes, kind: TensorType) -> np.ndarray:
     return np.array(found, np.float32)
 
 
+@pytest.mark.filterwarnings("error")
 @given(BLOCKS)
 def test_quantised_numbers_are_within_a_step_of_what_they_were(numbers: np.ndarray) -> None:
     for name, steps in (("Q8_0", 127), ("Q5_0", 16), ("Q4_0", 8)):
@@ -48,6 +49,23 @@ def test_quantised_numbers_are_within_a_step_of_what_they_were(numbers: np.ndarr
         # Half a step; a whole one at the end that has no number of its own; and the scale's rounding to half precision.
         bound = step * (0.51 if name == "Q8_0" else 1.01) + np.abs(numbers) * 1e-3 + 2e-5
         assert (error <= bound).all()
+
+
+@pytest.mark.filterwarnings("error")
+@given(arrays(np.float32, (3, 32), elements=st.floats(-(2.0**-120), 2.0**-120, width=32)))
+def test_numbers_too_small_for_a_scale_are_0(numbers: np.ndarray) -> None:
+    for name in ("Q8_0", "Q5_0", "Q4_0"):
+        assert not read(encoded(numbers.ravel(), name), TYPES[name]).any()
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_block_whose_scale_has_no_inverse_is_one_of_zeros() -> None:
+    """By its definition it would hold infinity and nothing that is a number, and what a processor makes of these."""
+    numbers = np.zeros(32, np.float32)
+    numbers[3] = np.finfo(np.float32).smallest_subnormal * 200
+    assert np.frombuffer(encoded(numbers, "Q8_0"), np.uint8).tolist() == [0] * 34
+    assert encoded(numbers, "Q4_0")[2:] == b"\x88" * 16
+    assert encoded(-numbers, "Q5_0")[6:] == bytes(16)
 
 
 def test_blocks_are_those_of_the_reference() -> None:
@@ -106,3 +124,16 @@ def test_what_cannot_be_quantised_is_refused_with_the_reason(model: Path, tmp_pa
         quantize(lora, "Q4_0", lambda piece: None)
     with pytest.raises(UnknownName, match="no precision named 'Q3_K'; known: BF16, F16, Q4_0, Q5_0, Q8_0"):
         quantize(model, "Q3_K", lambda piece: None)
+
+
+@pytest.mark.parametrize(("number", "precision"), [(1e30, "Q8_0"), (7e4, "F16"), (np.nan, "Q4_0"), (np.inf, "BF16")])
+def test_numbers_that_a_precision_does_not_hold_are_refused(model: Path, number: float, precision: str) -> None:
+    tensor = next(each for each in read_gguf(model).tensors if each.name == "blk.0.attn_q.weight")
+    assert tensor.type.name == "F32"
+    with model.open("r+b") as file:
+        file.seek(tensor.offset + 4 * 5)
+        file.write(np.float32(number).tobytes())
+    with pytest.raises(
+        UserError, match=r"blk\.0\.attn_q\.weight holds (1e\+30|70000|nan|inf), .* choose another precision"
+    ):
+        quantize(model, precision, lambda piece: None)

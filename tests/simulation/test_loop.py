@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import warnings
 
 import pytest
 
@@ -126,3 +128,29 @@ def test_alarm_rings_before_its_step():
 
     loop.run_until_complete(main())
     assert found == [3]
+
+
+def test_what_was_due_when_a_step_ended_the_run_is_ended_with_it():
+    """Else Python finds tasks that never began, and says so when nobody expects it."""
+    loop, tasks = VirtualLoop(), []
+
+    async def begun():
+        await asyncio.sleep(1)
+
+    def fail():
+        raise KeyError("lost")
+
+    async def main():
+        loop.call_soon(fail)
+        tasks.append(asyncio.ensure_future(begun()))
+        await asyncio.sleep(1)
+
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        with pytest.raises(KeyError, match="lost"):
+            loop.run_until_complete(main())
+        loop.abandon()
+        assert [each.cancelled() for each in tasks] == [True]
+        tasks.clear()
+        gc.collect()
+    assert not [each for each in told if each.category is RuntimeWarning]

@@ -42,6 +42,10 @@ _PIECE = 1 << 22
 
 _TYPES = {each.name: each for each in TENSOR_TYPES.values()}
 
+_HALF = float(np.finfo(np.float16).max)
+_MOST = {"F16": _HALF, "BF16": 3.3895e38, "Q8_0": 127 * _HALF, "Q5_0": 16 * _HALF, "Q4_0": 8 * _HALF}
+"""The greatest numbers that each precision holds: those of blocks have a scale in half precision."""
+
 
 @dataclass(frozen=True)
 class Planned:
@@ -148,8 +152,22 @@ def _converted(planned: Planned, handle: int) -> Iterator[bytes]:
     step = _PIECE * size if planned.type is not tensor.type else _PIECE
     for start in range(tensor.offset, tensor.offset + tensor.bytes, step):
         content = _read(handle, start, min(start + step, tensor.offset + tensor.bytes))
-        same = planned.type is tensor.type
-        yield content if same else encoded(decoded(content, tensor.type), planned.type.name)
+        if planned.type is tensor.type:
+            yield content
+            continue
+        numbers = decoded(content, tensor.type)
+        _check_range(tensor.name, numbers, planned.type.name)
+        yield encoded(numbers, planned.type.name)
+
+
+def _check_range(name: str, numbers: Array, precision: str) -> None:
+    """Raise `UserError` for what would be something else afterwards, or is no number as it is."""
+    greatest = float(np.abs(numbers).max(initial=0))
+    if not greatest <= _MOST[precision]:
+        raise UserError(
+            f"{name} holds {greatest:g}, and {precision} numbers up to {_MOST[precision]:g} alone; choose another precision, or get a file that "
+            "is whole"
+        )
 
 
 def _read(handle: int, start: int, end: int) -> bytes:
@@ -202,8 +220,10 @@ def _signed(numbers: Array, half: int) -> tuple[Array, Array]:
 
 
 def _inverse(scale: Array) -> Array:
-    with np.errstate(divide="ignore"):
-        return np.where(scale == 0, np.float32(0), np.float32(1) / scale)
+    """One by each scale; 0 where that is too much for a number: such a scale is 0 in half precision, and so is whatever it is multiplied by."""
+    with np.errstate(divide="ignore", over="ignore"):
+        found = np.float32(1) / scale
+    return np.where(np.isfinite(found), found, np.float32(0))
 
 
 def _nibbles(found: Array) -> Array:

@@ -199,9 +199,14 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._ready.clear()
         if self._shuffled and len(batch) > 1:
             batch = [batch[i] for i in self._rng.permutation(len(batch))]
-        for handle in batch:
-            if not handle.cancelled():
-                self._step(handle)
+        due = deque(batch)
+        try:
+            while due:
+                handle = due.popleft()
+                if not handle.cancelled():
+                    self._step(handle)
+        finally:
+            self._ready.extendleft(reversed(due))  # a step has ended the run: who is abandoned has to end, too
 
     def _step(self, handle: asyncio.Handle) -> None:
         self.steps += 1
