@@ -111,8 +111,8 @@ def test_each_part_states_its_floors_from_its_first_row() -> None:
             row("plain", lost=7),
             {"arm": "spares", "ready_p50_s": 2.0, "ready_max_s": 9.0},
             {"arm": "controller", "event_max_s": 1.5},
-            {"arm": "routing", "choice": "round robin", "p99_s": 2.0},
-            {"arm": "routing", "choice": "least work", "p99_s": 1.0},
+            {"arm": "routing", "of": "model", "choice": "round robin", "p99_s": 2.0},
+            {"arm": "routing", "of": "model", "choice": "least work", "p99_s": 1.0},
         ]
     )
     assert {each.name: (each.op, each.limit, round(each.value, 6), each.holds) for each in found} == {

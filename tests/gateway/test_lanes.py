@@ -88,3 +88,21 @@ def test_work_that_ends_is_gone(calls: list[tuple[float, int]]) -> None:
 def test_there_is_nothing_to_choose_where_every_stage_is_in_one_place() -> None:
     lanes = Lanes(plan_with({"a": 1, "b": 1}))
     assert lanes.choose(OPEN, able) == ()
+
+
+def test_a_call_counts_as_what_it_takes_of_a_replica_and_not_as_the_replica_s_share_of_all_calls() -> None:
+    """A replica of `a` takes four times as long for its call as its share is; `c` is beside one of them, and all calls go through it."""
+    stages = (
+        Stage(name="a", operators=("a",), worker="w0", busy_s=0.004),
+        Stage(name="c", operators=("c",), worker="w3", busy_s=0.0005),
+    )
+    plan = Plan(model="m", granularity="operator", stages=stages, links=(), frame_steps=4)
+    plan = replicated(plan, {"a": ["w0", "w1", "w2", "w3"]})
+    lanes, taken = Lanes(plan), Counter[int]()
+    for _ in range(64):
+        lane = lanes.choose(OPEN, able)
+        lanes.take(along(plan, lane), 1.0)
+        taken[lane[0]] += 1
+    assert taken == {0: 18, 1: 18, 2: 18, 3: 10}, (
+        "each worker has as much to do: 10 calls of 4 ms and 64 of 0.5 ms are 18 of 4 ms"
+    )

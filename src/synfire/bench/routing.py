@@ -1,19 +1,25 @@
-"""What the choice of a replica does to the slowest calls: least outstanding work against round robin, requests of unlike length."""
+"""What the choice of a replica does to the slowest calls: least outstanding work against round robin, requests of unlike length.
+
+Replicas are those of a whole model, and those of each of its stages.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import random
 import statistics
-from collections.abc import AsyncGenerator
-from typing import Any
+from collections.abc import AsyncGenerator, Callable
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from synfire.base.clock import SystemClock
+from synfire.bench import replicas
 from synfire.bench.benchmark import BENCHMARKS, Benchmark, Floor, Progress, Report, Settings, floor, report
-from synfire.gateway.call import Call, Part
+from synfire.gateway.call import Call, Part, Route
 from synfire.gateway.dataplane import DataPlane
+from synfire.gateway.lanes import Lanes
 from synfire.gateway.limits import Limits
 from synfire.gateway.open_ended import Told
 from synfire.gateway.protection import Protection
@@ -40,18 +46,16 @@ class Routing(Benchmark):
     decide, and what is compared is the choice alone. Requests arrive at random (Poisson), the same for both, in turns."""
 
     name = "routing"
-    about = (
-        f"p99 of calls at {100 * LOAD:.0f} % load on {REPLICAS} replicas, lengths 1:4:16, by how a replica is chosen"
-    )
+    about = f"p99 of calls at {100 * LOAD:.0f} % load on {REPLICAS} replicas, lengths 1:4:16, by how a replica is chosen, of a model and of its stages"
 
     def measure(self, settings: Settings, progress: Progress) -> Report:
         seconds, rounds = (1.0, 1) if settings.quick else (10.0, 5)
-        found: dict[str, list[list[float]]] = {each: [] for each in CHOICES}
+        found: dict[Choice, list[list[float]]] = {each: [] for each in CHOICES}
         for number in range(rounds):
-            for name, kind in CHOICES.items():
-                progress(f"{name}, round {number + 1}")
-                found[name].append(asyncio.run(_asked(kind, arrivals(settings.seed + number, seconds))))
-        rows = [{"choice": name, **_row(samples)} for name, samples in found.items()]
+            for choice in CHOICES:
+                progress(f"{choice.name} of a {choice.of}, round {number + 1}")
+                found[choice].append(asyncio.run(_asked(choice, arrivals(settings.seed + number, seconds))))
+        rows = [{"of": choice.of, "choice": choice.name, **_row(samples)} for choice, samples in found.items()]
         details: dict[str, Any] = {
             "seconds": seconds,
             "rounds": rounds,
@@ -59,7 +63,12 @@ class Routing(Benchmark):
             "load": LOAD,
             "step_s": STEP_S,
         }
-        details |= {"lengths": LENGTHS, "shares": SHARES}
+        details |= {
+            "lengths": LENGTHS,
+            "shares": SHARES,
+            "stages": dict(replicas.COUNTS),
+            "frame_steps": replicas.FRAME_STEPS,
+        }
         return report(self.name, settings, details, rows, floors(rows))
 
 
@@ -67,7 +76,7 @@ BENCHMARKS.add(Routing.name, Routing())
 
 
 def floors(rows: list[dict[str, Any]]) -> list[Floor]:
-    p99_s = {row["choice"]: row["p99_s"] for row in rows}
+    p99_s = {row["choice"]: row["p99_s"] for row in rows if row["of"] == MODELS}
     return [floor("routing_p99_ratio", "<=", 0.6, p99_s[LEAST_WORK] / p99_s[ROUND_ROBIN])]
 
 
@@ -89,8 +98,37 @@ class FewestCalls(Replicas):
         return 1.0
 
 
-ROUND_ROBIN, LEAST_WORK = "round robin", "least work"
-CHOICES: dict[str, type[Replicas]] = {ROUND_ROBIN: RoundRobin, "fewest calls": FewestCalls, LEAST_WORK: Replicas}
+class Choice(NamedTuple):
+    """How a replica is chosen, of a whole model or of each stage, and what makes a route that does so."""
+
+    of: str
+    name: str
+    route: Callable[[], Route]
+
+
+def _whole(kind: type[Replicas]) -> Route:
+    """Replicas of a whole model."""
+    found = kind(Waiting().graph)
+    for number in range(REPLICAS):
+        found.add(f"{MODEL}#{number + 1}", Waiting())  # type: ignore[arg-type]
+    return found
+
+
+def _staged(kind: type[Lanes]) -> Route:
+    """Replicas of stages."""
+    return replicas.routed(MODEL, kind, STEP_S)
+
+
+ROUND_ROBIN, FEWEST_CALLS, LEAST_WORK = "round robin", "fewest calls", "least work"
+MODELS, STAGES = "model", "stage"
+CHOICES = (
+    Choice(MODELS, ROUND_ROBIN, partial(_whole, RoundRobin)),
+    Choice(MODELS, FEWEST_CALLS, partial(_whole, FewestCalls)),
+    Choice(MODELS, LEAST_WORK, partial(_whole, Replicas)),
+    Choice(STAGES, ROUND_ROBIN, partial(_staged, replicas.InTurns)),
+    Choice(STAGES, FEWEST_CALLS, partial(_staged, replicas.FewestCalls)),
+    Choice(STAGES, LEAST_WORK, partial(_staged, Lanes)),
+)
 
 
 def arrivals(seed: int, seconds: float) -> list[tuple[float, int]]:
@@ -129,13 +167,10 @@ class Waiting:
         yield Part({"y": call.inputs["x"]}, 0, steps, True)
 
 
-async def _asked(kind: type[Replicas], wanted: list[tuple[float, int]]) -> list[float]:
+async def _asked(choice: Choice, wanted: list[tuple[float, int]]) -> list[float]:
     """The seconds that each request took, from when it was due."""
     plane = DataPlane(Limits(in_flight=100_000, queued=100_000))
-    replicas = kind(Waiting().graph)
-    for number in range(REPLICAS):
-        replicas.add(f"{MODEL}#{number + 1}", Waiting())  # type: ignore[arg-type]
-    plane.add(MODEL, replicas)
+    plane.add(MODEL, choice.route())
     now_s = SystemClock().now_s
     began_s = now_s()
 

@@ -18,12 +18,14 @@ class Lanes:
     """The replicas of one plan, and what their workers have to do. Made and used in one event loop.
 
     All frames of a call go through the same replicas, since its state is there: so they are chosen once, before its first frame. What a
-    worker has to do is counted from then until the call ends, in seconds: by what its stages are predicted to take. Where two have
-    equally much the one is taken that was left out for longer.
+    worker has to do is counted from then until the call ends, in seconds: by what its stages are predicted to take of a call that goes through
+    them, which is more than their share of all calls. Where two have equally much the one is taken that was left out for longer.
     """
 
     def __init__(self, plan: Plan) -> None:
         self._groups = groups(plan)
+        several = {each.name: len(group) for group in self._groups for each in group}
+        self._whole_s = {each.name: several.get(each.name, 1) * (each.busy_s or _LEAST_S) for each in plan.stages}
         self._busy_s: defaultdict[str, float] = defaultdict(float)
         self._calls: Counter[str] = Counter()
         self._turns = itertools.count(1)
@@ -46,14 +48,14 @@ class Lanes:
     def take(self, plan: Plan, work: float) -> None:
         """A call begins of so much `work`, in samples by steps, along a lane's `plan`."""
         for stage in plan.stages:
-            self._busy_s[stage.worker] += work * (stage.busy_s or _LEAST_S)
+            self._busy_s[stage.worker] += work * self._whole_s[stage.name]
         self._calls.update(plan.workers)
 
     def give_back(self, plan: Plan, work: float) -> None:
         """The call has ended. Where a worker has none left nothing is, whatever was rounded on the way."""
         self._calls.subtract(plan.workers)
         for stage in plan.stages:
-            left_s = self._busy_s[stage.worker] - work * (stage.busy_s or _LEAST_S)
+            left_s = self._busy_s[stage.worker] - work * self._whole_s[stage.name]
             self._busy_s[stage.worker] = left_s if self._calls[stage.worker] else 0.0
 
     def _chosen_of(self, place: int, kept: Mapping[str, str], able: Callable[[str], bool]) -> int:

@@ -73,6 +73,7 @@ class WorkerRoute:
         self.restored = 0
         self.fenced = 0
         self.on_unreachable: Callable[[OutOfReach], None] = lambda report: None
+        self.on_answered: Callable[[Plan], None] | None = None
         self._interrupted = 0
         self._held = 0
         self._inboxes: dict[Inbox, str] = {}
@@ -174,6 +175,8 @@ class WorkerRoute:
                         if told is not None:
                             told.add(part)
                         yield part
+                if self.on_answered is not None:
+                    self.on_answered(lane.plan)
                 return
             except Interrupted as error:
                 if error.unreachable is not None:
@@ -218,6 +221,8 @@ class WorkerRoute:
             async with aclosing(attempt) as parts:
                 async for part in parts:
                     yield part
+            if self.on_answered is not None:
+                self.on_answered(way.plan)
         except Interrupted as error:
             if error.unreachable is not None:
                 self.on_unreachable(error.unreachable)

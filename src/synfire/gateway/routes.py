@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 import msgspec
 
 from synfire.base.clock import Clock, SystemClock
-from synfire.base.errors import SynfireError, TemporaryError
+from synfire.base.errors import OutOfReach, SynfireError, TemporaryError
 from synfire.gateway.blame import Blame
 from synfire.gateway.peer import WorkerPeer
 from synfire.gateway.route import Again, WorkerRoute
@@ -73,7 +73,8 @@ class Routes:
         self.by_model[model] = WorkerRoute(
             graph, plan, self.peers, self.who, self._clock, self._protected, self._ids, epoch
         )
-        self.by_model[model].on_unreachable = self._blame.failed
+        self.by_model[model].on_unreachable = self._failed
+        self._listen()
         self._tell_missing(plan)
 
     async def suspend(self, model: str, epoch: int) -> None:
@@ -118,6 +119,32 @@ class Routes:
             del self.peers[worker], self._urls[worker], self._addresses[worker]
             if not peer.draining:
                 self._told(worker, "", 0.0)
+
+    def _failed(self, report: OutOfReach) -> None:
+        self._blame.failed(report)
+        self._listen()
+
+    def _passed(self, plan: Plan) -> None:
+        """A call was answered along a plan: its workers have reached each other. Of a worker that is called otherwise from another machine nobody
+        here knows which one it is: it may be any that the other one sends to."""
+        homes = {stage.name: stage.worker for stage in plan.stages}
+        ways = [
+            (homes[each.receiver], homes[each.sender])
+            for each in plan.links
+            if {each.sender, each.receiver} <= homes.keys()
+        ]
+        known = set(self._addresses.values())
+        for address, by in tuple(self._blame.doubted):
+            if any(
+                by == sender and (address == self._addresses.get(to) or address not in known) for to, sender in ways
+            ):
+                self._blame.passed((address, by))
+        self._listen()
+
+    def _listen(self) -> None:
+        """Be told of answered calls while that says something."""
+        for route in self.by_model.values():
+            route.on_answered = self._passed if self._blame.doubted else None
 
     def _unreachable(self, address: str, by: str, for_s: float) -> None:
         """A worker cannot reach the one at this address, whatever the gateway can."""

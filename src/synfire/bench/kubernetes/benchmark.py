@@ -82,7 +82,7 @@ class Kubernetes(Benchmark):
             rows.append(controller.measured(settings.quick, progress))
         if ROUTING in parts:
             found = BENCHMARKS[routing.Routing.name].measure(settings, progress)
-            rows += [{"arm": ROUTING, "fault": row["choice"], **row} for row in found.rows]
+            rows += [{"arm": ROUTING, "fault": f"{row['choice']} of a {row['of']}", **row} for row in found.rows]
         details: dict[str, Any] = {"parts": parts, **_CONDITIONS}
         if clustered:
             progress("a cluster is begun")
