@@ -66,3 +66,12 @@ def test_a_claim_lasts_as_long_as_its_block_and_begins_with_a_sweep(run: Path) -
         sweep()
         assert [file.name for file in run.iterdir()] == ["new.claim"]
     assert list(run.iterdir()) == []
+
+
+def test_what_others_are_to_keep_stays_until_the_next_one_begins(run: Path) -> None:
+    left = dead()
+    folders = claim(run, "old", Claim(left.pid, left.born, lasts=True))
+    sweep()
+    assert all(folder.exists() for folder in folders)
+    with claimed("new"):
+        assert not any(folder.exists() for folder in folders)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import select
 import signal
 import sys
+from contextlib import contextmanager
+from os import pidfd_open
 
 import pytest
 
 from synfire.base.children import spawned
 from synfire.base.errors import SynfireError, UserError
+from synfire.deploy.join import agent as agents
 from synfire.deploy.join import door as doors
 from synfire.deploy.join.agent import Agent, Offer
 from synfire.deploy.join.door import JoinDoor
@@ -25,11 +29,11 @@ PATIENCE_S = 20.0
 
 
 class House:
-    """A deployment with a worker of its own, `own`, and what has joined it."""
+    """A deployment with a worker of its own, `own`, and what has joined it; it waits for the workers `awaited`."""
 
-    deployment = "d"
-
-    def __init__(self):
+    def __init__(self, deployment="d", awaited=()):
+        self.deployment = deployment
+        self.awaited = set(awaited)
         self.agents = {"own": ""}
         self.parted = []
         self.missing = asyncio.Queue()
@@ -47,6 +51,9 @@ class House:
 
     def missed(self, news):
         self.missing.put_nowait(news)
+
+    def awaits(self, name):
+        return name in self.awaited
 
 
 class Machine:
@@ -89,8 +96,8 @@ def at_the_door(story):
     asyncio.run(main())
 
 
-async def welcomed(machine, name="far", agent="a", host=""):
-    machine.say(Join(name, agent, OFFER, host))
+async def welcomed(machine, name="far", agent="a", host="", holds=""):
+    machine.say(Join(name, agent, OFFER, host, holds))
     return await machine.hears((Welcome, Failure))
 
 
@@ -203,6 +210,30 @@ def test_a_machine_that_is_silent_has_lost_its_worker(reached, monkeypatch):
     at_the_door(story)
 
 
+@pytest.mark.parametrize(
+    ("awaited", "holds", "goes_on"), [("far", "d", True), ("far", "c", False), ("far", "", False), ("near", "d", False)]
+)
+def test_a_deployment_goes_on_with_its_own_workers_that_it_waits_for(awaited, holds, goes_on):
+    async def story(house, door):
+        house.awaited = {awaited}
+        assert (await welcomed(Machine(door), holds=holds)).goes_on == goes_on
+
+    at_the_door(story)
+
+
+def test_a_worker_that_is_back_when_others_have_its_stages_already_is_sent_away(reached):
+    async def story(house, door):
+        house.awaited = {"far"}
+        machine = Machine(door)
+        assert (await welcomed(machine, holds="d")).goes_on
+        house.awaited.clear()
+        machine.say(Spawned("far", 7, ("tls://127.0.0.1:1",)))
+        assert "it begins anew" in (await machine.hears(Failure)).text
+        assert house.welcomed.empty()
+
+    at_the_door(story)
+
+
 def test_a_machine_that_comes_again_takes_its_own_place_and_nobody_elses(reached):
     async def story(house, door):
         await let_in(house, Machine(door))
@@ -245,15 +276,105 @@ lifeline.recv(1)
 """A worker's process that takes no SIGTERM."""
 
 
+def of_agent(door, folder, told=lambda deployment, said: None):
+    """An agent of a worker `far`, whose process is that one."""
+    port = int(door.address.rpartition(":")[2])
+    offer = Offer("far", ("127.0.0.1", port), OFFER, write_credential(credential_of("t" * 32), folder), stop_s=0.2)
+    return Agent(offer, told, lambda words, keeps: spawned([sys.executable, "-c", DEAF, str(keeps[0])], keeps))
+
+
+def cut_short(door):
+    """What is left of a door whose process was killed: no link, and nobody who listens."""
+    asyncio.get_running_loop().remove_reader(door._listener.fileno())
+    door._listener.close()
+    door._listener = None
+    for caller in list(door._callers):
+        caller._living.cancel()
+        caller._watched.close()
+    door._callers.clear()
+
+
+@contextmanager
+def begun_again(door, house):
+    """Another door at the same place."""
+    again = JoinDoor(door.address.removeprefix("tls://"), house, b"{}")
+    again.open()
+    yield
+    again.close()
+
+
+async def coming(house):
+    """The number of the process that joins next."""
+    return (await asyncio.wait_for(house.welcomed.get(), PATIENCE_S)).announcement.pid
+
+
+async def ended(descriptor):
+    """Wait until that process has ended."""
+    found, _, _ = await asyncio.to_thread(select.select, [descriptor], [], [], PATIENCE_S)
+    assert found
+
+
+def losing_its_door(tmp_path, story):
+    """The story of an agent, from when its worker has joined at a door that is then killed; `story` gets the door, and that process."""
+
+    async def whole(house, door):
+        agent = of_agent(door, tmp_path)
+        living = asyncio.create_task(agent.run())
+        pid = await coming(house)
+        cut_short(door)
+        await story(door, pid)
+        agent.leave()
+        await asyncio.wait_for(living, PATIENCE_S)
+
+    at_the_door(whole)
+
+
+def test_a_worker_that_lost_its_door_is_held_for_it_and_goes_on_when_it_is_back(reached, tmp_path):
+    async def story(door, pid):
+        house = House(awaited={"far"})
+        with begun_again(door, house):
+            assert await coming(house) == pid
+
+    losing_its_door(tmp_path, story)
+
+
+@pytest.mark.parametrize(("deployment", "awaited"), [("d", ()), ("other", ("far",))])
+def test_a_worker_that_lost_its_door_is_ended_where_nobody_goes_on_with_it(reached, tmp_path, deployment, awaited):
+    async def story(door, pid):
+        house, process = House(deployment, awaited), pidfd_open(pid)
+        with begun_again(door, house):
+            assert await coming(house) != pid
+            await ended(process)
+
+    losing_its_door(tmp_path, story)
+
+
+def test_a_worker_that_lost_its_door_is_not_held_for_ever(reached, tmp_path, monkeypatch):
+    monkeypatch.setattr(agents, "HOLD_S", 0.0)
+
+    async def story(door, pid):
+        await ended(pidfd_open(pid))
+
+    losing_its_door(tmp_path, story)
+
+
+def test_a_worker_whose_deployment_has_ended_as_it_was_told_to_is_ended_at_once(reached, tmp_path):
+    async def story(house, door):
+        agent = of_agent(door, tmp_path)
+        living = asyncio.create_task(agent.run())
+        process = pidfd_open(await coming(house))
+        door.close()
+        await ended(process)
+        agent.leave()
+        assert await asyncio.wait_for(living, PATIENCE_S) == 0
+
+    at_the_door(story)
+
+
 def test_a_worker_that_does_not_leave_when_it_is_told_to_is_ended_in_time(reached, tmp_path):
     async def story(house, door):
-        joined, port = asyncio.Event(), int(door.address.rpartition(":")[2])
-        file = write_credential(credential_of("t" * 32), tmp_path)
-        agent = Agent(
-            Offer("far", ("127.0.0.1", port), OFFER, file, stop_s=0.2),
-            lambda deployment, said: joined.set(),
-            lambda words, keeps: spawned([sys.executable, "-c", DEAF, str(keeps[0])], keeps),
-        )
+        joined = asyncio.Event()
+        agent = of_agent(door, tmp_path, lambda deployment, said: joined.set())
         living = asyncio.create_task(agent.run())
         worker = await asyncio.wait_for(house.welcomed.get(), PATIENCE_S)
         await asyncio.wait_for(joined.wait(), PATIENCE_S)

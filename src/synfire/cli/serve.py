@@ -304,7 +304,15 @@ async def _serve(
     credential = credential_of(entrance.token) if entrance is not None else None
     with cancelled_at_sigterm(), early.template() as template:
         async with supervised(
-            planned, listening, settings, services, gateways, template, chains, credential
+            planned,
+            listening,
+            settings,
+            services,
+            gateways,
+            template,
+            chains,
+            credential,
+            lasts=entrance is not None and entrance.own,
         ) as running:
             book = Book(running, settings, chains)
             try:

@@ -24,10 +24,12 @@ _LONGEST = 80
 
 
 class Claim(msgspec.Struct, frozen=True):
-    """The process that runs a deployment. `born` tells it from a later one with the same number."""
+    """The process that runs a deployment. `born` tells it from a later one with the same number. Where it `lasts`, what is left when that
+    is killed is kept for the next one, see `take`."""
 
     pid: int
     born: str
+    lasts: bool = False
 
     @property
     def alive(self) -> bool:
@@ -36,18 +38,42 @@ class Claim(msgspec.Struct, frozen=True):
 
 
 @contextmanager
-def claimed(deployment: str) -> Iterator[None]:
-    """Claim what the deployment with this id makes for this process, for as long as the block lasts.
+def claimed(deployment: str, lasts: bool = False) -> Iterator[None]:
+    """Claim what the deployment with this id makes for this process, for as long as the block lasts; a claim that `lasts` also tells others to
+    keep it when the process is killed.
 
-    What dead deployments left behind is removed first.
+    What dead deployments left behind is removed first, whether others were to keep it or not.
     """
-    sweep()
-    claim = _claims() / f"{deployment}{_CLAIM}"
-    write_atomically(claim, msgspec.json.encode(Claim(os.getpid(), born(os.getpid()))))
+    sweep(kept_too=True)
+    claim = _claim(deployment, lasts)
     try:
         yield
     finally:
         claim.unlink(missing_ok=True)
+
+
+def left_behind() -> list[str]:
+    """The deployments whose process was killed, and of which what is left was kept."""
+    return [file.stem for file in sorted(_claims().glob(f"*{_CLAIM}")) if _is_left(_read(file))]
+
+
+def take(deployment: str) -> Path | None:
+    """Claim what is left of a deployment for this process, in place of the one that was killed; its folder. None where another one was
+    faster, or nothing is left."""
+    claim = _claims() / f"{deployment}{_CLAIM}"
+    taken = claim.with_suffix(f".{os.getpid()}")
+    try:
+        claim.rename(taken)  # one process alone can do that
+    except FileNotFoundError:
+        return None
+    if not _is_left(_read(taken)):
+        taken.rename(claim)
+        return None
+    folder = next((each.absolute() for each in _folders(deployment) if each.is_dir()), None)
+    if folder is not None:
+        _claim(deployment, lasts=True)
+    taken.unlink()
+    return folder
 
 
 def make_folder(deployment: str) -> Path:
@@ -87,19 +113,32 @@ def running_folders() -> Iterator[Path]:
         yield from (folder for folder in _folders(file.stem) if folder.is_dir())
 
 
-def sweep() -> None:
+def sweep(kept_too: bool = False) -> None:
     """Remove the run folders of claims whose process is gone, and emulated hosts that nobody needs; what nobody claimed is left
-    alone."""
+    alone, and so is, but for `kept_too`, what is kept for another process."""
     try:
         network.sweep()
     except UserError as error:
         LOGGER.warning("emulated hosts of a deployment that has ended are left: %s", error)
     for file in sorted(_claims().glob(f"*{_CLAIM}")):
         claim = _read(file)
+        if not kept_too and _is_left(claim):
+            continue
         if claim is None or not claim.alive:
             for folder in _folders(file.stem):
                 shutil.rmtree(folder, ignore_errors=True)
             file.unlink(missing_ok=True)
+
+
+def _claim(deployment: str, lasts: bool) -> Path:
+    """Write the claim of this process; its file."""
+    file = _claims() / f"{deployment}{_CLAIM}"
+    write_atomically(file, msgspec.json.encode(Claim(os.getpid(), born(os.getpid()), lasts)))
+    return file
+
+
+def _is_left(claim: Claim | None) -> bool:
+    return claim is not None and claim.lasts and not claim.alive
 
 
 def _claims() -> Path:

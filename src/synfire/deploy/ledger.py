@@ -60,7 +60,8 @@ class Ledger(msgspec.Struct, frozen=True, kw_only=True):
 
     `rules` are those by which names answer that are more than a model's, `wishes` and `chains` what is served because somebody asked for it by HTTP. What it knew may be older than what there is: it is written after the fact. `hosts` are the emulated hosts, and `homes` those
     of the workers; `answers` are the known answers of stages, and `agreements` what is known of unlike engines, as
-    `LocalDeployment` has them.
+    `LocalDeployment` has them. `beginning` tells with what it was begun, and `times` how often it was begun again since; see
+    `synfire.deploy.remains`.
     """
 
     deployment: str
@@ -75,6 +76,8 @@ class Ledger(msgspec.Struct, frozen=True, kw_only=True):
     agreements: dict[tuple[str, str], float] = {}
     wishes: dict[str, KeptWish] = {}
     chains: dict[str, KeptChain] = {}
+    beginning: str = ""
+    times: int = 0
 
 
 _DECODER = msgspec.msgpack.Decoder(Ledger)

@@ -1,13 +1,17 @@
 """What runs a worker on a machine of its own, and has it join a deployment elsewhere: again and again, until it is told to leave.
 
-A worker belongs to one membership: when the link to the door breaks, or nothing is heard along it, nobody counts on the worker any more,
-and its process is ended. The next membership begins with a fresh one. So nothing of an earlier one can do harm, whoever was cut off
-from whom. An upgrade begins another worker beside it, with a membership of its own.
+A worker belongs to one membership: when the link to the door breaks, or nothing is heard along it, nobody counts on the worker any more.
+It is held until the door says what is to become of it. A deployment whose processes were all killed, and that was begun again, goes on
+with it and with all that it has built; any other one, also one from which it was only cut off, has it ended, and begins with a fresh one. So
+nothing of an earlier membership can do harm, whoever was cut off from whom. An upgrade begins another worker beside it, with a membership of
+its own.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
+import random
 import signal
 import socket
 import time
@@ -22,7 +26,7 @@ import msgspec
 from synfire.base.children import Start, spawned
 from synfire.base.errors import SynfireError, TemporaryError, UserError
 from synfire.base.log import LOGGER
-from synfire.deploy.join.joined import BEAT_S, BEGIN_S, CALL_S, GREET_S, SILENT_S
+from synfire.deploy.join.joined import BEAT_S, BEGIN_S, CALL_S, GREET_S, HOLD_S, SILENT_S
 from synfire.deploy.launch import Launch
 from synfire.deploy.process import Announcement, WorkerProcess
 from synfire.wire.links import connect
@@ -47,6 +51,10 @@ from synfire.wire.stream import Packet
 
 PAUSES_S = (0.1, 0.5, 1.0, 2.0, 5.0)
 """How long to wait before joining again, in seconds: the more often it came to nothing in a row, the longer."""
+
+AWAY_S = (0.05, 0.1, 0.2, *[0.4] * 75, 2.0)
+"""The same where nobody answers, which costs next to nothing: for half a minute the door may be back at any moment. Of each pause a random
+half or more is waited, so that not all who have lost a door call at once."""
 
 LASTED_S = 30.0
 """A membership that lasted so long did not come to nothing."""
@@ -77,6 +85,21 @@ class Offer:
         """The door, in words."""
         host, port = self.door
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+@dataclass(frozen=True)
+class Held:
+    """A worker of a `deployment` that has lost its door, what it said when it began, and until when it is held."""
+
+    deployment: str
+    worker: WorkerProcess
+    said: Announcement
+    until_s: float
+
+    @property
+    def of_use(self) -> bool:
+        """Whether it may go on: it lives, and has not been held for too long."""
+        return self.worker.running and time.monotonic() < self.until_s
 
 
 class Agent:
@@ -128,24 +151,35 @@ class Agent:
     def _live(self, name: str, life: Coroutine[Any, Any, int]) -> None:
         self._lives[name] = asyncio.create_task(life, name=f"worker {name}")
 
-    async def _be(self, offer: Offer) -> int:
-        """Be a member by that name, again and again, until told to leave, or until another one has taken its place."""
-        tries = 0
-        while not self._leaving.is_set():
-            began_s = time.monotonic()
-            membership = Membership(offer, self._id, self._leaving, self._member, self._succeed, self._begin)
-            try:
-                return await membership.run()
-            except SynfireError as error:
-                if isinstance(error, UserError) and not self._ever:
-                    raise
-                if self._has_successor(offer.name, error):
-                    return 0
-                tries = 1 if time.monotonic() - began_s > LASTED_S else tries + 1
-                pause_s = PAUSES_S[min(tries, len(PAUSES_S)) - 1]
-                LOGGER.warning("%s; worker %s joins again in %g s", error, offer.name, pause_s)
-            await _waited(self._leaving, pause_s)
-        return 0
+    async def _be(self, offer: Offer, held: Held | None = None) -> int:
+        """Be a member by that name, again and again, until told to leave, or until another one has taken its place; first with what is `held`,
+        where that may go on."""
+        tries, told = 0, ""
+        try:
+            while not self._leaving.is_set():
+                if held is not None and not held.of_use:
+                    await _end(held, offer.stop_s)
+                    held = None
+                began_s = time.monotonic()
+                membership = Membership(offer, self._id, self._leaving, self._member, self._succeed, self._begin, held)
+                try:
+                    return await membership.run()
+                except SynfireError as error:
+                    if isinstance(error, UserError) and not self._ever:
+                        raise
+                    if self._has_successor(offer.name, error):
+                        return 0
+                    tries = 1 if time.monotonic() - began_s > LASTED_S else tries + 1
+                    level = logging.WARNING if told != str(error) else logging.INFO
+                    LOGGER.log(level, "%s; worker %s joins again", error, offer.name)
+                    told = str(error)
+                finally:
+                    held = membership.held
+                pauses_s = PAUSES_S if membership.answered else AWAY_S
+                await _waited(self._leaving, pauses_s[min(tries, len(pauses_s)) - 1] * random.uniform(0.5, 1.0))
+            return 0
+        finally:
+            await _end(held, offer.stop_s)
 
     def _member(self, deployment: str, said: Announcement) -> None:
         self._ever = True
@@ -180,14 +214,20 @@ class Agent:
                 LOGGER.warning("no worker takes the place of %s: %s", old.name, error)
                 old.tell_of(successor, error)
                 return 0
-            return await self._be(offer) if not self._has_successor(successor, error) else 0
+            if self._has_successor(successor, error):
+                await _end(membership.held, offer.stop_s)
+                return 0
+            return await self._be(offer, membership.held)
         finally:
             self._succeeded.discard(old.name)
 
 
 class Membership:
-    """One time as a worker of a deployment, with one process. `leaving` is set when it is to end; `told` hears when it has joined, `succeed`
-    when another one, of that name, is to be begun beside it.
+    """One time as a worker of a deployment, with one process: a fresh one, or what is `held` where the deployment goes on with that.
+    `leaving` is set when it is to end; `told` hears when it has joined, `succeed` when another one, of that name, is to be begun beside it.
+
+    Afterwards `held` is what lives on: the same as before where nobody has opened, or this one's process where the door was lost.
+    `answered` says whether there was anybody at the door.
     """
 
     def __init__(
@@ -198,8 +238,11 @@ class Membership:
         told: Callable[[str, Announcement], None],
         succeed: Callable[[Membership, str], None],
         begin: Start = spawned,
+        held: Held | None = None,
     ) -> None:
         self.name = offer.name
+        self.held = held
+        self.answered = False
         self._begin = begin
         self._succeed = succeed
         self._offer = offer
@@ -208,7 +251,8 @@ class Membership:
         self._told = told
         self._link: WatchedLink | None = None
         self._worker: WorkerProcess | None = None
-        self._dismissed = False
+        self._said: Announcement | None = None
+        self._dismissed = self._killed = False
         self._heard_s = 0.0
         loop = asyncio.get_running_loop()
         self._welcome: asyncio.Future[Welcome] = loop.create_future()
@@ -218,7 +262,8 @@ class Membership:
     async def run(self) -> int:
         """Join, and be a member until the worker's process has left as it was told to; its exit code.
 
-        Raises `UserError` for what the door refuses, `TemporaryError` when the membership ends in any other way; no process is left then.
+        Raises `UserError` for what the door refuses, `TemporaryError` when the membership ends in any other way; no process is left then
+        but what is held.
         """
         leaving = asyncio.create_task(self._leaving.wait(), name="to be told to leave")
         try:
@@ -242,15 +287,25 @@ class Membership:
         offer = self._offer
         address = await _resolved(offer)
         self._link = WatchedLink(connect(address, f"the door at {offer.place}"), self._take, self._lost)
-        self._tell(Join(offer.name, self._agent, offer.joined, offer.host))
+        holds = self.held.deployment if self.held is not None else ""
+        self._tell(Join(offer.name, self._agent, offer.joined, offer.host, holds))
         welcome = await self._answer(self._welcome, GREET_S)
-        self._worker = WorkerProcess.begin(
-            offer.name, self._launch(welcome).command, f"worker {offer.name}", echoes=True, start=self._begin
-        )
-        said = await self._worker.ready(BEGIN_S)
+        self._said = said = await self._begun(welcome)
         self._tell(Spawned(offer.name, said.pid, tuple(said.addresses), said.http))
         await self._answer(self._done, BEGIN_S + CALL_S)
         self._told(welcome.deployment, said)
+
+    async def _begun(self, welcome: Welcome) -> Announcement:
+        """What the worker said that is to join: the held one, or else a fresh one, once that has ended."""
+        held, self.held = self.held, None
+        if held is not None:
+            self._worker = held.worker
+            if welcome.goes_on and held.of_use:
+                return held.said
+            await _end(held, self._offer.stop_s)
+        name, command = self._offer.name, self._launch(welcome).command
+        self._worker = WorkerProcess.begin(name, command, f"worker {name}", echoes=True, start=self._begin)
+        return await self._worker.ready(BEGIN_S)
 
     def _launch(self, welcome: Welcome) -> Launch:
         offer, settings = self._offer, msgspec.json.decode(welcome.settings, type=dict[str, Any])
@@ -279,6 +334,7 @@ class Membership:
             if leaving.done() and not ended.done():
                 await self._dismiss(worker, ended, keeping, self._broken)
             if not ended.done():
+                self._hold(worker, leaving)
                 raise self._broken.result() if self._broken.done() else keeping.result()
             code, words = ended.result(), f"{worker.title} {await worker.fate()}"
             self._tell(Exited(self._offer.name, code, words))
@@ -288,6 +344,12 @@ class Membership:
         if leaving.done() or (self._dismissed and code >= 0):
             return code if code >= 0 else 1
         raise TemporaryError(words)
+
+    def _hold(self, worker: WorkerProcess, leaving: asyncio.Task[bool]) -> None:
+        """The door is lost: keep the worker for it, unless that was to end anyway."""
+        assert self._said is not None
+        if not (leaving.done() or self._dismissed or self._killed):
+            self.held = Held(self._welcome.result().deployment, worker, self._said, time.monotonic() + HOLD_S)
 
     async def _dismiss(self, worker: WorkerProcess, *over: asyncio.Future[Any]) -> None:
         """Have the worker leave, until one of these is done. One that does not come to an end is ended: whoever has this process end, as
@@ -308,15 +370,15 @@ class Membership:
         return TemporaryError(f"nothing was heard of the door at {self._offer.place} for {silent_s:.1f} s")
 
     async def _end(self) -> None:
-        """Nobody counts on the worker any more: it ends, if it has not."""
-        if self._worker is not None:
+        """Nobody counts on the worker any more: it ends, if it has not, and is not held."""
+        if self._worker is not None and self.held is None:
             self._worker.kill()
             await self._worker.end(self._offer.stop_s)
         if self._link is not None:
             self._link.close()
 
     def _take(self, packet: Packet) -> None:
-        self._heard_s = time.monotonic()
+        self._heard_s, self.answered = time.monotonic(), True
         message = packet.message
         if isinstance(message, Welcome) and not self._welcome.done():
             self._welcome.set_result(message)
@@ -324,6 +386,7 @@ class Membership:
             self._done.set_result(message)
         elif isinstance(message, Signal) and self._worker is not None:
             self._dismissed |= message.number == signal.SIGTERM
+            self._killed |= message.number == signal.SIGKILL
             self._worker.signal(signal.Signals(message.number))
         elif isinstance(message, Renew):
             self._succeed(self, message.successor)
@@ -346,6 +409,13 @@ class Membership:
     def _tell(self, message: AnyMessage) -> None:
         if self._link is not None:
             self._link.tell(Packet(message))
+
+
+async def _end(held: Held | None, stop_s: float) -> None:
+    """Have what is held end, where anything is, since nobody goes on with it."""
+    if held is not None:
+        held.worker.kill()
+        await held.worker.end(stop_s)
 
 
 async def _resolved(offer: Offer) -> str:

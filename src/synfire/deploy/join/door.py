@@ -1,7 +1,7 @@
 """The door at which workers of other machines join. It is the supervisor's, so that they outlive controllers as all workers do.
 
-    worker   Join      who I am, and what I bring
-    door     Welcome   begin a worker of this deployment, with these settings
+    worker   Join      who I am, what I bring, and of which deployment I hold a worker that has lost its door
+    door     Welcome   begin a worker of this deployment, with these settings; or go on with that one
     worker   Spawned   it listens there
     door     Done      it was called there, and has answered: it has joined
 
@@ -63,6 +63,10 @@ class House(Protocol):
         """A worker that was to take another one's place has not joined, for the reason that is told."""
         ...
 
+    def awaits(self, name: str) -> bool:
+        """Whether a worker of that name had joined before all processes here were killed, and is still waited for."""
+        ...
+
 
 class JoinDoor:
     """Listens at `address`, `host:port`, from `open` to `close`. Workers begin with `settings`. Made and used in one event loop."""
@@ -86,6 +90,8 @@ class JoinDoor:
             self._listener.close()
             self._listener = None
         for caller in list(self._callers):
+            if caller.worker is not None:
+                caller.worker.terminate()
             caller.part("the deployment has ended")
 
     def _accept(self) -> None:
@@ -150,13 +156,17 @@ class Caller:
         wanted = await asyncio.wait_for(self._wanted, GREET_S)
         self._check_name(wanted)
         self._link.peer = f"worker {wanted.name}"
-        self._tell(Welcome(self._house.deployment, wanted.host or self._there, self._settings))
+        goes_on = wanted.holds == self._house.deployment and self._house.awaits(wanted.name)
+        self._tell(Welcome(self._house.deployment, wanted.host or self._there, self._settings, goes_on))
         spawned = await asyncio.wait_for(self._spawned, BEGIN_S)
         await _call(wanted.name, spawned, self._house.deployment)
         self._check_name(wanted)  # another one may have been faster
         await self._house.part(wanted.name)
+        if goes_on and not self._house.awaits(wanted.name):
+            raise TemporaryError(f"worker {wanted.name} has come too late to go on with what it holds; it begins anew")
         joined = msgspec.structs.replace(wanted.joined, door=self._here)
-        LOGGER.warning("worker %s has joined: %s", wanted.name, _words(spawned, wanted))
+        how = "is back" if goes_on else "has joined"
+        LOGGER.warning("worker %s %s: %s", wanted.name, how, _words(spawned, wanted))
         return JoinedWorker(wanted, spawned, joined, self._tell, lambda: self.part("it was let go"))
 
     def _take(self, packet: Packet) -> None:

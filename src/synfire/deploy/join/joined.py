@@ -25,6 +25,13 @@ SILENT_S = 3.0
 """After so long without a word the other side is taken to be gone, in seconds. Calls are answered elsewhere long before: the controller
 notices a worker's silence within 0.3 s."""
 
+REUNION_S = 3.0
+"""How long a deployment whose processes were all killed waits, when it is begun again, for the workers that had joined it, in seconds: they
+call the door several times a second. Who comes later begins with a fresh worker."""
+
+HOLD_S = 600.0
+"""How long a worker that has lost its door is held for it, in seconds: longer than a kubelet ever waits until it begins a container again."""
+
 
 class JoinedWorker:
     """From when it was reached where it listens until its process has ended, or nothing is heard of its machine any more.
@@ -77,7 +84,8 @@ class JoinedWorker:
         self._send(Renew(self.name, successor))
 
     def terminate(self) -> None:
-        """The deployment ends, and lets it go: whoever has begun it ends it, and waits for the next deployment."""
+        """The deployment ends: its process does, too, and whoever has begun it waits for the next deployment."""
+        self.signal(signal.SIGKILL)
         self.gone("the deployment has ended")
 
     async def end(self, grace_s: float) -> int:
@@ -90,6 +98,6 @@ class JoinedWorker:
             self._exited.set_result(news)
 
     def gone(self, why: str) -> None:
-        """Nobody can tell any more how it does; whoever has begun it finds the link closed, and ends it."""
+        """Nobody can tell any more how it does; whoever has begun it finds the link closed, and ends it when it comes again."""
         self.ended(Exited(self.name, -signal.SIGKILL, f"worker {self.name} on {self.joined.group} is gone: {why}"))
         self._part()

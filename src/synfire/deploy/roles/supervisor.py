@@ -4,6 +4,7 @@ die, and ends them all. It decides nothing, and knows no model."""
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import os
 import signal
@@ -22,10 +23,11 @@ from synfire.control.record import RecoveryLog
 from synfire.control.state import Recovery
 from synfire.deploy.door import NAME
 from synfire.deploy.join.door import JoinDoor
-from synfire.deploy.join.joined import JoinedWorker
+from synfire.deploy.join.joined import REUNION_S, JoinedWorker
 from synfire.deploy.launch import Launch
 from synfire.deploy.process import Announcement, ChildProcess, WorkerProcess
 from synfire.deploy.recoveries import dated, tell
+from synfire.deploy.remains import Remains
 from synfire.deploy.roles.controller import ControllerTold
 from synfire.deploy.roles.gateway import GatewayTold
 from synfire.deploy.roles.lifeline import Told
@@ -68,7 +70,8 @@ AGAIN_S = 1.0
 class Supervisor:
     """The processes of one deployment, between `start` and `stop`. `folder` is for sockets and blobs; `begin` begins a process; `chains`
     are the digests of those that gateways serve from the beginning. With the key and the certificate in the file `credential`, workers of other machines
-    are let in at the `door`. `renew` has `begin` begin what comes later with the code that is installed now.
+    are let in at the `door`. `renew` has `begin` begin what comes later with the code that is installed now. It goes on with what `remains` of the
+    same deployment, whose processes were all killed.
 
     `standing` is the controller's latest news; who follows with `on_change` is told of it, and of processes that come and go.
     """
@@ -84,6 +87,7 @@ class Supervisor:
         chains: Sequence[str] = (),
         credential: Path | None = None,
         renew: Callable[[], None] = lambda: None,
+        remains: Remains | None = None,
     ) -> None:
         self.deployment = deployment
         self.workers: dict[str, WorkerProcess | JoinedWorker] = {}
@@ -105,8 +109,10 @@ class Supervisor:
         self._changed: Callable[[], object] = lambda: None
         self._stopping = asyncio.Event()
         self._stands = asyncio.Event()
-        self._numbers = itertools.count(1)
-        self._controllers = itertools.count()
+        before = remains.controllers if remains is not None else 0
+        self._controllers, self._numbers = itertools.count(before), itertools.count(before + 1)
+        self._missing = set(remains.joined) if remains is not None else set()
+        self._reunited = asyncio.Event()
         self._writing: set[asyncio.Task[None]] = set()
 
     @property
@@ -132,6 +138,7 @@ class Supervisor:
         given = msgspec.json.encode(self._settings.of_workers)
         for name, device in first.items():
             self._spawn(Spawn(name, f"unix:{self._folder / name}.sock", self._settings.http, given, device=device))
+        await self._reunite()
         self._begin_role(CONTROLLER, self._begin_controller, lambda _: self._stands.wait())
         for number in range(self._count):
             begin = partial(self._begin_gateway, number)
@@ -162,6 +169,16 @@ class Supervisor:
             self._ports.close()
         if not self._warm.done():
             self._warm.cancel()
+
+    async def _reunite(self) -> None:
+        """Wait until the workers that had joined before are back, but not for long; a controller that is begun after that misses the others,
+        and has them replaced."""
+        if self._missing:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._reunited.wait(), REUNION_S)
+        if self._missing:
+            LOGGER.warning("not back in time, and replaced: %s", ", ".join(sorted(self._missing)))
+        self._missing.clear()
 
     async def _end(self, roles: Sequence[Role], grace_s: float) -> None:
         for role in roles:
@@ -324,8 +341,15 @@ class Supervisor:
             worker.gone("it has come anew")
             await asyncio.shield(self._watching[name])
 
+    def awaits(self, name: str) -> bool:
+        """Whether a worker that had joined before is still waited for, see `synfire.deploy.join.door.House`."""
+        return name in self._missing
+
     def welcome(self, worker: JoinedWorker) -> None:
         """A worker of another machine has joined."""
+        self._missing.discard(worker.name)
+        if not self._missing:
+            self._reunited.set()
         self.workers[worker.name] = worker
         self._watching[worker.name] = asyncio.create_task(self._watch(worker), name=f"watch {worker.name}")
 

@@ -29,17 +29,19 @@ class Join(Message, frozen=True):
     """A worker wants to join by this name. Answered by `Welcome`, or a `Failure` that says why not.
 
     `agent` is the process that asks, and no other: when it comes again, it is not there any more where it was before. It will listen at
-    `host`, or, where that is empty, where it calls from.
+    `host`, or, where that is empty, where it calls from. It still `holds` what a worker of that deployment held when its door was lost.
     """
 
     name: str
     agent: str
     joined: Joined
     host: str = ""
+    holds: str = ""
 
 
 class Welcome(Message, frozen=True):
-    """Begin a worker of this `deployment` with these settings, to listen at `host`, and say by `Spawned` where that is.
+    """Begin a worker of this `deployment` with these settings, to listen at `host`, and say by `Spawned` where that is. Where the deployment
+    `goes_on` with what is held already, say where that listens instead.
 
     It is then called there, and a `Done` tells whether it has joined.
     """
@@ -47,6 +49,7 @@ class Welcome(Message, frozen=True):
     deployment: str
     host: str
     settings: bytes = b"{}"
+    goes_on: bool = False
 
 
 class Renew(Message, frozen=True):
