@@ -11,7 +11,7 @@ from urllib.parse import unquote
 import httpx
 import numpy as np
 import pytest
-from deployed import CONTROLLER, SPARE, Deployment, condition, resource
+from deployed import CONTROLLER, SERVING, SPARE, Deployment, condition, resource
 from under_load import MODEL, PORT, calling, drain, known
 
 from synfire.base.errors import PermanentError
@@ -131,6 +131,24 @@ def test_a_container_that_hosts_a_stage_is_killed_under_load_and_the_model_tells
     until(deployment.relieved)
     told = deployment.recovery()
     print(f"the model tells of {told['cause']}, {told['outcome']} within {told['milliseconds']} ms")
+
+
+def test_the_serving_container_is_killed_under_load_and_goes_on_when_it_is_begun_again(deployment: Deployment) -> None:
+    kubectl, pod = deployment.kubectl, deployment.kubectl.get("pod", SERVING)
+
+    def begun() -> dict[str, int]:
+        """How often each Pod's container was begun again."""
+        pods = kubectl.get("pods")["items"]
+        return {each["metadata"]["name"]: each["status"]["containerStatuses"][0]["restartCount"] for each in pods}
+
+    before = begun()
+    with calling(deployment, "SIGKILL to all of the serving container", patient=True) as callers:
+        deployment.cluster.nodes[pod["spec"]["nodeName"]].kill(pod)
+        until(lambda: begun()[SERVING] > before[SERVING])
+    assert begun() == {**before, SERVING: before[SERVING] + 1}
+    assert callers.broken > 0
+    assert "its processes were killed, and are begun again" in kubectl("logs", SERVING)
+    until(deployment.relieved)
 
 
 def test_the_controller_that_acts_is_killed_and_the_other_one_takes_over_unnoticed_by_callers(

@@ -39,12 +39,16 @@ class Deployment(Protocol):
 
 @contextmanager
 def calling(
-    deployment: Deployment, what: str, name: str = "", expected: Mapping[str, Array] | None = None
+    deployment: Deployment,
+    what: str,
+    name: str = "",
+    expected: Mapping[str, Array] | None = None,
+    patient: bool = False,
 ) -> Iterator[Callers]:
     """Calls under way for the block, in which something happens; they are looked at when all is well again. What is called is the model, or what
-    else is served as `name` and answers the same request as is `expected`."""
+    else is served as `name` and answers the same request as is `expected`. Callers that are `patient` ask again where a connection breaks."""
     inputs, right = known()
-    with Callers(deployment.url, name or deployment.name, inputs, expected or right) as callers:
+    with Callers(deployment.url, name or deployment.name, inputs, expected or right, patient=patient) as callers:
         callers.longest_s = 0.0
         yield callers
         callers.go_on()

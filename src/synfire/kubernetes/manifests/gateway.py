@@ -43,12 +43,13 @@ def settled(description: Description) -> dict[str, str]:
 
 
 def services(description: Description) -> list[Document]:
-    """For callers, and for workers that join: these have to find the Pod before it is ready."""
-    ports = [_port("http", HTTP), _port("grpc", GRPC)]
-    chosen = labels(description, GATEWAY)
-    join = {"clusterIP": "None", "publishNotReadyAddresses": True, "selector": chosen, "ports": [_port("join", JOIN)]}
+    """For callers, and for workers that join. Both find the Pod before it is ready: workers, since it is not without them, and callers, since
+    there is no other one. Its ports are open before anybody answers there, so who calls while its container begins again waits in their queues."""
+    found = {"publishNotReadyAddresses": True, "selector": labels(description, GATEWAY)}
+    call = {**found, "ports": [_port("http", HTTP), _port("grpc", GRPC)]}
+    join = {**found, "clusterIP": "None", "ports": [_port("join", JOIN)]}
     return [
-        document("v1", "Service", description.name, description, GATEWAY, spec={"selector": chosen, "ports": ports}),
+        document("v1", "Service", description.name, description, GATEWAY, spec=call),
         document("v1", "Service", f"{description.name}-join", description, GATEWAY, spec=join),
     ]
 
@@ -104,8 +105,8 @@ def _container(description: Description) -> Document:
         "envFrom": [{"configMapRef": {"name": f"{description.name}-settings"}}],
         "env": environment(description),
         "ports": [_container_port("http", HTTP), _container_port("grpc", GRPC), _container_port("join", JOIN)],
-        "startupProbe": probe("/v2/health/live", "http", 2, 300),  # engines are built, the first time for minutes
-        "readinessProbe": probe("/v2/health/ready", "http", 2, 2),
+        "startupProbe": probe("/v2/health/live", "http", 1, 600),  # engines are built, the first time for minutes
+        "readinessProbe": probe("/v2/health/ready", "http", 1, 3),
         "livenessProbe": probe(
             "/v2/health/live", "http", 10, 6, 5
         ),  # slow: the supervisor replaces its own dead at once
