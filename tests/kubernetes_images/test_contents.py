@@ -13,6 +13,7 @@ import pytest
 from synfire.base.errors import UnknownName, UserError
 from synfire.kubernetes.images import building, debian, kernels, oci, python, sbom, system
 from synfire.kubernetes.images.debian import Package, run, unpack
+from synfire.kubernetes.manifests.parts import CACHE, HOME, USER
 
 needs_dpkg = pytest.mark.skipif(
     shutil.which("dpkg-deb") is None, reason="packages are Debian's; this machine has no dpkg-deb"
@@ -130,3 +131,15 @@ def test_a_machine_that_no_image_is_for_is_told(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(oci, "ARCHITECTURES", {"riscv64": "riscv64"})
     with pytest.raises(UserError, match="images are made for riscv64, and this machine is"):
         building.build(tmp_path, "1", (), tmp_path)
+
+
+def test_the_containerfile_has_everything_where_other_images_have_it() -> None:
+    text = (Path(__file__).parents[2] / "images/Containerfile").read_text()
+    assert f"EXTRAS={','.join(building.STANDARD)}\n" in text
+    assert f"/packages /{python.PLACE}\n" in text
+    assert f'SYNFIRE_CACHE=/{kernels.PLACE} \\\n    {system.PYTHON} -c "{kernels._PROGRAM}"' in text
+    assert f"HOME={HOME} SYNFIRE_HOME={HOME} SYNFIRE_CACHE={CACHE} " in text
+    assert f"USER {USER}:{USER}\n" in text
+    for used in ("python.prune(", "python.SCRIPT"):
+        assert used in text
+        assert hasattr(python, used.removeprefix("python.").removesuffix("("))
