@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import weakref
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 
@@ -41,3 +42,16 @@ def test_a_block_that_looks_seldom_leaves_all_as_it_was() -> None:
     with garbage.looking_seldom():
         assert gc.get_freeze_count() > 1000
     assert (gc.get_freeze_count(), gc.get_threshold()) == (0, before)
+
+
+@pytest.mark.parametrize("looks", [True, False])
+def test_nothing_is_looked_for_while_modules_are_loaded(looks: bool) -> None:
+    if not looks:
+        gc.disable()
+    try:
+        with suppress(ImportError), garbage.loading():
+            assert not gc.isenabled()
+            raise ImportError
+        assert gc.isenabled() == looks
+    finally:
+        gc.enable()

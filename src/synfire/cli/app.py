@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from synfire.base import paths
+from synfire.base import garbage, paths
 from synfire.base.errors import Bug, DeadlineExceeded, PermanentError, SynfireError, TemporaryError, UserError
 from synfire.base.log import configure_logging
 from synfire.cli.entry import INTERRUPTED, TERMINATED, raise_unheard
@@ -115,8 +115,10 @@ def run(arguments: Sequence[str]) -> int:
     configure_logging()
     try:
         verbs = [name for name in arguments[:1] if name in VERBS] or VERBS
+        with garbage.loading():
+            app = build(verbs=verbs)
         with tasks_shown("--json" in arguments):
-            code: int | None = build(verbs=verbs)(list(arguments), prog_name="synfire", standalone_mode=False)
+            code: int | None = app(list(arguments), prog_name="synfire", standalone_mode=False)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = DONE

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NoReturn
 
+from synfire.base import garbage
 from synfire.cli import early
 
 INTERRUPTED = 130
@@ -30,7 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         with _terminable(), heard():
             early.begin(given)
-            from synfire.cli.app import run  # not above: loading it takes long enough for Ctrl-C to come meanwhile
+            with garbage.loading():
+                from synfire.cli.app import run  # not above: loading it takes long enough for Ctrl-C to come meanwhile
 
             code = run(given)
     except KeyboardInterrupt:

@@ -30,8 +30,8 @@ import msgspec
 import numpy as np
 
 from synfire.base.errors import UserError
+from synfire.base.later import Later
 from synfire.ops import Array
-from synfire.wire.gaps import gap_bytes, mark, place_spikes, read_gaps, unmark, write_gaps
 
 DENSE, NARROW, BITMAP, GAPS8, GAPS16, SPARSE8, SPARSE16, BLOBS = (
     "dense",
@@ -55,6 +55,10 @@ _NAMES = {dtype: name for name, dtype in DTYPES.items()}
 _GAP_BYTES = {GAPS8: 1, GAPS16: 2, SPARSE8: 1, SPARSE16: 2}
 _BITS: dict[int, np.dtype[Any]] = {1: np.dtype("u1"), 2: np.dtype("<u2"), 4: np.dtype("<u4"), 8: np.dtype("<u8")}
 _LENGTH = struct.Struct("<I")
+
+_gaps = Later("synfire.wire.gaps")
+"""Compiled, by a compiler that takes half a second to load: whoever knows a few messages alone, as a supervisor or the agent of a worker that
+joins, does without."""
 
 
 class Tensor(msgspec.Struct, frozen=True, array_like=True):
@@ -95,7 +99,7 @@ def encode(name: str, array: Array, near: bool = False) -> Encoded:
     if flat.size == 0:
         return _tensor(name, DENSE, array, b"")
     marks = np.empty((flat.size + 63) // 64 * 8, np.uint8)
-    count, binary = mark(_bytes(flat), flat.itemsize, marks)
+    count, binary = _gaps.mark(_bytes(flat), flat.itemsize, marks)
     places = _Places(marks, count, flat.size, near)
     if binary and dtype == np.uint8:
         return _encode_spikes(name, array, places)
@@ -147,10 +151,10 @@ class _Places(NamedTuple):
             return None
         width = 1
         if self.number * 255 < self.size:  # else no list can be shorter at 16 bits
-            eight, sixteen = gap_bytes(self.marks)
+            eight, sixteen = _gaps.gap_bytes(self.marks)
             below, width = min(below, min(eight, sixteen) + 1), 1 if eight <= sixteen else 2
         gaps = np.empty(below - 1, np.uint8)
-        length = write_gaps(self.marks, width, gaps)
+        length = _gaps.write_gaps(self.marks, width, gaps)
         return None if length < 0 else (gaps[:length], width)
 
 
@@ -216,7 +220,7 @@ def _unpack_gaps(payload: memoryview, tensor: Tensor, size: int) -> Array:
     """The ascending indices of a gap list, each checked to lie below `size`."""
     width = _gap_width(tensor, payload)
     indices = np.empty(min(max(tensor.count, 0), len(payload) // width), np.int64)
-    _check_count(read_gaps(_bytes(payload), width, size, indices), tensor, size)
+    _check_count(_gaps.read_gaps(_bytes(payload), width, size, indices), tensor, size)
     return indices
 
 
@@ -273,7 +277,7 @@ def _decode_bitmap(tensor: Tensor, payload: memoryview, dtype: np.dtype[Any], si
     _check_length(payload, (size + 7) // 8, tensor)
     _check_spikes(dtype, tensor)
     spikes = np.empty(size, np.uint8)
-    unmark(_bytes(payload), spikes)
+    _gaps.unmark(_bytes(payload), spikes)
     return spikes
 
 
@@ -281,7 +285,7 @@ def _decode_gaps(tensor: Tensor, payload: memoryview, dtype: np.dtype[Any], size
     _check_spikes(dtype, tensor)
     width = _gap_width(tensor, payload)
     spikes = np.zeros(size, dtype)
-    _check_count(place_spikes(_bytes(payload), width, spikes), tensor, size)
+    _check_count(_gaps.place_spikes(_bytes(payload), width, spikes), tensor, size)
     return spikes
 
 
