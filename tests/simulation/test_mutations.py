@@ -14,7 +14,7 @@ from synfire.control import controller
 from synfire.control.decide import decide
 from synfire.control.events import Relink, Resume
 from synfire.gateway.deadline import Deadline
-from synfire.gateway.route import WorkerRoute
+from synfire.gateway.route import Underway, WorkerRoute
 from synfire.testing.simulation import random_schedule, run, shrunk
 from synfire.testing.simulation.__main__ import main
 from synfire.worker import sessions
@@ -162,8 +162,8 @@ def test_session_not_brought_back(monkeypatch):
 
 @pytest.mark.slow
 def test_deadline_that_never_passes(monkeypatch):
-    monkeypatch.setattr(Deadline, "_pass", lambda deadline: None)
-    monkeypatch.setattr(WorkerRoute, "_deadline", lambda route, call, inbox: None)
+    monkeypatch.setattr(Deadline, "overdue", lambda deadline: None)
+    monkeypatch.setattr(Underway, "overdue", lambda underway: None)
     assert "after the deadline" in first_violation(("kill", "hang")).violation
 
 

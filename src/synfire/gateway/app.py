@@ -1,4 +1,4 @@
-"""The gateway's ASGI application: every registered API over one data plane."""
+"""The gateway's application: every registered API over one data plane. Our own server calls it as it is, any other one by ASGI."""
 
 from __future__ import annotations
 
@@ -6,16 +6,15 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from typing import Any
+from urllib.parse import unquote
 
 from synfire.base.log import LOGGER
 from synfire.gateway.api import endpoints_of
-from synfire.gateway.body import Gone, read_body
+from synfire.gateway.body import Gone, Incoming, read_body
 from synfire.gateway.dataplane import DataPlane
 from synfire.gateway.http import HttpRequest, HttpResponse, Message, Receive, Router, Send, error_response
+from synfire.gateway.patience import Patience
 from synfire.gateway.status import is_ours
-
-WHOLE = "synfire.whole"
-"""The ASGI extension of our own server: a function that writes a whole answer at once, and says whether it could."""
 
 WATCH_S = 0.05
 """How long a call runs before the gateway looks whether its caller is still there."""
@@ -27,7 +26,7 @@ def build_app(plane: DataPlane) -> App:
 
 
 class App:
-    """The ASGI application over a router: asks for a key, reads bodies within the limits, answers errors as `{"error": "text"}`."""
+    """The application over a router: asks for a key, reads bodies within the limits, answers errors as `{"error": "text"}`."""
 
     def __init__(self, router: Router, plane: DataPlane) -> None:
         self._router = router
@@ -36,62 +35,83 @@ class App:
         self._keys = plane.keys
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Answer a request of a server that speaks ASGI."""
         if scope["type"] != "http":
             raise NotImplementedError(f"the gateway does not speak {scope['type']}")
+        method, path = scope["method"], scope["raw_path"].decode("latin-1")  # the raw one keeps %2F apart from a slash
         try:
-            response = await self._answer(scope, receive)
+            response = await self.answer(method, path, dict(scope["headers"]), _Received(receive))
         except Gone:
             return
-        if self._plane.draining:
-            response.headers.append((b"connection", b"close"))  # the next request finds another gateway
-        if response.chunks is None:
-            await _send_whole(response, scope, send)
-        else:
-            await _send_chunks(response, response.chunks, receive, _Patient(send, self._limits.body_timeout_s))
+        await self.send(response, method, receive, send)
 
-    async def _answer(self, scope: Message, receive: Receive) -> HttpResponse:
+    async def answer(self, method: str, path: str, headers: dict[bytes, bytes], incoming: Incoming) -> HttpResponse:
+        """What is answered to a request, also to one that is refused; `path` is as it was sent, without the query. Raises `Gone`."""
         refuse: Callable[[BaseException], HttpResponse] = error_response
         try:
-            # The raw path keeps %2F apart from a slash.
-            endpoint, parameters = self._router.find(scope["method"], scope["raw_path"].decode("latin-1"))
-            headers, refuse = dict(scope["headers"]), endpoint.refuse
+            endpoint, parameters = self._router.find(method, path)
+            refuse = endpoint.refuse
             if self._keys and not endpoint.open:
                 self._keys.check(headers.get(b"authorization", b"").decode("latin-1"))
             if endpoint.streams:
-                return await endpoint.handle(HttpRequest(parameters, headers, b"", receive))
-            body = await read_body(headers, receive, self._limits)
-            with _Watch(receive):
-                return await endpoint.handle(HttpRequest(parameters, headers, body))
+                response = await endpoint.handle(HttpRequest(parameters, headers, b"", incoming.receive))
+            else:
+                body = await read_body(headers, incoming, self._limits)
+                with _Watch(incoming.receive, self._plane.patience):
+                    response = await endpoint.handle(HttpRequest(parameters, headers, body))
         except Gone:
             raise
         except Exception as error:
             if is_ours(error):
-                LOGGER.error("%s %s failed", scope["method"], scope["path"], exc_info=error)
-            return refuse(error)
+                LOGGER.error("%s %s failed", method, unquote(path), exc_info=error)
+            response = refuse(error)
+        if self._plane.draining:
+            response.headers.append((b"connection", b"close"))  # the next request finds another gateway
+        return response
+
+    async def send(self, response: HttpResponse, method: str, receive: Receive, send: Send) -> None:
+        """Send an answer by ASGI's messages."""
+        if response.chunks is None:
+            await _send_whole(response, method, send)
+        else:
+            await _send_chunks(response, response.chunks, receive, _Patient(send, self._limits.body_timeout_s))
+
+
+class _Received:
+    """The body of a request that comes by ASGI's messages alone."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+
+    def whole(self) -> bytes | None:
+        return None
+
+    async def receive(self) -> Message:
+        return await self._receive()
 
 
 class _Watch:
     """Cancels the block once its caller has gone. Looks from `WATCH_S` on only: most calls are answered by then."""
 
-    def __init__(self, receive: Receive) -> None:
+    def __init__(self, receive: Receive, patience: Patience) -> None:
         self._receive = receive
+        self._patience = patience
         self._gone = False
         self._watching: asyncio.Task[None] | None = None
 
     def __enter__(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._task = asyncio.current_task(loop)
-        self._timer = loop.call_later(WATCH_S, self._begin)
+        self._task = asyncio.current_task()
+        self._patience.begin(self, WATCH_S)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        self._timer.cancel()
+        self._patience.end(self)
         if self._watching is not None:
             self._watching.cancel()
         if self._gone and kind is not None and self._task is not None:
             self._task.uncancel()
             raise Gone from error
 
-    def _begin(self) -> None:
+    def overdue(self) -> None:
         self._watching = asyncio.ensure_future(self._watch())
 
     async def _watch(self) -> None:
@@ -113,14 +133,15 @@ class _Patient:
             await self._send(message)
 
 
-async def _send_whole(response: HttpResponse, scope: Message, send: Send) -> None:
-    start = _start(response)
-    start["headers"].append((b"content-length", b"%d" % len(response.body)))
-    head_only, whole = scope["method"] == "HEAD", scope.get("extensions", {}).get(WHOLE)
-    if whole is not None and not head_only and whole(response.status, start["headers"], response.body):
-        return
-    await send(start)
-    await send({"type": "http.response.body", "body": b"" if head_only else response.body})
+def head_of(response: HttpResponse) -> list[tuple[bytes, bytes]]:
+    """The headers of an answer that is whole."""
+    length = (b"content-length", b"%d" % len(response.body))
+    return [(b"content-type", response.content_type.encode()), *response.headers, length]
+
+
+async def _send_whole(response: HttpResponse, method: str, send: Send) -> None:
+    await send({"type": "http.response.start", "status": response.status, "headers": head_of(response)})
+    await send({"type": "http.response.body", "body": b"" if method == "HEAD" else response.body})
 
 
 async def _send_chunks(response: HttpResponse, chunks: AsyncIterator[bytes], receive: Receive, send: Send) -> None:
@@ -137,8 +158,9 @@ async def _send_chunks(response: HttpResponse, chunks: AsyncIterator[bytes], rec
 
 
 async def _send_all(response: HttpResponse, chunks: Any, send: Send) -> None:
+    headers = [(b"content-type", response.content_type.encode()), *response.headers]
     async with aclosing(chunks):
-        await send(_start(response))
+        await send({"type": "http.response.start", "status": response.status, "headers": headers})
         async for chunk in chunks:
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
@@ -147,8 +169,3 @@ async def _send_all(response: HttpResponse, chunks: Any, send: Send) -> None:
 async def _until_gone(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
-
-
-def _start(response: HttpResponse) -> Message:
-    headers = [(b"content-type", response.content_type.encode()), *response.headers]
-    return {"type": "http.response.start", "status": response.status, "headers": headers}

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import zlib
 from collections.abc import AsyncIterator
+from typing import Protocol
 
 from synfire.base.errors import UserError
-from synfire.gateway.http import HttpRequest, Receive
+from synfire.gateway.http import HttpRequest, Message, Receive
 from synfire.gateway.limits import Limits
 from synfire.gateway.status import SlowBody, TooLarge
 
@@ -16,17 +17,26 @@ class Gone(Exception):
     """Raised when the caller went away: there is nobody to answer."""
 
 
-async def read_body(headers: dict[bytes, bytes], receive: Receive, limits: Limits) -> bytes:
+class Incoming(Protocol):
+    """The body of a request while it comes."""
+
+    def whole(self) -> bytes | None:
+        """All of it, where it is there already and was not taken."""
+        ...
+
+    async def receive(self) -> Message:
+        """What has come of it, or that the caller has gone, as an ASGI message."""
+        ...
+
+
+async def read_body(headers: dict[bytes, bytes], incoming: Incoming, limits: Limits) -> bytes:
     """The body, decompressed. Raises `TooLarge` before it holds more than the limit, `SlowBody` when it lingers."""
     length = headers.get(b"content-length", b"0")
     if length.isdigit() and int(length) > limits.body_bytes:
         raise _too_large(limits)
-    message = await receive()
-    body: bytes = message.get("body", b"")
-    if message.get("more_body"):
-        body = await _read_more(body, receive, limits)
-    elif message["type"] == "http.disconnect":
-        raise Gone
+    body = incoming.whole()
+    if body is None:
+        body = await _received(incoming.receive, limits)
     encoding = headers.get(b"content-encoding", b"identity")
     return body if encoding == b"identity" else _decompress(body, encoding.decode("latin-1"), limits)
 
@@ -40,6 +50,16 @@ async def pieces_of(request: HttpRequest) -> AsyncIterator[bytes]:
             raise Gone
         more = message.get("more_body", False)
         yield message.get("body", b"")
+
+
+async def _received(receive: Receive, limits: Limits) -> bytes:
+    message = await receive()
+    body: bytes = message.get("body", b"")
+    if message.get("more_body"):
+        return await _read_more(body, receive, limits)
+    if message["type"] == "http.disconnect":
+        raise Gone
+    return body
 
 
 async def _read_more(first: bytes, receive: Receive, limits: Limits) -> bytes:

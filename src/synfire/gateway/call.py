@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
 from typing import Protocol
+
+import msgspec
 
 from synfire.graph import Graph
 from synfire.ops import Array
 from synfire.plan import Plan
 
 
-@dataclass(frozen=True)
-class Call:
+class Call(msgspec.Struct, frozen=True):
     """One accepted request.
 
     `inputs` are checked against the graph: `(batch, *shape)` on the request clock, `(steps, batch, *shape)` on the step
@@ -31,11 +31,10 @@ class Call:
     part_steps: int = 0
 
 
-@dataclass(frozen=True)
-class Part:
+class Part(msgspec.Struct, frozen=True):
     """The outputs of some steps of a call: `(steps, batch, *shape)`, or `(batch, *shape)` on the request clock."""
 
-    outputs: Mapping[str, Array] = field(default_factory=dict)
+    outputs: Mapping[str, Array] = {}
     first_step: int = 0
     steps: int = 0
     last: bool = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
-from contextlib import aclosing, closing, suppress
+from contextlib import AbstractAsyncContextManager, aclosing, suppress
 from dataclasses import replace
 from types import TracebackType
 from typing import Protocol
@@ -23,8 +23,10 @@ from synfire.gateway.inputs import samples
 from synfire.gateway.limits import Limits
 from synfire.gateway.model import Model
 from synfire.gateway.neighbours import Neighbours
+from synfire.gateway.patience import Patience
 from synfire.gateway.recoveries import Recoveries
 from synfire.gateway.request import Answer, Request
+from synfire.gateway.sessions import Session
 from synfire.gateway.shadows import Given, Shadows
 from synfire.store.names import parted
 from synfire.wire.chain import ChainState
@@ -62,6 +64,9 @@ class DataPlane(Directory):
         super().__init__(limits, clock)
         self.keys = Keys.from_environment() if keys is None else keys
         self.shadows = Shadows(self, self.traffic)
+        self.patience = Patience(clock=self._clock)
+        """Waits for the deadlines of calls, and for what else takes long here."""
+
         self._active = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -118,12 +123,12 @@ class DataPlane(Directory):
             return await elsewhere.infer(request)
         if self.coming:
             request = await self._held(request)
-        model = await self._asked(request)
-        async with aclosing(self._parts(model, request)) as parts:
-            gathered = [(call, part) async for call, part in parts]
-        outputs = model.outlet.lay_out([part for _, part in gathered], request.outputs)
-        steps = sum(part.steps for _, part in gathered)
-        answer = Answer(model.name, model.version, gathered[0][0].id, outputs, 0, steps)
+        plain = self.plain(request.model, request.version) if request.side is None else None
+        model = plain or await self._asked(request)
+        async with _Accepted(self, model, request) as accepted:
+            parts = await accepted.all()
+        outputs = model.outlet.lay_out(parts, request.outputs)
+        answer = Answer(model.name, model.version, accepted.call.id, outputs, 0, sum([part.steps for part in parts]))
         if model.side is not None:
             self.shadows.copy(model.side, Given(request, (answer,), False, model.route.graph.open_ended))
         return answer
@@ -144,10 +149,11 @@ class DataPlane(Directory):
         model = await self._asked(request)
         paced = msgspec.structs.replace(request, part_steps=request.part_steps or 1)
         given = []
-        async with aclosing(self._parts(model, paced)) as parts:
-            async for call, part in parts:
+        async with _Accepted(self, model, paced) as accepted:
+            async for part in accepted:
                 outputs = model.outlet.lay_out([part], request.outputs)
-                answer = Answer(model.name, model.version, call.id, outputs, part.first_step, part.steps, part.last)
+                name = accepted.call.id
+                answer = Answer(model.name, model.version, name, outputs, part.first_step, part.steps, part.last)
                 if model.side is not None and model.side.rule.shadow is not None:
                     given.append(answer)
                 yield answer
@@ -182,32 +188,12 @@ class DataPlane(Directory):
         name = self._spoken(request.model)
         if name not in self.coming:
             return request
-        within_s, began_s = self._timeout_s(request, False), self._clock.now_s()
+        within_s, began_s = self._timeout_s(request, self.limits.timeout_s), self._clock.now_s()
         await self.coming.wait(name, within_s)
         if request.timeout_s is None:
             return request
         left_s = within_s - (self._clock.now_s() - began_s)
         return msgspec.structs.replace(request, timeout_s=max(left_s, SOON_S))
-
-    async def _parts(self, model: Model, request: Request) -> AsyncGenerator[tuple[Call, Part], None]:
-        with _Counted(self, model) as arrived_s:
-            call, batch = self._check(model, request, arrived_s)
-            with model.gate, closing(self._deadline(call)) as deadline:
-                async with (
-                    model.sessions.turn(call.session, call.start, call.end, batch, deadline) as session,
-                    model.gate.slot(deadline),
-                ):
-                    if session is not None:
-                        session.whole = False
-                    began_s = self._clock.now_s()
-                    async with aclosing(_Within(deadline, self, model, call)) as parts:
-                        async for part in parts:
-                            yield call, part
-            done_s = self._clock.now_s()
-            for counted in model.counted:
-                counted.queue.add(began_s - arrived_s)
-                counted.compute.add(done_s - began_s)
-                counted.answered(done_s - arrived_s, batch, time.time())
 
     async def _asked(self, request: Request) -> Model:
         """The model that answers a request. Raises as `called` does."""
@@ -244,7 +230,7 @@ class DataPlane(Directory):
         model.outlet.check(request.outputs)
         if not request.session and (request.start or request.end):
             raise UserError("sequence_start and sequence_end need a sequence_id; name one, or leave them out")
-        deadline_s = arrived_s + self._timeout_s(request, model.route.graph.open_ended)
+        deadline_s = arrived_s + self._timeout_s(request, model.longest_s)
         name = request.id or next(self._ids)
         call = Call(
             name, model.name, inputs, request.session, request.start, request.end, deadline_s, request.part_steps
@@ -259,8 +245,7 @@ class DataPlane(Directory):
         told = f"model {model.name!r} takes no calls yet: {condition.reason}; this one was held until its deadline"
         return TemporaryError(told, self.limits.retry_after_s)
 
-    def _timeout_s(self, request: Request, open_ended: bool) -> float:
-        most_s = self.limits.open_ended_timeout_s if open_ended else self.limits.timeout_s
+    def _timeout_s(self, request: Request, most_s: float) -> float:
         if request.timeout_s is None:
             return most_s
         if not request.timeout_s > 0:
@@ -268,57 +253,143 @@ class DataPlane(Directory):
         return min(request.timeout_s, most_s)
 
     def _deadline(self, call: Call) -> Deadline:
-        return Deadline(f"{call.id} of model {call.model!r}", (call.deadline_s or 0.0) - self._clock.now_s())
+        return Deadline(call.id, (call.deadline_s or 0.0) - self._clock.now_s(), call.model, self.patience)
 
 
-class _Counted:
-    """Counts a call in for a block, which is told when it began, and how it ended. A class, since there is one for each call."""
+class _Accepted:
+    """A call for a block, from its arrival until its end: counted, checked, in its session's turn, with a place among those that run. Its
+    parts come one by one, or `all` together, within the deadline.
 
-    __slots__ = ("_arrived_s", "_model", "_plane")
+    One class for all of that: a context for each of these, and a generator around them, would cost a call as much as a small model does.
+    """
 
-    def __init__(self, plane: DataPlane, model: Model) -> None:
+    __slots__ = (
+        "_arrived_s",
+        "_batch",
+        "_began_s",
+        "_deadline",
+        "_entered",
+        "_flowing",
+        "_last",
+        "_model",
+        "_parts",
+        "_plane",
+        "_request",
+        "_running",
+        "_turn",
+        "call",
+    )
+
+    def __init__(self, plane: DataPlane, model: Model, request: Request) -> None:
         self._plane = plane
         self._model = model
+        self._request = request
+        self._turn: AbstractAsyncContextManager[Session] | None = None
+        self._entered = self._running = self._flowing = self._last = False
 
-    def __enter__(self) -> float:
-        self._arrived_s = self._plane._arrive(self._model)
-        return self._arrived_s
+    async def __aenter__(self) -> _Accepted:
+        plane, model = self._plane, self._model
+        self._arrived_s = plane._arrive(model)
+        try:
+            self.call, self._batch = plane._check(model, self._request, self._arrived_s)
+            model.gate.enter()
+            self._deadline = plane._deadline(self.call)
+            self._entered = True
+            session = await self._in_turn() if self.call.session else None
+            if model.gate.full:
+                await model.gate.wait(self._deadline)
+            else:
+                model.gate.take()
+            self._running = True
+            if session is not None:
+                session.whole = False
+            self._began_s = plane._clock.now_s()
+            self._parts = model.route.answer(self.call)
+            self._flowing = True
+        except BaseException as error:
+            await self.__aexit__(type(error), error, error.__traceback__)
+            raise
+        return self
 
-    def __exit__(
+    async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._plane._leave(self._model, self._arrived_s, error)
+        ended = error
+        try:
+            if self._flowing and isinstance(self._parts, AsyncGenerator):
+                await self._parts.aclose()
+        except BaseException as raised:
+            ended = raised
+            raise
+        finally:
+            if self._running:
+                self._model.gate.give_back()
+            try:
+                if self._turn is not None:
+                    await self._turn.__aexit__(None if ended is None else type(ended), ended, None)
+            except BaseException as raised:
+                ended = raised
+                raise
+            finally:
+                self._end(ended)
 
+    async def all(self) -> list[Part]:
+        """All parts."""
+        try:
+            with self._deadline(_COMPUTED):
+                found = [self._following(part) async for part in self._parts]
+        except DeadlineExceeded as error:
+            raise self._plane._late(self._model, error) from error.__cause__
+        self._finish()
+        return found
 
-class _Within:
-    """The route's parts of a call, each before the deadline. A class, since a generator more would cost each call."""
-
-    __slots__ = ("_call", "_deadline", "_last", "_model", "_parts", "_plane")
-
-    def __init__(self, deadline: Deadline, plane: DataPlane, model: Model, call: Call) -> None:
-        self._deadline = deadline
-        self._plane = plane
-        self._model = model
-        self._call = call
-        self._parts = model.route.answer(call)
-        self._last = False
-
-    def __aiter__(self) -> _Within:
+    def __aiter__(self) -> _Accepted:
         return self
 
     async def __anext__(self) -> Part:
         try:
-            with self._deadline("while it was computed"):
+            with self._deadline(_COMPUTED):
                 part = await anext(self._parts, None)
         except DeadlineExceeded as error:
             raise self._plane._late(self._model, error) from error.__cause__
-        if part is None and self._last:
+        if part is None:
+            self._finish()
             raise StopAsyncIteration
-        if part is None or self._last:
-            raise Bug(f"the route of model {self._model.name!r} did not end request {self._call.id} with a last part")
+        return self._following(part)
+
+    async def _in_turn(self) -> Session:
+        call = self.call
+        turn = self._model.sessions.turn(call.session, call.start, call.end, self._batch, self._deadline)
+        session = await turn.__aenter__()
+        self._turn = turn
+        return session
+
+    def _following(self, part: Part) -> Part:
+        """The part, which is none after the last one."""
+        if self._last:
+            raise self._unended()
         self._last = part.last
         return part
 
-    async def aclose(self) -> None:
-        if isinstance(self._parts, AsyncGenerator):
-            await self._parts.aclose()
+    def _finish(self) -> None:
+        """The route gives no further part."""
+        self._flowing = False
+        if not self._last:
+            raise self._unended()
+
+    def _unended(self) -> Bug:
+        return Bug(f"the route of model {self._model.name!r} did not end request {self.call.id} with a last part")
+
+    def _end(self, error: BaseException | None) -> None:
+        """The call has ended, by an answer or by an error; what is counted goes by that."""
+        if self._entered:
+            self._deadline.close()
+            self._model.gate.leave()
+        if error is None:
+            done_s = self._plane._clock.now_s()
+            for counted in self._model.counted:
+                counted.answered(self._began_s - self._arrived_s, done_s - self._began_s, self._batch, time.time())
+        self._plane._leave(self._model, self._arrived_s, error)
+
+
+_COMPUTED = "while it was computed"

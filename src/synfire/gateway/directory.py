@@ -40,6 +40,7 @@ class Directory:
 
         self._clock = clock or SystemClock()
         self._models: dict[str, dict[str, Model]] = {}
+        self._newest: dict[str, Model] = {}
         self._ids = (f"{os.getpid():x}-{n}" for n in itertools.count(1))
 
     @property
@@ -68,17 +69,23 @@ class Directory:
             Outlet(route.graph),
             Gate(name, limits),
             Sessions(name, limits, self._clock),
+            limits.open_ended_timeout_s if route.graph.open_ended else limits.timeout_s,
             priority,
         )
-        self._models.setdefault(name, {})[version] = model
+        versions = self._models.setdefault(name, {})
+        versions[version] = model
+        self._newest[name] = versions[newest(versions)]
         return model
 
     def remove(self, name: str, version: str = "") -> Route:
         """Stop to serve a model, and return its route; calls that it accepted go on."""
         model = self.model(name, version)
-        del self._models[model.name][model.version]
-        if not self._models[model.name]:
-            del self._models[model.name]
+        versions = self._models[model.name]
+        del versions[model.version]
+        if versions:
+            self._newest[model.name] = versions[newest(versions)]
+        else:
+            del self._models[model.name], self._newest[model.name]
         return model.route
 
     def model(self, name: str, version: str = "") -> Model:
@@ -98,6 +105,13 @@ class Directory:
         if wanted not in versions:
             raise UnknownName.among(f"version of model {name!r}", wanted, versions)
         return versions[wanted]
+
+    def plain(self, name: str, version: str = "") -> Model | None:
+        """The model that answers calls of a name whoever calls: the newest of its versions, where the name has no rule, and never had one.
+        None where there is more to ask."""
+        if version or self.coming or self.traffic.knows(name):
+            return None
+        return self._newest.get(name)
 
     async def called(self, name: str, version: str = "", key: str = "", session: str = "") -> Model:
         """The model as `model` has it, or, by a rule, the side that answers calls with that `key`, of that `session`. Where it is one of

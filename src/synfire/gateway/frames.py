@@ -31,6 +31,9 @@ class Entry:
     arrays: Mapping[str, Array]
 
 
+_UNTIMED = Span(0, 0, 0, True)
+
+
 class Frames:
     """Splits and joins the calls of one plan. `graph` is flat."""
 
@@ -40,6 +43,7 @@ class Frames:
         self._timed = {name: signal.timed for name, signal in graph.signals().items()}
         self._timed_inputs = [name for name in graph.inputs if self._timed[name]]
         self._steps = graph.steps
+        self._usual = self._cut(self._steps or 0, plan.frame_steps)
         entries = _grouped((link.receiver, link) for link in plan.links if link.sender == GATEWAY)
         self._entries = [(stage, sources, self._any_timed(sources)) for stage, sources in entries.items()]
         exits = _grouped(
@@ -53,11 +57,9 @@ class Frames:
 
         Raises `UserError` when the inputs disagree on the number of steps.
         """
-        total, size = self._total(inputs), part_steps or self._plan.frame_steps
-        if not total:
-            return [Span(0, 0, 0, True)]
-        starts = range(0, total, size)
-        return [Span(n, t, min(size, total - t), t + size >= total) for n, t in enumerate(starts)]
+        if not self._timed_inputs and not part_steps:
+            return self._usual
+        return self._cut(self._total(inputs), part_steps or self._plan.frame_steps)
 
     def entries(self, span: Span, inputs: Mapping[str, Array]) -> list[Entry]:
         """What each receiving stage is sent with the frame `span`."""
@@ -71,12 +73,12 @@ class Frames:
                 if span.number == 0 or self._timed[source]
             }
             if arrays:
-                found.append(Entry(stage, span if timed else Span(0, 0, 0, True), arrays))
+                found.append(Entry(stage, span if timed else _UNTIMED, arrays))
         return found
 
     def parts(self, spans: list[Span]) -> list[Span]:
         """The frames that are answered: only the first one where no output runs on the step clock."""
-        return spans if self._timed_exits else [Span(0, 0, 0, True)]
+        return spans if self._timed_exits else [_UNTIMED]
 
     def complete(self, span: Span, senders: Iterable[str]) -> bool:
         """Whether all stages that answer the frame `span` are among `senders`."""
@@ -95,6 +97,12 @@ class Frames:
             elif self._timed[source] or span.number == 0:
                 raise Bug(f"no stage of model {self._plan.model!r} sent {source!r}; the plan's links are incomplete")
         return Part(outputs, span.first_step, span.steps, span.last)
+
+    def _cut(self, total: int, size: int) -> list[Span]:
+        if not total:
+            return [_UNTIMED]
+        starts = range(0, total, size)
+        return [Span(n, t, min(size, total - t), t + size >= total) for n, t in enumerate(starts)]
 
     def _any_timed(self, sources: Iterable[str]) -> bool:
         return any(self._timed[source] for source in sources)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from types import TracebackType
+from collections import deque
 
 from synfire.base.errors import Overloaded
 from synfire.gateway.deadline import Deadline
@@ -15,14 +15,13 @@ QUEUED = "while it waited in the queue"
 class Gate:
     """Lets `limits.in_flight` calls run, `limits.queued` more wait in order, and refuses the rest at once.
 
-    `with gate:` counts a call in for the block, or raises `Overloaded`; `async with gate.slot(deadline):` within it waits for a
-    place among the running ones.
+    A call that has entered leaves again, however it ends; one that has a place among the running ones gives it back before.
     """
 
     def __init__(self, model: str, limits: Limits) -> None:
         self._model = model
         self._limits = limits
-        self._slots = asyncio.Semaphore(limits.in_flight)
+        self._waiting: deque[asyncio.Future[None]] = deque()
         self.accepted = 0
         """Calls that run or wait."""
         self.running = 0
@@ -32,7 +31,13 @@ class Gate:
         """Calls that wait."""
         return self.accepted - self.running
 
-    def __enter__(self) -> None:
+    @property
+    def full(self) -> bool:
+        """Whether the next call has to wait for a place."""
+        return self.running >= self._limits.in_flight
+
+    def enter(self) -> None:
+        """Count a call in. Raises `Overloaded` where too many run and wait."""
         if self.accepted >= self._limits.in_flight + self._limits.queued:
             raise Overloaded(
                 f"model {self._model!r} works on {self.running} calls and {self.queued} wait (limits "
@@ -41,43 +46,33 @@ class Gate:
             )
         self.accepted += 1
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def leave(self) -> None:
+        """The call has ended."""
         self.accepted -= 1
 
-    def slot(self, deadline: Deadline) -> Slot:
-        """A free place among the running calls, to wait for, and to hold for a block."""
-        return Slot(self, deadline)
-
-    async def take(self, deadline: Deadline) -> None:
-        """Wait for a place. Raises `DeadlineExceeded` when that takes too long."""
-        if self._slots.locked():
-            with deadline(QUEUED):
-                await self._slots.acquire()
-        else:
-            await self._slots.acquire()  # without a turn of the event loop: there is room
+    def take(self) -> None:
+        """The call runs, at a place that is free."""
         self.running += 1
 
+    async def wait(self, deadline: Deadline) -> None:
+        """Wait for a place, in the order of asking, and take it. Raises `DeadlineExceeded` when that takes too long."""
+        place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(place)
+        try:
+            with deadline(QUEUED):
+                await place
+        except BaseException:
+            if place in self._waiting:
+                self._waiting.remove(place)
+            elif not place.cancelled():
+                self.give_back()  # it was handed over just when the call was ended
+            raise
+
     def give_back(self) -> None:
-        """The call runs no more."""
+        """The call runs no more: its place is the next one's who waits, or free."""
+        while self._waiting:
+            place = self._waiting.popleft()
+            if not place.done():
+                place.set_result(None)
+                return
         self.running -= 1
-        self._slots.release()
-
-
-class Slot:
-    """A place among a gate's running calls, for a block."""
-
-    __slots__ = ("_deadline", "_gate")
-
-    def __init__(self, gate: Gate, deadline: Deadline) -> None:
-        self._gate = gate
-        self._deadline = deadline
-
-    async def __aenter__(self) -> None:
-        await self._gate.take(self._deadline)
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._gate.give_back()

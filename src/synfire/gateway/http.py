@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, MutableMapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 from urllib.parse import unquote
 
@@ -51,7 +52,7 @@ class HttpRequest(msgspec.Struct, frozen=True):
 
     def header(self, name: str) -> str | None:
         """A header's value; None when it was not sent."""
-        value = self.headers.get(name.lower().encode())
+        value = self.headers.get(_as_sent(name))
         return None if value is None else value.decode("latin-1")
 
     def json(self, wanted: type[Any]) -> Any:
@@ -70,6 +71,12 @@ class HttpResponse(msgspec.Struct, frozen=True):
     content_type: str = JSON
     headers: list[tuple[bytes, bytes]] = []
     chunks: AsyncIterator[bytes] | None = None
+
+
+@cache
+def _as_sent(name: str) -> bytes:
+    """A header's name as requests hold it. All that ask for one name it in the code: there are few."""
+    return name.lower().encode()
 
 
 def caller_of(request: HttpRequest) -> str:

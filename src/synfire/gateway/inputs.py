@@ -88,7 +88,9 @@ def batch_of(signal: Signal, array: Array) -> int:
 
 def samples(graph: Graph, inputs: Mapping[str, Array]) -> int:
     """How many samples a call with these inputs brings."""
-    return next((batch_of(signal, inputs[name]) for name, signal in graph.inputs.items()), 1)
+    for name, signal in graph.inputs.items():  # the first one; all agree
+        return batch_of(signal, inputs[name])
+    return 1
 
 
 def work_of(graph: Graph, inputs: Mapping[str, Array]) -> float:

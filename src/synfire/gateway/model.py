@@ -28,6 +28,8 @@ class Model:
     outlet: Outlet
     gate: Gate
     sessions: Sessions
+    longest_s: float
+    """How long a call may take that names no deadline, and the longest that one may name."""
     priority: int = 0
     statistics: Statistics = field(default_factory=Statistics)
     side: Side | None = None

@@ -46,31 +46,33 @@ def to_request(
     part_steps = parameters.get(PART_STEPS, 0)
     if PART_STEPS in parameters and part_steps < 1:
         raise UserError(f"request parameter {PART_STEPS!r} is {part_steps}; a part holds at least one time step")
-    timeouts = [min(parameters["timeout"], _LONGEST_US) / 1e6] if parameters.get("timeout") else []
-    timeouts += [] if timeout_s is None else [timeout_s]
+    if parameters.get("timeout"):
+        named_s = min(parameters["timeout"], _LONGEST_US) / 1e6
+        timeout_s = named_s if timeout_s is None else min(timeout_s, named_s)
     return Request(
         model,
         asked.inputs,
         version,
-        tuple(each.name for each in asked.outputs),
+        tuple([each.name for each in asked.outputs]),
         asked.id,
         _session(parameters.get("sequence_id", "")),
         parameters.get("sequence_start", False),
         parameters.get("sequence_end", False),
-        min(timeouts, default=None),
+        timeout_s,
         part_steps,
         caller=caller,
     )
 
 
 class Naming:
-    """Lets what a block refuses say of which model's request it speaks, and of which by its caller's own id."""
+    """Lets what a block refuses say of which model's request it speaks, and of which by its caller's own id, once that is known. It may stand
+    at several blocks."""
 
-    __slots__ = ("_model", "_request_id")
+    __slots__ = ("_model", "request_id")
 
     def __init__(self, model: str, request_id: str = "") -> None:
         self._model = model
-        self._request_id = request_id
+        self.request_id = request_id
 
     def __enter__(self) -> None:
         pass
@@ -79,7 +81,7 @@ class Naming:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if isinstance(error, UserError) and not isinstance(error, UnknownName) and len(error.args) == 1:
-            request = f"request {self._request_id!r} to " if self._request_id else ""
+            request = f"request {self.request_id!r} to " if self.request_id else ""
             error.args = (f"{request}model {self._model!r}: {error}",)
 
 

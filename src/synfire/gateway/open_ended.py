@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import msgspec
 
 from synfire.base.errors import Interrupted
 from synfire.gateway.call import Call, Part
@@ -35,4 +35,5 @@ class Told:
             )
         ((name, request),) = self._call.inputs.items()
         pieces = [piece for part in self._parts for array in part.outputs.values() for piece in read_pieces(array)]
-        return replace(self._call, inputs={name: as_array(resumed(read_request(request), pieces), *request.shape)})
+        rest = as_array(resumed(read_request(request), pieces), *request.shape)
+        return msgspec.structs.replace(self._call, inputs={name: rest})

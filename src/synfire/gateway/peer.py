@@ -61,6 +61,8 @@ WHOLE_BYTES = 32 << 20
 PIECE_BYTES = 8 << 20
 """How much of a blob is sent at a time: little enough that heartbeats, along connections of their own, and frames are not held up."""
 
+_FRAMES = (Frame, Batch)
+
 _Outcome = TypeVar("_Outcome", Hosted, Keeping, Prepared, Relinked, Restored)
 
 
@@ -320,7 +322,7 @@ class WorkerPeer:
                 raise error_of(message)
             check_hello(message, self._deployment)
             self._greeted.set_result(None)
-        elif isinstance(message, Frame | Batch):
+        elif isinstance(message, _FRAMES):
             for each in batches.part(packet):
                 self._deliver(each)
         elif isinstance(message, Failure):

@@ -6,9 +6,11 @@ import asyncio
 import contextlib
 import itertools
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
-from contextlib import aclosing, contextmanager
-from dataclasses import replace
+from contextlib import aclosing
+from types import TracebackType
 from typing import NamedTuple
+
+import msgspec
 
 from synfire.base.clock import Clock, SystemClock
 from synfire.base.errors import DeadlineExceeded, Interrupted, OutOfReach, SynfireError
@@ -16,6 +18,7 @@ from synfire.gateway.call import Call, Part
 from synfire.gateway.frames import Span
 from synfire.gateway.inputs import samples, work_of
 from synfire.gateway.open_ended import Told
+from synfire.gateway.patience import Patience
 from synfire.gateway.peer import Inbox, Peer
 from synfire.gateway.protection import Protection, Track
 from synfire.gateway.recut import Parts, recut
@@ -86,6 +89,7 @@ class WorkerRoute:
         self._changed = asyncio.Event()
         self._who = who
         self._clock = clock or SystemClock()
+        self._patience = Patience(clock=self._clock)
         self._ids = ids or itertools.count(1)
 
     @property
@@ -250,7 +254,7 @@ class WorkerRoute:
             )
             await way.homes[stage].restore(restore, saved.state)
         for past in track.calls:
-            again = replace(past, deadline_s=call.deadline_s)
+            again = msgspec.structs.replace(past, deadline_s=call.deadline_s)
             async with aclosing(self._attempt(way, again, 0, None)) as parts:
                 async for _ in parts:
                     pass
@@ -261,7 +265,7 @@ class WorkerRoute:
         request = f"{self._who}-{way.plan.model}-{next(self._ids)}"
         token = self.sessions.token(track, call, self._clock.now_s(), way.homes) if track else 0
         spans = way.frames.spans(call.inputs, call.part_steps)
-        with self._registered(way, request, call) as inbox:
+        with Underway(self, way, request, call) as inbox:
             for span in spans[: self.window]:
                 self._send(way, request, call, span, token)
             early: dict[int, dict[str, Mapping[str, Array]]] = {}
@@ -287,7 +291,7 @@ class WorkerRoute:
         """The parts of an open-ended call along one way: what its last stage sends, until that says that it was all."""
         request = f"{self._who}-{way.plan.model}-{next(self._ids)}"
         (span,) = way.frames.spans(call.inputs)
-        with self._registered(way, request, call) as inbox:
+        with Underway(self, way, request, call) as inbox:
             self._send(way, request, call, span, 0)
             last = False
             while not last:
@@ -319,40 +323,6 @@ class WorkerRoute:
         self._suspended = False
         self._changed.set()
         self._changed = asyncio.Event()
-
-    @contextmanager
-    def _registered(self, way: Way, request: str, call: Call) -> Iterator[Inbox]:
-        """Wait for answers in an inbox. When the call does not end well, cancel it at every worker."""
-        inbox = Inbox()
-        timer = self._deadline(call, inbox)
-        work = work_of(self._flat, call.inputs) if way.lane else 0.0
-        if way.lane:
-            way.lanes.take(way.plan, work)
-        try:
-            for peer in way.peers.values():
-                peer.register(request, inbox)
-            self._inboxes[inbox] = request
-            yield inbox
-        except BaseException:
-            self._abandon(way, request, call)
-            raise
-        finally:
-            if timer is not None:
-                timer.cancel()
-            if way.lane:
-                way.lanes.give_back(way.plan, work)
-            self._inboxes.pop(inbox, None)
-            for peer in way.peers.values():
-                peer.release(request)
-
-    def _deadline(self, call: Call, inbox: Inbox) -> asyncio.TimerHandle | None:
-        if call.deadline_s is None:
-            return None
-        error = DeadlineExceeded(
-            f"call {call.id} of model {call.model!r} was not answered before its deadline; allow it more time"
-        )
-        left_s = max(0.0, call.deadline_s - self._clock.now_s())
-        return asyncio.get_running_loop().call_later(left_s, inbox.fail, error)
 
     def _abandon(self, way: Way, request: str, call: Call) -> None:
         for peer in way.peers.values():
@@ -391,3 +361,56 @@ class WorkerRoute:
                 lane=way.lane,
             )
             way.homes[entry.stage].send(Packet(frame, entry.arrays))
+
+
+class Underway:
+    """Waits for answers in an inbox, for a block. When the call does not end well there, it is cancelled at every worker."""
+
+    __slots__ = ("_call", "_inbox", "_request", "_route", "_way", "_work")
+
+    def __init__(self, route: WorkerRoute, way: Way, request: str, call: Call) -> None:
+        self._route = route
+        self._way = way
+        self._request = request
+        self._call = call
+        self._inbox = Inbox()
+        self._work = work_of(route._flat, call.inputs) if way.lane else 0.0
+
+    def __enter__(self) -> Inbox:
+        route, way, deadline_s = self._route, self._way, self._call.deadline_s
+        if deadline_s is not None:
+            route._patience.begin(self, deadline_s - route._clock.now_s())
+        if way.lane:
+            way.lanes.take(way.plan, self._work)
+        try:
+            for peer in way.peers.values():
+                peer.register(self._request, self._inbox)
+            route._inboxes[self._inbox] = self._request
+        except BaseException as error:
+            self.__exit__(type(error), error, error.__traceback__)
+            raise
+        return self._inbox
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        route, way = self._route, self._way
+        try:
+            if error is not None:
+                route._abandon(way, self._request, self._call)
+        finally:
+            route._patience.end(self)
+            if way.lane:
+                way.lanes.give_back(way.plan, self._work)
+            route._inboxes.pop(self._inbox, None)
+            for peer in way.peers.values():
+                peer.release(self._request)
+
+    def overdue(self) -> None:
+        """The call was not answered in time."""
+        call = self._call
+        self._inbox.fail(
+            DeadlineExceeded(
+                f"call {call.id} of model {call.model!r} was not answered before its deadline; allow it more time"
+            )
+        )

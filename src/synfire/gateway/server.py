@@ -21,6 +21,10 @@ from synfire.gateway.api import grpc_handlers_of
 from synfire.gateway.app import build_app
 from synfire.gateway.connection import Connection, Outbox
 from synfire.gateway.dataplane import DataPlane
+from synfire.gateway.patience import Patience
+
+IDLE_S, IDLE_GRAIN_S = 75, 1.0
+"""How long a connection stays that nothing comes along, and how much longer at most."""
 
 CLOSE_S = 5.0
 """After the drain, how long a connection may take to read its last answer before it is cut."""
@@ -56,9 +60,11 @@ class Server:
         self._grpc_port = grpc_port
         self._given = list(given)
         self._grpc: Any = None
+        app = build_app(plane)
+        connection = partial(Connection, called=app, outbox=Outbox(), idle=Patience(IDLE_GRAIN_S))
         config = uvicorn.Config(
-            cast(Any, build_app(plane)),
-            http=cast(Any, partial(Connection, outbox=Outbox())),
+            cast(Any, app),
+            http=cast(Any, connection),
             ws="none",
             loop="none",
             lifespan="off",
@@ -67,7 +73,7 @@ class Server:
             access_log=False,
             server_header=False,
             proxy_headers=False,
-            timeout_keep_alive=75,
+            timeout_keep_alive=IDLE_S,
             timeout_graceful_shutdown=int(CLOSE_S),
         )
         self._http = uvicorn.Server(config)

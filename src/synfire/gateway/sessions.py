@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from synfire.base.clock import Clock
@@ -44,19 +44,14 @@ class Sessions:
         session = self._open.get(name)
         return session is not None and not session.ended
 
-    def turn(
-        self, name: str, start: bool, end: bool, batch: int, deadline: Deadline
-    ) -> AbstractAsyncContextManager[Session | None]:
-        """Wait for the calls that came before in the session `name`; with no name there is no session, and nothing to wait for.
+    @asynccontextmanager
+    async def turn(self, name: str, start: bool, end: bool, batch: int, deadline: Deadline) -> AsyncIterator[Session]:
+        """Wait for the calls that came before in the session `name`.
 
         The block sets `whole` to False before it touches the state; only a block without error sets it to True again.
         Raises `UserError` when the session was not started, or lost its state, or has another batch; `Overloaded` when
         there are too many.
         """
-        return self._turn(name, start, end, batch, deadline) if name else _ALONE
-
-    @asynccontextmanager
-    async def _turn(self, name: str, start: bool, end: bool, batch: int, deadline: Deadline) -> AsyncIterator[Session]:
         session = self._arrive(name, start, end, batch)
         try:
             with deadline("while it waited for its session's earlier calls"):
@@ -120,7 +115,5 @@ class Sessions:
     def _named(self, name: str) -> str:
         return f"session {name!r} of model {self._model!r}"
 
-
-_ALONE: AbstractAsyncContextManager[None] = nullcontext()
 
 _BEGIN = "begin it with sequence_start=true"

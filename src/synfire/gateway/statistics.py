@@ -57,10 +57,13 @@ class Statistics:
     last_answer_s: float = 0.0
     """When the last answer left, in seconds since the epoch."""
 
-    def answered(self, latency_s: float, samples: int, now_s: float) -> None:
-        """Count a call that was answered in full."""
+    def answered(self, queue_s: float, compute_s: float, samples: int, now_s: float) -> None:
+        """Count a call that was answered in full, once it had waited and was computed for so long."""
+        latency_s = queue_s + compute_s
         self.outcomes["ok"] += 1
         self.samples += samples
+        self.queue.add(queue_s)
+        self.compute.add(compute_s)
         self.success.add(latency_s)
         self.latency_buckets[bisect_left(BUCKETS_S, latency_s)] += 1
         self.last_answer_s = now_s

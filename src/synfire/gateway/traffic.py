@@ -40,12 +40,16 @@ class Traffic:
         self.counts = {name: self.counts.get(name) or Counts() for name in found}
         self.rules = found
 
+    def knows(self, name: str) -> bool:
+        """Whether a name has a rule, or had one."""
+        return name in self.rules or name in self._former
+
     def homes(self, name: str) -> tuple[str, ...]:
         """The models that may hold open sessions of a name: what it means now, what it meant, and the model that it is itself. None for
         a name that never had a rule: it is no other model's."""
-        rule = self.rules.get(name)
-        if rule is None and name not in self._former:
+        if not self.knows(name):
             return ()
+        rule = self.rules.get(name)
         now = [each.model for each in rule.sides] if rule is not None else []
         return tuple(dict.fromkeys((*now, *self._former.get(name, ()), name)))
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import math
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -123,8 +122,12 @@ def parse_infer_request(body: bytes | memoryview, header_length: int | None = No
         request.parameters,
         _read_tensors(request.inputs, rest, "input"),
         tuple(
-            RequestedOutput(each.name, _flag(each.parameters, "binary_data", f"output {each.name!r}"), each.parameters)
-            for each in request.outputs
+            [
+                RequestedOutput(
+                    each.name, _flag(each.parameters, "binary_data", f"output {each.name!r}"), each.parameters
+                )
+                for each in request.outputs
+            ]
         ),
         bool(_flag(request.parameters, "binary_data_output", "request")),
     )
@@ -216,7 +219,12 @@ def encode_raw(array: Array) -> bytes:
     """The inverse of `decode_raw`."""
     if array.dtype.hasobject:
         return encode_bytes(array)
-    return np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes()
+    return bytes(_raw(array, datatype_of(array.dtype)))
+
+
+def _raw(array: Array, datatype: str) -> memoryview:
+    """The bytes that travel of an array, where they lie."""
+    return np.ascontiguousarray(array, DATATYPES[datatype]).reshape(-1).view(np.uint8).data
 
 
 def _split(body: memoryview, header_length: int | None) -> tuple[memoryview, memoryview]:
@@ -229,7 +237,7 @@ def _split(body: memoryview, header_length: int | None) -> tuple[memoryview, mem
     return body[:header_length], body[header_length:]
 
 
-def _join(head: msgspec.Struct, blobs: list[bytes]) -> tuple[bytes, int | None]:
+def _join(head: msgspec.Struct, blobs: list[bytes | memoryview]) -> tuple[bytes, int | None]:
     text = msgspec.json.encode(head)
     return (b"".join([text, *blobs]), len(text)) if blobs else (text, None)
 
@@ -331,13 +339,15 @@ def _leaves(data: Any) -> Iterable[Any]:
         yield from _leaves(each)
 
 
-def _write_tensors(arrays: Mapping[str, Array], binary: set[str]) -> tuple[list[_Tensor], list[bytes]]:
-    tensors, blobs = [], []
+def _write_tensors(arrays: Mapping[str, Array], binary: set[str]) -> tuple[list[_Tensor], list[bytes | memoryview]]:
+    tensors: list[_Tensor] = []
+    blobs: list[bytes | memoryview] = []
     for name, array in arrays.items():
         tensor = _Tensor(name, list(array.shape), datatype_of(array.dtype))
         if name in binary:
-            blobs.append(encode_raw(array))
-            tensor.parameters = {"binary_data_size": len(blobs[-1])}
+            blob = encode_bytes(array) if array.dtype.hasobject else _raw(array, tensor.datatype)
+            tensor.parameters = {"binary_data_size": len(blob)}
+            blobs.append(blob)
         else:
             tensor.data = _to_json(name, array)
         tensors.append(tensor)
@@ -370,11 +380,15 @@ def _dtype(datatype: str, where: str) -> np.dtype[Any]:
 
 
 def _count(shape: Sequence[int], where: str) -> int:
-    if min(shape, default=0) < 0:
-        raise UserError(f"{where} has the shape {list(shape)}; no dimension is below 0")
-    if len(shape) > _MOST_DIMENSIONS or math.prod(max(size, 1) for size in shape) > _MOST_NUMBERS:
+    count = room = 1
+    for size in shape:
+        if size < 0:
+            raise UserError(f"{where} has the shape {list(shape)}; no dimension is below 0")
+        count *= size
+        room *= size or 1
+    if len(shape) > _MOST_DIMENSIONS or room > _MOST_NUMBERS:
         raise UserError(f"{where} has a shape of {len(shape)} dimensions that no tensor can have; send a smaller one")
-    return math.prod(shape)
+    return count
 
 
 def _object_array(elements: Sequence[bytes], shape: Sequence[int]) -> Array:

@@ -13,16 +13,20 @@ from synfire.worker.stage import Stage, Visit
 def check_frame(visit: Visit, frame: Frame, arrays: Mapping[str, Array]) -> None:
     """Raise `UserError` unless the frame fits the link that it came by, `Interrupted` where one before it was lost."""
     stage, expected = visit.stage, visit.expected[frame.sender]
-    where = f"frame {frame.number} of request {frame.request} from {frame.sender!r} to stage {stage.name}"
     if frame.number > expected:
-        raise Interrupted(f"{where}: frame {expected} was lost; try again")
-    if len(visit.inbox[frame.sender]) > 2 * stage.host.window:
-        raise UserError(f"{where}: {len(visit.inbox[frame.sender])} frames wait, the window is {stage.host.window}")
+        raise Interrupted(f"{_where(stage, frame)}: frame {expected} was lost; try again")
+    waiting = len(visit.inbox[frame.sender])
+    if waiting > 2 * stage.host.window:
+        raise UserError(f"{_where(stage, frame)}: {waiting} frames wait, the window is {stage.host.window}")
     wanted = _sources(stage, frame)
-    if set(arrays) != set(wanted):
-        raise UserError(f"{where} carries {sorted(arrays)}; the link carries {sorted(wanted)}")
+    if arrays.keys() != set(wanted):
+        raise UserError(f"{_where(stage, frame)} carries {sorted(arrays)}; the link carries {sorted(wanted)}")
     for name, array in arrays.items():
-        _check_array(stage, frame, name, array, where)
+        _check_array(stage, frame, name, array)
+
+
+def _where(stage: Stage, frame: Frame) -> str:
+    return f"frame {frame.number} of request {frame.request} from {frame.sender!r} to stage {stage.name}"
 
 
 def _sources(stage: Stage, frame: Frame) -> tuple[str, ...]:
@@ -31,17 +35,19 @@ def _sources(stage: Stage, frame: Frame) -> tuple[str, ...]:
     return sources if frame.number == 0 else tuple(s for s in sources if stage.inputs[s].timed)
 
 
-def _check_array(stage: Stage, frame: Frame, name: str, array: Array, where: str) -> None:
+def _check_array(stage: Stage, frame: Frame, name: str, array: Array) -> None:
     signal = stage.inputs[name]
     lead = 2 if signal.timed else 1
-    fits = len(array.shape) == lead + len(signal.shape) and all(
-        wanted in (-1, got) for wanted, got in zip(signal.shape, array.shape[lead:], strict=True)
+    own = array.shape[lead:]
+    fits = own == signal.shape or (
+        len(own) == len(signal.shape)
+        and all(wanted in (-1, got) for wanted, got in zip(signal.shape, own, strict=True))
     )
-    if not fits or array.dtype != signal.kind.dtype or 0 in array.shape[:lead]:
+    if not fits or len(array.shape) < lead or array.dtype != signal.kind.dtype or 0 in array.shape[:lead]:
         axes = "(steps, batch, …)" if signal.timed else "(batch, …)"
         raise UserError(
-            f"{where}: {name!r} is {array.dtype} of shape {list(array.shape)}; it takes {axes} of {signal} in "
+            f"{_where(stage, frame)}: {name!r} is {array.dtype} of shape {list(array.shape)}; it takes {axes} of {signal} in "
             f"{signal.kind.dtype}"
         )
     if signal.timed and array.shape[0] != frame.steps:
-        raise UserError(f"{where}: {name!r} holds {array.shape[0]} steps, the frame says {frame.steps}")
+        raise UserError(f"{_where(stage, frame)}: {name!r} holds {array.shape[0]} steps, the frame says {frame.steps}")

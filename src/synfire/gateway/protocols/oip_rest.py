@@ -15,9 +15,12 @@ from synfire.gateway.api import APIS, Api
 from synfire.gateway.dataplane import DataPlane
 from synfire.gateway.http import Endpoint, HttpRequest, HttpResponse, caller_of, json_response
 from synfire.gateway.model import Model
+from synfire.gateway.request import Request
 from synfire.gateway.status import NotSupported
 from synfire.wire.oip import HEADER_LENGTH, InferRequest, build_infer_response, parse_infer_request
 from synfire.wire.status import ready_status
+
+_HEADER_LENGTH = HEADER_LENGTH.encode()
 
 TIMEOUT = "Synfire-Timeout-Ms"
 """HTTP header: the milliseconds that a request may take."""
@@ -150,14 +153,15 @@ class OipRest:
             )
 
     async def infer(self, request: HttpRequest) -> HttpResponse:
-        asked, wanted = read_infer(request)
-        with oip.Naming(wanted.model, wanted.id):
+        naming = oip.Naming(request.path["model"])
+        asked, wanted = read_infer(request, naming)
+        with naming:
             answer = oip.to_response(await self._plane.infer(wanted))
         binary = [name for name in answer.outputs if asked.wants_binary(name)]
         body, length = build_infer_response(answer, binary)
         if length is None:
             return HttpResponse(body)
-        headers = [(HEADER_LENGTH.encode(), str(length).encode())]
+        headers = [(_HEADER_LENGTH, b"%d" % length)]
         return HttpResponse(body, content_type="application/octet-stream", headers=headers)
 
     async def metadata(self, request: HttpRequest) -> HttpResponse:
@@ -250,16 +254,15 @@ def _readiness(error: str, degraded: str, name: str = "") -> HttpResponse:
     return json_response(Ready(not error, name, error, degraded), ready_status(not error))
 
 
-def read_infer(request: HttpRequest) -> tuple[InferRequest, Any]:
-    """An infer body as the protocol says it, and as the data plane takes it."""
+def read_infer(request: HttpRequest, naming: oip.Naming) -> tuple[InferRequest, Request]:
+    """An infer body as the protocol says it, and as the data plane takes it; whose it is `naming` says from then on."""
     length = _whole_number(HEADER_LENGTH, request.header(HEADER_LENGTH))
     timeout_ms = _whole_number(TIMEOUT, request.header(TIMEOUT))
-    model, timeout_s = request.path["model"], None if timeout_ms is None else timeout_ms / 1e3
-    with oip.Naming(model):
+    timeout_s, version = None if timeout_ms is None else timeout_ms / 1e3, request.path.get("version", "")
+    with naming:
         asked = parse_infer_request(request.body, length)
-    with oip.Naming(model, asked.id):
-        version = request.path.get("version", "")
-        return asked, oip.to_request(model, version, asked, timeout_s, caller_of(request))
+        naming.request_id = asked.id
+        return asked, oip.to_request(request.path["model"], version, asked, timeout_s, caller_of(request))
 
 
 def log_level(wanted: LogSettings) -> int | None:

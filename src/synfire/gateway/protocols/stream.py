@@ -42,9 +42,10 @@ class Stream:
             )
 
     async def infer_stream(self, request: HttpRequest) -> HttpResponse:
-        _, wanted = read_infer(request)
+        naming = oip.Naming(request.path["model"])
+        _, wanted = read_infer(request, naming)
         answers = self._plane.stream(wanted)
-        with oip.Naming(wanted.model, wanted.id):
+        with naming:
             first = await anext(answers)
         headers = [(b"cache-control", b"no-cache")]
         return HttpResponse(content_type=EVENTS, headers=headers, chunks=_events(wanted, first, answers))
