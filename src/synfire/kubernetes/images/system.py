@@ -19,6 +19,7 @@ PACKAGES = (
     "libexpat1",
     "libffi8",
     "libgcc-s1",
+    "libgomp1",
     "liblzma5",
     f"lib{PYTHON}-minimal",
     f"lib{PYTHON}-stdlib",
@@ -31,7 +32,7 @@ PACKAGES = (
     f"{PYTHON}-minimal",
     "zlib1g",
 )
-"""Python with what the standard library is linked to, as far as synfire and what it stands on import it."""
+"""Python with what the standard library is linked to, as far as synfire and what it stands on import it. llama.cpp computes with libgomp1."""
 
 _WANTED = ("etc/", "usr/lib/", "usr/lib64/", f"usr/bin/{PYTHON}", "usr/share/common-licenses/", "usr/share/doc/")
 _UNUSED = (
