@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,9 +28,10 @@ MOVED = replace(SETTINGS, join="127.0.0.1:7000")
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("SYNFIRE_HOME", str(tmp_path / "home"))
-    return tmp_path / "home"
+def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="sf") as folder:  # short, as sockets need it
+        monkeypatch.setenv("SYNFIRE_HOME", folder)
+        yield Path(folder)
 
 
 def state(times: int = 0) -> State:
