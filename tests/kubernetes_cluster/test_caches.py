@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from deployed import SMALL, Deployment, condition, is_told, resource
-from under_load import MODEL, calling
+from under_load import MODEL, calling, known
 
 from synfire.testing.callers import until
 from synfire.testing.kubernetes import Cluster, Kubectl
@@ -26,6 +26,7 @@ WARMING = "--selector=app.kubernetes.io/component=cache"
 @pytest.fixture(scope="module")
 def full(controller: Kubectl, provided: Cluster) -> Iterator[Kubectl]:
     """A namespace with a cache on a volume of the first node, which is full, and with a model that is to be served from it."""
+    known()  # on a fresh machine that is compiled, for as long as all tries of the Job take
     node = provided.nodes["node-0"]
     volume = node.volume(DISK, SIZE_MIB)
     node.fill(DISK)
