@@ -8,10 +8,12 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from synfire.formats.bundle import write_bundle
 from synfire.graph import Graph, Synapse
 from synfire.ops import Clock, Kind, Signal
 from synfire.ops.constant_current import ConstantCurrent
@@ -39,6 +41,13 @@ def tiny(seed: int = 0, hidden: int = 6) -> Graph:
         {"y": "rate"},
         {"labels": list("abcdefghij"), "input": "a grey image (1, 8, 8), values in [0, 1]"},
     )  # fmt: skip
+
+
+def import_tiny(folder: Path) -> None:
+    """Have the store of SYNFIRE_HOME know the model as `tiny`; its bundle is written to the folder."""
+    write_bundle(tiny(), folder / "tiny")
+    command = [sys.executable, "-m", "synfire", "import", str(folder / "tiny")]
+    subprocess.run(command, check=True, capture_output=True)
 
 
 @contextmanager

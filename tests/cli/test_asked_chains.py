@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,12 +12,11 @@ from typing import Any
 
 import httpx
 import pytest
-from served import tiny
+from served import import_tiny, tiny
 from test_places import TOKEN, deployment, joined, until, worker
 
 from synfire.cli import runs
 from synfire.cli.infer import run_here
-from synfire.formats.bundle import write_bundle
 from synfire.zoo import sample
 
 pytestmark = pytest.mark.slow
@@ -39,9 +36,7 @@ def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="sf") as folder:
         monkeypatch.setenv("SYNFIRE_HOME", folder)
         monkeypatch.setenv("SYNFIRE_JOIN_TOKEN", TOKEN)
-        write_bundle(tiny(), Path(folder) / "tiny")
-        command = [sys.executable, "-m", "synfire", "import", str(Path(folder) / "tiny")]
-        subprocess.run(command, check=True, capture_output=True)
+        import_tiny(Path(folder))
         yield Path(folder)
 
 

@@ -18,12 +18,11 @@ from typing import Any
 
 import httpx
 import pytest
-from served import tiny
+from served import import_tiny, tiny
 
 from synfire.base.processes import born
 from synfire.cli.infer import run_here
 from synfire.control.record import RecoveryLog
-from synfire.formats.bundle import write_bundle
 from synfire.testing.callers import Callers, until
 from synfire.zoo import sample
 
@@ -37,8 +36,7 @@ def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="sf") as folder:
         monkeypatch.setenv("SYNFIRE_HOME", folder)
         monkeypatch.setenv("SYNFIRE_JOIN_TOKEN", TOKEN)
-        write_bundle(tiny(), Path(folder) / "tiny")
-        subprocess.run([sys.executable, "-m", "synfire", "import", f"{folder}/tiny"], check=True, capture_output=True)
+        import_tiny(Path(folder))
         yield Path(folder)
 
 

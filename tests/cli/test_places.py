@@ -16,7 +16,7 @@ from typing import Any
 
 import httpx
 import pytest
-from served import serving, tiny
+from served import import_tiny, serving, tiny
 
 from synfire.cli import runs
 from synfire.cli.infer import run_here
@@ -197,8 +197,7 @@ def test_without_anybody_left_calls_wait_for_the_next_worker(model):
 
 
 def test_models_are_asked_for_by_http_changed_in_place_and_given_up(home):
-    write_bundle(tiny(), home / "tiny")
-    subprocess.run([sys.executable, "-m", "synfire", "import", str(home / "tiny")], check=True, capture_output=True)
+    import_tiny(home)
     with deployment() as (url, door), httpx.Client(base_url=f"{url}/api") as client, worker(door, "a") as first:
 
         def told_of(name: str) -> dict[str, Any]:
@@ -245,8 +244,7 @@ def test_models_are_asked_for_by_http_changed_in_place_and_given_up(home):
 
 
 def test_a_model_scales_with_its_calls_and_sleeps_until_the_next_one(home):
-    write_bundle(tiny(), home / "tiny")
-    subprocess.run([sys.executable, "-m", "synfire", "import", str(home / "tiny")], check=True, capture_output=True)
+    import_tiny(home)
     scale = {"most": 2, "least": 0, "calls": 0.5, "idle_s": 1}
     with deployment() as (url, door), httpx.Client(base_url=f"{url}/api") as client, ExitStack() as stack:
         for name in "ab":
@@ -390,8 +388,7 @@ def test_what_makes_no_sense_is_refused(arguments, words):
 
 
 def test_a_stage_in_two_places_is_asked_for_by_http_and_one_of_these_is_lost(home):
-    write_bundle(tiny(), home / "tiny")
-    subprocess.run([sys.executable, "-m", "synfire", "import", str(home / "tiny")], check=True, capture_output=True)
+    import_tiny(home)
     wish = {"source": "tiny", "granularity": "operator", "apart": True, "workers": 2}
     with deployment() as (url, door), httpx.Client(base_url=f"{url}/api") as client, ExitStack() as stack:
         began = {name: stack.enter_context(worker(door, name)) for name in "abc"}
