@@ -27,6 +27,15 @@ def test_a_module_is_loaded_with_the_first_thing_of_it(tmp_path: Path, monkeypat
         Later("json").thrice(1)
 
 
-@pytest.mark.parametrize("module", ["synfire.cli.worker", "synfire.deploy.join.agent", "synfire.wire.messages"])
+@pytest.mark.parametrize(
+    "module",
+    ["synfire.cli.worker", "synfire.cli.serve", "synfire.deploy.join.agent", "synfire.wire.messages"],
+)
 def test_what_sends_no_spikes_does_without_a_compiler(module: str) -> None:
     assert subprocess.run([sys.executable, "-c", BELOW.format(module=module)], check=False).returncode == 0
+
+
+def test_who_only_plans_does_without_a_compiler() -> None:
+    looks = "from synfire.devices import DEVICES; from synfire.engines import ENGINES; ENGINES['cpu'](); DEVICES['cpu'].describe()"
+    code = f"{looks}; {BELOW.format(module='synfire.deploy.planning')}"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

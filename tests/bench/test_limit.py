@@ -55,6 +55,13 @@ def test_a_linear_synapse_adds_one_weight_for_each_active_input_and_output() -> 
     assert found.moved_bytes == found.read_bytes + sums + inputs + outputs
 
 
+def test_a_linear_synapse_reads_a_weight_once_for_frames_that_are_summed_together() -> None:
+    spikes = np.ones((7, 2, 5), np.uint8)
+    (found,) = work(alone(linear(7, 5), (5,)), [("o",)], {"x": spikes}, 7)
+    assert found.operations == 14 * 5 * 7
+    assert found.read_bytes == 4 * 2 * 5 * 7  # twelve frames, and two
+
+
 def test_inputs_that_are_no_spikes_are_multiplied() -> None:
     (found,) = work(alone(linear(7, 5), (5,), Kind.VALUE), [("o",)], {"x": np.ones((1, 1, 5), np.float32)}, 1)
     assert found.multiplications == found.operations == 35

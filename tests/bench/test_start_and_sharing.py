@@ -14,7 +14,7 @@ from synfire.base.errors import PermanentError
 from synfire.bench import BENCHMARKS, Report, Settings
 from synfire.bench.command import _share_bytes, commanded
 from synfire.bench.sharing import HEAD, Variants
-from synfire.bench.start import ANSWER, FORK
+from synfire.bench.start import ALONE, ANSWER, FORK, SIDE_BY_SIDE, TEMPLATE
 
 
 def ran(name: str) -> Report:
@@ -64,4 +64,7 @@ def test_a_quick_run_of_start_times_commands_and_spares() -> None:
     seconds = {row["what"]: row["median_s"] for row in found.rows}
     assert 0 < seconds[FORK] < 60
     assert 0 < seconds[ANSWER] < 120
+    assert all(0 < seconds[what] < 60 for what in (*ALONE, TEMPLATE, SIDE_BY_SIDE))
+    least, *_, most = (seconds[what] for what in ALONE)
+    assert least < most, "what serve loads takes longer than nothing"
     assert found.floors == ()

@@ -12,11 +12,12 @@ from typing import Any
 
 import httpx
 import pytest
+from joining import TOKEN, deployment, joined, worker
 from served import import_tiny, tiny
-from test_places import TOKEN, deployment, joined, until, worker
 
 from synfire.cli import runs
 from synfire.cli.infer import run_here
+from synfire.testing.callers import until
 from synfire.zoo import sample
 
 pytestmark = pytest.mark.slow

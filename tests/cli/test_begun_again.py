@@ -20,6 +20,7 @@ import httpx
 import pytest
 from served import import_tiny, tiny
 
+from synfire.base.errors import TemporaryError
 from synfire.base.processes import born
 from synfire.cli.infer import run_here
 from synfire.control.record import RecoveryLog
@@ -177,7 +178,7 @@ def lost() -> set[str]:
 
 
 def calling(served: Served) -> Callers:
-    return Callers(served.url, "tiny", sample(tiny()), run_here(tiny(), sample(tiny())), patient=True)
+    return Callers(served.url, "tiny", sample(tiny()), run_here(tiny(), sample(tiny())), again=(TemporaryError,))
 
 
 def test_workers_keep_their_processes_and_stages_and_what_was_asked_for_by_http_is_served_on() -> None:

@@ -61,6 +61,7 @@ def test_a_folder_is_written_and_written_again_with_the_same_keys(run: Callable,
             "--option --port=1: the manifests set that",
         ),
         (["kubernetes", "svgg-digits", "--render", "--option", "'x"], "quote it as for a shell"),
+        (["kubernetes", "svgg-digits", "--render", "--chips", "2"], "add --device darwin3, or --controller"),
     ],
 )
 def test_bad_input_says_what_to_change(run: Callable, arguments: list[str], said: str) -> None:
@@ -72,6 +73,13 @@ def test_without_the_library_it_says_what_to_install(run: Callable, monkeypatch:
     monkeypatch.setitem(sys.modules, "yaml", None)
     ran = run("deploy", "kubernetes", "svgg-digits", "--render")
     assert (ran.code, "pip install 'synfire[kubernetes]'" in ran.err) == (2, True)
+
+
+@pytest.mark.parametrize("words", [["--controller"], ["m", "--device", "darwin3"]], ids=["controller", "plain"])
+def test_nodes_have_so_many_chips_as_are_said(run: Callable, words: list[str]) -> None:
+    found = run("deploy", "kubernetes", *words, "--render", "--chips", "5", "--json").json["documents"]
+    (daemon,) = (each for each in found if each["kind"] == "DaemonSet")
+    assert daemon["spec"]["template"]["spec"]["containers"][0]["command"][-2:] == ["--chips", "5"]
 
 
 @pytest.mark.parametrize("device", ["cpu", "darwin3"])

@@ -25,7 +25,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("words", [["ps"], ["show", "serve"], ["serve", "--help"], []])
+@pytest.mark.parametrize("words", [["ps"], ["show", "serve"], ["serve", "--help"], ["worker", "--join", "here:1"], []])
 def test_other_commands_begin_none(told: list[str], words: list[str]) -> None:
     early.begin(words)
     early.end()

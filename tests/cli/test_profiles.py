@@ -80,13 +80,15 @@ def test_a_build_that_has_to_be_kept_fails_at_once_where_nothing_can_be(
 def test_a_build_of_which_something_is_not_kept_fails_where_it_has_to_be(
     run: Callable, bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(commands, "unkept", lambda: "")
+    monkeypatch.setattr(commands._machine_code, "unkept", lambda: "")
     assert run("build", str(bundle), "--must-keep").code == 0
-    monkeypatch.setattr(commands, "unkept", lambda: "machine code cannot be kept in /full (No space left on device)")
+    monkeypatch.setattr(
+        commands._machine_code, "unkept", lambda: "machine code cannot be kept in /full (No space left on device)"
+    )
     ran = run("build", str(bundle), "--must-keep", "--json")
     assert ran.code == 3
     assert "No space left on device); free some of the disk of SYNFIRE_CACHE" in ran.json["error"]
-    monkeypatch.setattr(commands, "unkept", lambda: "")
+    monkeypatch.setattr(commands._machine_code, "unkept", lambda: "")
     monkeypatch.setattr(commands, "known", lambda profile: None)
     assert "what was measured of 1 profile is not there" in run("build", str(bundle), "--must-keep").err
 

@@ -11,6 +11,7 @@ import pytest
 
 from synfire.base.processes import born
 from synfire.cli import runs
+from synfire.devices import Cores
 from synfire.wire.condition import Condition
 from synfire.wire.recovery import Substituted
 
@@ -55,6 +56,7 @@ def test_a_deployment_in_order_has_no_complaint(run: Callable) -> None:
     assert "served" in told
     assert "1: " not in told
     assert "host" not in told.splitlines()[3]
+    assert "cores" not in told
 
 
 def test_missing_spares_and_the_hosts_of_workers_are_told(run: Callable) -> None:
@@ -62,6 +64,21 @@ def test_missing_spares_and_the_hosts_of_workers_are_told(run: Callable) -> None
     told = run("ps").out
     assert "1: 1 of 2 spares ready to take over" in told
     assert "host-1" in told
+
+
+def test_the_cores_that_are_free_of_a_workers_device_are_told(run: Callable) -> None:
+    found = record(Condition())
+    (worker,) = found.workers
+    runs.register(
+        msgspec.structs.replace(
+            found, workers=(msgspec.structs.replace(worker, cores=Cores(575, 287), free_cores=Cores(561, 286)),)
+        )
+    )
+    told = run("ps").out
+    assert "cores free" in told
+    assert "561 of 575" in told
+    (worker,) = run("ps", "--json").json["deployments"][0]["workers"]
+    assert (worker["cores"], worker["free_cores"]) == ({"total": 575, "large": 287}, {"total": 561, "large": 286})
 
 
 def test_of_several_deployments_one_has_to_be_named_as_it_is_typed(run: Callable) -> None:

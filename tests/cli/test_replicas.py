@@ -19,6 +19,7 @@ from synfire.cli import runs
 from synfire.cli.infer import run_here
 from synfire.cli.replicas import copied, copies_of, replicated
 from synfire.formats.bundle import write_bundle
+from synfire.plan.plan import IDLE_S
 from synfire.testing.callers import Callers, until
 from synfire.wire.client import Client
 from synfire.zoo import Model, sample
@@ -52,18 +53,27 @@ def test_what_is_no_number_of_replicas_is_refused() -> None:
 
 def test_stages_are_named_with_their_models() -> None:
     dotted = [*MODELS, Model("a.b", tiny(), "here")]
-    copies = copies_of(dotted, ["a=2", "a.fc1=3", "a.b.fc1..lif1=2..5", "b.x=4"])
+    copies = copies_of(dotted, ["a=2", "a.fc1=3", "a.b.fc1..lif1=2..5", "b.x=4", "a.b.fc2=0..2@1m30s", "a.b.rate=0..1"])
     assert copies.models == {"a": 2}
-    assert copies.stages == {"a": {"fc1": (3, 3)}, "a.b": {"fc1..lif1": (2, 5)}, "b": {"x": (4, 4)}}
-    assert copies.of_stages(["a#1", "a#2", "b"]) == {"a#1": {"fc1": (3, 3)}, "a#2": {"fc1": (3, 3)}, "b": {"x": (4, 4)}}
+    assert copies.stages == {
+        "a": {"fc1": (3, 3, IDLE_S)},
+        "a.b": {"fc1..lif1": (2, 5, IDLE_S), "fc2": (0, 2, 90.0), "rate": (0, 1, IDLE_S)},
+        "b": {"x": (4, 4, IDLE_S)},
+    }
+    found = copies.of_stages(["a#1", "a#2", "b"])
+    assert found == {"a#1": copies.stages["a"], "a#2": copies.stages["a"], "b": copies.stages["b"]}
     assert copied(dotted, ["b.x=4", "a.b=2"]) == {"a.b", "b", "a"}
     with pytest.raises(UserError, match=r"says how many a\.fc1 twice"):
         copies_of(MODELS, ["a.fc1=2", "a.fc1=2"])
     with pytest.raises(UnknownName, match=r"no model named 'c\.fc1'; known: a, b"):
         copies_of(MODELS, ["c.fc1=2"])
-    for wrong in ("a.fc1=0", "a.fc1=3..2", "a.fc1=1..", "a.fc1=..2", "a.fc1=1..100"):
+    for wrong in ("0", "3..2", "1..", "..2", "1..100", "0..0", "1..2@5m", "0..2@"):
         with pytest.raises(UserError, match=r"is not MODEL\.STAGE=N, or MODEL\.STAGE=N\.\.M"):
-            copies_of(MODELS, [wrong])
+            copies_of(MODELS, [f"a.fc1={wrong}"])
+    with pytest.raises(UserError, match=r"would never sleep; write 1\.\.2"):
+        copies_of(MODELS, ["a.fc1=0..2@-1"])
+    with pytest.raises(UserError, match="'soon'"):
+        copies_of(MODELS, ["a.fc1=0..2@soon"])
 
 
 STAGE = ["--granularity", "operator", "--apart", "--workers", "4"]

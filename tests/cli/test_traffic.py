@@ -14,6 +14,7 @@ import httpx
 import numpy as np
 import pytest
 from served import serving, tiny
+from sides import SideCallers
 
 from synfire.cli import runs
 from synfire.cli.infer import run_here
@@ -52,41 +53,12 @@ def by_side(url: str, count: int) -> dict[str, int]:
     return found
 
 
-class Callers:
-    """Calls a name without end, in a thread; keeps what went wrong."""
-
-    def __init__(self, url: str) -> None:
-        self.url, self.answered, self.wrong = url, 0, []
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._call)
-
-    def __enter__(self) -> Callers:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._ended.set()
-        self._thread.join(60)
-
-    def _call(self) -> None:
-        with Client(self.url) as client:
-            while not self._ended.is_set():
-                try:
-                    answer = client.infer("prod", INPUTS).outputs["y"]
-                except Exception as error:
-                    self.wrong.append(error)
-                    return
-                self.answered += 1
-                if not any(np.array_equal(answer, wanted) for wanted in ANSWERS.values()):
-                    self.wrong.append(answer)
-
-
 @pytest.mark.slow
 def test_shares_are_changed_while_calls_go_on_and_outlive_the_controller(run: Callable, served: dict[str, Any]) -> None:
     url = served["url"]
     shares = by_side(url, 60)
     assert min(shares.values()) > 10
-    with Callers(url) as callers:
+    with SideCallers(url, "prod", INPUTS, ANSWERS) as callers:
         for share in (90, 10, 50):
             told = run("traffic", "prod", f"net@1={share}", f"net@2={100 - share}", "--json")
             assert told.code == 0, told.err
@@ -99,13 +71,14 @@ def test_shares_are_changed_while_calls_go_on_and_outlive_the_controller(run: Ca
         until_another(controller)
         assert run("traffic", "prod", "net@1=100", "--shadow", "net@2").code == 0
         assert by_side(url, 10) == {"net@1": 10, "net@2": 0}
-    assert callers.wrong == []
-    assert callers.answered > 0
+    assert (callers.wrong, callers.errors) == ([], [])
+    assert callers.calls > 0
     (row,) = run("ps", "--json").json["deployments"][0]["rules"]
     assert row == {
         "name": "prod",
         "sides": [{"model": "net@1", "percent": 100.0}],
         "shadow": {"model": "net@2", "percent": 100.0},
+        "operators": [],
     }
     (told,) = run("traffic", "prod", "--json").json["names"]
     sides = {(each["model"], each["shadow"]): each for each in told["sides"]}

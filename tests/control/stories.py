@@ -10,14 +10,17 @@ from synfire.control.state import State
 from synfire.plan.plan import Plan, Stage
 
 
-def plan(model, *workers, size=0, engine="cpu", busy_s=0.0):
-    """A chain of stages `s0`, `s1`, …, one on each of `workers`; those given as `worker:engine` run on that engine."""
+def plan(model, *workers, size=0, engine="cpu", busy_s=0.0, cores=None):
+    """A chain of stages `s0`, `s1`, …, one on each of `workers`; those given as `worker:engine` run on that engine, and take `cores` of it."""
     stages = []
     for n, each in enumerate(workers):
         worker, _, other = each.partition(":")
         stages.append(
-            Stage(name=f"s{n}", operators=(f"o{n}",), worker=worker, engine=other, memory_bytes=size, busy_s=busy_s)
-        )
+            Stage(
+                name=f"s{n}", operators=(f"o{n}",), worker=worker, engine=other, memory_bytes=size, busy_s=busy_s,
+                cores=cores if other else None,
+            )
+        )  # fmt: skip
     return Plan(model=model, granularity="operator", stages=tuple(stages), links=(), frame_steps=4, engine=engine)
 
 
@@ -35,7 +38,9 @@ def serving(*plans, workers, kinds=None, priorities=None, devices=None, **settin
     taken = list(kind.values())
     state = State(devices={each: free + taken.count(each) for each, free in (devices or {}).items()}, **settings)
     for name in workers:
-        ready = events.WorkerReady(0.0, name, kind[name], memory_bytes=state.memory_bytes)
+        ready = events.WorkerReady(
+            0.0, name, kind[name], memory_bytes=state.memory_bytes, cores=state.cores.get(kind[name])
+        )
         state = apply(state, ready)
     return told(state, *(events.ModelAdded(0.0, each, (priorities or {}).get(each.model, 0)) for each in plans))
 
@@ -58,7 +63,7 @@ def answer(state, action, at_s=3.0, replayed=0):
         case events.GiveUp(model, reason):
             return events.GivenUp(at_s, model, reason)
         case events.Start(worker, kind):
-            return events.WorkerReady(at_s, worker, kind, memory_bytes=state.memory_bytes)
+            return events.WorkerReady(at_s, worker, kind, memory_bytes=state.memory_bytes, cores=state.cores.get(kind))
         case events.Renew(worker, successor):
             old = state.workers[worker]
             nature = (old.kind, old.group, state.memory_bytes)

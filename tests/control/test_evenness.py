@@ -56,6 +56,20 @@ def test_a_stage_that_cannot_return_to_its_device_stays_and_says_so():
     assert "m.s1 stays on cpu: no worker that has a darwin3 can take it" in rebalanced(state).remarks
 
 
+def test_a_stage_is_built_anew_where_it_returns_to_its_device_whatever_was_prepared_there():
+    state = serving(
+        plan("m", "w0", "chip-0:darwin3"), workers=("w0", "chip-0"), kinds={"chip-0": "darwin3"}, devices={"darwin3": 0}
+    )
+    state, _ = until_quiet(told(state, events.DeviceLost(2.0, "chip-0", "chip dead", 2.0)))
+    state, _ = until_quiet(told(state, events.WorkerReady(3.0, "chip-1", "darwin3")))
+    assert ("m", "s1") in state.workers["chip-1"].prepared
+    state, actions = until_quiet(told(state, events.Ordered(4.0, "o", "rebalance", "")))
+    assert state.models["m"].plan.stage("s1").worker == "chip-1"
+    assert not state.models["m"].substituted
+    (adopted,) = (each for each in actions if isinstance(each, events.Adopt) and each.stage == "s1")
+    assert (adopted.worker, adopted.prepared) == ("chip-1", False)
+
+
 def test_a_model_that_is_stopped_is_nobodys_load():
     state = serving(plan("m", "w0", busy_s=1e-3), workers=("w0",), most_workers=1)
     assert loads(state, ["w0"]) == {"w0": 1e-3}

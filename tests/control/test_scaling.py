@@ -8,8 +8,9 @@ from stories import homes, plan, serving, told, until_quiet
 
 from synfire.control import events
 from synfire.control.condition import condition
-from synfire.control.scaling import WINDOW_S, Load, noted, replicas_for, stage_replicas_for, work_of
+from synfire.control.scaling import WINDOW_S, Load, noted, replicas_for, resting_for, stage_replicas_for, work_of
 from synfire.control.state import State
+from synfire.plan.plan import Stage
 from synfire.wire.wish import Scale
 
 SCALE = Scale(most=5, least=0, calls=4.0, idle_s=60.0)
@@ -159,3 +160,19 @@ def test_a_steady_load_comes_to_a_steady_number(work, requests, present):
     first = stage_replicas_for(done, asked, present)
     assert stage_replicas_for(done, asked, first) == first
     assert first >= 1
+
+
+SLEEPERS = (
+    Stage(name="far", operators=("a",), worker="w", least=0, idle_s=60.0),
+    Stage(name="large", operators=("b",), worker="w", least=0, most=3, idle_s=10.0),
+)
+
+
+def test_stages_sleep_each_after_its_own_time_without_a_call_and_none_while_somebody_calls():
+    def resting(called_s, now_s, waiting=0):
+        return resting_for(SLEEPERS, called_s, waiting, now_s)
+
+    assert resting(100.0, 109.9) == set()
+    assert resting(100.0, 110.0) == {"large"}
+    assert resting(100.0, 160.0) == {"far", "large"}
+    assert resting(100.0, 160.0, waiting=1) == set()

@@ -15,7 +15,7 @@ from synfire.control.order import Relocation
 from synfire.control.record import record_of
 from synfire.control.state import SPARE
 from synfire.plan.plan import Link, Plan
-from synfire.plan.replicas import replicated
+from synfire.plan.replicas import Range, ranges, replicated
 
 
 def several(workers=("w1", "w3"), **changes) -> Plan:
@@ -196,6 +196,35 @@ def test_a_replica_that_the_plan_did_without_comes_back():
     assert len(set(replicas(state))) == 2
     assert "w1" not in replicas(state)
     assert [type(each).__name__ for each in log].index("Resume") < [type(each).__name__ for each in log].index("Start")
+
+
+def asked_for(least, most):
+    return events.Ranged(6.0, "net", {"s1": Range(least, most)} if most > 1 else {})
+
+
+def test_replicas_that_are_asked_for_of_a_served_model_come_and_go_as_planned_moves():
+    state, log = until_quiet(told(scaling(1, 1, workers=("w0", "w1", "w2", "x")), asked_for(2, 2)), no_starts=True)
+    assert replicas(state) == ["w1", "x"]
+    assert "GiveUp" not in kinds(log)
+    state, log = until_quiet(told(state, asked_for(1, 1)))
+    assert replicas(state) == ["w1"]
+    assert ranges(state.models["net"].plan) == {}
+    assert "GiveUp" not in kinds(log)
+    assert not state.orders
+
+
+def test_what_a_stage_is_to_have_at_least_goes_to_a_busy_host_where_all_workers_join():
+    spare = events.WorkerReady(1.0, "x", joined=True, role=SPARE)
+    state, _ = until_quiet(told(scaling(1, 1, begins=False), spare, asked_for(2, 3)))
+    first, second = replicas(state)
+    assert (first, second in ("w0", "w2")) == ("w1", True)
+    state, _ = until_quiet(told(state, pressed(3)))
+    assert replicas(state) == [first, second]
+    state, _ = until_quiet(told(state, asked_for(3, 3)))
+    assert sorted(replicas(state)) == ["w0", "w1", "w2"]
+    state, _ = until_quiet(told(state, asked_for(4, 4)))
+    assert sorted(replicas(state)) == ["w0", "w1", "w2"]
+    assert not state.orders
 
 
 def test_it_does_not_where_no_worker_can_be_had():

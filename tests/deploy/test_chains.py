@@ -18,8 +18,9 @@ from synfire.chains import join
 from synfire.chains.fusing import fuse
 from synfire.chains.reading import chain_of
 from synfire.control.record import RecoveryLog
+from synfire.deploy.listening import Listening
 from synfire.deploy.planned import Planned
-from synfire.deploy.serving import Listening, Serving, serving
+from synfire.deploy.serving import Serving, serving
 from synfire.deploy.settings import Settings
 from synfire.gateway.request import Request
 from synfire.graph import Graph, Synapse, flatten, reference

@@ -16,6 +16,9 @@ from synfire.control.condition import condition
 from synfire.control.record import RecoveryLog
 from synfire.deploy.faults import Act, Options, Process, Scene, inject
 from synfire.deploy.local import LocalDeployment, Settings
+from synfire.deploy.planning import plan_models
+from synfire.devices import DEVICES
+from synfire.devices.darwin3.allotted import CORES
 from synfire.engines import ENGINES
 from synfire.gateway.call import Call
 from synfire.gateway.peer import WorkerPeer
@@ -25,6 +28,7 @@ from synfire.graph.passes import simplify
 from synfire.plan.plan import stage_graph
 from synfire.testing.examples import collect, currents, stream
 from synfire.wire.messages import StageLost
+from synfire.zoo import find
 
 STEPS = 60
 
@@ -305,3 +309,50 @@ def test_a_fault_on_what_is_not_there_says_what_is_and_changes_nothing():
 
     asyncio.run(main())
     assert RecoveryLog().recent(9) == ()
+
+
+def counted(name=""):
+    """The model whose plan tells what its second stage takes of a chip."""
+    graph, plan = chipped()
+    first, second = plan.stages
+    second = msgspec.structs.replace(second, cores=DEVICES["darwin3"].cores(stage_graph(graph, second.operators)))
+    return graph, msgspec.structs.replace(plan, model=name or plan.model, stages=(first, second))
+
+
+@pytest.mark.slow
+def test_a_chip_whose_cores_are_taken_gets_no_other_stage_until_they_are_free(monkeypatch):
+    graph, plan = counted()
+    need = plan.stages[1].cores
+    monkeypatch.setenv(CORES, str(2 * need.total - 1))
+
+    async def main():
+        async with LocalDeployment({"stream": (graph, plan)}, Settings(http="")) as deployment:
+            hands = {each.name: each for each in deployment.recoveries.workers}
+            assert (hands["w0"].cores, hands["w0"].free_cores) == (None, None)
+            assert (hands["w1"].cores.total, hands["w1"].free_cores.total) == (2 * need.total - 1, need.total - 1)
+            await deployment.add("other", *counted("other"))
+            view = deployment.healing.controller.state.models["other"]
+            assert view.substituted == {"s1": "darwin3"}
+            await deployment.remove("stream")
+            await deployment.rebalance()
+            view = deployment.healing.controller.state.models["other"]
+            assert ([each.worker for each in view.plan.stages][1], view.substituted) == ("w1", {})
+            answer = await collect(deployment.routes["other"], Call("1", "other", currents(2, 8, 16)))
+            assert answer["y"].tobytes() == sound(currents(2, 8, 16))
+
+    asyncio.run(main())
+
+
+@pytest.mark.slow
+def test_models_that_are_planned_together_share_the_cores_of_their_workers(monkeypatch):
+    models = [find("svgg-digits"), find("stransformer-digits")]
+    monkeypatch.setenv(CORES, "15")  # 7, and 3 and 6
+    with pytest.raises(
+        UserError, match=r"stransformer-digits: stage .* takes 6 cores.*: worker-1 5 cores.*; add workers"
+    ):
+        plan_models(models, "auto", 2, device="darwin3")
+    planned = plan_models(models, "auto", 3, device="darwin3")
+    taken = {"worker-1": 0, "worker-2": 0}
+    for stage in (stage for each in planned for stage in each.plan.stages if stage.cores is not None):
+        taken[stage.worker] += stage.cores.total
+    assert sorted(taken.values()) == [6, 10]

@@ -21,9 +21,10 @@ import tritonclient.http
 from anyio.from_thread import start_blocking_portal
 
 from synfire.base.errors import PermanentError
+from synfire.deploy.listening import Listening
 from synfire.deploy.local import LocalDeployment
 from synfire.deploy.planning import plan_models
-from synfire.deploy.serving import Listening, Serving, serving
+from synfire.deploy.serving import Serving, serving
 from synfire.deploy.settings import Settings
 from synfire.gateway.call import Call
 from synfire.testing.examples import collect

@@ -17,6 +17,7 @@ from synfire.deploy.join import agent as agents
 from synfire.deploy.join import door as doors
 from synfire.deploy.join.agent import Agent, Offer
 from synfire.deploy.join.door import JoinDoor
+from synfire.deploy.join.pauses import Pauses
 from synfire.deploy.join.secret import credential_of, write_credential
 from synfire.wire.links import connect, tls
 from synfire.wire.links.tls import hold
@@ -299,7 +300,7 @@ def begun_again(door, house):
     """Another door at the same place."""
     again = JoinDoor(door.address.removeprefix("tls://"), house, b"{}")
     again.open()
-    yield
+    yield again
     again.close()
 
 
@@ -369,6 +370,46 @@ def test_a_worker_whose_deployment_has_ended_as_it_was_told_to_is_ended_at_once(
         assert await asyncio.wait_for(living, PATIENCE_S) == 0
 
     at_the_door(story)
+
+
+def test_a_door_that_is_lost_is_called_as_often_however_often_it_was_called_before(reached, tmp_path, monkeypatch):
+    pauses, called = [], asyncio.Event()
+
+    async def waited(event, for_s):
+        pauses.append(for_s)
+        called.set()
+        await asyncio.sleep(0)
+
+    monkeypatch.setattr(agents, "_waited", waited)
+
+    async def until_called(times):
+        while len(pauses) < times:
+            called.clear()
+            await asyncio.wait_for(called.wait(), PATIENCE_S)
+
+    async def story(door, pid):
+        await until_called(30)
+        house = House(awaited={"far"})
+        with begun_again(door, house) as again:
+            assert await coming(house) == pid
+            cut_short(again)
+            before = len(pauses)
+            await until_called(before + 5)
+            assert max(pauses[before:]) <= 0.4
+
+    losing_its_door(tmp_path, story)
+
+
+def test_pauses_grow_where_the_door_is_there_and_nothing_comes_of_it_and_nowhere_else():
+    pauses = Pauses()
+    vain = {"answered": True, "lost": False, "lasted_s": 1.0}
+    assert [pauses.after(**vain) for _ in range(6)] == [0.1, 0.5, 1.0, 2.0, 5.0, 5.0]
+    assert pauses.after(answered=True, lost=True, lasted_s=1.0) == 0.05
+    away = [pauses.after(answered=False, lost=False, lasted_s=0.0) for _ in range(80)]
+    assert (away[:3], away[-1]) == ([0.1, 0.2, 0.4], 2.0)
+    assert pauses.after(answered=True, lost=True, lasted_s=1.0) == 0.05
+    assert pauses.after(**vain) == 5.0
+    assert pauses.after(answered=True, lost=False, lasted_s=31.0) == 0.1
 
 
 def test_a_worker_that_does_not_leave_when_it_is_told_to_is_ended_in_time(reached, tmp_path):

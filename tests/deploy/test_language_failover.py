@@ -14,8 +14,9 @@ import httpx
 import pytest
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
+from synfire.deploy.listening import Listening
 from synfire.deploy.planning import plan_models
-from synfire.deploy.serving import Listening, Serving, serving
+from synfire.deploy.serving import Serving, serving
 from synfire.deploy.settings import Settings
 from synfire.testing.language_models import write_tiny_language_model
 from synfire.zoo import find

@@ -10,10 +10,10 @@ import msgspec
 import pytest
 
 from synfire.base.errors import UserError
+from synfire.deploy.listening import Listening
 from synfire.deploy.planned import Planned
 from synfire.deploy.planning import plan_models, shared_cores
 from synfire.deploy.roles.supervisor import Supervisor
-from synfire.deploy.serving import Listening
 from synfire.deploy.settings import Settings
 from synfire.devices import DEVICES
 from synfire.devices.cpu import Cpu

@@ -16,8 +16,9 @@ from anyio.from_thread import start_blocking_portal
 
 from synfire.base import paths
 from synfire.base.errors import SynfireError
+from synfire.deploy.listening import Listening
 from synfire.deploy.planning import plan_models
-from synfire.deploy.serving import Listening, Serving, serving
+from synfire.deploy.serving import Serving, serving
 from synfire.deploy.settings import Settings
 from synfire.engines.language.transformers import ENVIRONMENT
 from synfire.testing.language_folders import write_tiny_adapter, write_tiny_folder

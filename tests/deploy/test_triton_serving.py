@@ -22,9 +22,10 @@ from synfire.cli.chains import chains_among, joined
 from synfire.cli.models import Reading, find_all
 from synfire.cli.replicas import replicated
 from synfire.cli.repositories import unfolded
+from synfire.deploy.listening import Listening
 from synfire.deploy.local import LocalDeployment
 from synfire.deploy.planning import plan_models
-from synfire.deploy.serving import Listening, Serving, serving
+from synfire.deploy.serving import Serving, serving
 from synfire.deploy.settings import Settings
 from synfire.gateway.call import Call
 from synfire.testing.examples import collect

@@ -13,6 +13,7 @@ from synfire.deploy.ledger import Wanted
 from synfire.deploy.scaling import Scaler
 from synfire.deploy.wishes import Proposal, Wishes
 from synfire.plan.plan import Plan, Stage
+from synfire.plan.replicas import Range, ranged, ranges
 from synfire.wire.messages import Pressure
 from synfire.wire.wish import Scale, StageScale, Wish
 
@@ -51,6 +52,11 @@ class Deployment:
     def rank(self, name, priority):
         self.ranked[name] = priority
         self.served[name] = msgspec.structs.replace(self.served[name], priority=priority)
+
+    def replicate(self, name, ranges):
+        served = self.served[name]
+        self.served[name] = msgspec.structs.replace(served, plan=ranged(served.plan, ranges))
+        self.changed.set()
 
     def sleep(self, name, asleep):
         (self.sleeping.add if asleep else self.sleeping.discard)(name)
@@ -115,6 +121,35 @@ def test_replicas_and_priority_change_in_place():
         await here.until(lambda: set(here.served) == {"net#1"} and here.ranked == {"net#1": 5})
         assert here.served["net#1"].plan is first.plan
         assert len(here.planned) == 1
+
+    story(tell)
+
+
+def test_replicas_of_stages_change_in_place_and_for_replicas_of_the_model_that_come_later():
+    async def tell(here):
+        here.wishes.want("net", Wish("svgg"))
+        await here.until(lambda: here.served)
+        here.wishes.want("net", Wish("svgg", stages={"s": StageScale(3, 2)}))
+        await here.until(lambda: ranges(here.served["net#1"].plan) == {"s": Range(2, 3)})
+        here.wishes.want("net", Wish("svgg", stages={"s": StageScale(3, 2)}, replicas=2))
+        await here.until(lambda: len(here.served) == 2)
+        assert ranges(here.served["net#2"].plan) == {"s": Range(2, 3)}
+        here.wishes.want("net", Wish("svgg", replicas=2))
+        await here.until(lambda: not any(ranges(each.plan) for each in here.served.values()))
+        assert len(here.planned) == 1
+
+    story(tell)
+
+
+def test_a_stage_that_a_served_model_has_not_changes_nothing():
+    async def tell(here):
+        here.wishes.want("net", Wish("svgg"))
+        await here.until(lambda: here.served)
+        here.wishes.want("net", Wish("svgg", stages={"t": StageScale(2)}))
+        assert "stage of net named 't'" in (await here.becomes("net", "failed")).reason
+        assert ranges(here.served["net#1"].plan) == {}
+        here.wishes.want("net", Wish("svgg"))
+        await here.becomes("net", "accepted")
 
     story(tell)
 
@@ -187,8 +222,10 @@ def test_the_next_controller_goes_on_without_planning_again():
         (Wish("net", context=0), "1 token or more"),
         (Wish("net", profile="auto", device="cuda"), "leave one out"),
         (Wish("net", stages={"conv": StageScale(2, 3)}), "stage net.conv is to have from 3 to 2 replicas"),
-        (Wish("net", stages={"conv": StageScale(100)}), "99 at most"),
-        (Wish("net", stages={"conv": StageScale(2, 0)}), "ask for 1 or more"),
+        (Wish("net", stages={"conv": StageScale(100)}), "1 to 99 at the most"),
+        (Wish("net", stages={"conv": StageScale(0, 0)}), "1 to 99 at the most"),
+        (Wish("net", stages={"conv": StageScale(2, -1)}), "ask for 0 or more at the least"),
+        (Wish("net", stages={"conv": StageScale(2, 0, -1.0)}), "stage net.conv is to sleep after -1 s"),
     ],
 )
 def test_what_cannot_be_is_refused_at_once(wish, words):

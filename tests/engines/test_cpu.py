@@ -16,7 +16,7 @@ from synfire.ops.alif import ALIF
 from synfire.ops.avg_pool2d import AvgPool2d
 from synfire.ops.constant_current import ConstantCurrent
 from synfire.ops.conv2d import Conv2d
-from synfire.ops.if_neuron import IF
+from synfire.ops.if_ import IF
 from synfire.ops.lif import LIF
 from synfire.ops.linear import Linear
 from synfire.ops.max_pool2d import MaxPool2d

@@ -9,7 +9,7 @@ from synfire.engines.cpu import CpuEngine
 from synfire.graph import Graph, Synapse
 from synfire.ops import Operator, Signal
 from synfire.ops.alif import ALIF
-from synfire.ops.if_neuron import IF
+from synfire.ops.if_ import IF
 from synfire.ops.lif import LIF
 from synfire.ops.parametric_lif import ParametricLIF
 from synfire.testing.engines import check_engine, check_states_merge

@@ -8,7 +8,8 @@ from threading import Barrier
 
 import numpy as np
 
-from synfire.engines.cpu.engine import CpuEngine, CpuProgram
+from synfire.engines.cpu.engine import CpuEngine
+from synfire.engines.cpu.program import CpuProgram
 from synfire.engines.cpu.schedule import Link
 from synfire.graph import Graph, Synapse, reference
 from synfire.ops import Array, Clock, Kind, Signal

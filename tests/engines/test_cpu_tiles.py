@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from synfire.engines.cpu import lines, tape
-from synfire.engines.cpu.engine import CpuEngine, CpuProgram
+from synfire.engines.cpu.engine import CpuEngine
+from synfire.engines.cpu.program import CpuProgram
 from synfire.graph import Graph, Synapse
 from synfire.ops import Clock, Kind, Operator, Signal
 from synfire.ops.adaptive_avg_pool2d import AdaptiveAvgPool2d
@@ -18,7 +19,7 @@ from synfire.ops.constant_current import ConstantCurrent
 from synfire.ops.conv1d import Conv1d
 from synfire.ops.conv2d import Conv2d
 from synfire.ops.flatten import Flatten
-from synfire.ops.if_neuron import IF
+from synfire.ops.if_ import IF
 from synfire.ops.lif import LIF
 from synfire.ops.linear import Linear
 from synfire.testing.engines import check_engine, check_states_merge

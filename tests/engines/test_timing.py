@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from synfire.bench.frameworks import cases
-from synfire.engines.cpu.engine import CpuEngine, CpuProgram
+from synfire.engines.cpu.engine import CpuEngine
+from synfire.engines.cpu.program import CpuProgram
 from synfire.engines.cpu.schedule import Link
 from synfire.engines.cpu.timing import REST, Stopwatch, operator_seconds
 from synfire.graph import Graph, Synapse

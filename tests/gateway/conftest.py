@@ -16,11 +16,12 @@ import uvloop
 
 from synfire.base.keys import VARIABLE
 from synfire.engines.reference import ReferenceEngine
+from synfire.gateway.addresses import Addresses
 from synfire.gateway.call import Call, Part
 from synfire.gateway.dataplane import DataPlane
 from synfire.gateway.echo import EchoRoute
 from synfire.gateway.limits import Limits
-from synfire.gateway.server import Addresses, Server
+from synfire.gateway.server import Server
 from synfire.graph import Graph, Synapse
 from synfire.ops import Clock, Kind, Signal
 from synfire.ops.constant_current import ConstantCurrent

@@ -152,11 +152,15 @@ def test_a_timeout_of_nothing_is_refused():
 
 def test_a_route_that_ends_without_a_last_part_is_a_bug():
     class Endless(EchoRoute):
-        async def answer(self, call):
-            yield Part({"y": call.inputs["x"]})
+        async def whole(self, call):
+            return [Part({"y": call.inputs["x"]})]
 
-    with pytest.raises(Bug, match=r"did not end request .* with a last part"):
-        run(plane_of(Endless()).infer(request()))
+    async def streamed(plane):
+        return [answer async for answer in plane.stream(request())]
+
+    for told in (lambda plane: plane.infer(request()), streamed):
+        with pytest.raises(Bug, match=r"did not end request .* with a last part"):
+            run(told(plane_of(Endless())))
 
 
 def test_closing_a_stream_cancels_its_call(routes):

@@ -120,3 +120,19 @@ def test_what_is_taken_keeps_every_value_exactly(array, kind):
     else:
         assert taken.dtype == kind.dtype
         assert [each.item() for each in taken] == [each.item() for each in array]
+
+
+@pytest.mark.filterwarnings("error")
+@given(
+    hnp.arrays(np.float32, st.integers(0, 40), elements=st.floats(width=32) | st.sampled_from([3e38, -3e38])),
+    st.integers(0, 3),
+    st.sampled_from([1, 300]),
+)
+def test_only_what_holds_a_number_that_is_not_finite_is_refused_for_that(array, offset, times):
+    array = np.tile(array, times)
+    lying = np.frombuffer(bytes(offset) + array.tobytes(), np.float32, offset=offset)  # as in a body, at any byte
+    if np.isfinite(array).all():
+        assert exact("input 'x'", lying, Kind.VALUE) is lying
+    else:
+        with pytest.raises(UserError, match="send finite numbers"):
+            exact("input 'x'", lying, Kind.VALUE)

@@ -66,7 +66,9 @@ def test_metrics_count_calls_by_outcome(http):
 
 
 LINK = LinkCount("b", 5, 70, 900, 0.25)
-STAGE = StageCount("m", "a", 3, 12, 24, 0.5, 1, 4096, (LINK,), 0, LinkCount("gateway", 2, 60, 64, 0.125), 3, 12)
+STAGE = StageCount(
+    "m", "a", 3, 12, 24, 0.5, 1, 4096, (LINK,), 0, LinkCount("gateway", 2, 60, 64, 0.125), 3, 12, 0, 9, 12, 5, 7
+)
 SAID = Description("w0", 42, 7, 2, 100, (STAGE,), "http://127.0.0.1:9")
 
 
@@ -89,6 +91,9 @@ def test_workers_tell_what_they_did(serving, routes):
     assert 'synfire_link_encoded_bytes_total{model="m",receiver="b",stage="a",worker="w0"} 70.0' in lines
     assert 'synfire_stage_busy_seconds_total{model="m",stage="a",worker="w0"} 0.5' in lines
     assert 'synfire_stage_density{model="m",stage="a",worker="w0"} 0.25' in lines
+    assert 'synfire_stage_frames_total{kernel="event",model="m",stage="a",worker="w0"} 5.0' in lines
+    assert 'synfire_stage_frames_total{kernel="dense",model="m",stage="a",worker="w0"} 7.0' in lines
+    assert 'synfire_stage_input_density{model="m",stage="a",worker="w0"} 0.75' in lines
     assert 'synfire_worker_buffered_bytes{worker="w0"} 100.0' in lines
 
 

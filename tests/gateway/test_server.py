@@ -17,8 +17,8 @@ import tritonclient.grpc as triton
 from tritonclient.utils import InferenceServerException
 
 from synfire.base.errors import Interrupted, UserError
+from synfire.gateway.addresses import listen
 from synfire.gateway.limits import Limits
-from synfire.gateway.server import listen
 from synfire.graph import reference
 
 SMALL = Limits(body_bytes=4096, body_timeout_s=0.2)

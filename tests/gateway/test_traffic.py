@@ -293,6 +293,11 @@ def test_rules_are_set_changed_and_cleared_over_http(serving, routes):
         assert set_["rule"]["shadow"] == {"model": "b", "percent": 50.0}
         kept = http.post("/api/traffic/prod", json={"sides": {"b": 0, "a": 100}, "shadow": {}}).json()["rule"]
         assert (kept["shadow"], [each["model"] for each in kept["sides"]]) == (None, ["b", "a"])
+        at = http.post("/api/traffic/prod", json={"operators": ["fc2"]}).json()["rule"]
+        assert (at["operators"], at["sides"]) == (["fc2"], kept["sides"])
+        kept = http.post("/api/traffic/prod", json={"sides": {"a": 100}}).json()["rule"]
+        assert kept["operators"] == ["fc2"]
+        assert http.post("/api/traffic/prod", json={"operators": []}).json()["rule"]["operators"] == []
         x = {"name": "x", "shape": [1, 3, 32, 32], "datatype": "FP32", "data": X["x"].ravel().tolist()}
         told = http.post("/v2/models/prod/infer", json={"inputs": [x]}, headers={"Synfire-Caller": "ada"}).json()
         assert (told["model_name"], told["model_version"]) == ("a", "1")

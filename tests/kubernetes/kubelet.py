@@ -8,7 +8,7 @@ from typing import Any
 
 import grpc
 
-from synfire.kubernetes.device_plugin.proto import PLUGIN, REGISTRATION, message, methods, path
+from synfire.kubernetes.device_plugin.proto import LISTER, PLUGIN, REGISTRATION, message, methods, path, pods
 
 
 class Kubelet:
@@ -45,6 +45,33 @@ class Kubelet:
             await context.abort(grpc.StatusCode.UNKNOWN, self.refusal)
         self.registered.put_nowait(request)
         return message("Empty")()
+
+
+class Containers:
+    """What the kubelet tells, at a socket in another folder, of the devices that a Pod's containers are `given`: names by resource."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(exist_ok=True)
+        self.given: dict[str, list[str]] = {}
+        self._socket = folder / "kubelet.sock"
+
+    async def start(self) -> Containers:
+        takes, gives = pods("ListPodResourcesRequest").FromString, pods("ListPodResourcesResponse").SerializeToString
+        method = grpc.unary_unary_rpc_method_handler(self._list, takes, gives)
+        self._server = grpc.aio.server()
+        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(LISTER, {"List": method}),))
+        self._server.add_insecure_port(f"unix:{self._socket}")
+        await self._server.start()
+        return self
+
+    async def stop(self) -> None:
+        await self._server.stop(grace=None)
+
+    async def _list(self, request: Any, context: Any) -> Any:
+        of, device = pods("ContainerResources"), pods("ContainerDevices")
+        one = [of(name="one", devices=[device(resource_name=each, device_ids=ids)]) for each, ids in self.given.items()]
+        pod = pods("PodResources")(name="pod", namespace="default", containers=one)
+        return pods("ListPodResourcesResponse")(pod_resources=[pod])
 
 
 class Plugin:

@@ -84,6 +84,21 @@ def test_what_helm_makes_of_it_is_valid_for_every_release(only: str, tmp_path: P
 
 
 @with_helm
+def test_chips_come_with_a_device_plugin_that_has_no_rights(tmp_path: Path) -> None:
+    found = rendered(tmp_path, chips=3)
+    (daemon,) = (each for each in found if each["kind"] == "DaemonSet")
+    pod = daemon["spec"]["template"]["spec"]
+    assert pod["containers"][0]["command"][-2:] == ["--chips", "3"]
+    bound = [each for each in found if each["kind"].endswith("Binding")]
+    named = {subject["name"] for each in bound for subject in each["subjects"]}
+    accounts = {each["metadata"]["name"] for each in found if each["kind"] == "ServiceAccount"}
+    assert (pod["serviceAccountName"] in accounts, pod["serviceAccountName"] in named) == (True, False)
+    others = [each for each in found if each["apiVersion"] != API]
+    assert_valid(others, "1.25", kubernetes_validate.latest_version())
+    assert not [each for each in rendered(tmp_path) if each["kind"] == "DaemonSet"]
+
+
+@with_helm
 def test_helm_finds_nothing_wrong_with_it_and_refuses_values_of_another_form() -> None:
     linted = helm("lint", str(CHART))
     assert linted.returncode == 0, linted.stdout

@@ -17,7 +17,7 @@ from world import MOST_ROUNDS, World, applied, resource, told, world  # beside t
 from synfire.base.errors import UserError
 from synfire.kubernetes.cluster.api import Api
 from synfire.kubernetes.controller.decide import FINALIZER, decide
-from synfire.kubernetes.controller.decision import Ask
+from synfire.kubernetes.controller.decision import Ask, Delete
 from synfire.kubernetes.controller.deployment import (
     Call,
     Deployed,
@@ -30,7 +30,7 @@ from synfire.kubernetes.controller.deployment import (
 )
 from synfire.kubernetes.controller.models import newest
 from synfire.kubernetes.controller.observed import Document, Observed, Settings
-from synfire.kubernetes.manifests.controller import OF_CLUSTER, RIGHTS
+from synfire.kubernetes.manifests.controller import KEYS, OF_CLUSTER, RIGHTS
 from synfire.testing.fake_kubernetes import Asked, Refusal
 
 POOL = resource("SynfirePool", "hosts", count=2)
@@ -56,6 +56,43 @@ def test_a_model_and_a_pool_become_a_deployment_that_serves() -> None:
         assert [each["worker"] for each in status["stages"]] == ["synfire-hosts-0", "synfire-hosts-1"]
         assert [each["node"] for each in status["stages"]] == ["node-1", "node-1"]
         assert status["url"] == "http://synfire.default.svc:8000/v2/models/svgg-digits"
+
+    told(story)
+
+
+def test_the_deployment_is_told_once_that_all_models_were_asked_for_and_not_before_they_were() -> None:
+    async def story(here: World) -> None:
+        here.deployment.told = False
+        wrong = resource("SynfireModel", "wrong", device="abacus")
+        await applied(here, POOL, MODEL, resource("SynfireModel", "other"), wrong)
+        asked = [type(each).__name__ for each in here.deployment.calls]
+        assert asked == ["Load", "Load", "Told"]
+        await here.settle()
+        assert len(here.deployment.calls) == 3
+        here.deployment.told, here.deployment.models = False, {}  # it has begun anew, on an empty disk
+        await here.settle()
+        assert [type(each).__name__ for each in here.deployment.calls[3:]] == ["Load", "Load", "Told"]
+
+    told(story)
+
+
+def test_the_service_of_a_stage_that_sleeps_leads_nowhere_and_its_pod_hosts_the_others_alone() -> None:
+    async def story(here: World) -> None:
+        stages = {"fc1": {"least": 0, "most": 1, "idleSeconds": 60}}
+        await applied(here, POOL, resource("SynfireModel", "svgg-digits", stages=stages))
+        served = here.deployment.models["svgg-digits"]
+        assert served.request["stages"] == {"fc1": {"least": 0, "most": 1, "idle_s": 60.0}}
+        left = tuple(replace(each, worker="" if each.name == "fc1" else each.worker) for each in served.stages)
+        asleep = replace(served, state="asleep", reason="fc1 left its worker", stages=left)
+        here.deployment.models["svgg-digits"] = asleep
+        await here.settle()
+        ready = here.condition("synfiremodels", "svgg-digits")
+        assert (ready["status"], ready["reason"], ready["message"]) == ("True", "Asleep", "fc1 left its worker")
+        assert not here.server.get("endpoints", "svgg-digits--fc1")["subsets"]
+        assert not here.server.get("pods", "synfire-hosts-1")["metadata"]["annotations"].get("synfire.dev/hosts")
+        here.deployment.models["svgg-digits"] = served
+        await here.settle()
+        assert here.server.get("endpoints", "svgg-digits--fc1")["subsets"]
 
     told(story)
 
@@ -150,6 +187,9 @@ def test_nobody_waits_for_a_deployment_that_goes_as_a_whole() -> None:
         (resource("SynfireModel", "bad", device="darwin3"), "NoPool", "make one"),
         (resource("SynfireModel", "twin", servedName="svgg-digits"), "NameTaken", "give this one another servedName"),
         (resource("SynfireModel", "bad", replicas="two"), "InvalidSpec", "kubectl explain synfiremodels.spec"),
+        (resource("SynfireModel", "bad", source="/etc/passwd"), "InvalidSpec", "is named, and no path"),
+        (resource("SynfireModel", "bad", scale={"most": 2, "least": 3}), "InvalidSpec", "ask for 0 or more"),
+        (resource("SynfireModel", "bad", stages={"a": {"most": 2, "least": 3}}), "InvalidSpec", "ask for 0 or more"),
         (resource("SynfirePool", "bad", device="tpu"), "UnknownDevice", "name the resource"),
         (resource("SynfirePool", "bad", cache="none"), "NoCache", "make it, or leave cache out"),
         (resource("SynfirePool", "b" * 31), "NameTooLong", "make one with a shorter name"),
@@ -158,6 +198,8 @@ def test_nobody_waits_for_a_deployment_that_goes_as_a_whole() -> None:
             "InvalidSpec",
             "write one, or name a metric",
         ),
+        (resource("SynfirePool", "bad", memory="10"), "InvalidSpec", "write it like 512Mi or 2Gi"),
+        (resource("SynfirePool", "bad", autoscale={"most": 2, "least": 3}), "InvalidSpec", "write one that is not"),
         (resource("SynfirePool", "bad", resource="a.b/c"), "InvalidSpec", "name the device, or leave it out"),
         (resource("SynfirePipeline", "bad", steps={}, outputs={}), "InvalidChain", "write [steps.NAME]"),
         (resource("SynfirePipeline", "bad", steps={"a": {}}, outputs={"x": "a"}), "InvalidChain", "one of model"),
@@ -249,6 +291,7 @@ def test_what_keeps_a_pod_from_running_is_told_with_its_cure(status: Document, r
     ("said", "reason", "cure"),
     [
         ("0/2 nodes", "Unschedulable", "0/2 nodes; add nodes, or ask for less"),
+        ('persistentvolumeclaim "a" not found', "NoVolume", '"a" not found; make it, or name another one'),
         ("pod has unbound immediate PersistentVolumeClaims.", "NoVolume", "or make a PersistentVolume"),
         ("2 node(s) didn't find available persistent volumes to bind.", "NoVolume", "name a storageClassName"),
     ],
@@ -369,6 +412,61 @@ def test_stages_leave_a_node_that_is_being_emptied_and_its_workers_are_spares_un
     told(story)
 
 
+def test_pods_of_a_lost_node_that_nobody_reaches_are_deleted_without_waiting_for_it() -> None:
+    async def story(here: World) -> None:
+        await applied(here, POOL, MODEL, node("node-2"))
+        before = here.server.get("pods", "synfire-hosts-1")["metadata"]["uid"]
+        here.server.put(node("node-1", ready="Unknown"))
+        assert await here.round() == 0  # Kubernetes alone does not reach it
+        here.deployment.silent = {"synfire-hosts-1"}
+        await here.round()
+        assert {each["metadata"]["name"] for each in here.server.all("pods")} == {"synfire-0", "synfire-hosts-0"}
+        (event,) = (each for each in here.server.all("events") if each["reason"] == "NodeLost")
+        assert event["involvedObject"]["name"] == "synfire-hosts-1"
+        assert event["message"].startswith("node node-1 does not answer Kubernetes, and Pod synfire-hosts-1 nobody")
+        here.deployment.silent = set()
+        await here.settle()
+        assert here.server.get("pods", "synfire-hosts-1")["metadata"]["uid"] != before
+
+    told(story)
+
+
+def test_the_serving_pod_of_a_lost_node_is_deleted_when_it_was_asked_in_vain_and_workers_wait_for_it() -> None:
+    async def story(here: World) -> None:
+        await applied(here, POOL, MODEL, node("node-2"), node("node-1", ready="Unknown"))
+        here.deployment.silent = {"synfire-hosts-0", "synfire-hosts-1"}
+        unasked = replace(await here.observed(), deployed=None)
+        assert deleted(unasked) == []
+        assert deleted(replace(unasked, silence="no route to host", unseen="pods is forbidden")) == []
+        assert deleted(replace(unasked, silence="no route to host")) == ["synfire-0"]
+
+    told(story)
+
+
+def test_nothing_is_deleted_where_all_nodes_are_lost_or_one_says_that_it_is_not_ready() -> None:
+    async def story(here: World) -> None:
+        await applied(here, POOL, MODEL, node("node-1", ready="Unknown"), node("node-2", ready="Unknown"))
+        here.deployment.silent = {"synfire-hosts-0"}
+        assert deleted(await here.observed()) == []
+        here.server.put(node("node-2"))
+        assert deleted(await here.observed()) == ["synfire-hosts-0"]
+        here.server.put(node("node-1", ready="False"))
+        assert deleted(await here.observed()) == []
+
+    told(story)
+
+
+def node(name: str, ready: str = "True") -> Document:
+    """A node, and what Kubernetes knows of how it is."""
+    status = {"conditions": [{"type": "MemoryPressure", "status": "Unknown"}, {"type": "Ready", "status": ready}]}
+    return {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}, "spec": {}, "status": status}
+
+
+def deleted(observed: Observed) -> list[str]:
+    """The Pods that would be deleted without waiting for their nodes."""
+    return [each.key.name for each in decide(observed) if isinstance(each, Delete) and each.at_once]
+
+
 def test_a_pipeline_becomes_a_chain_and_goes_with_its_object() -> None:
     async def story(here: World) -> None:
         await applied(here, POOL, MODEL, CHAIN)
@@ -395,6 +493,22 @@ def test_a_chain_that_does_not_fit_says_so_in_the_words_of_the_deployment() -> N
         status = here.server.get("synfirepipelines", "read-digit")["status"]
         words = [(each["status"], each["message"]) for each in status["conditions"]]
         assert (status["phase"], words) == ("Failed", [("False", "step 'read': misses ['input']")] * 2)
+
+    told(story)
+
+
+def test_a_chain_that_calls_what_nobody_asks_for_says_so_with_an_event() -> None:
+    async def story(here: World) -> None:
+        await applied(here, POOL, CHAIN)
+        here.deployment.chains["read-digit"] = ServedChain("read-digit", CHAIN["spec"], False, "step 'read' waits")
+        await here.settle()
+        ready = here.condition("synfirepipelines", "read-digit")
+        words = "no SynfireModel of this namespace is served as svgg-digits; make one, or call another one: step 'read' waits"
+        assert (ready["reason"], ready["message"]) == ("NoModel", words)
+        assert "NoModel" in {each["reason"] for each in here.server.all("events")}
+        here.deployment.chains["read-digit"] = ServedChain("read-digit", CHAIN["spec"], True)
+        await applied(here, MODEL)
+        assert here.condition("synfirepipelines", "read-digit")["status"] == "True"
 
     told(story)
 
@@ -433,6 +547,22 @@ def test_a_cache_is_warmed_before_the_deployment_serves_from_it() -> None:
         assert {"name": "cache", "persistentVolumeClaim": {"claimName": "synfire-store"}} in serving["volumes"]
         assert here.server.get("synfirecaches", "store")["status"]["phase"] == "Ready"
         assert here.condition("synfiremodels", "svgg-digits")["status"] == "True"
+
+    told(story)
+
+
+def test_what_fetches_a_cache_s_models_has_the_variables_of_its_secret_and_another_one_is_another_try() -> None:
+    async def story(here: World) -> None:
+        await applied(here, CACHE)
+        (first,) = here.server.all("jobs")
+        assert "envFrom" not in first["spec"]["template"]["spec"]["containers"][0]
+        await applied(here, resource("SynfireCache", "store", **CACHE["spec"], secret="hub"))
+        (job,) = here.server.all("jobs")
+        assert job["metadata"]["name"] != first["metadata"]["name"]
+        pod = job["spec"]["template"]["spec"]
+        for container in (*pod["initContainers"], *pod["containers"]):
+            assert container["envFrom"] == [{"secretRef": {"name": "hub"}}]
+            assert {each["name"] for each in container["env"]} == {"SYNFIRE_HOME", "SYNFIRE_CACHE", "SYNFIRE_LOG"}
 
     told(story)
 
@@ -543,6 +673,40 @@ def test_a_model_tells_of_its_last_failure_and_of_no_move_that_somebody_asked_fo
     )
     found = newest(Observed("default", Settings("i"), "", deployed=Deployed(recoveries=told)))
     assert {model: each.cause for model, each in found.items()} == {"svgg-digits": "exit of a"}
+
+
+def test_a_model_whose_chips_are_gone_says_so_by_a_condition_with_one_event_and_again_when_it_is_back() -> None:
+    async def story(here: World) -> None:
+        def events(reason: str) -> list[str]:
+            return [each["message"] for each in here.server.all("events") if each["reason"] == reason]
+
+        def elsewhere() -> Document:
+            return here.condition("synfiremodels", "digits", "OnItsDevice")
+
+        chips = resource("SynfirePool", "chips", count=1, device="darwin3")
+        await applied(here, POOL, chips, MODEL, resource("SynfireModel", "digits", device="darwin3"))
+        served = here.deployment.models["digits"]
+        assert elsewhere()["status"] == "True"
+        assert not events("AsPlanned")
+        unlike = ("digits.fc0 runs on cpu in place of darwin3",)
+        here.deployment.models["digits"] = replace(served, state="degraded", reason="98.5 %", unlike=unlike)
+        await here.settle()
+        assert (elsewhere()["status"], elsewhere()["reason"]) == ("False", "OnAnotherDevice")
+        assert here.condition("synfiremodels", "digits")["status"] == "True"
+        here.deployment.models["digits"] = replace(served, state="degraded", reason="98.6 %", unlike=unlike)
+        await here.settle()
+        (message,) = events("OnAnotherDevice")
+        assert message.startswith(
+            "digits.fc0 runs on cpu in place of darwin3: no worker has that device free; it goes back"
+        )
+        here.deployment.models["digits"] = served
+        await here.settle()
+        assert elsewhere()["status"] == "True"
+        assert len(events("AsPlanned")) == 1
+        conditions = here.server.get("synfiremodels", "svgg-digits")["status"]["conditions"]
+        assert "OnItsDevice" not in [each["type"] for each in conditions]
+
+    told(story)
 
 
 def test_a_status_leaves_out_what_says_nothing() -> None:
@@ -672,6 +836,12 @@ def test_what_is_done_takes_the_rights_that_it_is_given_and_no_others() -> None:
         scaler = here.server.get("horizontalpodautoscalers", "synfire-hosts")
         assert scaler["spec"]["scaleTargetRef"]["kind"] == "SynfirePool"
         await applied(here, resource("SynfireCache", "kept", keep=True, models=["m"]))
+        here.deployment.silent = {"synfire-hosts-0"}
+        here.server.put(node("node-2"))
+        here.server.put(node("node-1", ready="Unknown"))
+        await here.round()
+        here.deployment.silent = set()
+        here.server.put(node("node-1"))
         here.server.collects = False
         for kind in ("synfiremodels", "synfirepipelines", "synfirepools", "synfirecaches"):
             for each in here.server.all(kind):
@@ -680,10 +850,13 @@ def test_what_is_done_takes_the_rights_that_it_is_given_and_no_others() -> None:
 
         used = {(each.group, each.resource, each.verb) for each in here.server.asked}
         given = {
-            (group, name, verb) for group, names, verbs in (*RIGHTS, *OF_CLUSTER) for name in names for verb in verbs
+            (each.group, name, verb) for each in (*RIGHTS, *OF_CLUSTER) for name in each.plurals for verb in each.verbs
         }
         assert used <= given
         assert ("", "secrets", "list") not in given
+        (by_name,) = (each for each in RIGHTS if "get" in each.verbs)
+        assert by_name.names == (KEYS,)
+        assert {each.name for each in here.server.asked if each.verb == "get"} == {KEYS}
         unused = {each for each in given if each not in used and each[2] in ("create", "delete", "patch")}
         assert unused == set()
         assert not any(isinstance(each, Ask) for each in decide(await here.observed()))

@@ -14,15 +14,15 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from kubelet import Kubelet  # beside this file, which is imported by its path
+from kubelet import Containers, Kubelet  # beside this file, which is imported by its path
 
 from synfire.base.errors import PermanentError, UserError
 from synfire.base.protobuf import compile_proto
-from synfire.kubernetes.device_plugin import proto
 from synfire.kubernetes.device_plugin.emulated import EmulatedChips
 from synfire.kubernetes.device_plugin.plugin import Plugin, Settings
-from synfire.kubernetes.device_plugin.proto.__main__ import SOURCE
+from synfire.kubernetes.device_plugin.proto.__main__ import SOURCES
 from synfire.kubernetes.device_plugin.report import Sharing
+from synfire.kubernetes.device_plugin.taken import Taken
 
 
 class Node:
@@ -62,10 +62,11 @@ def run(story: Callable[[], Awaitable[None]]) -> None:
     asyncio.run(story())
 
 
-def test_the_compiled_messages_are_current(tmp_path: Path) -> None:
+@pytest.mark.parametrize("source", SOURCES, ids=lambda each: each.stem)
+def test_the_compiled_messages_are_current(source: Path, tmp_path: Path) -> None:
     pytest.importorskip("grpc_tools", reason="grpcio-tools is not installed")
-    assert compile_proto(SOURCE, tmp_path / "fresh") == 0
-    assert (tmp_path / "fresh").read_bytes() == SOURCE.with_name(proto.messages.COMPILED).read_bytes()
+    assert compile_proto(source, tmp_path / "fresh") == 0
+    assert (tmp_path / "fresh").read_bytes() == source.with_suffix(".binpb").read_bytes()
 
 
 def test_it_registers_and_tells_each_chip(node: Node) -> None:
@@ -104,6 +105,72 @@ def test_it_registers_again_when_the_kubelet_restarts(node: Node) -> None:
         assert not (node.sockets / "zj.com-darwin3.sock").exists()
 
     run(story)
+
+
+def test_labels_tell_which_cores_no_container_has(node: Node) -> None:
+    def labelled(line: str) -> bool:
+        return node.features.is_file() and f"{line}\n" in node.features.read_text()
+
+    async def story() -> None:
+        kubelet = await Kubelet(node.sockets).start()
+        async with node.plugin(2), await kubelet.plugin():
+            while not labelled("zj.com/darwin3.cores-big=574"):
+                await asyncio.sleep(0)
+            assert "-free=" not in node.features.read_text()
+            containers = await Containers(node.sockets.parent / "pod-resources").start()
+            while not labelled("zj.com/darwin3.cores-big-free=574"):
+                await asyncio.sleep(0)
+            containers.given = {"zj.com/darwin3": ["darwin3-1"], "nvidia.com/gpu": ["darwin3-0"]}
+            while not labelled("zj.com/darwin3.cores-big-free=287"):
+                await asyncio.sleep(0)
+            assert labelled("zj.com/darwin3.cores-big=574")
+            await containers.stop()
+            while "-free=" in node.features.read_text():
+                await asyncio.sleep(0)
+        await kubelet.stop()
+
+    run(story)
+
+
+def test_the_kubelet_is_asked_along_one_channel_until_it_fails_or_begins_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    opened: list[str] = []
+    channel = grpc.aio.insecure_channel
+
+    def counted(target: str, *more: Any) -> Any:
+        opened.append(target)
+        return channel(target, *more)
+
+    monkeypatch.setattr(grpc.aio, "insecure_channel", counted)
+
+    async def story() -> None:
+        folder = tmp_path / "pod-resources"
+        taken = Taken(folder / "kubelet.sock", "zj.com/darwin3")
+        assert await taken.look() is None
+        containers = await Containers(folder).start()
+        containers.given = {"zj.com/darwin3": ["darwin3-1"]}
+        assert [await taken.look() for _ in range(20)] == [frozenset({"darwin3-1"})] * 20
+        assert len(opened) == 1
+        (folder / "kubelet.sock").rename(tmp_path / "old.sock")  # the one before lives on: who asks it is told what was
+        other = Containers(folder)
+        other.given = {"zj.com/darwin3": ["darwin3-2"]}
+        await other.start()
+        assert [await taken.look() for _ in range(3)] == [frozenset({"darwin3-2"})] * 3
+        assert len(opened) == 2
+        await other.stop()
+        (folder / "kubelet.sock").touch()
+        assert [await taken.look() for _ in range(2)] == [None, None]
+        (folder / "kubelet.sock").unlink()
+        await other.start()
+        assert await taken.look() == frozenset({"darwin3-2"})
+        await taken.close()
+        await taken.close()
+        await other.stop()
+        await containers.stop()
+
+    run(story)
+    assert len([each for each in caplog.records if "does not tell" in each.getMessage()]) == 2
 
 
 def test_it_waits_for_a_kubelet_that_comes_later(node: Node, caplog: pytest.LogCaptureFixture) -> None:

@@ -151,6 +151,13 @@ def test_every_container_can_gain_nothing(description: Description) -> None:
 
 
 @every_description
+def test_a_pod_that_drains_is_told_to_from_its_first_moment_on(description: Description) -> None:
+    for pod in (each["spec"] for each in pods(rendered(description))):
+        drains = pod["containers"][0]["name"] != "device-plugin"
+        assert pod.get("shareProcessNamespace", False) == drains
+
+
+@every_description
 def test_every_name_that_a_pod_uses_is_there(description: Description) -> None:
     found = rendered(description)
     there = {(each["kind"], each["metadata"]["name"]) for each in found} | {("Secret", "mine")}
@@ -218,6 +225,15 @@ def test_every_selector_finds_the_pods_that_it_is_meant_for(description: Descrip
         {"gateway"},
         {"worker"},
     ]
+
+
+def test_names_are_looked_up_wherever_a_cluster_answers_for_them() -> None:
+    for policy in of_kind(rendered(PLAIN), "NetworkPolicy")[1:]:
+        anywhere = [each["ports"] for each in policy["spec"]["egress"] if "to" not in each]
+        assert {(each["port"], each["protocol"]) for ports in anywhere for each in ports} == {
+            *((53, "UDP"), (53, "TCP")),
+            *((5353, "UDP"), (5353, "TCP")),
+        }
 
 
 def test_a_worker_shares_its_node_with_no_other_and_not_with_the_gateway() -> None:

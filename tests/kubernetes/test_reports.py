@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from synfire.base.errors import UserError
 from synfire.kubernetes.device_plugin import near
 from synfire.kubernetes.device_plugin.near import preferred
-from synfire.kubernetes.device_plugin.report import Report, Sharing, announced, labels
+from synfire.kubernetes.device_plugin.report import Report, Sharing, announced, free_cores, labels
 
 WELL = Report(
     "darwin3-0", (0, 0), True, {"big": 287, "little": 288}, 575, neurons_per_core=4096, events_per_s=5_872_345.0
@@ -56,6 +57,15 @@ def test_labels_count_what_can_be_used() -> None:
         "zj.com/darwin3.keps": "5900",
         "zj.com/darwin3.emulated": "true",
     }
+
+
+def test_cores_are_free_that_no_container_has_and_that_one_could_be_given() -> None:
+    reports = [WELL, replace(WELL, chip="darwin3-1", cores={"big": 100, "little": 100})]
+    whole = announced(reports, Sharing())
+    assert free_cores(reports, whole, ()) == {"big": 287, "little": 288}  # too few are left of the other chip
+    assert free_cores(reports, whole, {"darwin3-0"}) == {"big": 0, "little": 0}
+    parts = announced([WELL], Sharing(parts=5))
+    assert free_cores([WELL], parts, {"darwin3-0.3", "darwin3-1.0"}) == {"big": 229, "little": 230}
 
 
 def test_a_square_is_preferred_to_a_row() -> None:

@@ -26,6 +26,7 @@ from synfire.kubernetes.resources.schema import schema_of
 
 EVERYWHERE = ControllerDescription("synfire:0.1.0")
 ONE = ControllerDescription("synfire:0.1.0", "models", only="models", options=("--keyless",))
+CHIPS = ControllerDescription("synfire:0.1.0", chips=2)
 
 every_kind = pytest.mark.parametrize("kind", KINDS, ids=lambda each: each.name)
 
@@ -36,7 +37,7 @@ def schema(kind: Kind) -> dict[str, Any]:
     return whole
 
 
-@pytest.mark.parametrize("description", [EVERYWHERE, ONE], ids=["everywhere", "one"])
+@pytest.mark.parametrize("description", [EVERYWHERE, ONE, CHIPS], ids=["everywhere", "one", "chips"])
 def test_the_controller_s_documents_are_valid_for_every_release(
     description: ControllerDescription, tmp_path: Path
 ) -> None:
@@ -50,6 +51,16 @@ def test_in_one_namespace_it_has_no_right_in_the_cluster() -> None:
     assert not kinds & {"ClusterRole", "ClusterRoleBinding", "Namespace"}
     assert "--namespace" in _command(ONE)
     assert {"ClusterRole", "ClusterRoleBinding", "Namespace"} <= {each["kind"] for each in documents(EVERYWHERE)}
+
+
+def test_chips_are_told_to_nodes_by_a_plugin_whose_account_has_no_rights() -> None:
+    found = documents(CHIPS)
+    (daemon,) = (each for each in found if each["kind"] == "DaemonSet")
+    account = daemon["spec"]["template"]["spec"]["serviceAccountName"]
+    assert account in {each["metadata"]["name"] for each in found if each["kind"] == "ServiceAccount"}
+    subjects = [subject["name"] for each in found for subject in each.get("subjects", ())]
+    assert (account, set(subjects)) == ("synfire-device-plugin", {"synfire-controller"})
+    assert len(documents(CHIPS)) == len(documents(EVERYWHERE)) + 2
 
 
 def _command(description: ControllerDescription) -> list[str]:
@@ -96,7 +107,7 @@ def test_what_the_schema_takes_its_type_takes(kind: Kind) -> None:
         (ModelSpec, {"scale": {"least": 0}}),
         (ModelSpec, {"scale": {"most": 3, "calls": -1}}),
         (ModelSpec, {"stages": {"conv": {"least": 2}}}),
-        (ModelSpec, {"stages": {"conv": {"most": 2, "least": 0}}}),
+        (ModelSpec, {"stages": {"conv": {"most": 2, "least": -1}}}),
         (PoolSpec, {"role": "helpers"}),
         (PoolSpec, {"resource": "chips"}),
         (PoolSpec, {"count": -1}),

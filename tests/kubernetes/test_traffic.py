@@ -177,3 +177,32 @@ def test_models_that_do_not_fit_are_told_in_the_words_of_the_deployment() -> Non
         assert (ready["type"], ready["status"]) == ("Ready", "True")
 
     told(story)
+
+
+def test_a_canary_of_one_operator_is_asked_for_as_such_and_no_longer_when_that_is_not_said() -> None:
+    async def story(here: World) -> None:
+        variant = resource("SynfireModel", "new", source="svgg-digits", variantOf="old")
+        await applied(here, POOL, variant, old(sides=[share("new", 10)], operators=["fc2"]))
+        assert here.deployment.models["new"].request["variant_of"] == "old"
+        sides = {"old": 90.0, "new": 10.0}
+        assert asked(here) == [Steer("old", {"sides": sides, "shadow": {}, "operators": ["fc2"]})]
+        assert traffic_of(here) == ("True", "Shared", "old=90 new=10 at fc2")
+        await applied(here, CANARY)
+        assert asked(here)[1:] == [Steer("old", {"sides": sides, "shadow": {}, "operators": []})]
+        assert traffic_of(here) == ("True", "Shared", "old=90 new=10")
+        await here.settle()
+        assert len(asked(here)) == 2
+
+    told(story)
+
+
+def test_a_variant_that_says_how_it_is_cut_is_told_to_leave_that_out() -> None:
+    async def story(here: World) -> None:
+        await applied(
+            here, POOL, resource("SynfireModel", "new", source="svgg-digits", variantOf="old", granularity="operator")
+        )
+        found = here.condition("synfiremodels", "new", "Accepted")
+        assert (found["status"], found["reason"]) == ("False", "InvalidSpec")
+        assert "so it is cut and placed as that is, once: leave out granularity" in found["message"]
+
+    told(story)

@@ -15,7 +15,7 @@ from synfire.base.errors import TemporaryError
 from synfire.kubernetes.cluster.api import Api
 from synfire.kubernetes.cluster.kinds import path_of
 from synfire.kubernetes.cluster.mirror import Mirror
-from synfire.kubernetes.controller import serving
+from synfire.kubernetes.controller import serving, settings
 from synfire.kubernetes.controller.controller import MADE, OF_DEPLOYMENTS, OURS
 from synfire.kubernetes.controller.decide import decide
 from synfire.kubernetes.controller.deployment import (
@@ -31,10 +31,13 @@ from synfire.kubernetes.controller.deployment import (
     ServedChain,
     ServedModel,
     Steer,
+    Told,
     Unload,
 )
 from synfire.kubernetes.controller.hands import Hands
+from synfire.kubernetes.controller.nodes import cordoned, lost
 from synfire.kubernetes.controller.observed import Document, Key, Observed, Settings
+from synfire.kubernetes.controller.troubles import UNMADE
 from synfire.kubernetes.resources import API, KINDS
 from synfire.testing.fake_kubernetes import FakeKubernetes, pods_of
 from synfire.wire.traffic import Rule, Share, TrafficCount
@@ -57,14 +60,18 @@ class FakeDeployment:
         self.chains: dict[str, ServedChain] = {}
         self.traffic: dict[str, TrafficCount] = {}
         self.workers: list[str] = []
+        self.silent: set[str] = set()
+        """Workers that do not answer it."""
+
+        self.told = True
         self.calls: list[Call] = []
         self.refuse: Callable[[Call], None] = lambda call: None
 
     async def look(self) -> Deployed:
         if not self.up:
             raise TemporaryError("the deployment does not answer")
-        workers = {name: JoinedWorker(name, True, "http://10.0.0.1:8000") for name in self.workers}
-        return Deployed(dict(self.models), dict(self.chains), workers, traffic=dict(self.traffic))
+        workers = {name: JoinedWorker(name, name not in self.silent, "http://10.0.0.1:8000") for name in self.workers}
+        return Deployed(dict(self.models), dict(self.chains), workers, traffic=dict(self.traffic), told=self.told)
 
     async def carry_out(self, call: Call) -> None:
         if not self.up:
@@ -83,9 +90,11 @@ class FakeDeployment:
             case Steer(name, rule):
                 sides = tuple(Share(*each) for each in rule["sides"].items())
                 shadow = next((Share(*each) for each in rule["shadow"].items()), None)
-                self.traffic[name] = TrafficCount(Rule(name, sides, shadow))
+                self.traffic[name] = TrafficCount(Rule(name, sides, shadow, tuple(rule.get("operators", ()))))
             case ClearTraffic(name):
                 self.traffic.pop(name, None)
+            case Told():
+                self.told = True
             case Drain(_):
                 pass
 
@@ -127,13 +136,28 @@ class World:
                 for each in found
             }
         pods, _ = await api.list(path_of("v1", "Pod"), OF_DEPLOYMENTS)
-        nodes = [each["metadata"]["name"] for each in self.server.all("nodes") if each["spec"].get("unschedulable")]
+        unmade, _ = await api.list(path_of("v1", "Event"), fields=f"reason={UNMADE}")
+        nodes = self.server.all("nodes")
         try:
             deployed, silence = await self.deployment.look(), ""
         except TemporaryError as error:
             deployed, silence = None, str(error)
+        found = [each for each in self.server.all("configmaps") if each["metadata"]["name"] == settings.NAME]
+        settled, unsettled = settings.settled(self.settings, *(found or [None]))
         return Observed(
-            "default", self.settings, NOW, tuple(asked), made, tuple(pods), frozenset(nodes), deployed, silence
+            "default",
+            settled,
+            NOW,
+            tuple(asked),
+            made,
+            tuple(pods),
+            cordoned(nodes),
+            deployed,
+            silence,
+            settles=bool(found),
+            unsettled=unsettled,
+            unmade=tuple(unmade),
+            lost=lost(nodes),
         )
 
     async def round(self) -> int:

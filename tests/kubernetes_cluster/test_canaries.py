@@ -2,20 +2,42 @@
 
 from __future__ import annotations
 
+import io
+import tarfile
+from base64 import b64encode
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from deployed import Deployment, condition, resource
+from deployed import SERVING, Deployment, condition, resource
 from under_load import MODEL, calling, known
 
+from synfire.cli.infer import run_here
+from synfire.formats.bundle import write_bundle
+from synfire.graph import Graph, flatten
 from synfire.ops import Array
+from synfire.ops.linear import Linear
 from synfire.testing.callers import until
+from synfire.zoo import load
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(600)]
 
 OTHER = "scnn-digits"
 """A model that takes the same pictures, and answers otherwise."""
+
+OPERATOR = "head"
+"""Its last synaptic layer, of which there is another version."""
+
+IMPORT = """
+import base64, io, sys, tarfile, tempfile
+from synfire.cli import main
+folder = tempfile.mkdtemp()
+tarfile.open(fileobj=io.BytesIO(base64.b64decode(sys.stdin.read()))).extractall(folder)
+main(["import", f"{folder}/tuned"])
+"""
+"""Has the store of the Pod that it runs in know the bundle that it reads as `tuned`."""
 
 
 def reading(model: str) -> dict[str, Any]:
@@ -109,3 +131,66 @@ def test_a_pipeline_is_called_while_it_changes_and_a_pod_that_it_needs_is_delete
         callers.go_on(100)
     kubectl("delete", "sfpl", "reader")
     kubectl("delete", "sfm", "again")
+
+
+def tuned() -> Graph:
+    """The model with other weights in the one operator."""
+    graph = flatten(load(MODEL))
+    operator = graph.operator(OPERATOR)
+    assert isinstance(operator, Linear)
+    return replace(graph, operators={**graph.operators, OPERATOR: Linear(-operator.weight, operator.bias)})
+
+
+def bundled(graph: Graph, folder: Path) -> str:
+    """The graph as a bundle `tuned`, in letters."""
+    write_bundle(graph, folder / "tuned")
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        archive.add(folder / "tuned", "tuned")
+    return b64encode(packed.getvalue()).decode()
+
+
+def apart(deployment: Deployment, model: str) -> set[str]:
+    """The operators that the deployment's model and another one have on different Pods."""
+    pods = [
+        {
+            operator: stage["worker"]
+            for stage in deployment.status("sfm", name)["stages"]
+            for operator in stage["operators"]
+        }
+        for name in (deployment.name, model)
+    ]
+    return {operator for operator in pods[0] if pods[0][operator] != pods[1][operator]}
+
+
+def test_another_version_of_one_operator_is_tried_in_the_pods_of_all_others_and_its_own_is_deleted(
+    deployment: Deployment, tmp_path: Path
+) -> None:
+    kubectl, variant = deployment.kubectl, tuned()
+    kubectl("exec", "--stdin", SERVING, "--", "python3", "-c", IMPORT, given=bundled(variant, tmp_path))
+    kubectl.apply(resource("SynfireModel", "tuned", variantOf=deployment.name))
+    kubectl("wait", "--for=condition=Ready", "sfm/tuned", "--timeout=120s")
+    assert apart(deployment, "tuned") == {OPERATOR}
+    with calling(deployment, "one operator: a shadow") as callers:
+        shadow = {"model": "tuned", "percent": 100}
+        deployment.patch("sfm", deployment.name, traffic={"shadow": shadow, "operators": ["features.0"]})
+        until(lambda: "and not in features.0 alone" in condition(kubectl, "sfm", deployment.name, "Traffic")["message"])
+        deployment.patch("sfm", deployment.name, traffic={"operators": [OPERATOR]})
+        kubectl("wait", "--for=condition=Traffic", f"sfm/{deployment.name}", "--timeout=60s")
+        until(lambda: sides(deployment).get("tuned", {}).get("compared", 0) > 20)
+        callers.go_on(50)
+    assert sides(deployment)["tuned"].get("same", 0) == 0
+    deployment.patch("sfm", deployment.name, traffic={"shadow": None})
+    share(deployment, "tuned", 100, operators=[OPERATOR])
+    other = run_here(variant, known()[0])
+    with calling(deployment, "one operator: all calls, its Pod deleted", expected=other) as callers:
+        until(lambda: f"tuned=100 at {OPERATOR}" in condition(kubectl, "sfm", deployment.name, "Traffic")["message"])
+        told = deployment.status("sfm", "tuned")["stages"]
+        kubectl("delete", "pod", next(each["worker"] for each in told if OPERATOR in each["operators"]))
+        callers.go_on(100)
+    with calling(deployment, "one operator: the other version is taken back", "tuned", other):
+        deployment.patch("sfm", deployment.name, traffic=None)
+        until(lambda: not sides(deployment))
+    kubectl("delete", "sfm", "tuned")
+    with calling(deployment, "without it"):
+        pass

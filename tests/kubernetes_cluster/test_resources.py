@@ -11,10 +11,10 @@ from urllib.parse import unquote
 import httpx
 import numpy as np
 import pytest
-from deployed import CONTROLLER, SERVING, SPARE, Deployment, condition, resource
+from deployed import CONTROLLER, SERVING, SPARE, Deployment, condition, events, resource
 from under_load import MODEL, PORT, calling, drain, known
 
-from synfire.base.errors import PermanentError
+from synfire.base.errors import DeadlineExceeded, PermanentError, TemporaryError
 from synfire.base.keys import authorization
 from synfire.testing.callers import until
 from synfire.testing.kubernetes import Kubectl
@@ -142,7 +142,7 @@ def test_the_serving_container_is_killed_under_load_and_goes_on_when_it_is_begun
         return {each["metadata"]["name"]: each["status"]["containerStatuses"][0]["restartCount"] for each in pods}
 
     before = begun()
-    with calling(deployment, "SIGKILL to all of the serving container", patient=True) as callers:
+    with calling(deployment, "SIGKILL to all of the serving container", again=(TemporaryError,)) as callers:
         deployment.cluster.nodes[pod["spec"]["nodeName"]].kill(pod)
         until(lambda: begun()[SERVING] > before[SERVING])
     assert begun() == {**before, SERVING: before[SERVING] + 1}
@@ -233,6 +233,25 @@ def test_a_node_that_hosts_a_stage_is_drained_under_load(deployment: Deployment)
     _, node = deployment.hosting()
     with calling(deployment, "kubectl drain"):
         drain(deployment.kubectl, node)
+
+
+def test_the_node_of_the_serving_pod_is_cut_off_and_it_is_begun_on_another_one(deployment: Deployment) -> None:
+    kubectl, before = deployment.kubectl, deployment.kubectl.get("pod", SERVING)
+    node = before["spec"]["nodeName"]
+
+    def elsewhere() -> bool:
+        found = kubectl("get", "pod", SERVING, "--ignore-not-found", "--output=jsonpath={.spec.nodeName}")
+        return found not in ("", node)
+
+    again = TemporaryError, DeadlineExceeded  # nobody answers; then nobody knows the model yet, until it is loaded anew
+    with calling(deployment, "the cable of the serving Pod's node pulled", again=again) as callers:
+        deployment.cluster.nodes[node].cut()
+        until(elsewhere)
+        callers.go_on()
+        deployment.cluster.nodes[node].mend()
+    assert callers.broken > 0
+    assert ("Warning", "NodeLost") in events(kubectl, SERVING)
+    until(deployment.relieved)
 
 
 def test_a_model_that_is_deleted_is_gone_and_everything_goes_with_the_last_object(deployment: Deployment) -> None:

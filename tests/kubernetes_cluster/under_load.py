@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Protocol
 
+from synfire.base.errors import SynfireError
 from synfire.cli.infer import run_here
 from synfire.graph import flatten
 from synfire.ops import Array
@@ -43,12 +44,12 @@ def calling(
     what: str,
     name: str = "",
     expected: Mapping[str, Array] | None = None,
-    patient: bool = False,
+    again: tuple[type[SynfireError], ...] = (),
 ) -> Iterator[Callers]:
     """Calls under way for the block, in which something happens; they are looked at when all is well again. What is called is the model, or what
-    else is served as `name` and answers the same request as is `expected`. Callers that are `patient` ask again where a connection breaks."""
+    else is served as `name` and answers the same request as is `expected`. Callers ask `again` after an error of these kinds."""
     inputs, right = known()
-    with Callers(deployment.url, name or deployment.name, inputs, expected or right, patient=patient) as callers:
+    with Callers(deployment.url, name or deployment.name, inputs, expected or right, again=again) as callers:
         callers.longest_s = 0.0
         yield callers
         callers.go_on()

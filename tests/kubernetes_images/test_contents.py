@@ -137,7 +137,7 @@ def test_the_containerfile_has_everything_where_other_images_have_it() -> None:
     text = (Path(__file__).parents[2] / "images/Containerfile").read_text()
     assert f"EXTRAS={','.join(building.STANDARD)}\n" in text
     assert f"/packages /{python.PLACE}\n" in text
-    assert f'SYNFIRE_CACHE=/{kernels.PLACE} \\\n    {system.PYTHON} -c "{kernels._PROGRAM}"' in text
+    assert f"SYNFIRE_CACHE=/{kernels.PLACE} \\\n    {system.PYTHON} -m {kernels._PROGRAM} \\" in text
     assert f"HOME={HOME} SYNFIRE_HOME={HOME} SYNFIRE_CACHE={CACHE} " in text
     assert f"USER {USER}:{USER}\n" in text
     for used in ("python.prune(", "python.SCRIPT"):

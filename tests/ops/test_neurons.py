@@ -11,7 +11,7 @@ from synfire.ops.alif import ALIF
 from synfire.ops.cuba_li import CubaLI
 from synfire.ops.cuba_lif import CubaLIF
 from synfire.ops.discrete_lif import DiscreteLIF
-from synfire.ops.if_neuron import IF
+from synfire.ops.if_ import IF
 from synfire.ops.leaky_integrator import LeakyIntegrator
 from synfire.ops.parametric_lif import ParametricLIF, sigmoid
 

@@ -19,7 +19,7 @@ from synfire.graph import Graph, Synapse  # noqa: E402
 from synfire.ops import Array, Clock, Kind, Operator, Signal  # noqa: E402
 from synfire.ops.alif import ALIF  # noqa: E402
 from synfire.ops.conv2d import Conv2d  # noqa: E402
-from synfire.ops.if_neuron import IF  # noqa: E402
+from synfire.ops.if_ import IF  # noqa: E402
 from synfire.ops.lif import LIF  # noqa: E402
 from synfire.ops.mat_mul import MatMul  # noqa: E402
 from synfire.ops.parametric_lif import ParametricLIF  # noqa: E402

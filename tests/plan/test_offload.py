@@ -9,11 +9,11 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from synfire.base.errors import UserError
-from synfire.devices import DEVICES
+from synfire.devices import DEVICES, Cores
 from synfire.graph import flatten
 from synfire.graph.passes import simplify
 from synfire.plan import Costs, Demand, plan_offloaded, rooms
-from synfire.plan.place import DoesNotFit
+from synfire.plan.place import DoesNotFit, Room
 from synfire.testing.graphs import random_graph
 from synfire.zoo import load
 
@@ -100,3 +100,32 @@ def test_what_is_to_be_known_of_operators_on_the_device_is_a_reason():
     plan = plan_offloaded(demand, rooms(2), "cuda", {first: "no"}, {last: "runs on the host", first: "is not there"})
     assert f"{last} runs on the host" in plan.reasons
     assert f"{first} is not there" not in plan.reasons
+
+
+def with_cores(*limits, need=None):
+    """The two stages of a transformer that go to a chip, on workers that may use so many cores of one; the first has none."""
+    graph, device = simplify(flatten(load("stransformer-digits"))), DEVICES["darwin3"]
+    workers = [Room(f"worker-{n}", cores=limit) for n, limit in enumerate((None, *limits))]
+    demand = Demand("m", graph, Costs(steps=4))
+    cores = device.cores if need is None else lambda _: need
+    return plan_offloaded(demand, workers, "darwin3", device.refusals(graph), cores=cores)
+
+
+def test_what_a_stage_takes_of_the_chip_is_part_of_the_plan():
+    plan = with_cores(Cores(575, 287))
+    assert [stage.cores for stage in plan.stages] == [None, Cores(3), None, Cores(6), None]
+
+
+def test_stages_go_in_turn_to_workers_that_have_the_cores_for_them():
+    assert [stage.worker for stage in with_cores(Cores(9), Cores(9)).stages][1::2] == ["worker-1", "worker-2"]
+    assert [stage.worker for stage in with_cores(Cores(9), Cores(5)).stages][1::2] == ["worker-1", "worker-1"]
+    assert [stage.worker for stage in with_cores(Cores(2), Cores(9)).stages][1::2] == ["worker-2", "worker-2"]
+
+
+def test_a_stage_that_no_worker_has_the_cores_for_is_named_with_what_they_have_left():
+    with pytest.raises(
+        UserError, match=r"takes 6 cores, and no worker has so many left: worker-1 5 cores; add workers"
+    ):
+        with_cores(Cores(8))
+    with pytest.raises(UserError, match=r"takes 2 cores \(1 large\), .*worker-1 9 cores; add workers"):
+        with_cores(Cores(9), need=Cores(2, 1))

@@ -20,10 +20,13 @@ from synfire.plan.replicas import (
     arranged,
     bare,
     busy_s,
+    check_ranges,
     forks,
     groups,
     grown,
     homes,
+    ranged,
+    ranges,
     replicated,
     with_replicas,
     without,
@@ -168,6 +171,16 @@ def test_a_stage_that_there_is_not_is_refused() -> None:
         UserError, match=r"operator conv2 of m is in stage conv2\.\.pool2, which has replicas as a whole: name that one"
     ):
         with_replicas(planned(), {"conv2": Range(2, 2)}, rooms_of(3), {})
+
+
+def test_how_many_replicas_there_are_to_be_changes_without_any_that_comes_or_goes() -> None:
+    several = with_replicas(planned(), {middle(): Range(2, 2)}, rooms_of(4), {})
+    more = ranged(several, {middle(): Range(1, 3)})
+    assert (homes(more), ranges(more)) == (homes(several), {middle(): Range(1, 3)})
+    assert ranges(ranged(more, {})) == {}
+    check_ranges(several, {middle(): Range(2, 99)})
+    with pytest.raises(UnknownName, match="no stage of m named 'conv3'"):
+        check_ranges(several, {"conv3": Range(1, 2)})
 
 
 def test_a_stage_is_split_beside_one_that_has_replicas_and_never_itself() -> None:

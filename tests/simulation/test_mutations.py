@@ -14,7 +14,7 @@ from synfire.control import controller
 from synfire.control.decide import decide
 from synfire.control.events import Relink, Resume
 from synfire.gateway.deadline import Deadline
-from synfire.gateway.route import Underway, WorkerRoute
+from synfire.gateway.route import Attempt, WorkerRoute
 from synfire.testing.simulation import random_schedule, run, shrunk
 from synfire.testing.simulation.__main__ import main
 from synfire.worker import sessions
@@ -46,18 +46,22 @@ def test_epoch_check_left_out(monkeypatch):
 
 
 def test_part_given_twice(monkeypatch):
-    right = WorkerRoute._attempt
-    monkeypatch.setattr(
-        WorkerRoute, "_attempt", lambda route, way, call, given, track: right(route, way, call, 0, track)
-    )
+    right = Attempt.__init__
+
+    def wrong(attempt, route, way, call, given=0, track=None):
+        right(attempt, route, way, call, 0, track)
+
+    monkeypatch.setattr(Attempt, "__init__", wrong)
     assert re.search(WRONG_PARTS, first_violation(("kill",)).violation)
 
 
 def test_part_left_out(monkeypatch):
-    right = WorkerRoute._attempt
-    monkeypatch.setattr(
-        WorkerRoute, "_attempt", lambda route, way, call, given, track: right(route, way, call, given + 1, track)
-    )
+    right = Attempt.__init__
+
+    def wrong(attempt, route, way, call, given=0, track=None):
+        right(attempt, route, way, call, given + 1, track)
+
+    monkeypatch.setattr(Attempt, "__init__", wrong)
     assert re.search(WRONG_PARTS, first_violation(("kill",)).violation)
 
 
@@ -163,7 +167,7 @@ def test_session_not_brought_back(monkeypatch):
 @pytest.mark.slow
 def test_deadline_that_never_passes(monkeypatch):
     monkeypatch.setattr(Deadline, "overdue", lambda deadline: None)
-    monkeypatch.setattr(Underway, "overdue", lambda underway: None)
+    monkeypatch.setattr(Attempt, "overdue", lambda attempt: None)
     assert "after the deadline" in first_violation(("kill", "hang")).violation
 
 

@@ -76,6 +76,12 @@ def test_what_is_sent_later_wakes_the_peer_once(tmp_path):
     pair.close()
 
 
+def test_links_that_would_not_take_gathered_frames_are_refused():
+    assert Limits(max_frame_bytes=1 << 20).max_frame_bytes == 1 << 20
+    with pytest.raises(UserError, match="it takes 1048576 or more"):
+        Limits(max_frame_bytes=(1 << 20) - 1)
+
+
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:0", "tcp://[::1]:0"])
 def test_tcp_link_conforms(address):
     def make():

@@ -215,14 +215,17 @@ def test_batch_is_bounded_and_exact():
         assert answers[f"r{i}"].tobytes() == reference.run(two_inputs(), arrays)["z"].tobytes()
 
 
-def test_a_stage_counts_the_spikes_that_leave_it_in_one_of_16_jobs():
+def test_a_stage_counts_what_is_active_before_and_behind_it_in_one_of_16_jobs():
     core = core_with([("a",), ("b",), ("sum",)], ["w0", "w1", "w1"])
+    given = currents()
+    given[0] = 0
     for turn in range(17):
-        core.receive(Packet(frame(alone=True, request=f"r{turn}"), {"x": currents()}), 0.0)
+        core.receive(Packet(frame(alone=True, request=f"r{turn}"), {"x": given}), 0.0)
         (packet,) = run(core)
     tally = core.stages["m", "s0"].tally
     assert (tally.jobs, tally.places) == (17, 2 * packet.arrays["a"].size)
     assert tally.spikes == 2 * int(packet.arrays["a"].sum()) > 0
+    assert tally.arrived == 2 * given.size > tally.active == 2 * np.count_nonzero(given) > 0
 
 
 def test_hosting_again_answers_what_is_in_flight():

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 
+import msgspec
 import numpy as np
 import pytest
 
 from synfire.base.errors import PermanentError, UnknownName, UserError
+from synfire.devices.darwin3.allotted import CORES
 from synfire.devices.mending import FaultOrder
 from synfire.engines.darwin3 import Darwin3Engine
 from synfire.engines.engine import ENGINES
@@ -297,3 +299,24 @@ def test_a_chip_that_breaks_while_it_is_proved_is_proved_again(tmp_path):
         assert worker.prove("m", "chip") == ""
     finally:
         worker._close()
+
+
+def test_a_stage_that_takes_more_cores_than_are_left_is_refused_with_the_numbers(monkeypatch):
+    need = Darwin3Engine().build(graph()).cores.total
+    monkeypatch.setenv(CORES, str(2 * need))
+    place = Place()
+
+    def take_up(model):
+        program = Darwin3Engine().build(graph())
+        host = msgspec.structs.replace(place.stage.host, model=model)
+        return place.core.host(host, program.graph, program)
+
+    take_up("n")
+    with pytest.raises(
+        PermanentError,
+        match=rf"it takes {need} cores, and {2 * need} cores of the {2 * need} cores .* are taken; place",
+    ):
+        take_up("o")
+    take_up("n")  # in the place of the one before
+    place.core.stages.remove("m")
+    assert take_up("o").name == "o.chip"

@@ -23,7 +23,7 @@ import msgspec
 from synfire.base.log import LOGGER
 
 TEMPLATE, OF_WORKERS = "synfire.deploy.roles.template", "synfire.deploy.join.template"
-"""The modules that templates run: of all processes of a deployment, and of workers alone."""
+"""The modules that say what templates fork: all processes of a deployment, and workers alone."""
 
 READY = b"ready"
 """What a template says when it can fork."""
@@ -182,7 +182,7 @@ def _begun(module: str) -> tuple[subprocess.Popen[bytes], socket.socket]:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with theirs:
         process = subprocess.Popen(
-            [sys.executable, "-m", module, str(theirs.fileno()), " " * _ROOM],
+            [sys.executable, "-m", "synfire.deploy.template", module, str(theirs.fileno()), " " * _ROOM],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             pass_fds=(theirs.fileno(),),

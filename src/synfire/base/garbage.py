@@ -25,12 +25,14 @@ def sort_out() -> None:
 
 @contextmanager
 def loading() -> Iterator[None]:
-    """For a block that imports: what it makes stays, and to look through all of it again and again takes a tenth of the time."""
+    """For a block that imports: what it makes stays, and to look through all of it again and again takes a tenth of the time. It is not looked
+    through afterwards either, which would also write to all that is shared with forks."""
     looks = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
+        gc.freeze()
         if looks:
             gc.enable()
 

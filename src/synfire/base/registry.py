@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import cached_property
 from importlib.metadata import entry_points
 from typing import Generic, TypeVar
 
@@ -17,8 +18,9 @@ T = TypeVar("T")
 class Registry(Generic[T]):
     """A family of named things of one noun, e.g. operators.
 
-    The modules of `package` are imported at the first look-up, then every entry point of `group`; each registers what
-    it holds with `add`. So a new member is one new file and no edit.
+    The modules of `package` and every entry point of `group` register what they hold with `add`, so a new member is one new file and no
+    edit. They are imported at the first look-up; whatever is looked up by the name of its own module, written in any case, with or without
+    underscores and hyphens, needs that one alone.
     """
 
     def __init__(self, noun: str, package: str, group: str) -> None:
@@ -26,6 +28,7 @@ class Registry(Generic[T]):
         self._package = package
         self._group = group
         self._things: dict[str, T] = {}
+        self._there: set[str] = set()
         self._loading = self._loaded = False
         self._lock = threading.RLock()
 
@@ -36,34 +39,55 @@ class Registry(Generic[T]):
         return thing
 
     def __getitem__(self, name: str) -> T:
-        self._load()
-        if name not in self._things:
+        if name not in self:
             raise UnknownName.among(self.noun, name, self._things)
         return self._things[name]
 
     def __contains__(self, name: object) -> bool:
-        self._load()
+        if not self._loaded and name not in self._there:
+            with self._lock:  # another thread must not look before all is there; what is loaded may look itself
+                if not self._has_its_module(name):
+                    self._load_all()
         return name in self._things
 
     def __iter__(self) -> Iterator[str]:
-        self._load()
+        with self._lock:
+            self._load_all()
         return iter(sorted(self._things))
 
     def get(self, name: str) -> T | None:
-        self._load()
-        return self._things.get(name)
+        return self._things[name] if name in self else None
 
-    def _load(self) -> None:
-        if not self._loaded:
-            with self._lock:  # another thread must not look before all is there; what is loaded may look itself
-                self._load_all()
+    def _has_its_module(self, name: object) -> bool:
+        """Whether the module of that name holds the thing of that name."""
+        module = self._modules.get(_plain(str(name)))
+        if module is None:
+            return False
+        importlib.import_module(f"{self._package}.{module}")
+        if name not in self._things:
+            return False
+        self._there.add(str(name))
+        return True
+
+    @cached_property
+    def _modules(self) -> Mapping[str, str]:
+        """The package's modules by their names without underscores."""
+        path = importlib.import_module(self._package).__path__
+        return {_plain(module.name): module.name for module in pkgutil.iter_modules(path)}
 
     def _load_all(self) -> None:
         if self._loading:
             return
         self._loading = True
-        for module in pkgutil.iter_modules(importlib.import_module(self._package).__path__):
-            importlib.import_module(f"{self._package}.{module.name}")
+        for module in self._modules.values():
+            importlib.import_module(f"{self._package}.{module}")
         for entry in entry_points(group=self._group):
             entry.load()
         self._loaded = True
+
+
+def _plain(name: str) -> str:
+    return name.translate(_NO_SIGNS).lower()
+
+
+_NO_SIGNS = str.maketrans("", "", "-_")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -14,7 +14,7 @@ from synfire.bench.exhaustive import WORKERS, best_of_all
 from synfire.bench.load import Job, infer_request, measure
 from synfire.deploy.planned import Planned
 from synfire.deploy.planning import ENGINE, plan_models
-from synfire.deploy.prices import ROUNDS, measure_prices, prices, quiet
+from synfire.deploy.prices import NARROW, WIDE, Trial, load_of, prices, prices_of, trials_of
 from synfire.deploy.serving import serving_in_background
 from synfire.engines.engine import ENGINES
 from synfire.engines.measure import measure as measure_operators
@@ -32,8 +32,12 @@ EVERY_CUT = ("scnn-digits", "sgnn-digits", "srnn-spoken")
 """Models of which every cut in two is served, too."""
 HEAVIER = (1.0, 10.0)
 """Operators so many times as slow, so that the search has cuts to find; one of them is as measured."""
+ROUNDS = 96
+"""How often each cut, and each trial that tells what hops cost, is asked in a spell."""
 SPELLS = 5
-"""How often hops and operators are measured anew while a model is served, with a round of its calls behind each."""
+"""How often operators and hops are measured anew while a model is served."""
+PARTS = 4
+"""In so many parts a spell's calls come, with the operators measured before each: what they take a moment later may be half as much again."""
 FEW_ATOMS = 13
 """Models of more are searched as measured only: there are 2 to the power of that many cuts."""
 
@@ -42,8 +46,9 @@ class Plans(Benchmark):
     """Every model of the zoo is planned, served and asked in turns, and its planner is held against a search of all cuts.
 
     What hops and operators cost is measured at the beginning, as the first `synfire serve` on a machine does, and decides the cuts.
-    It is measured again in turns with the calls, and they are held against what is predicted from the latest costs: a machine
-    that many share changes its speed within seconds. A row says by `what` it is: the latency of a `served` cut, the `search`
+    It is measured again in every spell: operators before the calls, and hops by the trials of `synfire.deploy.prices`, which are served
+    beside the model and asked in the same turns as its cuts. A machine that many share changes its speed within seconds, and
+    then prices of one second say little of the calls of the next. A row says by `what` it is: the latency of a `served` cut, the `search`
     for a better one on two workers by predicted seconds, or, where `auto` does not cut, what one plan's errors differ by when it is served
     `twice`, under two names: what no prediction can be better than on the machine at hand.
     """
@@ -89,7 +94,7 @@ def _floors(rows: Sequence[dict[str, Any]]) -> list[Any]:
 
 
 def _served(model: str, hop: Hop, rounds: int, spells: int, every_cut: bool) -> list[dict[str, Any]]:
-    """A row per cut, served under a name of its own beside all others, on the same two workers."""
+    """A row per cut, served under a name of its own beside all others and the trials, on the same two workers."""
     graph = load(model)
     cuts: dict[str, Planned] = {}
     for granularity, workers, apart in CUTS:
@@ -97,31 +102,52 @@ def _served(model: str, hop: Hop, rounds: int, spells: int, every_cut: bool) -> 
         (cuts[name],) = plan_models([Model(name, graph, model)], granularity, workers, apart=apart, hop=hop)
     auto = cuts["auto-2"]
     cuts |= _in_two(auto) if every_cut else {}
-    inputs = sample(graph)
-    tensors = batch_first(graph.inputs, inputs)
-    with serving_in_background(list(cuts.values())) as running:
+    inputs, trials = sample(graph), _trials()
+    with serving_in_background([*cuts.values(), *(each.planned for each in trials.values())]) as running:
         url = running.addresses.url
-        job = Job(url=url, requests={name: infer_request(url, name, tensors) for name in cuts}, rounds=rounds)
-        turns = [
-            (_costs(auto.graph, inputs, measure_prices() if spells > 1 else hop), measure(job).turns)
-            for _ in range(spells)
-        ]
+        asked = dict.fromkeys(cuts, (graph, inputs))
+        asked |= {name: (each.load.graph, each.load.inputs) for name, each in trials.items()}
+        requests = {
+            name: infer_request(url, name, batch_first(of.inputs, given)) for name, (of, given) in asked.items()
+        }
+        turns = [_spell(auto.graph, inputs, Job(url=url, requests=requests, rounds=rounds)) for _ in range(spells)]
     return [_row(model, name, each, name == auto.model.name, turns) for name, each in cuts.items()]
 
 
-def _costs(graph: Graph, inputs: dict[str, Array], hop: Hop) -> Costs:
-    return msgspec.structs.replace(measure_operators(graph, ENGINES[ENGINE](), inputs), hop=hop)
+def _trials() -> dict[str, Trial]:
+    """What tells the prices of hops, its operators measured now."""
+    return trials_of(load_of(NARROW), load_of(WIDE))
+
+
+def _spell(graph: Graph, inputs: dict[str, Array], job: Job) -> tuple[Costs, Mapping[str, list[float]]]:
+    """What the model's operators and hops cost now, and the seconds of all calls."""
+    trials, costs, turns = _trials(), [], dict[str, list[float]]()
+    for part in range(PARTS):
+        costs.append(measure_operators(graph, ENGINES[ENGINE](), inputs))
+        found = measure(msgspec.structs.replace(job, rounds=-(-job.rounds // PARTS), seed=part)).turns
+        turns = {name: turns.get(name, []) + seconds for name, seconds in found.items()}
+    hop = prices_of({name: statistics.median(turns[name]) for name in trials}, trials)
+    return msgspec.structs.replace(_typical(costs), hop=hop), turns
+
+
+def _typical(costs: Sequence[Costs]) -> Costs:
+    """The median of what was measured of each operator."""
+    operator_s = {name: statistics.median(each.operator_s[name] for each in costs) for name in costs[0].operator_s}
+    return msgspec.structs.replace(
+        costs[0], operator_s=operator_s, call_s=statistics.median(each.call_s for each in costs)
+    )
 
 
 def _row(
-    model: str, name: str, planned: Planned, auto: bool, turns: Sequence[tuple[Costs, dict[str, list[float]]]]
+    model: str, name: str, planned: Planned, auto: bool, turns: Sequence[tuple[Costs, Mapping[str, list[float]]]]
 ) -> dict[str, Any]:
-    """A cut's latency, also looked at as that of the calls for prices is, what was predicted, and the median error of the spells."""
+    """A cut's latency, what was predicted, and the median error of the spells, each of which has costs and a median of its own."""
     groups, workers = zip(*((stage.operators, stage.worker) for stage in planned.plan.stages), strict=True)
     predicted = [
         predict(planned.graph, groups, workers, costs, planned.plan.frame_steps).latency_s for costs, _ in turns
     ]
-    found = [quiet(taken[name]) for _, taken in turns]
+    found = [statistics.median(taken[name]) for _, taken in turns]
+    errors = [p / s - 1 for p, s in zip(predicted, found, strict=True)]
     return {
         "what": "served",
         "model": model,
@@ -131,9 +157,9 @@ def _row(
         "stages": len(planned.plan.stages),
         "frame_steps": planned.plan.frame_steps,
         **spread([seconds for _, taken in turns for seconds in taken[name]]),
-        "undisturbed_s": statistics.median(found),
         "predicted_s": statistics.median(predicted),
-        "error": statistics.median(p / s - 1 for p, s in zip(predicted, found, strict=True)),
+        "error": statistics.median(errors),
+        "errors": errors,
     }
 
 

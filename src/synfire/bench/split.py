@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import random
 import statistics
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -48,21 +49,27 @@ class Split(Benchmark):
     all models: operator-wise `colocated` on one worker, and forced `apart` onto two, each against uncut.
 
     Workers, gateway and the load's sender share the machine's cores. `work_s` is what a request takes of them in all, under load,
-    and `throughput_limit` what the throughput's ratio would be if no core ever waited: a cut that adds work where uncut leaves no
-    core idle cannot come to 1, however it is done.
+    `cores_busy` the share of the cores' time that was taken, and `throughput_limit` what the throughput's ratio would be if no core ever
+    waited. `work_ratio` is the work of a request uncut by that of the cut: what the throughput's ratio comes to where both keep the
+    cores equally busy. A cut that adds work comes to 1 only where uncut leaves cores idle that the cut can use.
     """
 
     name = "split"
     about = "granularity model, block and operator on 1 and 2 workers, against uncut"
 
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The models; floors are stated by a run of all."""
+        return MODELS
+
     def measure(self, settings: Settings, progress: Progress) -> Report:
-        models = ["svgg-digits"] if settings.quick else list(MODELS)
+        models = list(settings.only or (["svgg-digits"] if settings.quick else MODELS))
         rounds, seconds = (5, 0.3) if settings.quick else (300, 0.5)
         rows: list[dict[str, Any]] = []
         for model in models:
             progress(model)
             rows += _measure(model, rounds, seconds)
-        floors = [] if settings.quick else _floors(rows)
+        floors = [] if settings.quick or settings.only else _floors(rows)
         details = {"models": models, "rounds": rounds, "seconds": seconds, "concurrency": CONCURRENCY}
         return report(self.name, settings, details, rows, floors)
 
@@ -100,30 +107,46 @@ def _measure(model: str, rounds: int, seconds: float) -> list[dict[str, Any]]:
         turns = measure(Job(url=url, requests=requests, rounds=rounds)).turns
         loaded = Job(url=url, requests=requests, seconds=seconds, concurrency=CONCURRENCY)
         times = LOADED_ROUNDS if rounds > LOADED_ROUNDS else 1
-        rates = [measure(msgspec.structs.replace(loaded, seed=seed)).requests_s for seed in range(times)]
-        work = {
-            name: _work_s(running, msgspec.structs.replace(loaded, requests={name: requests[name]}))
-            for name in requests
-        }
+        under = [_under_load(running, loaded, seed) for seed in range(times)]
         hops = _hops(running)
-    rows = [_row(model, cut, each, turns, rates, hops) for cut, each in zip(CUTS, planned, strict=True)]
-    return [{**row, **_limit(work[_name(cut)], rates)} for row, cut in zip(rows, CUTS, strict=True)]
+    return [_row(model, cut, each, turns, under, hops) for cut, each in zip(CUTS, planned, strict=True)]
 
 
-def _work_s(running: Background, loaded: Job) -> float:
-    """Seconds of a processor that a request takes under load: of the workers, the gateway, which is here, and its sender."""
+class Under(NamedTuple):
+    """What came of a cut under load: requests a second, and seconds of a processor that each took."""
+
+    requests_s: float
+    work_s: float
+
+
+def _under_load(running: Background, job: Job, seed: int) -> dict[str, Under]:
+    """Every cut once, by name, in the order of the seed."""
+    names = sorted(job.requests)
+    random.Random(seed).shuffle(names)
+    return {name: _loaded(running, msgspec.structs.replace(job, requests={name: job.requests[name]})) for name in names}
+
+
+def _loaded(running: Background, job: Job) -> Under:
+    """One cut: the work is that of the workers, of the gateway, which is here, and of the load's sender."""
     workers = [each.pid for each in running.describe().values()]
     before_s = time.process_time() + sum(map(busy_s, workers))
-    found = measure(loaded)
+    found = measure(job)
     after_s = time.process_time() + sum(map(busy_s, workers))
-    (name,) = loaded.requests
-    return (after_s - before_s) / max(len(found.loaded[name]), 1) + found.work_s[name]
+    (name,) = job.requests
+    work_s = (after_s - before_s) / max(len(found.loaded[name]), 1) + found.work_s[name]
+    return Under(found.requests_s[name], work_s)
 
 
-def _limit(work_s: float, rates: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """The work of a request, and the throughput against uncut that all cores of the machine would give with it."""
-    uncut = statistics.median(each[_name(UNCUT)] for each in rates)
-    return {"work_s": work_s, "throughput_limit": len(os.sched_getaffinity(0)) / work_s / uncut}
+def _work(name: str, under: Sequence[Mapping[str, Under]]) -> dict[str, float]:
+    """The work of a request, by itself and beside uncut; each number is a median of those of the single rounds."""
+    own, uncut, cores = [each[name] for each in under], _name(UNCUT), len(os.sched_getaffinity(0))
+    beside = [(each[name], each[uncut]) for each in under]
+    return {
+        "work_s": statistics.median(each.work_s for each in own),
+        "cores_busy": statistics.median(each.requests_s * each.work_s / cores for each in own),
+        "work_ratio": statistics.median(whole.work_s / each.work_s for each, whole in beside),
+        "throughput_limit": statistics.median(cores / each.work_s / whole.requests_s for each, whole in beside),
+    }
 
 
 def _planned(model: Model, cut: tuple[str, int, bool]) -> Planned:
@@ -141,7 +164,7 @@ def _row(
     cut: tuple[str, int, bool],
     planned: Planned,
     turns: Mapping[str, Sequence[float]],
-    rates: Sequence[Mapping[str, float]],
+    under: Sequence[Mapping[str, Under]],
     hops: Mapping[str, Sequence[int]],
 ) -> dict[str, Any]:
     name, uncut = _name(cut), _name(UNCUT)
@@ -156,8 +179,9 @@ def _row(
         **spread(turns[name]),
         "latency_ratio": statistics.median(turns[name]) / statistics.median(turns[uncut]),
         "predicted_s": planned.plan.latency_s,
-        "requests_s": statistics.median(each[name] for each in rates),
-        "throughput_ratio": statistics.median(each[name] / each[uncut] for each in rates),
+        "requests_s": statistics.median(each[name].requests_s for each in under),
+        "throughput_ratio": statistics.median(each[name].requests_s / each[uncut].requests_s for each in under),
+        **_work(name, under),
         "hop_bytes": size / frames if frames else 0.0,
     }
 

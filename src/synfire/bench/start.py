@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -37,12 +39,24 @@ PATIENCE_S = 120.0
 
 FORK, INTERPRETER = "spare, forked from the template", "spare, in a new interpreter"
 COMMAND, ANSWER = "serve until it is ready", "serve until the first answer"
+SERVE, TEMPLATE = "an interpreter with what serve loads", "a template until it can fork"
+SIDE_BY_SIDE = "both of these at a time"
+
+ALONE: Mapping[str, str] = {
+    "an interpreter": "",
+    "an interpreter with numpy and numba": "import numba.core.extending, numpy",
+    SERVE: "from synfire.base import garbage\nwith garbage.loading():\n import synfire.cli.app, synfire.cli.serve",
+}
+"""Programs that do nothing but load, and end: less than they take nothing takes that needs the same."""
 
 
 class StartUp(Benchmark):
     """The first command of all, which may have kernels to compile and costs to measure, is not counted: the model is cached then.
 
     A spare is ready to adopt when it has built the model's stage, which it maps from the store, and has said so.
+
+    The other rows show what binds: `serve` and the template of its processes load at the same time, on two cores; what comes after both is
+    the start of controller, gateway and worker, which are forked, and what they tell each other.
     """
 
     name = "start"
@@ -52,14 +66,14 @@ class StartUp(Benchmark):
     def measure(self, settings: Settings, progress: Progress) -> Report:
         rounds = 1 if settings.quick else 9
         graph = simplify(flatten(find(MODEL).graph))
-        times: dict[str, list[float]] = {COMMAND: [], ANSWER: [], FORK: [], INTERPRETER: []}
-        with _spares(graph) as spares:
+        times: dict[str, list[float]] = {}
+        with asyncio.Runner() as runner, _spares(graph, runner) as spares:
             for round_ in range(-1, rounds):
                 progress(f"round {round_ + 1} of {rounds}")
-                measured = {**_command(graph), **spares.ready_s()}
+                measured = {**_command(graph), **spares.ready_s(), **_loading(runner)}
                 if round_ >= 0:
                     for what, seconds in measured.items():
-                        times[what].append(seconds)
+                        times.setdefault(what, []).append(seconds)
         found = {what: spread(seconds) for what, seconds in times.items()}
         rows: list[dict[str, Any]] = [{"what": what, **each, "rounds": rounds} for what, each in found.items()]
         floors = [
@@ -117,11 +131,51 @@ class _Spares:
         return ready_s
 
 
+def _loading(runner: asyncio.Runner) -> dict[str, float]:
+    """How long the parts of a start take that only load."""
+    found = {}
+    for what, code in ALONE.items():
+        begun_s = time.perf_counter()
+        _end(_begun(code))
+        found[what] = time.perf_counter() - begun_s
+    begun_s = time.perf_counter()
+    with _template(runner):
+        found[TEMPLATE] = time.perf_counter() - begun_s
+    begun_s = time.perf_counter()
+    beside = _begun(ALONE[SERVE])
+    with _template(runner):
+        _end(beside)
+        found[SIDE_BY_SIDE] = time.perf_counter() - begun_s
+    return found
+
+
+def _begun(code: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-c", code])
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    if process.wait(PATIENCE_S):
+        raise PermanentError(
+            f"a program that only loads modules ended with {process.returncode}; is synfire installed whole?"
+        )
+
+
 @contextmanager
-def _spares(graph: Graph) -> Iterator[_Spares]:
+def _template(runner: asyncio.Runner) -> Iterator[None]:
+    """A template, which can fork."""
     template = Template.begin()
     try:
-        with tempfile.TemporaryDirectory(prefix="sf-") as folder, asyncio.Runner() as runner:
+        runner.run(loaded(template))
+        yield
+    finally:
+        template.close()
+
+
+@contextmanager
+def _spares(graph: Graph, runner: asyncio.Runner) -> Iterator[_Spares]:
+    template = Template.begin()
+    try:
+        with tempfile.TemporaryDirectory(prefix="sf-") as folder:
             yield _Spares(graph, Path(folder), template, runner)
     finally:
         template.close()

@@ -1,7 +1,7 @@
 """What operators must do for given inputs, however they are programmed: synaptic operations, and bytes that must move.
 
 A synaptic operation is one addition: of the weight between one active input and one output that it reaches. Its weight has to be
-read, four bytes. Its sum stays in a register while inputs of one place are added, since these reach the same
+read, four bytes; a linear synapse may read it once for the frames that are summed together. Its sum stays in a register while inputs of one place are added, since these reach the same
 outputs, and has to be read and written once for each place (a linear synapse has one). An input that is no spike needs
 a multiplication, too. What stays the same over the time steps is computed once.
 """
@@ -14,7 +14,8 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from synfire.bench.roofline import Roofs
-from synfire.engines.cpu.engine import CpuProgram
+from synfire.engines.cpu.dense_kernels import TOGETHER
+from synfire.engines.cpu.program import CpuProgram
 from synfire.engines.cpu.reach import Axis
 from synfire.graph import Graph
 from synfire.ops import Array, Encoder, Kind
@@ -114,13 +115,21 @@ def _synaptic(operator: Linear | Conv1d | Conv2d, block: Array, kind: Kind) -> W
     grouped = image.reshape(*image.shape[:2], groups, -1, *image.shape[3:]) != 0
     operations = int((np.count_nonzero(grouped, axis=(0, 1, 2, 3)) * places).sum()) * outputs
     sums = int((np.count_nonzero(grouped.any(axis=3), axis=(0, 1, 2)) * places).sum()) * outputs
+    read = _read_together(operator, block) if isinstance(operator, Linear) and block.ndim == 3 else operations
     return Work(
         operations=operations,
         multiplications=0 if kind is Kind.SPIKE else operations,
-        moved_bytes=_NUMBER_BYTES * (operations + 2 * sums),
-        read_bytes=_NUMBER_BYTES * operations,
+        moved_bytes=_NUMBER_BYTES * (read + 2 * sums),
+        read_bytes=_NUMBER_BYTES * read,
         weight_bytes=int(operator.weight.nbytes),
     )
+
+
+def _read_together(operator: Linear, block: Array) -> int:
+    """How many weights are read at the least: for some frames one for each operation, or all of them once."""
+    active = np.count_nonzero(np.moveaxis(block, 1, 0), axis=2).reshape(-1)
+    groups = np.add.reduceat(active, np.arange(0, len(active), TOGETHER))
+    return int(np.minimum(groups, block.shape[2]).sum()) * len(operator.weight)
 
 
 def _image(operator: Linear | Conv1d | Conv2d, block: Array) -> Array:

@@ -92,6 +92,7 @@ class Book:
 
     def _workers(self) -> tuple[runs.RunWorker, ...]:
         supervisor = self._running.supervisor
+        hands = {each.name: each for each in supervisor.standing.workers}
         return tuple(
             runs.RunWorker(
                 name,
@@ -101,6 +102,8 @@ class Book:
                 said.addresses[0],
                 supervisor.standing.hosts.get(name, ""),
                 joined,
+                hand.cores if (hand := hands.get(name)) else None,
+                hand.free_cores if hand else None,
             )
             for name, worker in sorted(supervisor.workers.items())
             if (said := worker.announcement) is not None

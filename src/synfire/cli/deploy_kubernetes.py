@@ -101,6 +101,16 @@ def deploy(
             "--resource", metavar="DOMAIN/NAME", help="What Pods ask for. Default: nvidia.com/gpu, zj.com/darwin3."
         ),
     ] = "",
+    chips: Annotated[
+        int | None,
+        typer.Option(
+            "--chips",
+            min=1,
+            max=64,
+            help="Emulated darwin3 chips of each node that has the label zj.com/darwin3=true, by the device plugin. Default: 1 with "
+            "--device darwin3, no plugin with --controller.",
+        ),
+    ] = None,
     secret: Annotated[
         str,
         typer.Option(
@@ -155,6 +165,7 @@ def deploy(
       synfire deploy kubernetes svgg-mnist --render --device darwin3 --image registry.example/synfire:0.1.0 --out ./manifests
       synfire deploy kubernetes svgg-digits --render --secret my-keys --option '--granularity operator' --kubernetes 1.20
       synfire deploy kubernetes --controller --render --image registry.example/synfire:0.1.0 | kubectl apply -f -
+      synfire deploy kubernetes --controller --render --chips 2 | kubectl apply -f -
     """
     if target not in TARGETS:
         raise UnknownName.among("target", target, TARGETS)
@@ -165,8 +176,13 @@ def deploy(
     image = image or f"synfire:{version_of('synfire')}"
     if controller:
         words = tuple(word for each in option or () for word in shlex.split(each))
-        _render_controller(image, namespace, only, models or (), words, out, as_json)
+        described = ControllerDescription(
+            image, namespace or ControllerDescription.namespace, only=only, chips=chips or 0, options=words
+        )
+        _render_controller(described, models or (), out, as_json)
         return
+    if chips is not None and device != "darwin3":
+        raise UserError(f"--chips {chips}: nobody here computes with chips; add --device darwin3, or --controller")
     if not models:
         raise UserError("nothing is named that could be served; name MODELs, or render the --controller")
     description = Description(
@@ -186,6 +202,7 @@ def deploy(
         storage_bytes=None if storage is None else _size(storage, "--storage"),
         priority=priority,
         shares_nodes=share_nodes,
+        chips=chips or 1,
         options=_words(option or ()),
     )
     if out is None:
@@ -204,20 +221,12 @@ def deploy(
 
 
 def _render_controller(
-    image: str,
-    namespace: str,
-    only: str,
-    models: Sequence[str],
-    options: tuple[str, ...],
-    out: Path | None,
-    as_json: bool,
+    described: ControllerDescription, models: Sequence[str], out: Path | None, as_json: bool
 ) -> None:
     """The controller's documents, in one stream or one file."""
     if models:
         raise UserError(f"--controller serves no models; name {models[0]} in a SynfireModel")
-    found = controllers.documents(
-        ControllerDescription(image, namespace or ControllerDescription.namespace, only=only, options=options)
-    )
+    found = controllers.documents(described)
     if out is not None:
         write(out, {CONTROLLER: found})
         print_json({"folder": str(out), "files": [CONTROLLER]}) if as_json else say(f"wrote {out / CONTROLLER}")

@@ -11,8 +11,8 @@ import typer
 
 from synfire.base.durations import parse_duration
 from synfire.base.errors import UserError
+from synfire.base.signals import until_signal
 from synfire.cli.output import AsJson, counted, print_json, say
-from synfire.gateway.server import until_signal
 from synfire.kubernetes.device_plugin.emulated import EmulatedChips
 from synfire.kubernetes.device_plugin.plugin import Plugin, Settings
 from synfire.kubernetes.device_plugin.report import Report, Sharing, labels, require_resource

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from synfire.base import paths
 from synfire.base.errors import PermanentError, TemporaryError
-from synfire.base.machine_code import unkept
+from synfire.base.later import Later
 from synfire.cli.models import (
     Accept,
     AcceptOption,
@@ -41,6 +41,9 @@ SHOWN = 12
 
 LEAST_ROOM = 2**20
 """Bytes. What is built takes more: a disk that has no room for these is full."""
+
+_machine_code = Later("synfire.base.machine_code")
+"""It loads the compiler, and `serve`, which shares what is here, needs that in its workers alone where all has been built."""
 
 
 def profiles(
@@ -139,7 +142,9 @@ def _require_room() -> None:
 def _require_kept(here: Listed, wanted: Sequence[Profile]) -> None:
     """Raises `TemporaryError` where something of what was built is not there for the next."""
     lost = [] if here.graph.whole else [each.name for each in wanted if known(each) is None]
-    if why := unkept() or (f"what was measured of {counted(len(lost), 'profile')} is not there" if lost else ""):
+    if why := _machine_code.unkept() or (
+        f"what was measured of {counted(len(lost), 'profile')} is not there" if lost else ""
+    ):
         raise TemporaryError(
             f"{here.model.name} is built, and not all of it is kept: {why}; free some of the disk of SYNFIRE_CACHE, {paths.cache()}, or "
             "make it larger"

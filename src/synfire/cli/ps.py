@@ -14,7 +14,7 @@ from synfire.base.log import LOGGER
 from synfire.cli import runs
 from synfire.cli.ollama_client import QUICK_S, Loaded, OllamaClient
 from synfire.cli.output import AsJson, counted, print_json, say, table
-from synfire.cli.runs import Run
+from synfire.cli.runs import Run, RunWorker
 from synfire.plan.costs import format_bytes
 
 
@@ -66,7 +66,9 @@ MODELS = ("id", "url", "-pid", "model", "status", "-workers", "-stages", "-prior
 RULES = ("id", "name", "answered by", "shadow")
 CHAINS = ("id", "chain", "steps", "models")
 LOADED = ("id", "loaded", "-memory", "unloaded in")
-PROCESSES = ("id", "process", "-pid", "state", "url", "host", "stages")
+PROCESSES = ("id", "process", "-pid", "state", "url", "host", "cores free", "stages")
+_AT_TIMES = ("host", "cores free")
+"""Columns that are there where any process has something to say in them."""
 
 
 def _models(run: Run) -> Iterator[tuple[object, ...]]:
@@ -74,8 +76,8 @@ def _models(run: Run) -> Iterator[tuple[object, ...]]:
         stages, status = model.plan["stages"], model.condition.status
         workers = (
             0
-            if status in ("stopped", "asleep") or model.condition.joining
-            else len({stage["worker"] for stage in stages})
+            if status == "stopped" or model.condition.away
+            else len({stage["worker"] for stage in stages if stage["name"] not in model.condition.resting})
         )
         yield run.id, run.url, run.pid, model.name, status, workers, len(stages), model.priority
 
@@ -83,7 +85,7 @@ def _models(run: Run) -> Iterator[tuple[object, ...]]:
 def _rules(run: Run) -> Iterator[tuple[object, ...]]:
     """The names that answer by a rule."""
     for each in run.rules:
-        yield run.id, each.name, each.words, each.shadow or ""
+        yield run.id, each.name, f"{each.words}{each.place}", each.shadow or ""
 
 
 def _loaded(run: Run) -> Iterator[tuple[object, ...]]:
@@ -117,21 +119,30 @@ def _shortfalls(run: Run) -> Iterator[str]:
 
 
 def _processes(found: Sequence[Run]) -> Table:
-    """Controllers, gateways and workers; the emulated hosts that workers are on have a column where there are any."""
+    """Controllers, gateways and workers; the emulated hosts that workers are on, and the cores that are free of their devices, have columns where
+    there are any."""
     rows = [row for run in found for row in (*_roles(run), *_workers(run))]
-    shown = [n for n, name in enumerate(PROCESSES) if name != "host" or any(row[n] for row in rows)]
+    shown = [n for n, name in enumerate(PROCESSES) if name not in _AT_TIMES or any(row[n] for row in rows)]
     return table("", [PROCESSES[n] for n in shown], [[row[n] for n in shown] for row in rows])
 
 
 def _roles(run: Run) -> Iterator[tuple[object, ...]]:
     for role in run.roles:
-        yield run.id, role.name, role.pid, _state(role.alive), role.url, "", ""
+        yield run.id, role.name, role.pid, _state(role.alive), role.url, "", "", ""
 
 
 def _workers(run: Run) -> Iterator[tuple[object, ...]]:
     for worker in run.workers:
         hosted = [f"{model.name}.{stage}" for model in run.models for stage in model.stages_on(worker.name)]
-        yield run.id, worker.name, worker.pid, _state(worker.alive), worker.url, worker.host, ", ".join(hosted)
+        process = run.id, worker.name, worker.pid, _state(worker.alive), worker.url, worker.host
+        yield *process, _cores(worker), ", ".join(hosted)
+
+
+def _cores(worker: RunWorker) -> str:
+    """How many cores of its device are free, of how many."""
+    if worker.cores is None or worker.free_cores is None:
+        return ""
+    return f"{worker.free_cores.total} of {worker.cores.total}"
 
 
 def _state(alive: bool) -> str:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from synfire.base.durations import parse_duration
 from synfire.base.errors import UnknownName, UserError
+from synfire.plan.plan import IDLE_S
 from synfire.plan.replicas import MOST_REPLICAS, Range
 from synfire.store.names import of_replica, replica
 from synfire.zoo import Model
 
 _NUMBER = re.compile(r"[1-9][0-9]?")
-_RANGE = re.compile(r"([1-9][0-9]?)(?:\.\.([1-9][0-9]?))?")
+_RANGE = re.compile(r"([0-9]|[1-9][0-9])(?:\.\.([1-9][0-9]?))?(?:@(.+))?")
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ class Copies:
 
 
 def copies_of(models: Sequence[Model], given: Sequence[str]) -> Copies:
-    """What `[MODEL=]N` and `MODEL.STAGE=N[..M]` say. Raises `UserError` for another form, and `UnknownName` for another model. Which stages there
+    """What `[MODEL=]N` and `MODEL.STAGE=N[..M][@TIME]` say. Raises `UserError` for another form, and `UnknownName` for another model. Which stages there
     are is known when the models are planned."""
     names = [each.name for each in models]
     found = Copies({}, {})
@@ -60,12 +63,15 @@ def _count(given: str, number: str, names: Sequence[str]) -> int:
 def _range(given: str, numbers: str) -> Range:
     found = _RANGE.fullmatch(numbers)
     least, most = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
-    if most < least:
+    idle_s = parse_duration(found[3], "--replicas") if found and found[3] else IDLE_S
+    if most < max(least, 1) or (least and found and found[3]):
         raise UserError(
             f"--replicas {given} is not MODEL.STAGE=N, or MODEL.STAGE=N..M for as many of these as its work takes; both are from 1 to "
-            f"{MOST_REPLICAS}"
+            f"{MOST_REPLICAS}, but for 0..M, or 0..M@10m, with which it sleeps when nobody has called for so long"
         )
-    return Range(least, most)
+    if math.isinf(idle_s):
+        raise UserError(f"--replicas {given} would never sleep; write 1..{most}, or a time such as 10m behind the @")
+    return Range(least, most, idle_s)
 
 
 def copied(models: Sequence[Model], given: Sequence[str]) -> set[str]:

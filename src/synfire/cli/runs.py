@@ -14,6 +14,7 @@ from synfire.base import paths
 from synfire.base.errors import TemporaryError, UnknownName, UserError
 from synfire.base.processes import born
 from synfire.deploy.folders import sweep
+from synfire.devices import Cores
 from synfire.store.files import write_atomically
 from synfire.wire.condition import Condition
 from synfire.wire.traffic import Rule
@@ -24,7 +25,7 @@ class RunWorker(msgspec.Struct, frozen=True):
 
     `born` tells its process from a later one with the same number; `address` is where it takes packets, `host` the emulated
     host that it is on. One that has `joined` runs on another machine, at `host`, where its number means something; it is there as long as
-    it is listed.
+    it is listed. Of a device whose cores are counted it may use `cores`, and `free_cores` of them are free.
     """
 
     name: str
@@ -34,6 +35,8 @@ class RunWorker(msgspec.Struct, frozen=True):
     address: str = ""
     host: str = ""
     joined: bool = False
+    cores: Cores | None = None
+    free_cores: Cores | None = None
 
     @property
     def alive(self) -> bool:

@@ -13,6 +13,7 @@ import uvloop
 
 from synfire.base.durations import parse_duration
 from synfire.base.errors import UnknownName, UserError
+from synfire.base.signals import until_signal
 from synfire.chains import Joined
 from synfire.cli import early, nim, runs
 from synfire.cli.book import Book
@@ -46,6 +47,7 @@ from synfire.cli.profiles import chosen_profiles
 from synfire.cli.replicas import copied, copies_of, replicated
 from synfire.cli.repositories import unfolded
 from synfire.cli.serve_options import (
+    AwaitModelsOption,
     GatewaysOption,
     GrpcPortOption,
     HostOption,
@@ -71,14 +73,14 @@ from synfire.cli.serve_options import (
 )
 from synfire.cli.traffic import rules_of
 from synfire.deploy.join.secret import credential_of
+from synfire.deploy.listening import Listening
 from synfire.deploy.places import plan_places
 from synfire.deploy.planning import DEVICE, Planned, plan_models, shared_cores
 from synfire.deploy.profiles import build_planned
 from synfire.deploy.roles.serving import supervised
-from synfire.deploy.serving import Listening
 from synfire.deploy.settings import Settings, StoreSettings
 from synfire.deploy.stage_replicas import replicate_stages
-from synfire.gateway.server import until_signal
+from synfire.deploy.variants import share_stages
 from synfire.plan.costs import parse_bytes
 from synfire.store import ModelStore
 from synfire.store.names import of_replica
@@ -122,6 +124,7 @@ def serve(
     warm_up: WarmUpOption = 1,
     store: StoreOption = False,
     keep_alive: KeepAliveOption = "5m",
+    await_models: AwaitModelsOption = "0",
     memory_models: MemoryModelsOption = None,
     memory_model: MemoryModelOption = None,
     most_models: MostModelsOption = None,
@@ -197,6 +200,7 @@ def serve(
     else:
         planned = plan_places(copies, granularity, None, memory, apart, device, profiles)
     planned = replicate_stages(planned, several, workers or None, memory)
+    planned = share_stages(planned, rules, workers) if workers else planned
     if device == DEVICE and workers:
         build_planned(planned, profiles)
     services = services_of(service or (), planned)
@@ -213,6 +217,7 @@ def serve(
         store=store_settings(keep_alive, memory_models, memory_model, most_models, parallel)
         if store or not references
         else None,
+        await_models_s=parse_duration(await_models, "--await-models"),
         warm_ups=warm_up,
         traffic=rules,
     )

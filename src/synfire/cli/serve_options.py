@@ -67,7 +67,8 @@ ReplicasOption = Annotated[
         "--replicas",
         metavar="[MODEL[.STAGE]=]N",
         help="So many copies of a model, or of each: a call goes to the one with the least to do, and to another when that is lost. So many of a "
-        "stage, as `plan` names it; with N..M as many of these as its work takes.",
+        "stage, as `plan` names it; with N..M as many of these as its work takes; with 0..M it sleeps when nobody has called for 5 minutes, or as long as "
+        "0..M@TIME says, and the next call wakes it.",
     ),
 ]
 WarmUpOption = Annotated[
@@ -109,6 +110,16 @@ StoreOption = Annotated[
     typer.Option(
         "--store",
         help="Serve the models of weights in the store, too: each is loaded when somebody calls it. Without MODEL that is so.",
+    ),
+]
+AwaitModelsOption = Annotated[
+    str,
+    typer.Option(
+        "--await-models",
+        metavar="TIME",
+        envvar="SYNFIRE_AWAIT_MODELS",
+        help="For how long at the most a name that nothing answers gets 503 in place of 404, until `POST /api/deployment/told` says that all models were "
+        "asked for by HTTP: 2m, 90s, seconds; 0 not at all.",
     ),
 ]
 KeepAliveOption = Annotated[
@@ -155,7 +166,7 @@ TrafficOption = Annotated[
     typer.Option(
         "--traffic",
         metavar="RULE",
-        help="A name that several models answer, or one of another name, in the words of `synfire traffic`: 'NAME MODEL=PERCENT… [shadow MODEL]'.",
+        help="A name that several models answer, or one of another name, in the words of `synfire traffic`: 'NAME MODEL=PERCENT… [shadow MODEL] [operator OPERATOR…]'.",
     ),
 ]
 ServiceOption = Annotated[

@@ -12,6 +12,7 @@ from synfire.base.errors import SynfireError, UnknownName, UserError
 from synfire.base.log import LOGGER
 from synfire.cli import runs
 from synfire.cli.moves import DeploymentOption
+from synfire.cli.operator_report import Hosting, Operated, operated
 from synfire.cli.output import AsJson, print_json, say, table
 from synfire.cli.runs import Run
 from synfire.cli.traffic_report import Compared, compared
@@ -24,8 +25,8 @@ from synfire.wire.messages import Steer
 from synfire.wire.traffic import Rule, TrafficCount, cleared, rule_of, summed
 from synfire.zoo import Model, find
 
-SHADOW = "shadow"
-"""The word of `--traffic` behind which the shadow stands."""
+SHADOW, OPERATOR = "shadow", "operator"
+"""The words of `--traffic` behind which the shadow stands, and the operators in which the sides differ."""
 
 ORDER_S = 60.0
 """How long a change may take: models of the store that a rule names are read first."""
@@ -53,6 +54,14 @@ def traffic(
             help="A model that gets copies of all calls, or of so many percent. Its answers are compared, and dropped.",
         ),
     ] = None,
+    operators: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--operator",
+            metavar="OPERATOR",
+            help="Share calls of this operator: the models differ in it, and in nothing else. Give it for each of several. Models that differ in more are refused.",
+        ),
+    ] = None,
     no_shadow: Annotated[bool, typer.Option("--no-shadow", help="No model gets copies any more.")] = False,
     clear: Annotated[bool, typer.Option("--clear", help="The name answers by no rule any more.")] = False,
     deployment: DeploymentOption = None,
@@ -60,7 +69,7 @@ def traffic(
 ) -> None:
     """Have a name answered by one model, or shared by several; or tell how those compare.
 
-    With models the rule is changed at every gateway, while calls go on: none is lost, and sessions stay where they began. Calls of one session, else of one `Synfire-Caller` (an HTTP header), else of one request id are answered by the same model. What is not named (sides, or a shadow) stays as it is.
+    With models the rule is changed at every gateway, while calls go on: none is lost, and sessions stay where they began. Calls of one session, else of one `Synfire-Caller` (an HTTP header), else of one request id are answered by the same model. What is not named (sides, a shadow, operators) stays as it is.
 
     Without models the sides are compared: calls by how they ended, times, and, of a shadow, how many answers were the same.
 
@@ -69,27 +78,30 @@ def traffic(
       synfire traffic prod net@1
       synfire traffic prod net@1=90 net@2=10
       synfire traffic prod --shadow net@3
+      synfire traffic net net@1=90 net@2=10 --operator fc2
       synfire traffic prod
       synfire traffic prod --clear
     """
     run = runs.one(deployment)
-    if sides or shadow or no_shadow or clear:
-        _steer(run, _changed(run, name, sides or (), shadow, no_shadow, clear), as_json)
+    if sides or shadow or no_shadow or clear or operators:
+        _steer(run, _changed(run, name, sides or (), shadow, no_shadow, clear, operators), as_json)
         return
     if name is not None and name not in {each.name for each in run.rules}:
         raise UnknownName.among("name that answers by a rule", name, [each.name for each in run.rules])
     found = [each for each in counts_of(run) if name in (None, each.rule.name)]
+    did = operators_of(run) if any(each.rule.operators for each in found) else {}
     if as_json:
-        print_json({"deployment": run.id, "names": [_plain(each) for each in found]})
+        told = [{**_plain(each), "operators": msgspec.to_builtins(did.get(each.rule.name, []))} for each in found]
+        print_json({"deployment": run.id, "names": told})
         return
     if not found:
         say(f"every name of deployment {run.id} is a model's; share one with: synfire traffic NAME MODEL=PERCENT…")
     for each in found:
-        _print(each)
+        _print(each, did.get(each.rule.name, []))
 
 
 def rules_of(given: Sequence[str], models: Sequence[Model], store: bool) -> tuple[Rule, ...]:
-    """`NAME MODEL=PERCENT… [shadow MODEL]` as rules, checked against the models that are to be served, and, with `store`, those of the
+    """`NAME MODEL=PERCENT… [shadow MODEL] [operator OPERATOR…]` as rules, checked against the models that are to be served, and, with `store`, those of the
     store. Raises `UserError` for one that is none, or does not fit."""
     graphs = {each.name: each.graph for each in models}
     versions = {each.name: each.version for each in models}
@@ -122,26 +134,47 @@ def counts_of(run: Run) -> list[TrafficCount]:
     return [TrafficCount(rules[name], sides) for name, sides in summed(told).items() if name in rules]
 
 
+def operators_of(run: Run) -> dict[str, list[Operated]]:
+    """What the operators did in which the sides of names differ, by these names."""
+    from synfire.wire.client import Client
+
+    with Client(run.url, QUICK_S) as client:
+        plans = msgspec.json.decode(client.get("/api/plans"))
+        workers = msgspec.json.decode(client.get("/api/workers"), type=list[Hosting])
+    return {each.name: operated(each, plans, workers) for each in run.rules if each.operators}
+
+
 def _of_words(text: str) -> Rule:
     """A rule in one argument."""
     name, *words = text.split() or [""]
-    place = words.index(SHADOW) if SHADOW in words else len(words)
-    sides, shadow = words[:place], words[place + 1 :]
-    if not sides or len(shadow) > 1 or (place < len(words) and not shadow):
+    part, parts = "", {"": list[str]()}
+    for word in words:
+        if word in (SHADOW, OPERATOR):
+            part, parts[word] = word, []
+        else:
+            parts[part].append(word)
+    sides, shadow, operators = parts[""], parts.get(SHADOW, []), parts.get(OPERATOR, [])
+    if not all(parts.values()) or len(shadow) > 1:
         raise UserError(
             f"--traffic {text!r} is no rule; write 'NAME MODEL=PERCENT…', such as 'prod net@1=90 net@2=10', with 'shadow MODEL' behind it "
-            "where one is to get copies"
+            "where one is to get copies, and 'operator OPERATOR' where the models differ in that alone"
         )
-    return rule_of(name, sides, shadow[0] if shadow else None)
+    return rule_of(name, sides, shadow[0] if shadow else None, operators)
 
 
 def _changed(
-    run: Run, name: str | None, sides: Sequence[str], shadow: str | None, no_shadow: bool, clear: bool
+    run: Run,
+    name: str | None,
+    sides: Sequence[str],
+    shadow: str | None,
+    no_shadow: bool,
+    clear: bool,
+    operators: Sequence[str] | None,
 ) -> Rule:
     """The rule that is asked for, with what is left open as it is."""
     if name is None:
         raise UserError("say which name: synfire traffic NAME …")
-    if clear + no_shadow + bool(shadow) > 1 or (clear and sides):
+    if clear + no_shadow + bool(shadow) > 1 or (clear and (sides or operators)):
         raise UserError(
             "--clear, --shadow and --no-shadow each say something else; give one of them, and --clear alone"
         )
@@ -154,7 +187,8 @@ def _changed(
         )
     words = sides or [str(each) for each in known.sides] if known is not None else sides
     kept = str(known.shadow) if known is not None and known.shadow is not None and not no_shadow else None
-    return rule_of(name, words, shadow or kept)
+    at = operators or (known.operators if known is not None else ())
+    return rule_of(name, words, shadow or kept, at)
 
 
 def _steer(run: Run, rule: Rule, as_json: bool) -> None:
@@ -187,9 +221,20 @@ COLUMNS = (
 )
 
 
-def _print(count: TrafficCount) -> None:
-    say(f"{count.rule.name}:")
+OPERATORS = ("model", "operators", "stage", "worker", "-samples", "-computed")
+
+
+def _print(count: TrafficCount, did: Sequence[Operated]) -> None:
+    say(f"{count.rule.name}{count.rule.place}:")
     say(table("", _columns(count), list(_rows(count))))
+    if did:
+        say(table("", OPERATORS, [_operator_row(each) for each in did]))
+
+
+def _operator_row(each: Operated) -> tuple[object, ...]:
+    """Of one stage; what it computed is told for a sample."""
+    took = format_seconds(each.mean_s) if each.mean_s is not None else ""
+    return each.model, ", ".join(each.operators), each.stage, each.worker, each.samples, took
 
 
 def _columns(count: TrafficCount) -> tuple[str, ...]:

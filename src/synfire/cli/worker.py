@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 import uvloop
 
+from synfire.base.children import OF_WORKERS
 from synfire.base.errors import UnknownName, UserError
 from synfire.cli import early
 from synfire.cli.ending import cancelled_at_sigterm
@@ -147,14 +148,15 @@ def _brought(
     device: str | None, group: str, role: str, threads: int | None, limit_bytes: int | None, stays: str
 ) -> Joined:
     """What this machine offers, or as much of it as was asked for. Raises `UnknownName` for a device that there is none of,
-    `PermanentError` where it is not here."""
+    `PermanentError` where it is not here, `UserError` where it may use a number of cores that is none."""
     processor = DEVICES["cpu"].describe()
     if device is not None:
         DEVICES[device].describe()
     named = device if device not in (None, "cpu") else ""
     cores = processor.cores if threads is None else threads + 1  # one of them is left to links and heartbeats
     memory_bytes = min(limit_bytes or processor.memory_bytes, processor.memory_bytes)
-    return Joined(group, named or "", cores, memory_bytes, role=role, stays=stays)
+    device_cores = DEVICES[named].room() if named else None
+    return Joined(group, named or "", cores, memory_bytes, role=role, stays=stays, device_cores=device_cores)
 
 
 def _stays(port: int, http: str, environment: Mapping[str, str]) -> str:
@@ -190,7 +192,7 @@ async def _run(offer: Offer, as_json: bool) -> int:
                 f"worker {said.name} has joined deployment {deployment} at {offer.place}; it listens at {said.addresses[0]}"
             )
 
-    with cancelled_at_sigterm(), early.template() as template:
+    with cancelled_at_sigterm(), early.template(OF_WORKERS) as template:
         agent = Agent(offer, told, await loaded(template), template.renew)
         for each in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(each, agent.leave)

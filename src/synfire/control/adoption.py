@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from synfire.control import events
 from synfire.control.events import Event
@@ -71,8 +72,8 @@ def _model(written: State, view: ModelView, found: Found) -> ModelView:
     }
     epoch = max([view.epoch, *hosted.values()])
     view = replace(view, hosted=hosted, adopting={}, epoch=epoch)
-    whole = all(view.holds(stage) for stage in view.plan.stages if stage.worker in found.workers)
-    if whole or view.failure:
+    whole = all(view.holds(stage) for stage in view.placed if stage.worker in found.workers)
+    if not view.sleeps and (whole or view.failure):
         return replace(view, suspended=epoch, routed=epoch)
     return replace(view, epoch=written.epoch_after(view))
 
@@ -82,7 +83,7 @@ def _told(written: State, state: State, found: Found, now_s: float) -> Iterator[
     for name in found.workers:
         if name not in state.workers:
             spare = living >= state.complement  # one too many, it seems
-            yield events.WorkerReady(now_s, name, *_nature(written, name), back=spare)
+            yield events.WorkerReady(now_s, name, **_nature(written, name), back=spare)
             living += not spare
     for name, view in state.workers.items():
         if name not in found.workers and view.status != STARTING:
@@ -92,7 +93,8 @@ def _told(written: State, state: State, found: Found, now_s: float) -> Iterator[
             yield events.Resumed(now_s, name, model.epoch)
 
 
-def _nature(written: State, worker: str) -> tuple[str, str, int | None]:
-    """The kind, the host and the memory of a worker that was being started."""
+def _nature(written: State, worker: str) -> dict[str, Any]:
+    """The kind, the host, the memory and the cores of a worker that was being started."""
     view = written.workers.get(worker, WorkerView(worker))
-    return view.kind, view.group, written.memory_bytes
+    cores = written.cores.get(view.kind)
+    return {"kind": view.kind, "group": view.group, "memory_bytes": written.memory_bytes, "cores": cores}

@@ -25,6 +25,7 @@ from synfire.control.losses import (
 from synfire.control.moves import advanced, answered, not_joined, ordered
 from synfire.control.reach import lapsed
 from synfire.control.state import PROCESSOR, RETIRING, ModelView, Recovery, State
+from synfire.plan.replicas import ranged, without
 
 
 def apply(state: State, event: Event) -> State:
@@ -65,9 +66,34 @@ def _slept(state: State, event: events.Slept) -> State:
     if model is None or model.asleep == event.asleep or (event.asleep and model.failure):
         return state
     if event.asleep:
-        return state.with_model(replace(model, asleep=True, epoch=state.epoch_after(model)))
+        slept = replace(model, asleep=True, resting=frozenset(), waking=frozenset(), epoch=state.epoch_after(model))
+        return state.with_model(slept)
     woken = replace(model, asleep=False, fresh=True, failure="it is being woken", waits=PROCESSOR, told=False)
     return state.with_model(woken)
+
+
+def _rested(state: State, event: events.Rested) -> State:
+    """One stage is left of those that had replicas. Those that wake are placed as what was lost. Nothing goes to sleep before its model is settled:
+    what is under way comes to its end."""
+    model = state.models.get(event.model)
+    if model is None or model.asleep or model.fresh:
+        return state
+    awake = model.settled and not model.failure
+    wanted = event.stages & ({each.original for each in model.plan.stages} if awake else model.resting)
+    slept, woken = wanted - model.resting, model.resting - wanted
+    if slept:
+        more = {each.name for each in model.plan.stages if each.replica_of in slept}
+        model = replace(
+            model,
+            plan=without(model.plan, more),
+            epoch=state.epoch_after(model),
+            replicas={**model.replicas, **{name: 1 for name in slept if name in model.replicas}},
+        )
+    if woken:
+        model = replace(model, waking=model.waking | woken)
+        if not model.failure:
+            model = replace(model, failure="it is being woken", waits=PROCESSOR, told=False)
+    return state.with_model(replace(model, resting=wanted)) if slept or woken else state
 
 
 def _pressed(state: State, event: events.Pressed) -> State:
@@ -76,6 +102,16 @@ def _pressed(state: State, event: events.Pressed) -> State:
     if model is None or model.replicas.get(event.stage) == event.replicas:
         return state
     return state.with_model(replace(model, replicas={**model.replicas, event.stage: event.replicas}))
+
+
+def _ranged(state: State, event: events.Ranged) -> State:
+    """What comes of it are planned moves."""
+    model = state.models.get(event.model)
+    if model is None:
+        return state
+    single = {each.original: 1 for each in model.plan.stages if each.replica_of and each.original not in event.ranges}
+    plan = ranged(model.plan, event.ranges)
+    return state.with_model(replace(model, plan=plan, replicas={**model.replicas, **single}))
 
 
 def _dismissed(state: State, event: events.Dismissed) -> State:
@@ -113,7 +149,7 @@ def _suspended(state: State, event: events.Suspended) -> State:
     model = state.models.get(event.model)
     if model is None or event.epoch != model.epoch:
         return state
-    return _ended(state.with_model(replace(model, suspended=event.epoch)), event, "fence")
+    return concluded(_ended(state.with_model(replace(model, suspended=event.epoch)), event, "fence"), event.at_s)
 
 
 def _adopted(state: State, event: events.Adopted) -> State:
@@ -121,7 +157,7 @@ def _adopted(state: State, event: events.Adopted) -> State:
     if not _is_current(after, event.model, event.epoch):
         return after
     after = _ended(_ended(after, replace(event, at_s=event.at_s - event.proof_s), "adopt"), event, "verify")
-    return after if event.agreement is None else _agreed(after, event)
+    return concluded(after if event.agreement is None else _agreed(after, event), event.at_s)
 
 
 def _agreed(state: State, event: events.Adopted) -> State:
@@ -143,7 +179,9 @@ def _agreed(state: State, event: events.Adopted) -> State:
 
 def _relinked(state: State, event: events.Relinked) -> State:
     after = _hosted(state, event.model, event.stages, event.worker, event.epoch)
-    return _ended(after, event, "relink") if _is_current(after, event.model, event.epoch) else after
+    if not _is_current(after, event.model, event.epoch):
+        return after
+    return concluded(_ended(after, event, "relink"), event.at_s)
 
 
 def _hosted(state: State, name: str, stages: tuple[str, ...], worker: str, epoch: int) -> State:
@@ -226,7 +264,9 @@ _RULES: dict[type[Event], Callable[[State, Any], State]] = {
     events.ModelRemoved: _model_removed,
     events.Ranked: _ranked,
     events.Slept: _slept,
+    events.Rested: _rested,
     events.Pressed: _pressed,
+    events.Ranged: _ranged,
     events.Dismissed: _dismissed,
     events.EpochSeen: _epoch_seen,
     events.Suspended: _suspended,

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from synfire.base.errors import TemporaryError
 from synfire.control.placement import beside, device_of, fitted, why_none_starts
-from synfire.control.state import PROCESSOR, RETIRING, ModelView, State
+from synfire.control.state import PROCESSOR, RETIRING, ModelView, State, cores_on
 from synfire.plan import Plan
 from synfire.plan.costs import format_bytes
 from synfire.plan.plan import Stage
@@ -20,11 +20,12 @@ from synfire.plan.plan import Stage
 def received(state: State, plan: Plan) -> ModelView:
     """The model that begins, every stage in a place: where its plan wants it if that can be, else where it would go after a loss.
 
-    Workers that are not there are to be started; where nothing begins any, the model is fresh, and waits for its places. Raises `TemporaryError` when a worker of the plan has no room for its stages and
+    Workers that are not there are to be started; where nothing begins any, the model is fresh, and waits for its places, unless its plan names workers that
+    have joined. Raises `TemporaryError` when a worker of the plan has no room for its stages and
     no other one has, when nobody can take what was on a device that is lost, and when there would be too many workers.
     """
     model = ModelView(plan)
-    if not state.begins:
+    if not state.begins and not all(state.living(each) for each in plan.workers):
         return replace(model, fresh=True)
     unfit = tuple(_unfit(state, plan))
     found = model
@@ -55,7 +56,8 @@ def _unfit(state: State, plan: Plan) -> Iterator[Stage]:
         else:
             kind = device_of(state, plan, stages)
             free[kind] = free.get(kind, 1) - (kind in free)
-            able = free[kind] >= 0 and _need(stages) <= (state.memory_bytes or _need(stages))
+            roomy = cores_on(kind, plan, stages).fit(state.cores.get(kind))
+            able = free[kind] >= 0 and roomy and _need(stages) <= (state.memory_bytes or _need(stages))
         yield from () if able else stages
 
 
@@ -66,7 +68,7 @@ def _able(state: State, plan: Plan, stages: tuple[Stage, ...]) -> bool:
     return (
         stays
         and all(state.runs(worker, plan.engine_of(each)) for each in stages)
-        and _need(stages) <= state.room(worker.name)
+        and state.fits(worker.name, plan, stages)
     )
 
 
@@ -87,8 +89,15 @@ def _why(state: State, plan: Plan, unfit: tuple[Stage, ...]) -> str:
             "with --memory"
         )
     kind = device_of(state, plan, stages)
+    cores = cores_on(kind, plan, stages)
+    there = state.free_cores(name) if name in state.workers else state.cores.get(kind)
+    if not cores.fit(there):
+        return (
+            f"worker {name} has {there} of its {kind} free, the stages of model {plan.model!r} there take {cores}, and no other worker has "
+            "room for them; unload another model first, or add workers"
+        )
     wants = f" of kind {kind}" if kind != PROCESSOR else ""
-    others = why_none_starts(state, kind, need)
+    others = why_none_starts(state, kind, need, cores)
     return (
         f"worker {name} cannot take stage {stages[0].name} of model {plan.model!r} any more, and no other worker{wants} can"
         f"{f': {others}' if others else ''}; try again in some seconds"

@@ -51,6 +51,8 @@ def _returning(state: State, workers: Sequence[str]) -> list[Relocation]:
     for model in state.by_priority():
         for name, planned in () if model.stopped else model.substituted.items():
             stage = model.plan.stage(name)
+            if stage not in model.placed:
+                continue
             able = [each for each in state.workers.values() if each.name in workers or not state.load(each.name)]
             able = [each for each in able if may_take(state, model, stage, each, planned)]
             if able:
@@ -142,7 +144,7 @@ def may_take(state: State, model: ModelView, stage: Stage, worker: WorkerView, e
         and not worker.leaving
         and state.runs(worker, engine)
         and (worker.kind == PROCESSOR or engine == worker.kind or stage.worker == worker.name or not _spared(state))
-        and stage.memory_bytes <= state.room(worker.name)
+        and state.fits(worker.name, model.plan, (stage,), engine)
         and (model.name, stage.original) not in worker.refused
         and suits(state, model.plan, (stage,), worker.name)
         and ("#" not in model.name or worker.name not in beside(state, model))
@@ -167,7 +169,7 @@ def _ways(before: State, after: State, engines: Mapping[tuple[str, str], str]) -
     for name, model in before.models.items():
         there = after.models[name].plan
         homes = {each: stage.worker for stage in there.stages if not stage.replica_of for each in stage.operators}
-        for stage in model.plan.stages:
+        for stage in model.placed:
             engine = engines.get((name, stage.name), "")
             ends = {part.name: homes[part.operators[0]] for part in stage.parts or (stage,)}
             if stage.replica_of:

@@ -25,6 +25,16 @@ def condition(model: ModelView, agreements: Agreements, begins: bool = True) -> 
         if model.stopped:
             return Condition("stopped", model.failure, substituted)
         return Condition("waiting", model.failure, substituted, joining=not begins)
+    if model.resting:
+        names = ", ".join(sorted(model.resting))
+        told = f"nobody has called it for a while, and {names} left their workers" if len(model.resting) > 1 else ""
+        told = told or f"nobody has called it for a while, and {names} left its worker"
+        return Condition(
+            "asleep",
+            f"{told}; the next call wakes what sleeps, and is held meanwhile",
+            substituted,
+            resting=tuple(sorted(model.resting)),
+        )
     if not begins and not model.routed and not model.settled:
         on = ", ".join(model.plan.workers)
         return Condition("waiting", f"it is being built on {on} for the first time", substituted, joining=True)

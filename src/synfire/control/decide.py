@@ -38,21 +38,19 @@ def _for_model(state: State, model: ModelView) -> Iterator[Action]:
         return
     if not fenced:
         yield Suspend(model.name, model.epoch)
-    if model.asleep:
-        return
-    if model.failure:
+    if model.failure and not model.asleep:
         if fenced and not model.waits:
             yield GiveUp(model.name, model.failure)
     elif not model.linked:
         yield from _moves(state, model)
-    elif fenced:
+    elif fenced and not model.sleeps:
         yield Resume(model.name, model.epoch)
 
 
 def _moves(state: State, model: ModelView) -> Iterator[Action]:
     """Stages go to their new workers, or into the epoch where they stay."""
     staying: dict[str, tuple[str, ...]] = {}
-    for stage in model.plan.stages:
+    for stage in model.placed:
         if model.holds(stage):
             continue
         if (stage.name, stage.worker) in model.hosted:
@@ -66,7 +64,8 @@ def _moves(state: State, model: ModelView) -> Iterator[Action]:
 
 def _vacant(state: State, worker: str) -> bool:
     """Whether what has no place any more has left a worker whose room is counted."""
-    if state.workers[worker].memory_bytes is None:
+    view = state.workers[worker]
+    if view.memory_bytes is None and view.cores is None:
         return True
     return worker not in state.encumbered
 

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from synfire.control.order import OrderKind
+from synfire.devices import Cores
 from synfire.plan import Plan
+from synfire.plan.replicas import Range
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,8 @@ class Event:
 
 @dataclass(frozen=True)
 class WorkerReady(Event):
-    """A worker can be given stages: with the device `kind`, and up to `memory_bytes` of them, or without a limit. It may be
+    """A worker can be given stages: with the device `kind`, of which it may use so many `cores`, and up to `memory_bytes` of them; without a
+    limit where one is None. It may be
     `back` after it was taken to be lost, and have `joined` from another machine by itself, for a `role` there; `stays` says why no
     other can be begun beside it there, if that is so."""
 
@@ -30,6 +33,7 @@ class WorkerReady(Event):
     joined: bool = False
     role: str = "host"
     stays: str = ""
+    cores: Cores | None = None
 
 
 @dataclass(frozen=True)
@@ -121,12 +125,29 @@ class Slept(Event):
 
 
 @dataclass(frozen=True)
+class Rested(Event):
+    """Nobody calls the model: these stages of it leave their workers, and calls that come are held; those that did so before, and are not among them
+    any more, are wanted again."""
+
+    model: str
+    stages: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
 class Pressed(Event):
     """A stage has so much to do that it is to have so many replicas, as far as its plan allows."""
 
     model: str
     stage: str
     replicas: int
+
+
+@dataclass(frozen=True)
+class Ranged(Event):
+    """Somebody wants so many replicas of these stages of a model from now on, and of every other one a single one."""
+
+    model: str
+    ranges: Mapping[str, Range]
 
 
 @dataclass(frozen=True)

@@ -73,6 +73,7 @@ def worker_ready(state: State, event: events.WorkerReady) -> State:
         event.group,
         status,
         event.memory_bytes,
+        event.cores,
         joined=event.joined,
         role=event.role,
         stays=event.stays,
@@ -150,7 +151,7 @@ def device_lost(state: State, event: events.DeviceLost) -> State:
     known = state.workers.get(event.name)
     if known is None or known.kind == PROCESSOR:
         return state
-    after = rehomed(state.with_worker(replace(known, kind=PROCESSOR, prepared=frozenset())))
+    after = rehomed(state.with_worker(replace(known, kind=PROCESSOR, cores=None, prepared=frozenset())))
     recovery = Recovery(0, event.cause, event.name, event.began_s, event.at_s, (), (), detail=event.detail)
     return recorded(state, after, recovery, event.at_s)
 
@@ -257,7 +258,7 @@ def _moved(before: State, after: State) -> list[str]:
     return [
         name
         for name, each in before.models.items()
-        if name in after.models and each.epoch != after.models[name].epoch and not each.fresh
+        if name in after.models and each.epoch != after.models[name].epoch and not (each.fresh or each.waking)
     ]
 
 

@@ -7,7 +7,7 @@ Orders are carried out one after the other, and only while nothing is being reco
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from synfire.base.errors import TemporaryError, UnknownName
@@ -316,7 +316,7 @@ def unbuilt(state: State, moves: Sequence[Relocation]) -> Iterator[tuple[ModelVi
     returning = {(each.model, each.stage) for each in moves if each.engine}
     for name in dict.fromkeys(each.model for each in moves):
         model = state.models[name]
-        for stage in after.models[name].plan.stages:
+        for stage in after.models[name].placed:
             prepared = (name, stage.original) in state.workers[stage.worker].prepared
             prepared = prepared or (name, stage.name) in returning
             if not prepared and (stage.name, stage.worker) not in model.hosted:
@@ -327,7 +327,7 @@ def possible(state: State, moves: Sequence[Relocation]) -> bool:
     """Whether every stage is still where it is to leave from, and has room where it is to go."""
     for (name, what), ways in _by_stage(moves).items():
         model = state.models.get(name)
-        stages = () if model is None or model.failure else model.plan.stages
+        stages = () if model is None or model.failure else model.placed
         stage = next((each for each in stages if each.name == what), None)
         if model is None or stage is None or not all(_open(state, model, stage, each) for each in ways):
             return False
@@ -355,8 +355,8 @@ def _open(state: State, model: ModelView, stage: Stage, way: Relocation) -> bool
     target = state.workers.get(way.target)
     if target is None or target.status != READY or target.leaving or stage.worker != (way.source or stage.worker):
         return False
-    need = sum(each.memory_bytes for each in stage.parts if each.name in way.parts) if way.parts else stage.memory_bytes
-    fits = need <= state.room(way.target) or (stage.name, way.target) in model.hosted
+    going = tuple(each for each in stage.parts if each.name in way.parts) if way.parts else (stage,)
+    fits = state.fits(way.target, model.plan, going, way.engine) or (stage.name, way.target) in model.hosted
     runs = state.runs(target, way.engine or model.plan.engine_of(stage))
     return fits and runs and (model.name, stage.original) not in target.refused
 
@@ -370,13 +370,23 @@ def _shifted(state: State, moves: Sequence[Relocation], fenced: bool = False) ->
         hosted = {key: epoch for key, epoch in model.hosted.items() if key not in back.items()}
         kept = {stage: planned for stage, planned in model.substituted.items() if stage not in back}
         epoch = state.epoch_after(model) if fenced else model.epoch
+        state = _for_device(state, model, back)
         state = state.with_model(replace(model, epoch=epoch, hosted=hosted, substituted=kept))
+    return state
+
+
+def _for_device(state: State, model: ModelView, back: Mapping[str, str]) -> State:
+    """The state in which workers to which stages go back, by these, have nothing of them built: that was for the engine in between."""
+    for stage, target in back.items():
+        if worker := state.workers.get(target):
+            built = (model.name, model.plan.stage(stage).original)
+            state = state.with_worker(replace(worker, prepared=worker.prepared - {built}))
     return state
 
 
 def _by_model(state: State, worker: str) -> list[tuple[ModelView, tuple[Stage, ...]]]:
     """What a worker holds, model by model, the most important first."""
-    found = [(model, tuple(s for s in model.plan.stages if s.worker == worker)) for model in state.by_priority()]
+    found = [(model, tuple(s for s in model.placed if s.worker == worker)) for model in state.by_priority()]
     return [(model, stages) for model, stages in found if stages and not model.stopped]
 
 
@@ -395,7 +405,11 @@ def _device(state: State, kind: str) -> str:
 
 
 def _no_room(model: ModelView, stage: Stage, worker: str, device: str) -> str:
-    need = f", which needs {format_bytes(stage.memory_bytes)}" if stage.memory_bytes else ""
+    bytes_, cores = (
+        format_bytes(stage.memory_bytes) if stage.memory_bytes else "",
+        str(stage.cores or "") if device else "",
+    )
+    need = f", which needs {' and '.join(filter(None, (bytes_, cores)))}" if bytes_ or cores else ""
     return (
         f"worker {worker} cannot be drained: no other worker{device} can host {model.name}.{stage.name}{need}, and none that could "
         "can be started; add a spare, or allow workers more memory"

@@ -8,6 +8,8 @@ replica of a stage that has others goes to a worker that has nothing to do; wher
 
 Where all workers are begun by others, it waits for one to join instead, and so does a model that is fresh: each place of its plan is
 to be another worker, none of them a spare.
+
+Stages that sleep have no place, and keep none from others; those that wake are placed as if they were lost, but on no other device.
 """
 
 from __future__ import annotations
@@ -21,13 +23,17 @@ import msgspec
 
 from synfire.control.order import Relocation
 from synfire.control.reach import astray, place, suits
-from synfire.control.state import PROCESSOR, READY, SPARE, STARTS, ModelView, State, WorkerView
+from synfire.control.state import PROCESSOR, READY, SPARE, STARTS, ModelView, State, WorkerView, cores_on
+from synfire.devices.cores import NO_CORES, Cores, most
 from synfire.plan import Plan
 from synfire.plan.costs import format_bytes
 from synfire.plan.parts import split
 from synfire.plan.plan import Stage
 from synfire.plan.replicas import groups, grown, others, without
 from synfire.store.names import of_replica
+
+_NAMED = 8
+"""So many workers are named, at most, where one tells what cores there are."""
 
 NOBODY, LATER = "", "?"
 """The worker of a stage that has no place, and of parts whose turn comes later."""
@@ -46,9 +52,10 @@ def rehomed(state: State, refusal: str = "") -> State:
 
 
 def strays(state: State, model: ModelView) -> tuple[Stage, ...]:
-    """The stages that need another place: all of a stopped model, else those whose worker, or its device, is gone, or does not
-    reach what they are linked with."""
-    return tuple(stage for stage in model.plan.stages if model.stopped or not _at_home(state, model, stage))
+    """The stages that need another place: all of a stopped model, else those that wake, or whose worker, or its device, is gone, or does not
+    reach what they are linked with. Those that sleep need none."""
+    wanted = (stage for stage in model.plan.stages if stage.original not in model.resting)
+    return tuple(each for each in wanted if model.stopped or not _at_home(state, model, each))
 
 
 def heir(
@@ -89,7 +96,7 @@ def beside(state: State, model: ModelView) -> tuple[str, ...]:
     if whole == model.name:
         return ()
     others = [each for each in state.models.values() if each.name != model.name and of_replica(each.name) == whole]
-    return tuple(dict.fromkeys(stage.worker for each in others for stage in each.plan.stages))
+    return tuple(dict.fromkeys(stage.worker for each in others for stage in each.placed))
 
 
 def parted(
@@ -129,6 +136,9 @@ def relocated(model: ModelView, ways: Sequence[Relocation]) -> ModelView:
             model = replace(model, plan=without(model.plan, (each.stage,)))
     whole = (_elsewhere(model.plan, each) for each in ways if each.source and each.target and not each.parts)
     model = replace(model, plan=with_stages(model.plan, whole))
+    for each in ways:
+        if each.source and each.target and not any(stage.worker == each.source for stage in model.placed):
+            model = _followed(model, each.source, each.target)
     for name in dict.fromkeys(each.stage for each in ways if each.parts):
         stage = model.plan.stage(name)
         going = {part: each.target for each in ways if each.stage == name for part in each.parts}
@@ -144,12 +154,13 @@ def awaited(state: State, model: ModelView, stages: Sequence[Stage], kind: str) 
     if sum(not suits(state, model.plan, stages, each.name) for each in state.idle()) >= STARTS:
         return False
     need = max((stage.memory_bytes for stage in stages), default=0)
-    return any(each.kind == kind for each in state.coming()) or state.startable(kind, need)
+    cores = most(cores_on(kind, model.plan, (stage,)) for stage in stages)
+    return any(each.kind == kind for each in state.coming()) or state.startable(kind, need, cores)
 
 
-def why_none_starts(state: State, kind: str, need_bytes: int = 0) -> str:
-    """Why no worker of a kind, with that much room, can be started; empty where one can."""
-    if state.startable(kind, need_bytes):
+def why_none_starts(state: State, kind: str, need_bytes: int = 0, need: Cores = NO_CORES) -> str:
+    """Why no worker of a kind, with that much room and that many cores of its device, can be started; empty where one can."""
+    if state.startable(kind, need_bytes, need):
         return ""
     if state.devices.get(kind, 1) <= 0:
         return f"no {kind} is free for another worker"
@@ -157,6 +168,8 @@ def why_none_starts(state: State, kind: str, need_bytes: int = 0) -> str:
         return f"no other worker may be started: --most-workers is {state.most_workers}"
     if need_bytes > (state.memory_bytes or math.inf):
         return f"no worker may hold so much: --memory is {format_bytes(state.memory_bytes or 0)}"
+    if not need.fit(state.cores.get(kind)):
+        return f"no worker may use so many cores: each has {state.cores[kind]} of its {kind}"
     return f"no other worker can be started: {STARTS} in a row have failed to, and more are tried now and then (see the log)"
 
 
@@ -180,13 +193,22 @@ def fitted(
     model has in one place shares its worker with none of the other places.
     """
     homeless = with_stages(model.plan, (msgspec.structs.replace(stage, worker=NOBODY) for stage in lost))
-    found = replace(model, plan=homeless, epoch=state.epoch_after(model), failure="", waits="", told=False, fresh=False)
+    found = replace(
+        model,
+        plan=homeless,
+        epoch=state.epoch_after(model),
+        failure="",
+        waits="",
+        told=False,
+        fresh=False,
+        waking=frozenset(),
+    )
     for home in dict.fromkeys(stage.worker for stage in lost):
         together = tuple(stage for stage in lost if stage.worker == home)
         if model.fresh:
             but = (*but, *found.plan.workers, *_devoted(state, model, together))
         if target := heir(state.with_model(found), model, together, but, unlike):
-            found = _taken(state, found, together, target)
+            found = _followed(_taken(state, found, together, target), home, target)
             continue
         for stage in sorted(together, key=lambda each: -each.memory_bytes):
             placed = _alone(state.with_model(found), found, stage, but, unlike)
@@ -194,6 +216,14 @@ def fitted(
                 return None
             found = placed
     return found
+
+
+def _followed(model: ModelView, source: str, target: str) -> ModelView:
+    """The model in which stages that sleep, and left the worker `source`, wake where their neighbours there have gone, if there is room: else each
+    wake would keep one worker more busy."""
+    asleep = (each for each in model.plan.stages if each.original in model.resting and each.worker == source)
+    moved = [msgspec.structs.replace(each, worker=target) for each in asleep]
+    return replace(model, plan=with_stages(model.plan, moved)) if moved else model
 
 
 def _devoted(state: State, model: ModelView, stages: Sequence[Stage]) -> tuple[str, ...]:
@@ -210,8 +240,8 @@ def _elsewhere(plan: Plan, way: Relocation) -> Stage:
 
 
 def _at_home(state: State, model: ModelView, stage: Stage) -> bool:
-    """Whether the stage's worker is there, reaches the others, has the device for it, and has not refused it."""
-    if not state.living(stage.worker) or astray(state, model.plan, stage):
+    """Whether the stage's worker is there, reaches the others, has the device for it, and has not refused it. One that wakes has no place yet."""
+    if stage.original in model.waking or not state.living(stage.worker) or astray(state, model.plan, stage):
         return False
     worker = state.workers[stage.worker]
     return state.runs(worker, model.plan.engine_of(stage)) and (model.name, stage.original) not in worker.refused
@@ -227,7 +257,7 @@ def _burden(state: State, worker: str) -> tuple[bool, int]:
 
 
 def _able(state: State, model: ModelView, stages: Sequence[Stage], unlike: bool) -> list[WorkerView]:
-    wanted, need = {(model.name, stage.original) for stage in stages}, sum(stage.memory_bytes for stage in stages)
+    wanted = {(model.name, stage.original) for stage in stages}
     engines = {model.plan.engine_of(stage) for stage in stages}
     alike = {each.worker for each in others(model.plan, stages)}
     plan = state.models[model.name].plan if model.name in state.models else model.plan
@@ -238,7 +268,7 @@ def _able(state: State, model: ModelView, stages: Sequence[Stage], unlike: bool)
         and each.name not in alike
         and not each.refused & wanted
         and (unlike or all(state.runs(each, engine) for engine in engines))
-        and need <= state.room(each.name)
+        and state.fits(each.name, model.plan, stages)
         and suits(state, plan, stages, each.name)
     ]
 
@@ -260,7 +290,7 @@ def _placed(state: State, model: ModelView, refusal: str) -> State:
     if found is None and awaited(state, model, lost, kind):
         return _waiting(state, model, kind, lost)
     found = found or fitted(state, model, lost)
-    if found is None and kind != PROCESSOR:
+    if found is None and kind != PROCESSOR and not _keeps_device(state, model):
         found = fitted(state, model, lost, unlike=True)
         if found is None and awaited(state, model, lost, PROCESSOR):
             return _waiting(state, model, PROCESSOR, lost)
@@ -370,7 +400,15 @@ def _with_room_made(state: State, model: ModelView, lost: tuple[Stage, ...]) -> 
 
 
 def _anywhere(state: State, model: ModelView, lost: tuple[Stage, ...]) -> ModelView | None:
-    return fitted(state, model, lost) or fitted(state, model, lost, unlike=True)
+    found = fitted(state, model, lost)
+    return found if found or _keeps_device(state, model) else fitted(state, model, lost, unlike=True)
+
+
+def _keeps_device(state: State, model: ModelView) -> bool:
+    """Whether a stage wakes that has a device: who called it before it slept is to get the same answer, so it waits for one."""
+    return any(
+        each.original in model.waking and model.plan.engine_of(each) in state.devices for each in model.plan.stages
+    )
 
 
 def _waiting(state: State, model: ModelView, kind: str, lost: tuple[Stage, ...]) -> State:
@@ -406,31 +444,56 @@ def _missing(state: State, model: ModelView) -> str:
     hosts = [
         each for each in state.workers.values() if each.status == READY and not each.leaving and each.role != SPARE
     ]
-    free = [each for each in hosts if each.name not in others and need_bytes <= state.room(each.name)]
+    need = most(cores_on(device_of(state, model.plan, each), model.plan, each) for each in places)
+    free = [
+        each
+        for each in hosts
+        if each.name not in others and need_bytes <= state.room(each.name) and need.fit(state.free_cores(each.name))
+    ]
     told = ", ".join(
         f"{count} of kind {kind} ({sum(each.kind == kind for each in free)} of the {sum(each.kind == kind for each in hosts)} here can)"
         for kind, count in sorted(wanted.items())
     )
     room = f", with room for {format_bytes(need_bytes)}" if need_bytes else ""
+    room += f", with {need} free where it is on a device" if need.total else ""
     elsewhere = " and without another replica of it" if others else ""
-    return f"it waits for workers to join that host it, one for each of its places{room}{elsewhere}: {told}"
+    there = f"; {_cores_there(state)}" if need.total else ""
+    return f"it waits for workers to join that host it, one for each of its places{room}{elsewhere}: {told}{there}"
+
+
+def _cores_there(state: State) -> str:
+    """What cores of their devices workers have free."""
+    counted = [each for each in state.workers.values() if each.cores is not None]
+    told = [
+        f"{each.name} {state.free_cores(each.name)} of {each.cores.total}" for each in counted[:_NAMED] if each.cores
+    ]
+    more = f" and {len(counted) - _NAMED} more workers" if len(counted) > _NAMED else ""
+    return f"free now: {', '.join(told)}{more}" if told else "no worker has any"
+
+
+def _need(model: ModelView, lost: tuple[Stage, ...], kind: str) -> str:
+    """The room that lost stages take: bytes, and cores of the device that they were planned for."""
+    cores = cores_on(kind, model.plan, lost)
+    return format_bytes(sum(stage.memory_bytes for stage in lost)) + (f" and {cores}" if cores.total else "")
 
 
 def _why_expected(state: State, model: ModelView, kind: str, lost: tuple[Stage, ...]) -> str:
     """What a model waits for that was served before."""
-    need = format_bytes(sum(stage.memory_bytes for stage in lost))
+    there = f" ({_cores_there(state)})" if cores_on(kind, model.plan, lost).total else ""
     return (
-        f"{_place_of(model, lost)}, waits for a {kind} worker with room for {need} to join: none that is here can take it, beside the "
-        f"models of its priority, {model.priority}, and above"
+        f"{_place_of(model, lost)}, waits for a {kind} worker with room for {_need(model, lost, kind)} to join: none that is here can take "
+        f"it{there}, beside the models of its priority, {model.priority}, and above"
     )
 
 
 def _stopped(state: State, model: ModelView, reason: str) -> State:
-    """The model is served no longer; one that is so already stays so, for the reason that it had."""
+    """The model is served no longer; one that is so already stays so, for the reason that it had. Nothing of it sleeps then: when there is
+    room it begins whole."""
     if model.stopped:
         return state.with_model(replace(model, waits=""))
     epoch = model.epoch if model.failure else state.epoch_after(model)
-    return state.with_model(replace(model, epoch=epoch, failure=reason, waits=""))
+    none: frozenset[str] = frozenset()
+    return state.with_model(replace(model, epoch=epoch, failure=reason, waits="", resting=none, waking=none))
 
 
 def _for_another(model: ModelView, other: ModelView) -> str:
@@ -447,17 +510,18 @@ def _why(state: State, model: ModelView, lost: tuple[Stage, ...], refusal: str) 
         return f"no worker hosts {where}: {refusal}"
     if not any(each.status == READY for each in state.workers.values()):
         return f"no worker is left that can host {where}, and none can be started, which is tried again and again; see the log"
-    need_bytes = sum(stage.memory_bytes for stage in lost)
-    need = format_bytes(need_bytes)
+    need_bytes, kind = sum(stage.memory_bytes for stage in lost), device_of(state, model.plan, lost)
+    need, cores = _need(model, lost, kind), cores_on(kind, model.plan, lost)
     if state.severed and any(not suits(state, model.plan, lost, each) for each in state.workers):
         ways = ", ".join(f"{one} and {other}" for one, other in sorted(state.severed))
         return (
             f"it is stopped because no worker that is in reach of its others has room for {where}, which needs {need}; nothing "
             f"passes between {ways}: mend the network, and it comes back by itself"
         )
-    others = why_none_starts(state, device_of(state, model.plan, lost), need_bytes)
+    others = why_none_starts(state, kind, need_bytes, cores)
+    there = f" ({_cores_there(state)})" if cores.total else ""
     return (
-        f"it is stopped because no worker has room for {where} and needs {need}, beside the models of its priority, "
+        f"it is stopped because no worker has room for {where} and needs {need}{there}, beside the models of its priority, "
         f"{model.priority}, and above{f', and {others}' if others else ''}; it comes back by itself when there is room"
     )
 

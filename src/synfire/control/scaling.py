@@ -2,14 +2,16 @@
 
 By Little's law the calls that are there at a time are the rate of calls by the time that each takes, so they grow with either; no model
 has to say how fast it is. More replicas come at once, fewer only when the busiest moment of a while has passed, and the last one goes to
-sleep when nobody has called for longer.
+sleep when nobody has called for longer. So may single stages, while the others of their model stay.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from synfire.plan.plan import Stage
 from synfire.wire.wish import Scale
 
 WINDOW_S = 30.0
@@ -66,6 +68,12 @@ def stage_replicas_for(work: Load, requests: Load, present: int) -> int:
     down = math.ceil(round(max(peak for _, peak in work.peaks) / EASY, 3))
     useful = math.ceil(round(requests.average, 2))
     return max(min(up, useful), min(present, down), 1)
+
+
+def resting_for(stages: Iterable[Stage], called_s: float, waiting: int, now_s: float) -> frozenset[str]:
+    """Which of a model's stages that may sleep are to do so, where `waiting` calls are there now, and somebody called last at `called_s`."""
+    quiet_s = now_s - called_s
+    return frozenset(each.name for each in stages if not waiting and quiet_s >= each.idle_s)
 
 
 def begun(peak: float, now_s: float) -> Load:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from synfire.control.order import Order, Relocation
+from synfire.devices.cores import NO_CORES, Cores, together
 from synfire.plan import Plan
 from synfire.plan.plan import Stage
 
@@ -30,7 +31,7 @@ class WorkerView:
     """A worker. `kind` is its device class; workers of one `group` share a host, and so a fate: when one is lost the others are
     doubtful from then on, `doubted_s`, until one of them is there again.
 
-    It may hold `memory_bytes`, without a limit when that is None. One that is `leaving` is given nothing that another one
+    It may hold `memory_bytes`, without a limit when that is None, and use so many `cores` of its device, where these are counted. One that is `leaving` is given nothing that another one
     can take. `prepared` are the stages (model, stage) whose programs it has built beforehand; `refused` those that it
     would not host, each for all of its replicas. One that has `joined` was started by others on another machine: its device is none of ours, and it leaves when
     these want it to, or somebody drains it; its `role` says whether plans may begin on it, or only what is lost elsewhere goes there. `stays` says
@@ -42,6 +43,7 @@ class WorkerView:
     group: str = ""
     status: str = READY
     memory_bytes: int | None = None
+    cores: Cores | None = None
     leaving: bool = False
     doubted_s: float | None = None
     prepared: frozenset[tuple[str, str]] = frozenset()
@@ -74,7 +76,8 @@ class ModelView:
 
     One that is `fresh` has never been served: its plan names places, each of which is to be another worker that has joined.
 
-    One that is `asleep` is on no worker: its calls are held until somebody wakes it.
+    One that is `asleep` is on no worker: its calls are held until somebody wakes it. Where only some of its stages are `resting` the others
+    stay where they are. Stages that are `waking` have still to be given a worker.
 
     `replicas` are how many of each of its stages are to be, by what these have to do; the plan says between which numbers.
     """
@@ -93,12 +96,31 @@ class ModelView:
     on_demand: bool = False
     fresh: bool = False
     asleep: bool = False
+    resting: frozenset[str] = frozenset()
+    waking: frozenset[str] = frozenset()
     replicas: Mapping[str, int] = field(default_factory=dict)
 
     @cached_property
     def scaling(self) -> tuple[Stage, ...]:
-        """The stages that may have several replicas, each once."""
-        return tuple(stage for stage in self.plan.stages if stage.most > 1 and not stage.replica_of)
+        """The stages of which replicas come and go, each once: those that may have several, and those that had and are to have one."""
+        mine = (stage for stage in self.plan.stages if not stage.replica_of)
+        return tuple(stage for stage in mine if stage.most > 1 or stage.name in self.replicas)
+
+    @cached_property
+    def placed(self) -> tuple[Stage, ...]:
+        """The stages that have a place in the plan: all but those that sleep, or are being woken."""
+        away = self.resting | self.waking
+        return () if self.asleep else tuple(stage for stage in self.plan.stages if stage.original not in away)
+
+    @cached_property
+    def sleepers(self) -> tuple[Stage, ...]:
+        """The stages that sleep when nobody calls, each once."""
+        return tuple(stage for stage in self.plan.stages if stage.may_sleep and not stage.replica_of)
+
+    @property
+    def sleeps(self) -> bool:
+        """Whether its calls are held because something of it sleeps."""
+        return self.asleep or bool(self.resting)
 
     @property
     def name(self) -> str:
@@ -112,14 +134,14 @@ class ModelView:
     @property
     def settled(self) -> bool:
         """Whether calls travel along the plan that is wanted, or are refused as they should be."""
-        if self.asleep:
-            return self.suspended == self.epoch
-        return self.told if self.failure else self.routed == self.epoch
+        if self.failure and not self.asleep:
+            return self.told
+        return self.suspended == self.epoch and self.linked if self.sleeps else self.routed == self.epoch
 
     @property
     def linked(self) -> bool:
-        """Whether every stage is where the plan wants it, in this epoch."""
-        return all(self.holds(stage) for stage in self.plan.stages)
+        """Whether every stage that has a place is where the plan wants it, in this epoch."""
+        return all(self.holds(stage) for stage in self.placed)
 
     def holds(self, stage: Stage) -> bool:
         """Whether the stage is where the plan wants it, in this epoch."""
@@ -128,7 +150,7 @@ class ModelView:
     @property
     def leftover(self) -> Iterator[tuple[str, str]]:
         """Stages, with their workers, that are of no use any more where they are: they run elsewhere, in parts, or not at all."""
-        planned = {stage.name: stage for stage in self.plan.stages}
+        planned = {stage.name: stage for stage in self.placed}
         gone = set(self.gone)
         for name, worker in self.hosted:
             if (name, worker) in gone or (planned[name].worker != worker and self.holds(planned[name])):
@@ -136,8 +158,9 @@ class ModelView:
 
     @property
     def gone(self) -> Iterator[tuple[str, str]]:
-        """Of what is hosted, or being hosted, all that has no place in the plan: stages that were split, and those of a stopped model."""
-        planned = set() if self.stopped or self.asleep else {stage.name for stage in self.plan.stages}
+        """Of what is hosted, or being hosted, all that has no place in the plan: stages that were split, or sleep, and those of a stopped
+        model."""
+        planned = set() if self.stopped else {stage.name for stage in self.placed}
         yield from ((name, worker) for name, worker in (*self.hosted, *self.adopting) if name not in planned)
 
 
@@ -190,7 +213,7 @@ class State:
     build every stage beforehand; `finished` awaits being written down.
 
     `starts` is how many more workers may fail to start, one after the other, before no more is started. A worker that is
-    started may hold `memory_bytes`; at most `most_workers` run at a time. `devices` are the kinds of hardware beside
+    started may hold `memory_bytes`, and use `cores` of its device, by kind; at most `most_workers` run at a time. `devices` are the kinds of hardware beside
     processors, each with how many of it no worker has: an engine of that name runs on no other kind of worker, and a worker
     of that kind can be started for each of them. Spares are of `spare_kind` where that can be had. `in_service` is on how
     many workers the plans put stages at first. `severed` are hosts, or workers, that do not reach each other, of which the first
@@ -209,6 +232,7 @@ class State:
     born: int = 0
     starts: int = STARTS
     memory_bytes: int | None = None
+    cores: Mapping[str, Cores] = field(default_factory=dict)
     most_workers: int | None = None
     devices: Mapping[str, int] = field(default_factory=dict)
     spare_kind: str = PROCESSOR
@@ -237,7 +261,7 @@ class State:
         """The stages that are wanted, with their models, by worker. Looked up for every worker when something is placed, so it is made once."""
         found: dict[str, list[tuple[ModelView, Stage]]] = {}
         for model in self.models.values():
-            for stage in model.plan.stages if self._counts(model) else ():
+            for stage in model.placed if self._counts(model) else ():
                 found.setdefault(stage.worker, []).append((model, stage))
         return found
 
@@ -247,7 +271,7 @@ class State:
         return frozenset(
             stage.worker
             for model in self.models.values()
-            for stage in model.plan.stages
+            for stage in model.placed
             if (stage.name, stage.worker) in model.hosted
         )
 
@@ -262,14 +286,15 @@ class State:
 
     def _counts(self, model: ModelView) -> bool:
         """Whether the model's stages are work for those that have them: not while it is stopped, or waits for workers that others begin."""
-        if model.asleep:
-            return False
         return not model.stopped if self.begins else not (model.failure or model.fresh)
 
     @property
     def complement(self) -> int:
-        """How many workers there are to be: as many as at first, or as serve now where these are more, and the spares."""
-        return max(self.in_service, len(self.serving())) + self.spares
+        """How many workers there are to be: as many as at first, or as serve now where these are more, and the spares. Those to which stages that
+        sleep come back serve, too."""
+        sleeping = (model for model in self.models.values() if model.resting)
+        homes = {stage.worker for model in sleeping for stage in model.plan.stages if self.living(stage.worker)}
+        return max(self.in_service, len(self.serving() | homes)) + self.spares
 
     def load(self, worker: str) -> int:
         """How many stages are wanted on a worker."""
@@ -280,21 +305,47 @@ class State:
         limit = self.workers[worker].memory_bytes
         return math.inf if limit is None else limit - self._held_bytes.get(worker, 0)
 
+    def free_cores(self, worker: str) -> Cores | None:
+        """The cores of its device that a worker may still use: all but those of what is wanted there, or there still; None where nobody counts
+        them."""
+        limit = self.workers[worker].cores
+        return None if limit is None else limit - self._held_cores.get(worker, NO_CORES)
+
+    def fits(self, worker: str, plan: Plan, stages: Iterable[Stage], engine: str = "") -> bool:
+        """Whether a worker has room for these stages of a plan, beside all that is wanted there or there still; where an `engine` is named, to
+        run them by that one."""
+        wanted = tuple(stages)
+        need = cores_on(self.workers[worker].kind, plan, wanted, engine)
+        return sum(each.memory_bytes for each in wanted) <= self.room(worker) and need.fit(self.free_cores(worker))
+
     @cached_property
     def _held_bytes(self) -> Mapping[str, int]:
         """What each worker holds, or is to hold. What a stopped model still holds is dropped before anything is adopted in its place."""
         found: dict[str, int] = {}
+        for _, stage, home in self._held():
+            found[home] = found.get(home, 0) + stage.memory_bytes
+        return found
+
+    @cached_property
+    def _held_cores(self) -> Mapping[str, Cores]:
+        """What of its device each worker uses, or is to use."""
+        found: dict[str, Cores] = {}
+        for model, stage, home in self._held():
+            if stage.cores is not None and home in self.workers:
+                taken = cores_on(self.workers[home].kind, model.plan, (stage,))
+                found[home] = found.get(home, NO_CORES) + taken
+        return found
+
+    def _held(self) -> Iterator[tuple[ModelView, Stage, str]]:
+        """The stages that are wanted, or there still, each with every worker where it is so."""
         for model in self.models.values():
-            if model.stopped or model.asleep:
+            if model.stopped:
                 continue
-            homes: dict[str, set[str]] = {each.name: {each.worker} for each in model.plan.stages}
+            homes: dict[str, set[str]] = {each.name: {each.worker} for each in model.placed}
             for stage, home in (*model.hosted, *model.adopting):
                 if stage in homes:
                     homes[stage].add(home)
-            for each in model.plan.stages:
-                for home in homes[each.name]:
-                    found[home] = found.get(home, 0) + each.memory_bytes
-        return found
+            yield from ((model, each, home) for each in model.placed for home in homes[each.name])
 
     def runs(self, worker: WorkerView, engine: str) -> bool:
         """Whether the worker has the device of an engine."""
@@ -304,11 +355,12 @@ class State:
         """Whether the worker is there and hosts stages."""
         return worker in self.workers and self.workers[worker].status == READY
 
-    def startable(self, kind: str, need_bytes: int = 0) -> bool:
-        """Whether a worker of that kind, with that much room, can be started."""
+    def startable(self, kind: str, need_bytes: int = 0, need: Cores = NO_CORES) -> bool:
+        """Whether a worker of that kind, with that much room and that many cores of its device, can be started."""
         free = kind not in self.devices or self.devices[kind] > 0
         vacant = self.most_workers is None or len(self.workers) < self.most_workers
-        return self.begins and bool(self.starts) and free and vacant and need_bytes <= (self.memory_bytes or math.inf)
+        roomy = need_bytes <= (self.memory_bytes or math.inf) and need.fit(self.cores.get(kind))
+        return self.begins and bool(self.starts) and free and vacant and roomy
 
     def idle(self) -> tuple[WorkerView, ...]:
         """The spares: ready workers on which no stage is wanted."""
@@ -325,12 +377,13 @@ class State:
     def unprepared(self, spare: WorkerView) -> Iterator[tuple[ModelView, Stage]]:
         """The stages that a spare has still to build beforehand: those of the highest priority, as many as it may hold. All replicas of one
         are the same."""
-        left = math.inf if spare.memory_bytes is None else spare.memory_bytes
-        lasting = (model for model in self.by_priority() if not model.on_demand and not model.asleep)
-        stages = [(model, stage) for model in lasting for stage in model.plan.stages if not stage.replica_of]
+        left, cores = math.inf if spare.memory_bytes is None else spare.memory_bytes, spare.cores
+        lasting = (model for model in self.by_priority() if not model.on_demand)
+        stages = [(model, stage) for model in lasting for stage in model.placed if not stage.replica_of]
         for model, stage in stages if self.prepare else ():
-            if stage.memory_bytes <= left:
-                left -= stage.memory_bytes
+            need = cores_on(spare.kind, model.plan, (stage,))
+            if stage.memory_bytes <= left and need.fit(cores):
+                left, cores = left - stage.memory_bytes, None if cores is None else cores - need
                 if (model.name, stage.name) not in spare.prepared | spare.refused:
                     yield model, stage
 
@@ -370,3 +423,8 @@ class State:
         """Whether nothing is to be done for a model now: also where its calls are held until a worker joins, which nobody here begins."""
         waits = not self.begins and bool(model.waits) and model.suspended == model.epoch
         return model.settled or waits
+
+
+def cores_on(kind: str, plan: Plan, stages: Iterable[Stage], engine: str = "") -> Cores:
+    """What stages take of the device of a worker of that kind: those that it runs there, by the plan's engines or the one that is named."""
+    return together(each.cores for each in stages if kind != PROCESSOR and (engine or plan.engine_of(each)) == kind)

@@ -1,6 +1,6 @@
 """A template: the process that others are forked from. It has loaded what they need, machine code included.
 
-It has one thread and no event loop, opens no connection and holds nothing of any model, so that a fork finds everything as a
+`synfire.deploy.template` runs it. It has one thread and no event loop, opens no connection and holds nothing of any model, so that a fork finds everything as a
 new interpreter would. What it loaded is memory that all of them share. What can be forked its module says: `synfire.deploy.roles.template`
 for all processes of a deployment, `synfire.deploy.join.template` for workers alone.
 """
@@ -8,7 +8,6 @@ for all processes of a deployment, `synfire.deploy.join.template` for workers al
 from __future__ import annotations
 
 import fcntl
-import gc
 import os
 import socket
 import sys
@@ -19,7 +18,6 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from synfire.base import garbage
 from synfire.base.children import LONGEST_BYTES, MOST_DESCRIPTORS, READY, Begun, Order
 from synfire.engines import ENGINES
 from synfire.engines.engine import PROCESSOR
@@ -36,7 +34,6 @@ Roles = Mapping[str, Callable[[], int | None]]
 def main(roles: Roles) -> int | None:
     """Fork whatever is ordered until the other end of the link is closed; in a fork, be what was ordered."""
     link = socket.socket(fileno=int(sys.argv[1]))
-    load()
     try:
         ordered = serve(link)
     except ConnectionError:  # who ordered has died
@@ -67,10 +64,8 @@ def serve(link: socket.socket) -> tuple[Order, Sequence[int]] | None:
 
 def load() -> None:
     """Compile, or load from the cache, what workers and gateways would otherwise wait for."""
-    with garbage.loading():
-        gaps.warm()
-        ENGINES[PROCESSOR]().build(_smallest()).warm()
-        gc.freeze()  # a collection in a fork would write to all that is shared; one before would save 1 MB, and take 0.1 s
+    gaps.warm()
+    ENGINES[PROCESSOR]().build(_smallest()).warm()
 
 
 def forked() -> int:

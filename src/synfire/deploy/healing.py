@@ -22,10 +22,12 @@ from synfire.control.order import Order, OrderKind
 from synfire.control.state import HOST, PROCESSOR, ModelView, Recovery, State
 from synfire.deploy.healed import Healed
 from synfire.deploy.hosting import Hosting, hostings, relinks
+from synfire.deploy.planned import devices_of
 from synfire.devices import DEVICES
 from synfire.plan import Plan
 from synfire.plan.parts import unsplit
 from synfire.plan.plan import stage_graph
+from synfire.plan.replicas import Range
 from synfire.wire.messages import Joined, StageLost, StageMended, Unhost
 from synfire.wire.stream import Packet
 
@@ -68,11 +70,12 @@ class Healing:
     def worker_ready(self, name: str, group: str = "", back: bool = False, joined: Joined | None = None) -> None:
         """The worker holds nothing. One of another machine has brought its device, and has no more room than that machine."""
         kind, memory_bytes = self.kind(name), self._deployment.settings.memory_bytes
+        cores = self.controller.state.cores.get(kind)
         if joined is not None:
-            kind = joined.device or PROCESSOR
+            kind, cores = joined.device or PROCESSOR, joined.device_cores
             memory_bytes = min(memory_bytes or joined.memory_bytes, joined.memory_bytes) or None
         nature = (True, joined.role, joined.stays) if joined is not None else (False, HOST, "")
-        self.controller.tell(events.WorkerReady(self._now_s(), name, kind, group, memory_bytes, back, *nature))
+        self.controller.tell(events.WorkerReady(self._now_s(), name, kind, group, memory_bytes, back, *nature, cores))
         self._look_later()
 
     def retry(self) -> None:
@@ -163,9 +166,17 @@ class Healing:
         """Nobody calls the model, so that it is to be on no worker; or somebody does again."""
         self.controller.tell(events.Slept(self._now_s(), model, asleep))
 
+    def rested(self, model: str, stages: frozenset[str]) -> None:
+        """Nobody calls the model, so that these stages of it, and no others, are to be on no worker."""
+        self.controller.tell(events.Rested(self._now_s(), model, stages))
+
     def pressed(self, model: str, stage: str, replicas: int) -> None:
         """A stage has so much to do that it is to have so many replicas."""
         self.controller.tell(events.Pressed(self._now_s(), model, stage, replicas))
+
+    def ranged(self, model: str, ranges: Mapping[str, Range]) -> None:
+        """These stages of the model are to have so many replicas, and the others a single one."""
+        self.controller.tell(events.Ranged(self._now_s(), model, ranges))
 
     def dismiss(self, worker: str) -> None:
         """End a worker that was started for a model which is gone, unless it is of use as a spare, or something else is on it."""
@@ -331,6 +342,7 @@ class Healing:
             begins=settings.begins,
             prepare=settings.prepare,
             memory_bytes=settings.memory_bytes,
+            cores={kind: room for kind in sorted(kinds) if (room := DEVICES[kind].room()) is not None},
             most_workers=settings.most_workers,
             devices={kind: count + spares for kind, count in sorted(kinds.items())} if settings.begins else {},
             spare_kind=min(kinds, default=PROCESSOR),
@@ -342,19 +354,24 @@ class Healing:
         return view.plan if view is not None and view.epoch == epoch else None
 
     def _hostings(self, model: str, epoch: int) -> list[Hosting]:
-        plan, known = self._plan(model, epoch), self._deployment.models.get(model)
-        if plan is None or known is None or not set(plan.workers) <= set(self._deployment.workers):
+        view, known = self.controller.state.models.get(model), self._deployment.models.get(model)
+        if view is None or view.epoch != epoch or known is None:
+            return []
+        if not {stage.worker for stage in view.placed} <= set(self._deployment.workers):
             return []
         addresses = {name: worker.address for name, worker in self._deployment.workers.items()}
         services = self._deployment.services.get(model)
         parts = self._deployment.parts.setdefault(model, {})
         ways = self._deployment.workers.outside()
-        return hostings(known[0], plan, addresses, services, epoch=epoch, parts=parts, outside=ways)
+        return hostings(
+            known[0], view.plan, addresses, services, epoch=epoch, parts=parts, outside=ways, resting=view.resting
+        )
 
     def _refused(self, action: events.Adopt | events.Prepare, error: SynfireError) -> events.Event:
         worker = self._deployment.workers.get(action.worker)
         if worker is None or worker.peer.lost is not None:
             return self._nothing()
+        LOGGER.warning("worker %s refuses stage %s of %s: %s", action.worker, action.stage, action.model, error)
         return events.Refused(self._now_s(), action.model, action.stage, action.worker, str(error))
 
     def _nothing(self) -> events.Nothing:
@@ -364,12 +381,6 @@ class Healing:
 def refusal(model: str, reason: str) -> TemporaryError:
     """What calls of a model that has no place are answered."""
     return TemporaryError(f"model {model!r} cannot be served: {reason}", _COME_BACK_S)
-
-
-def devices_of(plans: Iterable[Plan]) -> dict[str, str]:
-    """The device of every worker on which the plans put stages for one."""
-    engines = {stage.worker: plan.engine_of(stage) for plan in plans for stage in plan.stages if stage.engine}
-    return {worker: engine for worker, engine in engines.items() if engine in DEVICES and engine != PROCESSOR}
 
 
 _DOING: dict[type[events.Action], Callable[[Healing, Any], Awaitable[events.Event]]] = {

@@ -16,6 +16,10 @@ from synfire.wire.stream import Packet
 STARVED_S = 3.0
 """How long a worker may be kept from a processor before it is taken for dead all the same, in seconds."""
 
+FIRST_S = 2.0
+"""How long its first beat may take, in seconds: a connection has to be made for it, of which on a busy machine each step waits for a processor.
+It has just greeted, and a broken link tells at once."""
+
 
 @dataclass
 class _Pulse:
@@ -58,7 +62,8 @@ class Heartbeat:
         link = connect(address, f"worker {name}", limits)
         link.send(Packet(Hello(PROTOCOL, deployment, f"{who}-pulse")))
         link.send(Packet(Pulse(self._settings.interval_s)))
-        self._pulses[name] = _Pulse(link, Suspicion(self._settings).heard(time.monotonic()))
+        now_s = time.monotonic()
+        self._pulses[name] = _Pulse(link, Suspicion(self._settings).heard(now_s), now_s + FIRST_S)
         loop = asyncio.get_running_loop()
         loop.add_reader(link.fileno(), self._read, name)
         if link.pending:  # another host takes some milliseconds to answer
@@ -99,7 +104,7 @@ class Heartbeat:
             self._tell(name, "broken link")
             return
         if beats:
-            pulse.suspicion = pulse.suspicion.heard(time.monotonic())
+            pulse.suspicion, pulse.excused_s = pulse.suspicion.heard(time.monotonic()), 0.0
 
     def _write(self, name: str) -> None:
         """Send what could not be sent before the connection was there."""
@@ -144,7 +149,9 @@ class Heartbeat:
             self._tell(each, "hang")
 
     def _has_missed(self, name: str, now_s: float) -> bool:
-        return now_s - self._pulses[name].suspicion.last_s > LEAST_INTERVALS * self._settings.interval_s
+        pulse = self._pulses[name]
+        silent_s = now_s - pulse.suspicion.last_s
+        return now_s >= pulse.excused_s and silent_s > LEAST_INTERVALS * self._settings.interval_s
 
     def _tell(self, name: str, why: str) -> None:
         last_s = self._pulses[name].suspicion.last_s

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import msgspec
@@ -36,12 +36,14 @@ def hostings(
     epoch: int = 0,
     parts: Parts | None = None,
     outside: Mapping[str, Mapping[str, str]] | None = None,
+    resting: Collection[str] = (),
 ) -> list[Hosting]:
     """The stages of `plan` in topological order.
 
     `graph` is flat, `addresses` are the workers' by name; `outside` has, for those that find others elsewhere, where. `services` names stages that a foreign Open Inference
     Protocol service computes, with the URL of its model; the stage's worker then only calls it. `parts` is filled with the
-    stages' graphs, and read where it holds them already: they stay the same wherever stages go.
+    stages' graphs, and read where it holds them already: they stay the same wherever stages go. Stages that are `resting` are left out, and
+    links to them: they are nowhere.
     Raises `UserError` when such a stage keeps state, which a foreign service would not keep for us.
     """
     services = services or {}
@@ -56,9 +58,14 @@ def hostings(
             part = stage_graph(graph, stage.operators)
             parts[stage.name] = part, part.content_digest()
     found_by = {worker: {**addresses, **(outside or {}).get(worker, {})} for worker in plan.workers}
+    away = {stage.name for stage in plan.stages if stage.original in resting}
+    reached = msgspec.structs.replace(plan, links=tuple(link for link in plan.links if link.receiver not in away))
     found = [
-        _hosting(graph.steps, plan, stage, parts[stage.name], found_by[stage.worker], services.get(stage.original, ""))
+        _hosting(
+            graph.steps, reached, stage, parts[stage.name], found_by[stage.worker], services.get(stage.original, "")
+        )
         for stage in _ordered(graph, plan)
+        if stage.name not in away
     ]
     return [replace(each, host=msgspec.structs.replace(each.host, window=window, epoch=epoch)) for each in found]
 

@@ -28,7 +28,8 @@ KIND = "deployment"
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     """A model that is to be served: the digest of its flat graph's blob, the plan that it began with, where it comes from.
 
-    One that is `on_demand` was loaded because somebody called it, and is unloaded when nobody does.
+    One that is `on_demand` was loaded because somebody called it, and is unloaded when nobody does. A `variant_of` another model goes where that one is
+    when it comes, and not along its plan.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     services: dict[str, str] = {}
     priority: int = 0
     on_demand: bool = False
+    variant_of: str = ""
 
 
 class KeptWish(msgspec.Struct, frozen=True):
@@ -61,7 +63,7 @@ class Ledger(msgspec.Struct, frozen=True, kw_only=True):
     `rules` are those by which names answer that are more than a model's, `wishes` and `chains` what is served because somebody asked for it by HTTP. What it knew may be older than what there is: it is written after the fact. `hosts` are the emulated hosts, and `homes` those
     of the workers; `answers` are the known answers of stages, and `agreements` what is known of unlike engines, as
     `LocalDeployment` has them. `beginning` tells with what it was begun, and `times` how often it was begun again since; see
-    `synfire.deploy.remains`.
+    `synfire.deploy.remains`. Whether all models are `told` counts where somebody says so.
     """
 
     deployment: str
@@ -78,6 +80,7 @@ class Ledger(msgspec.Struct, frozen=True, kw_only=True):
     chains: dict[str, KeptChain] = {}
     beginning: str = ""
     times: int = 0
+    told: bool = False
 
 
 _DECODER = msgspec.msgpack.Decoder(Ledger)

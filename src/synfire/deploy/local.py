@@ -32,7 +32,8 @@ from synfire.gateway.route import WorkerRoute
 from synfire.gateway.routes import Routes
 from synfire.graph import Graph, flatten
 from synfire.plan import Plan
-from synfire.wire import gaps
+from synfire.plan.replicas import Range
+from synfire.wire import codec
 from synfire.wire.condition import Condition
 from synfire.wire.messages import Description, Hand, StageLost, StageMended, Unhost
 from synfire.wire.stream import Packet
@@ -167,7 +168,7 @@ class LocalDeployment:
         """Start those workers that do not run yet, all at the same time; `anew`, with the code that is installed now."""
         starting = asyncio.create_task(self.workers.start(list(names), anew))
         if not self._has_partners:
-            await asyncio.to_thread(gaps.warm)  # for this process's own frames, while the workers start
+            await asyncio.to_thread(codec.warm)  # for this process's own frames, while the workers start
         await starting
 
     async def add(self, model: str, graph: Graph, plan: Plan, on_demand: bool = False) -> None:
@@ -278,13 +279,18 @@ class LocalDeployment:
         else:
             self._healing.device_lost(worker, report)
 
+    def replicate(self, model: str, ranges: Mapping[str, Range]) -> None:
+        """Have these stages of a model in so many replicas, as their work takes, and the others in one."""
+        self.healing.ranged(model, ranges)
+        self._scale_stages()
+
     def _scale_stages(self) -> None:
         """Look after what stages have to do from now on, where the number of their replicas follows from that."""
         healing = self._healing
         if healing is None or self._scaling is not None:
             return
         views = healing.controller.state.models
-        if any(stage.most > stage.least for each in views.values() for stage in each.scaling):
+        if any(stage.most > max(stage.least, 1) for each in views.values() for stage in each.scaling):
             scaler = StageScaler(self._peer, lambda: healing.controller.state.models.values(), healing.pressed)
             self._scaling = asyncio.create_task(scaler.run(), name="scaling of stages")
 
@@ -345,7 +351,8 @@ class LocalDeployment:
         free_bytes = None if view.memory_bytes is None else int(state.room(view.name))
         ways = (running.address, running.http) if running is not None else ()
         nature = (view.kind, view.group, view.role, view.status, view.joined, view.leaving)
-        return Hand(view.name, *nature, view.memory_bytes, free_bytes, *ways)
+        hand = Hand(view.name, *nature, view.memory_bytes, free_bytes, *ways)
+        return msgspec.structs.replace(hand, cores=view.cores, free_cores=state.free_cores(view.name))
 
     def _conditions(self) -> dict[str, Condition]:
         if self._healing is None:

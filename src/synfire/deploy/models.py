@@ -5,11 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 
+import msgspec
+
 from synfire.base.errors import UnknownName, UserError
 from synfire.deploy.ledger import Bookkeeper, Wanted
 from synfire.deploy.local import LocalDeployment
 from synfire.deploy.on_demand import OnDemand
+from synfire.deploy.variants import base_of, placed
 from synfire.graph import Graph
+from synfire.plan import Plan
+from synfire.plan.variants import differing
 from synfire.store.names import of_replica, parted
 from synfire.wire.messages import Load
 
@@ -121,6 +126,8 @@ class Models:
         self._deployment.priorities[name] = wanted.priority
         try:
             graph = await asyncio.to_thread(self._graph, wanted.digest)
+            if wanted.variant_of:
+                wanted = self.wanted[name] = msgspec.structs.replace(wanted, plan=await self._beside(wanted, graph))
             await self._deployment.add(name, graph, wanted.plan, wanted.on_demand)
         except BaseException:
             del self.wanted[name]
@@ -129,6 +136,20 @@ class Models:
         await self._books.write()
         await self._changed(name, "")
         return f"{name} is served"
+
+    async def _beside(self, wanted: Wanted, graph: Graph) -> Plan:
+        """The plan of a variant, along the model that it is one of. Raises `TemporaryError` while that is on no workers, or nobody has room for
+        what differs, `UserError` where it is no variant."""
+        name, first = of_replica(wanted.name), wanted.variant_of
+        healing = self._deployment.healing
+        known, _ = self._deployment.models[base_of(healing.controller.state, first, name).name]
+        if known.whole:
+            raise UserError(
+                f"{name} cannot be a variant of {first}, which runs whole, and has no stages to share; leave variant_of out"
+            )
+        changed = await asyncio.to_thread(differing, first, known, name, graph)
+        state = healing.controller.state
+        return placed(state, base_of(state, first, name), wanted.name, changed)
 
     async def withdraw(self, name: str) -> None:
         """Serve one model no longer; its calls in flight fail."""

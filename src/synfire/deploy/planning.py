@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from synfire.deploy.measurements import Measurements
 from synfire.deploy.planned import Planned
 from synfire.deploy.prices import prices
 from synfire.deploy.whole import plan_wholes
-from synfire.devices import DEVICES
+from synfire.devices import DEVICES, Cores
+from synfire.devices.cores import together
 from synfire.engines.engine import ENGINES, PROCESSOR
 from synfire.engines.profiles.profile import LATENCY, Profile
 from synfire.graph import Graph, flatten
@@ -88,19 +90,27 @@ def _plan_cut(
         for model, graph in zip(models, graphs, strict=True)
     ]
     here = iter(plan_all([each for each, where in zip(demands, devices, strict=True) if where == DEVICE], places))
-    plans = [
-        next(here) if where == DEVICE else _offloaded(each, places, where)
-        for each, where in zip(demands, devices, strict=True)
-    ]
+    plans: list[Plan] = []
+    for each, where in zip(demands, devices, strict=True):
+        plans.append(next(here) if where == DEVICE else _offloaded(each, places, where, plans))
     return tuple(
         Planned(model, each.graph, each.costs, plan) for model, each, plan in zip(models, demands, plans, strict=True)
     )
 
 
-def _offloaded(demand: Demand, places: Sequence[Room], device: str) -> Plan:
-    """Raises as the device's `refusals` does where this machine has none."""
-    refused, remarks = DEVICES[device].refusals(demand.graph), ENGINES[device].remarks(demand.graph)
-    return plan_offloaded(demand, places, device, refused, remarks)
+def _offloaded(demand: Demand, places: Sequence[Room], device: str, others: Sequence[Plan]) -> Plan:
+    """The plan beside those of other models. Raises as the device's `refusals` does where this machine has none."""
+    there = DEVICES[device]
+    refused, remarks, room = there.refusals(demand.graph), ENGINES[device].remarks(demand.graph), there.room()
+    if room is not None:
+        places = [replace(each, cores=room - _taken(others, each.worker, device)) for each in places]
+    return plan_offloaded(demand, places, device, refused, remarks, there.cores)
+
+
+def _taken(plans: Sequence[Plan], worker: str, device: str) -> Cores:
+    """The cores of a worker's device that these plans take."""
+    here = ((plan, stage) for plan in plans for stage in plan.stages if stage.worker == worker)
+    return together(stage.cores for plan, stage in here if plan.engine_of(stage) == device)
 
 
 def _demand(

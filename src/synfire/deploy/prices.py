@@ -34,10 +34,10 @@ from synfire import __version__
 from synfire.base import paths
 from synfire.base.errors import PermanentError, SynfireError
 from synfire.base.keys import authorization
+from synfire.base.later import Later
 from synfire.base.log import LOGGER
 from synfire.base.telling import tell
 from synfire.deploy.planned import Planned
-from synfire.deploy.serving import serving_in_background
 from synfire.devices import DEVICES
 from synfire.engines.engine import ENGINES, PROCESSOR
 from synfire.engines.measure import measure as measure_operators
@@ -45,13 +45,16 @@ from synfire.engines.profiles.cache import keep, recalled
 from synfire.graph import Graph, Synapse
 from synfire.ops import Array, Clock, Kind, Signal
 from synfire.ops.constant_current import ConstantCurrent
-from synfire.ops.if_neuron import IF
+from synfire.ops.if_ import IF
 from synfire.ops.linear import Linear
 from synfire.ops.mean_rate import MeanRate
 from synfire.ops.operator import Operator
 from synfire.plan import GATEWAY, Costs, Demand, Hop, plan_model, rooms
 from synfire.wire import oip
 from synfire.zoo import Model
+
+served = Later("synfire.deploy.serving")
+"""What trials are served by. That loads a gateway, and who recalls the prices does without."""
 
 METHOD = "the least of 3 medians of 16"
 """Prices that were found in another way are measured again."""
@@ -96,7 +99,7 @@ def measure_prices(rounds: int = ROUNDS) -> Hop:
     Raises what serving raises.
     """
     trials = trials_of(load_of(NARROW), load_of(WIDE))
-    with serving_in_background([each.planned for each in trials.values()]) as running:
+    with served.serving_in_background([each.planned for each in trials.values()]) as running:
         return prices_of(_ask(running.addresses.url, trials, rounds), trials)
 
 

@@ -31,6 +31,7 @@ class LocalRecoveries:
         hands: Callable[[], Sequence[Hand]] = tuple,
     ) -> None:
         self.spares_wanted = spares_wanted
+        self.awaited = False
         self._deployment = deployment
         self._idle = idle
         self._conditions = conditions

@@ -56,7 +56,7 @@ class Rules:
             rule = as_served(rule, self._models.versions)
             await asyncio.to_thread(check_rule, rule, self._models.graph_of)
             self._by_name[rule.name] = rule
-            told = f"{rule.name} is answered by {rule.words}"
+            told = f"{rule.name} is answered by {rule.words}{rule.place}"
         await self._books.write()
         await self._gateways.steer(self.all)
         if self._changed is not None:

@@ -1,10 +1,11 @@
-"""Has models that scale by themselves get more replicas, or fewer: the hands of `synfire.control.scaling`."""
+"""Has models that scale by themselves get more replicas, or fewer, and stages sleep: the hands of `synfire.control.scaling`."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 from collections import Counter
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from synfire.base.clock import Clock, SystemClock
@@ -27,10 +28,17 @@ class Scaled(Protocol):
 
 
 class Scaler:
-    """Made and used in one event loop; `run` is its life. Gateways tell it their calls by `hear`."""
+    """Made and used in one event loop; `run` is its life. Gateways tell it their calls by `hear`; `stages` hears at each look how many there
+    are of each model."""
 
-    def __init__(self, models: Scaled, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        models: Scaled,
+        clock: Clock | None = None,
+        stages: Callable[[Mapping[str, int]], None] = lambda calls: None,
+    ) -> None:
         self._models = models
+        self._stages = stages
         self._clock = clock or SystemClock()
         self._calls: dict[str, dict[str, int]] = {}
         self._loads: dict[str, Load] = {}
@@ -66,3 +74,4 @@ class Scaler:
                     "model %s: %d replicas for %.1f calls, where %d are", name, wanted, calls[name], present[name]
                 )
             self._models.scale(name, wanted)
+        self._stages(calls)

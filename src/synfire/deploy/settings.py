@@ -102,6 +102,10 @@ class Settings:
     store: StoreSettings | None = None
     """How the models of the store are served, beside those that were named; None: not at all."""
 
+    await_models_s: float = 0.0
+    """For how long at the most somebody may take to say that all models are told, in seconds; 0: nobody does. Until then a name that nothing
+    answers is no mistake of who calls it."""
+
     warm_ups: int = 1
     """How many requests are made to a whole model before it is called ready. The first one of an engine may take several times as
     long as the next; a second one finds no more to do."""
@@ -119,6 +123,8 @@ class Settings:
             raise UserError(
                 "begins is off, and join names no place: no worker could ever host anything; set one of them"
             )
+        if not 0 <= self.await_models_s < 1e6:
+            raise UserError(f"await_models_s is {self.await_models_s}; it is 0 s or more, and below 1e6 s")
         if self.warm_ups < 0:
             raise UserError(f"warm_ups is {self.warm_ups}; 0 or more requests are made to a model before it is ready")
         if self.threads < 1:

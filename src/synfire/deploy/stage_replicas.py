@@ -32,9 +32,7 @@ def replicate_stages(
     for place, each in enumerate(planned):
         if wanted := ranges.get(each.model.name):
             if each.model.graph.whole:
-                raise UserError(
-                    f"model {each.model.name} runs whole, so it is that which has replicas: ask for --replicas {each.model.name}=N"
-                )
+                raise whole_has_replicas(each.model.name)
             others = [other.plan for other in found if other is not each]
             here = _places(each.plan, wanted) if workers is None else _left(others, workers, memory)
             plan = with_replicas(each.plan, wanted, here, _load_s(others) if workers is not None else {})
@@ -42,9 +40,14 @@ def replicate_stages(
     return tuple(found)
 
 
+def whole_has_replicas(model: str) -> UserError:
+    """Why none of its stages has several."""
+    return UserError(f"model {model} runs whole, so it is that which has replicas: ask for --replicas {model}=N")
+
+
 def _places(plan: Plan, ranges: Mapping[str, Range]) -> tuple[Room, ...]:
     """A place for each further replica, beside those that the plan has."""
-    first, more = len(plan.workers), sum(each.least - 1 for each in ranges.values())
+    first, more = len(plan.workers), sum(max(each.least, 1) - 1 for each in ranges.values())
     return tuple(Room(f"place-{n}") for n in range(first, first + more))
 
 
@@ -72,8 +75,13 @@ def _load_s(others: Sequence[Plan]) -> dict[str, float]:
 def _told(plan: Plan) -> Plan:
     """The plan with its replicas among its reasons."""
     several = {group[0].name: group for group in groups(plan)}
-    ranged = [each for each in plan.stages if each.most > 1 and not each.replica_of]
-    more = tuple(_said(several.get(each.name, (each,))) for each in ranged)
+    mine = [each for each in plan.stages if not each.replica_of]
+    more = [_said(several.get(each.name, (each,))) for each in mine if each.most > 1]
+    more += [
+        f"{each.name} leaves its worker when nobody has called for {each.idle_s:g} s, and the next call, which waits, brings it back"
+        for each in mine
+        if each.may_sleep
+    ]
     return msgspec.structs.replace(plan, reasons=(*plan.reasons, *more))
 
 

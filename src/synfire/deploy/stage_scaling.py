@@ -68,7 +68,7 @@ class StageScaler:
             (model.name, stage.name): (model, (stage, *others(model.plan, (stage,))))
             for model in self._models()
             for stage in model.scaling
-            if stage.most > stage.least
+            if stage.most > max(stage.least, 1) and stage.name not in model.resting
         }
         told = await self._asked({each.worker for _, replicas in found.values() for each in replicas})
         now_s = self._clock.now_s()

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from synfire.base.errors import UserError
-from synfire.graph import Graph
+from synfire.graph import Graph, flatten
+from synfire.graph.passes import simplify
 from synfire.ops import Signal
+from synfire.plan.variants import check_differ
 from synfire.wire.traffic import Rule, Share
 
 
@@ -18,6 +20,7 @@ def as_served(rule: Rule, versions: Mapping[str, str]) -> Rule:
         rule.name,
         tuple(Share(_as_served(each.model, versions), each.percent) for each in rule.sides),
         Share(_as_served(shadow.model, versions), shadow.percent) if shadow is not None else None,
+        rule.operators,
     )
 
 
@@ -32,8 +35,9 @@ def _as_served(model: str, versions: Mapping[str, str]) -> str:
 
 
 def check_rule(rule: Rule, graph_of: Callable[[str], Graph]) -> None:
-    """Raise `UserError` where the rule says nothing sensible, or its models do not take the same inputs, or its sides do not give the
-    same outputs; and what `graph_of` raises for a model that there is not."""
+    """Raise `UserError` where the rule says nothing sensible, or its models do not take the same inputs, its sides do not give the
+    same outputs, or they differ in more operators than it names; `UnknownName` for one of these that there is not; and what `graph_of` raises for a
+    model that there is not."""
     rule.check()
     graphs = {model: graph_of(model) for model in rule.models}
     first, *others = rule.models
@@ -42,6 +46,8 @@ def check_rule(rule: Rule, graph_of: Callable[[str], Graph]) -> None:
     for side in rule.sides[1:]:
         given = graphs[first].output_signals(), graphs[side.model].output_signals()
         _check_same(rule.name, "gives", first, given[0], side.model, given[1])
+    if rule.operators:
+        check_differ(rule.operators, {model: simplify(flatten(graph)) for model, graph in graphs.items()})
 
 
 def _check_same(

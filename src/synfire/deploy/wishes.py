@@ -15,6 +15,7 @@ import msgspec
 from synfire.base.errors import Bug, SynfireError, TemporaryError, UnknownName
 from synfire.base.log import LOGGER
 from synfire.deploy.ledger import KeptWish, Wanted
+from synfire.plan.replicas import Range, check_ranges, ranged, ranges
 from synfire.store.names import of_replica, replica
 from synfire.wire.wish import Scale, Wish, Wished
 
@@ -34,6 +35,10 @@ class Hands(Protocol):
 
     def rank(self, model: str, priority: int) -> None:
         """Give it another priority."""
+        ...
+
+    def replicate(self, model: str, ranges: Mapping[str, Range]) -> None:
+        """Have these stages of it in so many replicas, and the others in one. Raises `UserError` where that cannot be."""
         ...
 
     def sleep(self, model: str, asleep: bool) -> None:
@@ -214,6 +219,7 @@ class Wishes:
             self._changed()
         if case.changed.is_set():
             return
+        check_ranges(case.proposal.wanted.plan, wish.ranges)
         count = self._count(name, case, wish)
         names = [replica(name, number) for number in range(1, max(count, wish.scale is not None) + 1)]
         for each in self._replicas(name):
@@ -223,8 +229,10 @@ class Wishes:
             elif self._served[each].priority != wish.priority:
                 self._hands.rank(each, wish.priority)
         for each in names:
-            if each not in self._served:
-                plan = msgspec.structs.replace(case.proposal.wanted.plan, model=each)
+            if each in self._served and ranges(self._served[each].plan) != wish.ranges:
+                self._hands.replicate(each, wish.ranges)
+            elif each not in self._served:
+                plan = msgspec.structs.replace(ranged(case.proposal.wanted.plan, wish.ranges), model=each)
                 await self._serve(
                     msgspec.structs.replace(case.proposal.wanted, name=each, plan=plan, priority=wish.priority)
                 )

@@ -1,5 +1,6 @@
 """What hardware can hold."""
 
+from synfire.devices.cores import Cores
 from synfire.devices.device import DEVICES, Description, Device
 
-__all__ = ["DEVICES", "Description", "Device"]
+__all__ = ["DEVICES", "Cores", "Description", "Device"]

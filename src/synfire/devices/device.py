@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from synfire.base.registry import Registry
+from synfire.devices.cores import Cores
 from synfire.graph import Graph
 
 
@@ -33,6 +34,14 @@ class Device(ABC):
     def refusals(self, graph: Graph) -> Mapping[str, str]:
         """The operators of a flat graph that the device cannot run, each with the reason. The default runs all."""
         return {}
+
+    def room(self) -> Cores | None:
+        """The cores that the stages of one worker of this machine may take together; None where nobody counts them."""
+        return None
+
+    def cores(self, graph: Graph) -> Cores | None:
+        """What a flat, simplified stage takes of them; None where nobody counts them. Raises `UserError` for one that the device cannot run."""
+        return None
 
 
 DEVICES: Registry[Device] = Registry("device", "synfire.devices", "synfire.devices")

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from synfire.devices import Cores
 from synfire.devices.darwin3.cache import ImageCache
 from synfire.devices.darwin3.chip import Chip
 from synfire.devices.darwin3.compile import Compiled, Options, compile_stage
@@ -63,6 +64,10 @@ class Darwin3Program(DeviceProgram):
     def recover(self) -> Relinked:
         """Link around what the chip reports as dead, unproved. Raises `UserError` when no spare core will do."""
         return self._deployed.recover()
+
+    @property
+    def cores(self) -> Cores:
+        return self.compiled.cores
 
     @property
     def ailing(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
@@ -9,6 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from synfire.base.registry import Registry
+from synfire.devices import Cores
 from synfire.devices.mending import FaultOrder, Mending
 from synfire.graph import Graph
 from synfire.ops import Array, Signal, State
@@ -65,6 +67,11 @@ class Program(ABC):
         The default uses its caller's alone.
         """
 
+    @property
+    def summed(self) -> tuple[int, int]:
+        """How many frames its synapses have summed event-driven, and how many densely, where either is possible. The default counts none."""
+        return 0, 0
+
     def warm(self) -> None:  # noqa: B027  (an interpreter has nothing to warm)
         """Compile or load what the first block would otherwise wait for. The default has nothing to do."""
 
@@ -78,6 +85,11 @@ class DeviceProgram(Program):
 
     corrects = False
     """Whether its memory mends flipped bits by itself, so that nothing needs to be computed twice for that."""
+
+    @property
+    def cores(self) -> Cores | None:
+        """What it takes of its device; None where nobody counts cores."""
+        return None
 
     @property
     @abstractmethod
@@ -156,7 +168,7 @@ def split_state(state: State, sizes: Sequence[int]) -> list[State]:
     if len(sizes) == 1:
         return [state]
     parts: list[State] = [{} for _ in sizes]
-    bounds = np.cumsum([0, *sizes])
+    bounds = list(itertools.accumulate(sizes, initial=0))
     for name, array in state.items():
         for part, start, end in zip(parts, bounds[:-1], bounds[1:], strict=True):
             part[name] = array[start:end]

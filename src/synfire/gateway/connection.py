@@ -24,8 +24,12 @@ PROBES_S = (0.05, 0.05, 0.5)
 makes a caller that is gone say so, the next one hears it, also where it takes half a second to and fro."""
 
 
+TOGETHER = 16
+"""So many answers leave together at most. Callers of a full turn would else all be idle until its end, and this process after it."""
+
+
 class Outbox:
-    """Answers of all connections, which leave together at the end of the event loop's turn: waking a caller who sleeps until an answer comes
+    """Answers of all connections, which leave together, by the end of the event loop's turn: waking a caller who sleeps until an answer comes
     takes as long as a third of a small request, and while it wakes up for the first one the others cost nothing."""
 
     def __init__(self) -> None:
@@ -39,6 +43,8 @@ class Outbox:
         if not self._waiting:
             asyncio.get_running_loop().call_soon(self.empty)
         self._waiting.append((transport, parts))
+        if len(self._waiting) >= TOGETHER:
+            self.empty()
 
     def empty(self) -> None:
         """Write now what waits, but to callers who have gone meanwhile."""

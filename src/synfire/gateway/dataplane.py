@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing, suppress
 from dataclasses import replace
 from types import TracebackType
@@ -269,7 +269,6 @@ class _Accepted:
         "_began_s",
         "_deadline",
         "_entered",
-        "_flowing",
         "_last",
         "_model",
         "_parts",
@@ -285,7 +284,8 @@ class _Accepted:
         self._model = model
         self._request = request
         self._turn: AbstractAsyncContextManager[Session] | None = None
-        self._entered = self._running = self._flowing = self._last = False
+        self._parts: AsyncIterator[Part] | None = None
+        self._entered = self._running = self._last = False
 
     async def __aenter__(self) -> _Accepted:
         plane, model = self._plane, self._model
@@ -304,8 +304,6 @@ class _Accepted:
             if session is not None:
                 session.whole = False
             self._began_s = plane._clock.now_s()
-            self._parts = model.route.answer(self.call)
-            self._flowing = True
         except BaseException as error:
             await self.__aexit__(type(error), error, error.__traceback__)
             raise
@@ -316,7 +314,7 @@ class _Accepted:
     ) -> None:
         ended = error
         try:
-            if self._flowing and isinstance(self._parts, AsyncGenerator):
+            if isinstance(self._parts, AsyncGenerator):
                 await self._parts.aclose()
         except BaseException as raised:
             ended = raised
@@ -337,19 +335,20 @@ class _Accepted:
         """All parts."""
         try:
             with self._deadline(_COMPUTED):
-                found = [self._following(part) async for part in self._parts]
+                found = [self._following(part) for part in await self._whole()]
         except DeadlineExceeded as error:
             raise self._plane._late(self._model, error) from error.__cause__
         self._finish()
         return found
 
     def __aiter__(self) -> _Accepted:
+        self._parts = self._model.route.answer(self.call)
         return self
 
     async def __anext__(self) -> Part:
         try:
             with self._deadline(_COMPUTED):
-                part = await anext(self._parts, None)
+                part = await anext(self._parts, None) if self._parts is not None else None
         except DeadlineExceeded as error:
             raise self._plane._late(self._model, error) from error.__cause__
         if part is None:
@@ -364,6 +363,10 @@ class _Accepted:
         self._turn = turn
         return session
 
+    async def _whole(self) -> list[Part]:
+        whole, call = self._model.whole, self.call
+        return [part async for part in self._model.route.answer(call)] if whole is None else await whole(call)
+
     def _following(self, part: Part) -> Part:
         """The part, which is none after the last one."""
         if self._last:
@@ -373,7 +376,7 @@ class _Accepted:
 
     def _finish(self) -> None:
         """The route gives no further part."""
-        self._flowing = False
+        self._parts = None
         if not self._last:
             raise self._unended()
 

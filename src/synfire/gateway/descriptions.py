@@ -11,12 +11,13 @@ from synfire import __version__
 from synfire.gateway.chains import ChainRoute
 from synfire.gateway.dataplane import DataPlane, Repository
 from synfire.gateway.language.stored import all_stored_models
-from synfire.gateway.model import DEFAULT_VERSION, Model
+from synfire.gateway.model import Model
 from synfire.gateway.outputs import caller_shape
 from synfire.gateway.statistics import Duration
 from synfire.gateway.status import NotSupported
 from synfire.graph import Graph, flatten
 from synfire.ops import Kind, Signal
+from synfire.store.names import DEFAULT_VERSION
 from synfire.wire.batch_axis import BATCHES
 from synfire.wire.oip import datatype_of
 

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import replace
 
 from synfire.base.clock import Clock, SystemClock
-from synfire.base.errors import UnknownName, UserError
+from synfire.base.errors import TemporaryError, UnknownName, UserError
 from synfire.gateway.call import Route
 from synfire.gateway.coming import Coming
 from synfire.gateway.gate import Gate
 from synfire.gateway.inputs import Intake
 from synfire.gateway.limits import Limits
-from synfire.gateway.model import DEFAULT_VERSION, Model
+from synfire.gateway.model import Model
 from synfire.gateway.on_demand import OnDemand
 from synfire.gateway.outputs import Outlet
 from synfire.gateway.sessions import Sessions
 from synfire.gateway.side import Side
 from synfire.gateway.traffic import Traffic, choose
-from synfire.store.names import LATEST
+from synfire.store.names import DEFAULT_VERSION, LATEST
 from synfire.wire.traffic import Rule
 
 
@@ -37,6 +37,9 @@ class Directory:
 
         self.coming = Coming(self.limits)
         """Names that are to be served, and are not yet: their calls are held."""
+
+        self.unsure: Callable[[str], str] = lambda name: ""
+        """Why a name that nothing answers may be answered soon: then nobody is told that there is none."""
 
         self._clock = clock or SystemClock()
         self._models: dict[str, dict[str, Model]] = {}
@@ -90,7 +93,19 @@ class Directory:
 
     def model(self, name: str, version: str = "") -> Model:
         """The model called `name` or `name@version`; without a version the newest. Of a name that answers by a rule it is the side of
-        that version, or else the one with the greatest share. Raises `UnknownName`, and `TemporaryError` for one that is coming."""
+        that version, or else the one with the greatest share. Raises `UnknownName`, and `TemporaryError` for one that is coming, or may be."""
+        try:
+            return self._found(name, version)
+        except UnknownName as error:
+            raise self._unknown(name, error) from None
+
+    def _unknown(self, name: str, error: UnknownName) -> UnknownName | TemporaryError:
+        """What who names a model that is not there is told."""
+        name = self._spoken(name.partition("@")[0])
+        why = "" if name in self._models or name in self.traffic.rules else self.unsure(name)
+        return TemporaryError(f"{name!r} takes no calls yet: {why}", self.limits.retry_after_s) if why else error
+
+    def _found(self, name: str, version: str = "") -> Model:
         name, _, tagged = name.partition("@")
         name = self._spoken(name)
         versions = self._models.get(name)
@@ -127,7 +142,7 @@ class Directory:
     async def described(self, name: str, version: str = "") -> Model:
         """The model that is told of when a name is asked about: as `model` has it; one of the store's that is not there is loaded."""
         try:
-            return self.model(name, version)
+            return self._found(name, version)
         except UnknownName:
             rule = None if version else self.traffic.rules.get(self._spoken(name))
             return await self._there(name if rule is None else rule.heaviest, version)
@@ -167,7 +182,10 @@ class Directory:
         if self.coming and (spoken := self._spoken(name.partition("@")[0])) in self.coming:
             await self.coming.wait(spoken, self.limits.timeout_s)
         if self.on_demand is not None and self._spoken(name.partition("@")[0]) not in self._models:
-            name = await self.on_demand.find(name)
+            try:
+                name = await self.on_demand.find(name)
+            except UnknownName as error:
+                raise self._unknown(name, error) from None
             if name not in self._models:
                 await self.on_demand.load(name)
         return self.model(name, version)

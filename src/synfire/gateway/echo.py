@@ -26,4 +26,9 @@ class EchoRoute:
         self.plan = Plan(model=ECHO, granularity="model", stages=(), links=(), frame_steps=1)
 
     async def answer(self, call: Call) -> AsyncGenerator[Part, None]:
-        yield Part({"y": call.inputs["x"]}, last=True)
+        for part in await self.whole(call):
+            yield part
+
+    async def whole(self, call: Call) -> list[Part]:
+        """All parts of the call; see `synfire.gateway.model.Model.whole`."""
+        return [Part({"y": call.inputs["x"]}, last=True)]

@@ -121,10 +121,10 @@ class Follower:
                 self._link.close()
 
     async def _press(self) -> None:
-        """Tell how many calls there are of the models that scale by themselves, whenever that is another number."""
+        """Tell how many calls there are of the models that scale by themselves, or of which stages sleep, whenever that is another number."""
         while True:
             await asyncio.sleep(PRESS_S)
-            scaled = {each.name for each in self._told.wishes if each.wish.scale is not None}
+            scaled = self._told.scaled
             calls: Counter[str] = Counter()
             for model in self._plane.models if scaled else ():
                 if model.name in scaled and model.gate.accepted:

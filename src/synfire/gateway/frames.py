@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from synfire.base.errors import Bug, UserError
 from synfire.gateway.call import Part
@@ -12,8 +13,7 @@ from synfire.ops import Array
 from synfire.plan.plan import GATEWAY, Link, Plan
 
 
-@dataclass(frozen=True)
-class Span:
+class Span(msgspec.Struct, frozen=True):
     """The time steps that one frame of a call covers; `steps` is 0 in a call without time steps."""
 
     number: int
@@ -22,8 +22,7 @@ class Span:
     last: bool
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True):
     """What one stage receives from the gateway with one frame."""
 
     stage: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -119,7 +120,7 @@ def exact(where: str, array: Array, kind: Kind) -> Array:
     if kind is Kind.BYTES:
         _refuse_base64(where, array)
         return array
-    if array.dtype.kind == "f" and not kind.plain and not np.isfinite(array).all():
+    if array.dtype.kind == "f" and not kind.plain and not _finite(array):
         raise UserError(f"{where} holds {_first(array, ~np.isfinite(array))}; send finite numbers")
     if array.dtype != kind.dtype:
         array = _convert(where, array, kind)
@@ -128,6 +129,19 @@ def exact(where: str, array: Array, kind: Kind) -> Array:
     if kind is Kind.COUNT and array.min(initial=0) < 0:
         raise UserError(f"{where} holds {_first(array, array < 0)}; a count is not negative")
     return array
+
+
+def _finite(array: Array) -> bool:
+    """Whether all numbers are. The sum of their squares is not where one of them is not, and takes a sixth of the time to compute, as bodies
+    lie: without regard to words. It may also be too large itself; and of many numbers several threads would compute it."""
+    if array.size <= _SUMMED:
+        flat = array.reshape(-1)
+        if math.isfinite(np.vdot(flat, flat)):
+            return True
+    return bool(np.isfinite(array).all())
+
+
+_SUMMED = 8192
 
 
 def _refuse_base64(where: str, array: Array) -> None:

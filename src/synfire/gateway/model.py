@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from synfire.gateway.call import Route
+from synfire.gateway.call import Call, Part, Route
 from synfire.gateway.gate import Gate
 from synfire.gateway.inputs import Intake
 from synfire.gateway.outputs import Outlet
@@ -13,8 +14,6 @@ from synfire.gateway.sessions import Sessions
 from synfire.gateway.side import Side
 from synfire.gateway.statistics import Statistics
 from synfire.plan import Plan
-
-DEFAULT_VERSION = "1"
 
 
 @dataclass(frozen=True)
@@ -44,6 +43,11 @@ class Model:
     def ready(self) -> bool:
         """Whether the route can answer now; one that does not say always can."""
         return bool(getattr(self.route, "ready", True))
+
+    @property
+    def whole(self) -> Callable[[Call], Awaitable[list[Part]]] | None:
+        """Gives all parts of a call together, which takes less than one by one; None for a route that has only its `answer`."""
+        return getattr(self.route, "whole", None)
 
     @property
     def plans(self) -> tuple[Plan, ...]:

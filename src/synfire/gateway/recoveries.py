@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
+from synfire.store.names import parted
 from synfire.wire.condition import Condition
 from synfire.wire.messages import Hand, Standing
 from synfire.wire.recovery import RecoveryRecord
@@ -38,6 +39,11 @@ class Recoveries(Protocol):
         ...
 
     @property
+    def awaited(self) -> bool:
+        """Whether somebody has still to say which models there are."""
+        ...
+
+    @property
     def traffic(self) -> Sequence[TrafficCount]:
         """What all gateways together have counted of names that answer by a rule."""
         ...
@@ -61,7 +67,11 @@ class ToldRecoveries:
         self.conditions: Mapping[str, Condition] = {}
         self.workers: Sequence[Hand] = ()
         self.wishes: Sequence[Wished] = ()
+        self.scaled: frozenset[str] = frozenset()
+        """The models of which something comes and goes with their calls, by the names that these call."""
+
         self.traffic: Sequence[TrafficCount] = ()
+        self.awaited = True  # for all that is known before there is any news
         self._read = read
 
     def hear(self, news: Standing) -> None:
@@ -69,7 +79,18 @@ class ToldRecoveries:
         self.spares, self.spares_wanted = news.spares, news.spares_wanted
         self.counts = {(cause, outcome): count for cause, outcome, count in news.recoveries}
         self.conditions, self.workers, self.wishes = news.conditions, news.workers, news.wishes
-        self.traffic = news.traffic
+        self.traffic, self.awaited = news.traffic, news.awaited
+        sleepy = {parted(each.model, "")[0] for each in news.plans if any(stage.may_sleep for stage in each.stages)}
+        self.scaled = frozenset(sleepy.union(each.name for each in news.wishes if each.wish.scale is not None))
+
+    def unsure(self, name: str) -> str:
+        """Why a name that nothing answers may be answered soon; empty where nobody has asked for it, nor may still do so."""
+        asked = next((each for each in self.wishes if each.name == name), None)
+        if asked is not None and asked.status in ("loading", "accepted") and (asked.wish.replicas or asked.wish.scale):
+            return "it has been asked for, and is being read and planned"
+        if self.awaited:
+            return "this deployment has just begun, and has not been told yet which models it is to serve"
+        return ""
 
     def recent(self, count: int) -> Sequence[RecoveryRecord]:
         return self._read(count)

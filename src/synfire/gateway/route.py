@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import itertools
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
-from contextlib import aclosing
 from types import TracebackType
 from typing import NamedTuple
 
@@ -156,52 +155,33 @@ class WorkerRoute:
 
     async def answer(self, call: Call) -> AsyncGenerator[Part, None]:
         """Yield the call's parts in order; see `synfire.gateway.call.Route`."""
-        protected = bool(call.session) and self.protected
-        track = self.sessions.begin(call, samples(self._flat, call.inputs), self._clock.now_s()) if protected else None
-        given, ways, tries, engines = 0, 0, 0, self._way.engines
-        told = Told(self._flat, call) if self._flat.open_ended else None
+        tries = Tries(self, call)
         while True:
-            way = await self._standing()
-            if given and way.engines != engines:
-                raise Interrupted(
-                    f"call {call.id} was answered in part when model {call.model!r} moved to another device, which computes "
-                    "otherwise; ask again"
-                )
-            engines = way.engines
-            lane = self._lane(way, call, track)
+            lane = await tries.lane()
             try:
-                lane.check()
-                await self._bring_back(lane, track, call)
-                attempt = self._attempt(lane, call, given, track) if told is None else self._open(lane, told.rest())
-                async with aclosing(attempt) as parts:
-                    async for part in parts:
-                        given += 1
-                        if told is not None:
-                            told.add(part)
+                with await tries.attempt(lane) as attempt:
+                    while (part := await attempt.next()) is not None:
+                        tries.give(part)
                         yield part
-                if self.on_answered is not None:
-                    self.on_answered(lane.plan)
+                self._answered(lane)
                 return
-            except Interrupted as error:
-                if error.unreachable is not None:
-                    self.on_unreachable(error.unreachable)
-                if track is not None:
-                    track.lost()
-                if not self.protected and way.closing:
-                    raise way.loss() from error
-                if not self.protected or (call.session and track is None) or ways == _MOST_WAYS:
-                    raise
-            except BaseException:
-                if track is not None:
-                    self.sessions.drop(track)
-                raise
-            self.replays += 1
-            self._interrupted += 1
+            except BaseException as error:
+                await tries.failed(error)
+
+    async def whole(self, call: Call) -> list[Part]:
+        """All parts that `answer` yields, for who wants them together: a generator that hands over one part takes a tenth of a small call."""
+        tries, found = Tries(self, call), []
+        while True:
+            lane = await tries.lane()
             try:
-                await self._another(way, min(_PAUSE_S * _SLOWER ** min(tries, 50), _LONGEST_PAUSE_S))
-            finally:
-                self._interrupted -= 1
-            ways, tries = (ways, tries + 1) if self._way is way else (ways + 1, 0)
+                with await tries.attempt(lane) as attempt:
+                    while (part := await attempt.next()) is not None:
+                        tries.give(part)
+                        found.append(part)
+                self._answered(lane)
+                return found
+            except BaseException as error:
+                await tries.failed(error)
 
     @property
     def standing(self) -> bool:
@@ -218,19 +198,22 @@ class WorkerRoute:
 
         Raises `Interrupted` when it comes to nothing, also where somebody will mend that: whoever has another route goes there.
         """
-        way = self._lane(await self._standing(), call, None)
-        way.check()
-        attempt = self._attempt(way, call, given, None) if told is None else self._open(way, told.rest())
+        lane = self._lane(await self._standing(), call, None)
+        lane.check()
         try:
-            async with aclosing(attempt) as parts:
-                async for part in parts:
+            with Attempt(self, lane, call if told is None else told.rest(), given) as attempt:
+                while (part := await attempt.next()) is not None:
                     yield part
-            if self.on_answered is not None:
-                self.on_answered(way.plan)
+            self._answered(lane)
         except Interrupted as error:
             if error.unreachable is not None:
                 self.on_unreachable(error.unreachable)
             raise
+
+    def _answered(self, lane: Way) -> None:
+        """A call was answered along this way."""
+        if self.on_answered is not None:
+            self.on_answered(lane.plan)
 
     def _lane(self, way: Way, call: Call, track: Track | None) -> Way:
         """The way through one replica of each stage that has several. A session keeps to those that it has, as long as they are there."""
@@ -255,53 +238,10 @@ class WorkerRoute:
             await way.homes[stage].restore(restore, saved.state)
         for past in track.calls:
             again = msgspec.structs.replace(past, deadline_s=call.deadline_s)
-            async with aclosing(self._attempt(way, again, 0, None)) as parts:
-                async for _ in parts:
+            with Attempt(self, way, again) as attempt:
+                while await attempt.next() is not None:
                     pass
         self.restored += 1
-
-    async def _attempt(self, way: Way, call: Call, given: int, track: Track | None) -> AsyncGenerator[Part, None]:
-        """The parts of the call but for the first `given`, along one way. Its session's `track` is told of the end."""
-        request = f"{self._who}-{way.plan.model}-{next(self._ids)}"
-        token = self.sessions.token(track, call, self._clock.now_s(), way.homes) if track else 0
-        spans = way.frames.spans(call.inputs, call.part_steps)
-        with Underway(self, way, request, call) as inbox:
-            for span in spans[: self.window]:
-                self._send(way, request, call, span, token)
-            early: dict[int, dict[str, Mapping[str, Array]]] = {}
-            for place, span in enumerate(way.frames.parts(spans)):
-                arrived = early.setdefault(span.number, {})
-                while not way.frames.complete(span, arrived):
-                    frame, arrays = await inbox.get()
-                    if frame.epoch != way.epoch:
-                        self.fenced += 1  # a worker that was cut off and does not know that the route has changed
-                        continue
-                    early.setdefault(frame.number, {})[frame.sender] = arrays
-                del early[span.number]
-                if track is not None and span.last:
-                    track.epoch = way.epoch
-                    self.sessions.answered(track, call)
-                if place >= given:
-                    found = {name: array for each in arrived.values() for name, array in each.items()}
-                    yield way.frames.part(span, call.inputs, found)
-                if not span.last:
-                    self._advance(way, request, call, spans, span.number + 1, token)
-
-    async def _open(self, way: Way, call: Call) -> AsyncGenerator[Part, None]:
-        """The parts of an open-ended call along one way: what its last stage sends, until that says that it was all."""
-        request = f"{self._who}-{way.plan.model}-{next(self._ids)}"
-        (span,) = way.frames.spans(call.inputs)
-        with Underway(self, way, request, call) as inbox:
-            self._send(way, request, call, span, 0)
-            last = False
-            while not last:
-                frame, arrays = await inbox.get()
-                if frame.epoch != way.epoch:
-                    self.fenced += 1
-                    continue
-                last = frame.last
-                part = Span(frame.number, frame.first_step, frame.steps, last)
-                yield way.frames.part(part, call.inputs, arrays)
 
     async def _standing(self) -> Way:
         """The way for the next attempt, once there is one. Raises when it was given up."""
@@ -331,52 +271,106 @@ class WorkerRoute:
                 if call.session:
                     peer.send(Packet(Forget(way.plan.model, call.session)))
 
-    def _advance(self, way: Way, request: str, call: Call, spans: list[Span], taken: int, token: int) -> None:
-        """The caller has taken all parts before `taken`: let further frames follow."""
-        ahead = taken + self.window - 1
-        if ahead < len(spans):
-            self._send(way, request, call, spans[ahead], token)
-        if len(spans) > self.window and taken % max(1, self.window // 2) == 0:
-            for peer in way.peers.values():
-                peer.send(Packet(Advance(request, taken)))
 
-    def _send(self, way: Way, request: str, call: Call, span: Span, token: int) -> None:
-        for entry in way.frames.entries(span, call.inputs):
-            frame = Frame(
-                way.plan.model,
-                GATEWAY,
-                entry.stage,
-                request,
-                self._who,
-                entry.span.number,
-                entry.span.first_step,
-                entry.span.steps,
-                entry.span.last,
-                call.session,
-                call.start,
-                call.end,
-                way.epoch,
-                pace=call.part_steps,
-                token=token,
-                lane=way.lane,
+class Tries:
+    """What has become of a call so far: the ways that it was tried along, and what its caller was given.
+
+    A protected route tries again what was interrupted, along the way that there is then.
+    """
+
+    __slots__ = ("_again", "_call", "_engines", "_given", "_route", "_told", "_track", "_way", "_ways")
+
+    def __init__(self, route: WorkerRoute, call: Call) -> None:
+        flat = route._flat
+        kept = bool(call.session) and route.protected
+        self._route = route
+        self._call = call
+        self._track = route.sessions.begin(call, samples(flat, call.inputs), route._clock.now_s()) if kept else None
+        self._told = Told(flat, call) if flat.open_ended else None
+        self._way = route._way
+        self._engines = self._way.engines
+        self._given = self._ways = self._again = 0
+
+    async def lane(self) -> Way:
+        """The way of the next try, once there is one. Raises where there will be none, or none that could go on with what was given."""
+        route, call = self._route, self._call
+        self._way = way = route._way if route.open else await route._standing()
+        if self._given and way.engines != self._engines:
+            raise Interrupted(
+                f"call {call.id} was answered in part when model {call.model!r} moved to another device, which computes "
+                "otherwise; ask again"
             )
-            way.homes[entry.stage].send(Packet(frame, entry.arrays))
+        self._engines = way.engines
+        return route._lane(way, call, self._track)
+
+    async def attempt(self, lane: Way) -> Attempt:
+        """The next try along its way, where the session, if there is one, has been brought back."""
+        lane.check()
+        if self._track is not None:
+            await self._route._bring_back(lane, self._track, self._call)
+        call = self._call if self._told is None else self._told.rest()
+        return Attempt(self._route, lane, call, self._given if self._told is None else 0, self._track)
+
+    def give(self, part: Part) -> None:
+        """The caller is given a part."""
+        self._given += 1
+        if self._told is not None:
+            self._told.add(part)
+
+    async def failed(self, error: BaseException) -> None:
+        """A try has come to nothing: returns when another one may be made. Raises what the caller is told where none shall be."""
+        route, way, track = self._route, self._way, self._track
+        if not isinstance(error, Interrupted):
+            if track is not None:
+                route.sessions.drop(track)
+            raise error
+        if error.unreachable is not None:
+            route.on_unreachable(error.unreachable)
+        if track is not None:
+            track.lost()
+        if not route.protected and way.closing:
+            raise way.loss() from error
+        if not route.protected or (self._call.session and track is None) or self._ways == _MOST_WAYS:
+            raise error
+        route.replays += 1
+        route._interrupted += 1
+        try:
+            await route._another(way, min(_PAUSE_S * _SLOWER ** min(self._again, 50), _LONGEST_PAUSE_S))
+        finally:
+            route._interrupted -= 1
+        if route._way is way:
+            self._again += 1
+        else:
+            self._ways, self._again = self._ways + 1, 0
 
 
-class Underway:
-    """Waits for answers in an inbox, for a block. When the call does not end well there, it is cancelled at every worker."""
+class Attempt:
+    """One try of a call along one way, for a block: `next` gives its parts, but for those that the caller was `given` before. When it
+    does not end well there, it is cancelled at every worker. Its session's `track` is told of the end.
+    """
 
-    __slots__ = ("_call", "_inbox", "_request", "_route", "_way", "_work")
+    __slots__ = (
+        *("_answers", "_call", "_early", "_given", "_inbox", "_last", "_place", "_request", "_route", "_spans"),
+        *("_token", "_track", "_way", "_work"),
+    )
 
-    def __init__(self, route: WorkerRoute, way: Way, request: str, call: Call) -> None:
+    def __init__(self, route: WorkerRoute, way: Way, call: Call, given: int = 0, track: Track | None = None) -> None:
         self._route = route
         self._way = way
-        self._request = request
         self._call = call
+        self._given = given
+        self._track = track
+        self._request = f"{route._who}-{way.plan.model}-{next(route._ids)}"
+        self._token = route.sessions.token(track, call, route._clock.now_s(), way.homes) if track else 0
+        self._spans = way.frames.spans(call.inputs, call.part_steps)
+        self._answers = way.frames.parts(self._spans)
         self._inbox = Inbox()
+        self._early: dict[int, dict[str, Mapping[str, Array]]] = {}
+        self._place = 0
+        self._last = False
         self._work = work_of(route._flat, call.inputs) if way.lane else 0.0
 
-    def __enter__(self) -> Inbox:
+    def __enter__(self) -> Attempt:
         route, way, deadline_s = self._route, self._way, self._call.deadline_s
         if deadline_s is not None:
             route._patience.begin(self, deadline_s - route._clock.now_s())
@@ -386,10 +380,12 @@ class Underway:
             for peer in way.peers.values():
                 peer.register(self._request, self._inbox)
             route._inboxes[self._inbox] = self._request
+            for span in self._spans[: route.window]:
+                self._send(span)
         except BaseException as error:
             self.__exit__(type(error), error, error.__traceback__)
             raise
-        return self._inbox
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -406,6 +402,25 @@ class Underway:
             for peer in way.peers.values():
                 peer.release(self._request)
 
+    async def next(self) -> Part | None:
+        """The next part; None after the last one. Whoever asks has taken those before: further frames may follow."""
+        if self._route._flat.open_ended:
+            return await self._next_open()
+        frames = self._way.frames
+        while self._place < len(self._answers):
+            if self._place:
+                self._advance(self._answers[self._place - 1].number + 1)
+            span = self._answers[self._place]
+            arrived = await self._arrived(span)
+            self._place += 1
+            if self._track is not None and span.last:
+                self._track.epoch = self._way.epoch
+                self._route.sessions.answered(self._track, self._call)
+            if self._place > self._given:
+                found = {name: array for each in arrived.values() for name, array in each.items()}
+                return frames.part(span, self._call.inputs, found)
+        return None
+
     def overdue(self) -> None:
         """The call was not answered in time."""
         call = self._call
@@ -414,3 +429,62 @@ class Underway:
                 f"call {call.id} of model {call.model!r} was not answered before its deadline; allow it more time"
             )
         )
+
+    async def _next_open(self) -> Part | None:
+        """The next part of an open-ended call: what its last stage sends, until that says that it was all."""
+        if self._last:
+            return None
+        frame, arrays = await self._frame()
+        self._last = frame.last
+        span = Span(frame.number, frame.first_step, frame.steps, frame.last)
+        return self._way.frames.part(span, self._call.inputs, arrays)
+
+    async def _arrived(self, span: Span) -> Mapping[str, Mapping[str, Array]]:
+        """What all stages have sent of a frame that is answered, by the stage."""
+        arrived = self._early.setdefault(span.number, {})
+        while not self._way.frames.complete(span, arrived):
+            frame, arrays = await self._frame()
+            self._early.setdefault(frame.number, {})[frame.sender] = arrays
+        del self._early[span.number]
+        return arrived
+
+    async def _frame(self) -> tuple[Frame, Mapping[str, Array]]:
+        """The next frame of this way's epoch: a worker that was cut off may not know yet that the route has changed."""
+        while True:
+            frame, arrays = await self._inbox.get()
+            if frame.epoch == self._way.epoch:
+                return frame, arrays
+            self._route.fenced += 1
+
+    def _advance(self, taken: int) -> None:
+        """The caller has taken all parts before `taken`: let further frames follow."""
+        window, way = self._route.window, self._way
+        ahead = taken + window - 1
+        if ahead < len(self._spans):
+            self._send(self._spans[ahead])
+        if len(self._spans) > window and taken % max(1, window // 2) == 0:
+            for peer in way.peers.values():
+                peer.send(Packet(Advance(self._request, taken)))
+
+    def _send(self, span: Span) -> None:
+        way, call = self._way, self._call
+        for entry in way.frames.entries(span, call.inputs):
+            frame = Frame(
+                way.plan.model,
+                GATEWAY,
+                entry.stage,
+                self._request,
+                self._route._who,
+                entry.span.number,
+                entry.span.first_step,
+                entry.span.steps,
+                entry.span.last,
+                call.session,
+                call.start,
+                call.end,
+                way.epoch,
+                pace=call.part_steps,
+                token=self._token,
+                lane=way.lane,
+            )
+            way.homes[entry.stage].send(Packet(frame, entry.arrays))

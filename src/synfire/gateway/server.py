@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import errno
-import signal
 import socket
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
 
@@ -15,8 +12,9 @@ import grpc
 import uvicorn
 import uvloop
 
-from synfire.base.errors import UserError
+from synfire.base.signals import until_signal
 from synfire.gateway.access import GrpcAccess
+from synfire.gateway.addresses import Addresses, join, listen, taken
 from synfire.gateway.api import grpc_handlers_of
 from synfire.gateway.app import build_app
 from synfire.gateway.connection import Connection, Outbox
@@ -28,15 +26,6 @@ IDLE_S, IDLE_GRAIN_S = 75, 1.0
 
 CLOSE_S = 5.0
 """After the drain, how long a connection may take to read its last answer before it is cut."""
-
-
-@dataclass(frozen=True)
-class Addresses:
-    """Where a running gateway is reached; `grpc` is empty when gRPC is off."""
-
-    url: str
-    grpc: str
-    metrics: str
 
 
 class Server:
@@ -128,7 +117,7 @@ class Server:
         try:
             port = server.add_insecure_port(join(self._host, self._grpc_port))
         except RuntimeError as error:
-            raise _taken(self._host, self._grpc_port, "--grpc-port") from error
+            raise taken(self._host, self._grpc_port, "--grpc-port") from error
         await server.start()
         self._grpc = server
         return join(self._host, port)
@@ -148,51 +137,3 @@ def serve(plane: DataPlane, host: str, port: int, grpc_port: int | None, on_read
         await server.stop()
 
     uvloop.run(run())
-
-
-async def until_signal() -> None:
-    """Return at the first SIGTERM or SIGINT; a second one then kills, as is usual."""
-    loop, told = asyncio.get_running_loop(), asyncio.Event()
-    for each in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(each, told.set)
-    await told.wait()
-    for each in (signal.SIGTERM, signal.SIGINT):
-        loop.remove_signal_handler(each)
-
-
-def listen(host: str, port: int, option: str = "--port") -> socket.socket:
-    """A listening TCP socket. Raises `UserError` that names the port and the option that changes it."""
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listening = socket.socket(family, kind, protocol)
-    except (socket.gaierror, OverflowError) as error:
-        raise UserError(
-            f"cannot listen on host {host!r}, port {port}: {error}; name an address of this machine"
-        ) from error
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listening.bind(address)
-        listening.listen()  # bound alone, a port that is reused can be bound again
-    except OSError as error:
-        listening.close()
-        raise _refused(error, host, port, option) from error
-    return listening
-
-
-def _refused(error: OSError, host: str, port: int, option: str) -> UserError:
-    if error.errno == errno.EADDRINUSE:
-        return _taken(host, port, option)
-    if error.errno in (errno.EACCES, errno.EPERM):
-        return UserError(f"no permission to listen on port {port} of {host}; choose one above 1023 with {option}")
-    return UserError(f"cannot listen on port {port} of {host}: {error.strerror}; name an address of this machine")
-
-
-def _taken(host: str, port: int, option: str) -> UserError:
-    return UserError(
-        f"port {port} on {host} is taken by another process; choose another with {option}, or {option} 0 for any free one"
-    )
-
-
-def join(host: str, port: int) -> str:
-    """`host:port`, as it stands in a URL."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

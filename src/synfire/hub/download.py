@@ -9,9 +9,8 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-import httpx
-
 from synfire.base.errors import PermanentError, TemporaryError, UnknownName, UserError
+from synfire.hub.network import httpx
 from synfire.hub.watcher import Watcher
 from synfire.store import BlobStore
 from synfire.store.incoming import Incoming, WrongDigest
@@ -20,7 +19,7 @@ TRIES = 5
 """How often a connection may break without having brought anything before it is given up."""
 PAUSE_S = 0.5
 """The pause after the first break; it doubles with each one in a row."""
-TIMEOUT = httpx.Timeout(30.0, connect=10.0)
+TIMEOUT_S, CONNECT_S = 30.0, 10.0
 SMALL = 16 * 2**20
 """What is read whole, into memory: listings and manifests."""
 
@@ -226,4 +225,4 @@ def _retry_after(response: httpx.Response) -> float:
 
 def client() -> httpx.Client:
     """A client for sites: follows redirects, shows keys to the first host only, and takes proxies from the environment."""
-    return httpx.Client(timeout=TIMEOUT, follow_redirects=True)
+    return httpx.Client(timeout=httpx.Timeout(TIMEOUT_S, connect=CONNECT_S), follow_redirects=True)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import httpx
 import msgspec
 
 from synfire.base.errors import PermanentError, TemporaryError, UserError
 from synfire.hub.download import Site
 from synfire.hub.files import stored
+from synfire.hub.network import httpx
 from synfire.hub.source import Into
 from synfire.hub.sources.synfire import blob_url, manifest_url, site_of
 from synfire.store import Layer, ModelName

@@ -7,11 +7,10 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-import httpx
-
 from synfire.base.errors import UnknownName
 from synfire.base.registry import Registry
 from synfire.hub.download import client
+from synfire.hub.network import httpx
 from synfire.hub.watcher import Watcher
 from synfire.store import ModelName, ModelStore
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
@@ -87,7 +88,7 @@ class Signal:
     @property
     def size(self) -> int:
         """Numbers per sample and step."""
-        return int(np.prod(self.shape, dtype=np.int64))
+        return math.prod(self.shape)
 
     @property
     def timed(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
 import msgspec
 
@@ -115,6 +116,7 @@ class Encoded(msgspec.Struct, frozen=True):
     density: float
 
 
+@lru_cache(1024)  # a search for a plan asks for a few signals some thousand times
 def encode(signal: Signal, density: float) -> Encoded:
     """The smallest of the frame codec's encodings: bitmap, gap list, counts, dense."""
     size = abs(signal.size)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from synfire.base.errors import UserError
+from synfire.devices.cores import NO_CORES, Cores, together
 from synfire.graph import Graph, flatten
 from synfire.ops import Kind
 from synfire.plan.costs import format_bytes, memory_bytes
 from synfire.plan.cut import Group, atoms, join
 from synfire.plan.parts import stage_name
 from synfire.plan.place import DoesNotFit, Room
-from synfire.plan.plan import Plan, Stage
+from synfire.plan.plan import Plan, Stage, stage_graph
 from synfire.plan.planner import Demand, links
 
 
@@ -22,13 +24,15 @@ def plan_offloaded(
     engine: str,
     refused: Mapping[str, str],
     remarks: Mapping[str, str] | None = None,
+    cores: Callable[[Graph], Cores | None] = lambda graph: None,
 ) -> Plan:
     """The model with every run of operators that the engine's device takes as a stage there, and the others on `cpu`.
 
     `refused` gives the reason for each operator that the device cannot run, and `remarks` say what is to be known of some that
-    it takes. Stages of the processor live on the first worker, the others in turn on the rest. No latency is predicted: nothing
-    of the device was measured.
-    Raises `UserError` when the device takes nothing of the model, and `DoesNotFit` when a worker may hold less than its stages need.
+    it takes. `cores` tells what a stage takes of the device. Stages of the processor live on the first worker, the others in turn on those
+    of the rest that have the cores for them. No latency is predicted: nothing of the device was measured.
+    Raises `UserError` when the device takes nothing of the model, or no worker has the cores for a stage, and `DoesNotFit` when a worker may
+    hold less than its stages need.
     """
     graph = flatten(demand.graph)
     runs = _runs(graph, refused)
@@ -40,17 +44,19 @@ def plan_offloaded(
     groups = [group for _, group in runs]
     names = [stage_name(group) for group in groups]
     frame_steps = graph.steps or demand.costs.steps
-    homes = itertools.cycle([room.worker for room in workers[1:]] or [workers[0].worker])
+    needs = [cores(stage_graph(graph, group)) if taken else None for taken, group in runs]
+    homes = _homes(demand.model, names, [taken for taken, _ in runs], needs, workers)
     stages = tuple(
         Stage(
             name=name,
             operators=group,
-            worker=next(homes) if taken else workers[0].worker,
+            worker=home,
             engine=engine if taken else "",
             memory_bytes=memory_bytes(graph, group, demand.requests),
             busy_s=demand.costs.block_s(group, 1),
+            cores=need,
         )
-        for name, (taken, group) in zip(names, runs, strict=True)
+        for name, (taken, group), need, home in zip(names, runs, needs, homes, strict=True)
     )
     _check_room(demand.model, stages, workers)
     return Plan(
@@ -61,6 +67,33 @@ def plan_offloaded(
         frame_steps=frame_steps,
         engine=demand.engine,
         reasons=_reasons(engine, stages, refused, remarks or {}),
+    )
+
+
+def _homes(
+    model: str, names: Sequence[str], taken: Sequence[bool], needs: Sequence[Cores | None], workers: Sequence[Room]
+) -> list[str]:
+    """The worker of each stage: the first one's for what is not taken, else the next in turn that has the cores for it."""
+    turns, held = deque(workers[1:] or workers[:1]), {room.worker: NO_CORES for room in workers}
+    found: list[str] = []
+    for name, there, need in zip(names, taken, needs, strict=True):
+        able = [room for room in turns if together([held[room.worker], need]).fit(room.cores)]
+        if there and not able:
+            raise UserError(_too_few(model, name, need or NO_CORES, turns, held))
+        home = able[0] if there else workers[0]
+        if there:
+            turns.remove(home)
+            turns.append(home)
+            held[home.worker] += need or NO_CORES
+        found.append(home.worker)
+    return found
+
+
+def _too_few(model: str, name: str, need: Cores, turns: Iterable[Room], held: Mapping[str, Cores]) -> str:
+    left = ", ".join(f"{room.worker} {room.cores - held[room.worker]}" for room in turns if room.cores is not None)
+    return (
+        f"{model}: stage {name} takes {need}, and no worker has so many left: {left}; add workers (--workers), let each use more, or leave it on "
+        "cpu"
     )
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from synfire.base.errors import UserError
+from synfire.devices import Cores
 from synfire.graph import Graph
 from synfire.plan.costs import Costs, format_bytes, memory_bytes
 from synfire.plan.cut import Group, boundaries, crossing, join, packed
@@ -15,11 +16,12 @@ from synfire.plan.cut import Group, boundaries, crossing, join, packed
 
 @dataclass(frozen=True)
 class Room:
-    """A worker as the planner sees it: what it is called, what it runs on, what it may hold."""
+    """A worker as the planner sees it: what it is called, what it runs on, what it may hold, and how many `cores` of a device it may use."""
 
     worker: str
     device: str = "cpu"
     memory_bytes: int | None = None
+    cores: Cores | None = None
 
     @property
     def limit_bytes(self) -> float:

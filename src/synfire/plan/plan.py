@@ -7,22 +7,28 @@ from typing import Any
 import msgspec
 
 from synfire.base.errors import UserError
+from synfire.devices import Cores
 from synfire.graph import Graph, Synapse
 
 GATEWAY = "gateway"
 """The name under which the gateway stands among the stages: it sends inputs and receives outputs."""
 
 
+IDLE_S = 300.0
+"""For how long nobody has called a stage that may sleep when it does, in seconds, where nobody says."""
+
+
 class Stage(msgspec.Struct, frozen=True, kw_only=True):
     """Operators that are compiled and run together, by their names in the model's flat graph.
 
     `engine` is set where it is another than the plan's. `memory_bytes` is what the stage is expected to hold, `busy_s` for how
-    many seconds a request of one sample keeps its worker busy; both are 0 where nobody has predicted it. `parts` are the
+    many seconds a request of one sample keeps its worker busy; both are 0 where nobody has predicted it. `cores` are what it takes of
+    the device that it was planned for, where these are counted. `parts` are the
     stages of the cut that are joined in it, in order, where they are several: between them it can be split again.
 
     A stage that runs in several places is there several times, as replicas, each with a name, a worker and links of its own; all but
     the first have its name in `replica_of`. A request goes through one of them, and `busy_s` is the share of each. There are to be from
-    `least` to `most`, as its work takes.
+    `least` to `most`, as its work takes; where the `least` is 0 it sleeps when nobody has called its model for `idle_s` seconds.
     """
 
     name: str
@@ -31,15 +37,22 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
     engine: str = ""
     memory_bytes: int = 0
     busy_s: float = 0.0
+    cores: Cores | None = None
     parts: tuple[Stage, ...] = ()
     replica_of: str = ""
     least: int = 1
     most: int = 1
+    idle_s: float = IDLE_S
 
     @property
     def original(self) -> str:
         """The stage whose replica this is, or its own name."""
         return self.replica_of or self.name
+
+    @property
+    def may_sleep(self) -> bool:
+        """Whether it may be on no worker."""
+        return self.least < 1
 
 
 class Link(msgspec.Struct, frozen=True, kw_only=True):

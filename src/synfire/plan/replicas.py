@@ -16,17 +16,24 @@ import msgspec
 from synfire.base.errors import UnknownName, UserError
 from synfire.plan.costs import format_bytes
 from synfire.plan.place import DoesNotFit, Room
-from synfire.plan.plan import Link, Plan, Stage
+from synfire.plan.plan import IDLE_S, Link, Plan, Stage
 from synfire.store.names import replica
 
 MOST_REPLICAS = 99
 
 
 class Range(NamedTuple):
-    """How many replicas a stage is to have: from `least` to `most`, as its work takes."""
+    """How many replicas a stage is to have: from `least` to `most`, as its work takes. Where the `least` is 0 it sleeps when nobody has called
+    its model for `idle_s` seconds."""
 
     least: int
     most: int
+    idle_s: float = IDLE_S
+
+    @property
+    def varies(self) -> bool:
+        """Whether the stage may ever have another number than one."""
+        return self.most > 1 or self.least < 1
 
 
 Lane = tuple[int, ...]
@@ -134,27 +141,46 @@ def grown(plan: Plan, name: str, worker: str) -> Plan:
     return arranged(plan, {**several, name: {**places, next_name(plan, name): worker}})
 
 
+def ranges(plan: Plan) -> dict[str, Range]:
+    """How many replicas stages are to have, by their names, of those that may have several, or none."""
+    found = {each.name: Range(each.least, each.most, each.idle_s) for each in plan.stages if not each.replica_of}
+    return {name: each for name, each in found.items() if each.varies}
+
+
+def ranged(plan: Plan, wanted: Mapping[str, Range]) -> Plan:
+    """The plan in which these stages are to have so many replicas, and every other one a single one. None comes or goes by that."""
+    numbers = {each.original: wanted.get(each.original, Range(1, 1)) for each in plan.stages}
+    stages = (msgspec.structs.replace(each, **numbers[each.original]._asdict()) for each in plan.stages)
+    return msgspec.structs.replace(plan, stages=tuple(stages))
+
+
+def check_ranges(plan: Plan, wanted: Mapping[str, Range]) -> None:
+    """Raise `UnknownName` for a stage that the plan has not, `UserError` where a replica would have another stage's name."""
+    for name, (_, most, _) in wanted.items():
+        taken = {each.name for each in plan.stages if each.original != name}
+        if name not in {each.original for each in plan.stages}:
+            raise _unknown(plan, name)
+        if both := taken.intersection(replica(name, n) for n in range(2, most + 1)):
+            raise UserError(
+                f"a replica of {plan.model}.{name} would be called {min(both)}, as another stage is: rename that one"
+            )
+
+
 def next_name(plan: Plan, name: str) -> str:
     """What another replica of a stage is called."""
     taken = {each.name for each in plan.stages}
     return next(found for n in itertools.count(2) if (found := replica(name, n)) not in taken)
 
 
-def with_replicas(plan: Plan, ranges: Mapping[str, Range], rooms: Sequence[Room], load_s: Mapping[str, float]) -> Plan:
+def with_replicas(plan: Plan, wanted: Mapping[str, Range], rooms: Sequence[Room], load_s: Mapping[str, float]) -> Plan:
     """The plan with the least of replicas that these stages are to have, each further one on the least busy of `rooms` that has none of
     that stage. `rooms` tell what is left beside other models, `load_s` what workers do for these.
 
     Raises `UnknownName` for a stage that it has not, `UserError` where there are fewer rooms than replicas, and `DoesNotFit` where these
     may not hold so much.
     """
-    for name, (count, most) in ranges.items():
-        names = {each.name for each in plan.stages}
-        if name not in names:
-            raise _unknown(plan, name)
-        if taken := names.intersection(replica(name, n) for n in range(2, most + 1)):
-            raise UserError(
-                f"a replica of {plan.model}.{name} would be called {min(taken)}, as another stage is: rename that one"
-            )
+    check_ranges(plan, wanted)
+    for name, (count, _, _) in wanted.items():
         for _ in range(count - 1):
             busy = {each.worker for each in plan.stages if each.original == name}
             free = [each for each in rooms if each.worker not in busy]
@@ -174,12 +200,7 @@ def with_replicas(plan: Plan, ranges: Mapping[str, Range], rooms: Sequence[Room]
             load = {each: own_s.get(each.worker, 0.0) + load_s.get(each.worker, 0.0) for each in roomy}
             target = min(roomy, key=lambda each: (load[each], rooms.index(each)))
             plan = grown(plan, name, target.worker)
-        stages = (
-            msgspec.structs.replace(each, least=count, most=most) if each.original == name else each
-            for each in plan.stages
-        )
-        plan = msgspec.structs.replace(plan, stages=tuple(stages))
-    return plan
+    return ranged(plan, wanted)
 
 
 def _copies(stage: Stage, places: Mapping[str, str]) -> tuple[Stage, ...]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from synfire.base.errors import UserError
 
 LATEST = "latest"
+DEFAULT_VERSION = "1"
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*){0,3}")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")

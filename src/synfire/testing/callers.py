@@ -6,18 +6,18 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 
-from synfire.base.errors import SynfireError, TemporaryError
+from synfire.base.errors import SynfireError
 from synfire.ops import Array
 from synfire.wire.client import Client
 
 AGAIN_S = 0.02
-"""When a patient caller asks again."""
+"""When a caller asks again."""
 
 
 class Callers:
     """Threads that ask a model the same again and again, each over a connection of its own, and know its answers, by output. `longest_s` is
-    the longest time that any of them has waited for one. Those that are `patient` ask again when a connection breaks, or nobody is there:
-    these are no errors, but counted in `broken`."""
+    the longest time that any of them has waited for one. After an error of one of the kinds of `again` they ask again: it is none of their
+    `errors`, but counted in `broken`."""
 
     def __init__(
         self,
@@ -26,12 +26,12 @@ class Callers:
         inputs: Mapping[str, Array],
         expected: Mapping[str, Array],
         count: int = 2,
-        patient: bool = False,
+        again: tuple[type[SynfireError], ...] = (),
     ) -> None:
         self.answered = self.wrong = self.broken = 0
         self.longest_s = 0.0
         self.errors: list[SynfireError] = []
-        self._patient = patient
+        self._again = again
         self._url = url
         self._model = model
         self._inputs = inputs
@@ -58,8 +58,11 @@ class Callers:
     def check(self, what: str) -> None:
         """No call was lost, and none answered wrong. Raises `AssertionError`."""
         lost, longest_ms = len(self.errors), 1e3 * self.longest_s
-        again = f", {self.broken} asked again" if self._patient else ""
-        print(f"{what}: {self.answered} answered, {lost} lost{again}, {self.wrong} wrong, longest {longest_ms:.0f} ms")
+        again = f", {self.broken} asked again" if self._again else ""
+        print(
+            f"{what}: {self.answered} answered, {lost} lost{again}, {self.wrong} wrong, longest {longest_ms:.0f} ms",
+            *self.errors,
+        )
         assert (self.errors, self.wrong) == ([], 0)
 
     def _ask(self) -> None:
@@ -69,7 +72,7 @@ class Callers:
                 try:
                     answer = client.infer(self._model, self._inputs)
                 except SynfireError as error:
-                    if not (self._patient and isinstance(error, TemporaryError)):
+                    if not isinstance(error, self._again):
                         self.errors.append(error)
                         return
                     self.broken += 1

@@ -22,7 +22,7 @@ from synfire.ops.add import Add
 from synfire.ops.avg_pool2d import AvgPool2d
 from synfire.ops.conv2d import Conv2d
 from synfire.ops.flatten import Flatten
-from synfire.ops.if_neuron import IF
+from synfire.ops.if_ import IF
 from synfire.ops.lif import LIF
 from synfire.ops.linear import Linear
 from synfire.ops.max_pool2d import MaxPool2d

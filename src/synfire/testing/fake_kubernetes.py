@@ -256,10 +256,18 @@ class FakeKubernetes:
         uid = options.get("preconditions", {}).get("uid")
         if uid not in (None, seen["metadata"]["uid"]):
             raise Refusal(409, "Conflict", f'the uid of "{name[1]}" is another one')
-        if seen["metadata"].get("finalizers"):
+        waits = options.get("gracePeriodSeconds") != 0 and self._has_lost_its_node(place, seen)
+        if waits or seen["metadata"].get("finalizers"):
             metadata = {**seen["metadata"], "deletionTimestamp": _now()}
             return self._keep(place, "MODIFIED", {**seen, "metadata": metadata})
         return self._gone(place, seen)
+
+    def _has_lost_its_node(self, place: Place, seen: Document) -> bool:
+        """Whether a Pod waits for a node to end it that does not answer: it waits for ever."""
+        node = seen.get("spec", {}).get("nodeName") if place[1] == "pods" else None
+        found = self._objects.get((place[0], "nodes"), {}).get(("", node)) if node else None
+        told = found.get("status", {}).get("conditions", ()) if found else ()
+        return any(each["type"] == "Ready" and each["status"] == "Unknown" for each in told)
 
     def _gone(self, place: Place, seen: Document) -> Document:
         self._objects[place].pop(_name(seen), None)
@@ -328,7 +336,7 @@ class _Watch(NamedTuple):
     place: Place
     namespace: str
     version: int
-    selector: dict[str, str]
+    selector: _Selector
 
 
 def pods_of(stateful_set: Document, node: str = "node-1", ready: bool = True) -> list[Document]:
@@ -369,13 +377,26 @@ def _group(name: str, versions: tuple[str, ...]) -> Document:
     return {"name": name, "versions": [{"groupVersion": each} for each in versions]}
 
 
-def _selector(query: dict[str, str]) -> dict[str, str]:
-    given = query.get("labelSelector", "")
-    return dict(each.split("=", 1) for each in given.split(",") if each)
+class _Selector(NamedTuple):
+    labels: dict[str, str]
+    fields: dict[str, str]
 
 
-def _suits(document: Document, selector: dict[str, str]) -> bool:
-    return selector.items() <= document["metadata"].get("labels", {}).items()
+def _selector(query: dict[str, str]) -> _Selector:
+    given = (query.get(each, "").split(",") for each in ("labelSelector", "fieldSelector"))
+    return _Selector(*(dict(each.split("=", 1) for each in parts if each) for parts in given))
+
+
+def _suits(document: Document, selector: _Selector) -> bool:
+    fields = all(_field(document, path) == value for path, value in selector.fields.items())
+    return fields and selector.labels.items() <= document["metadata"].get("labels", {}).items()
+
+
+def _field(document: Document, path: str) -> Any:
+    found: Any = document
+    for each in path.split("."):
+        found = found.get(each, {})
+    return found
 
 
 def _patched(seen: Any, change: Any) -> Any:

@@ -16,7 +16,7 @@ from synfire.graph import Graph, Synapse
 from synfire.graph.reference import Trace
 from synfire.ops import Array, Clock, Operator
 from synfire.ops.alif import ALIF
-from synfire.ops.if_neuron import IF
+from synfire.ops.if_ import IF
 from synfire.ops.lif import LIF, SOFT
 from synfire.ops.parametric_lif import ParametricLIF
 

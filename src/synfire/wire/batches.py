@@ -1,19 +1,50 @@
-"""Frames of several requests as one packet: what a job has computed together travels together, encoded and decoded once."""
+"""Frames of several requests as one packet: what was computed together, or leaves in one turn, travels together, encoded and decoded once."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+
+import numpy as np
 
 from synfire.base.errors import SynfireError, UserError
 from synfire.ops import Array
 from synfire.wire.messages import Batch, Frame
 from synfire.wire.stream import Packet
 
+GATHERED_BYTES, GATHERED_FRAMES = 1 << 16, 64
+"""Frames of at most so many bytes are gathered, and leave as soon as they are as many together, or so many: to copy more takes as long as to
+encode each by itself, and who receives them shall begin before the last one is there."""
+
 
 def join(frames: Sequence[Frame], sizes: Sequence[int], arrays: Mapping[str, Array], timed: Collection[str]) -> Packet:
     """One packet of frames along one link. `arrays` hold the samples of all, `sizes` of each, one after the other, along the batch
     axis: the second one of those that are `timed`, else the first."""
     return Packet(Batch(tuple(frames), tuple(sizes), tuple(timed)), arrays)
+
+
+def weight(packet: Packet) -> int:
+    """What a frame is, in bytes, that may wait for others to be one packet with them: a small one, without time steps. 0 for any other packet."""
+    if not isinstance(packet.message, Frame) or packet.message.steps:
+        return 0
+    total, samples = 0, -1
+    for array in packet.arrays.values():
+        if array.dtype.hasobject or samples not in (-1, len(array)):
+            return 0
+        samples = len(array)
+        total += array.nbytes
+    return total if samples > 0 and total <= GATHERED_BYTES else 0
+
+
+def gather(packets: Iterable[Packet]) -> Iterator[Packet]:
+    """Frames that have a `weight`, in their order; those that come one after the other with arrays alike are one packet."""
+    company: list[Packet] = []
+    for packet in packets:
+        if company and not _alike(company[0].arrays, packet.arrays):
+            yield _gathered(company)
+            company = []
+        company.append(packet)
+    if company:
+        yield _gathered(company)
 
 
 def part(packet: Packet) -> Sequence[Packet]:
@@ -34,6 +65,24 @@ def part(packet: Packet) -> Sequence[Packet]:
         )
         for frame, size, end in zip(batch.frames, batch.sizes, _ends(batch.sizes), strict=True)
     ]
+
+
+def _gathered(company: Sequence[Packet]) -> Packet:
+    first = company[0].arrays
+    if len(company) == 1:
+        return company[0]
+    frames = [each.message for each in company if isinstance(each.message, Frame)]
+    sizes = [len(next(iter(each.arrays.values()))) for each in company]
+    return join(frames, sizes, {name: np.concatenate([each.arrays[name] for each in company]) for name in first}, ())
+
+
+def _alike(one: Mapping[str, Array], other: Mapping[str, Array]) -> bool:
+    """Whether the samples of both can lie in one array, by each name."""
+    if one.keys() != other.keys():
+        return False
+    return all(
+        array.dtype == other[name].dtype and array.shape[1:] == other[name].shape[1:] for name, array in one.items()
+    )
 
 
 def _ends(sizes: Sequence[int]) -> list[int]:

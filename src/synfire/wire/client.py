@@ -15,6 +15,7 @@ from synfire.base.errors import (
     PermanentError,
     TemporaryError,
     Unauthenticated,
+    UnknownName,
     UserError,
 )
 from synfire.base.keys import authorization
@@ -105,6 +106,8 @@ def _error(response: httpx.Response) -> Exception:
     code = response.status_code
     if code == 401:
         return Unauthenticated(message)
+    if code == 404:
+        return UnknownName(message)
     if code in (429, 503):
         return TemporaryError(message, float(response.headers.get("retry-after", 1)))
     if code in (408, 504):

@@ -80,6 +80,11 @@ NEAR_DENSITY = 1 / 256
 """Below it a list takes less time than a bitmap or dense numbers, however few its bytes: measured with 10⁴ to 10⁶ spikes."""
 
 
+def warm() -> None:
+    """Load what arrays are encoded and decoded by, or compile it, which the first array would else wait for."""
+    _gaps.warm()
+
+
 def address_break_even(neurons: int) -> float:
     """The spike density at which a list of ⌈log₂ N⌉-bit addresses is as long as a bitmap of N bits."""
     return 1 / max(1, math.ceil(math.log2(max(2, neurons))))

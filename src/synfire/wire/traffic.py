@@ -3,6 +3,7 @@
 prod → svgg@2                       an alias
 prod → 90 % svgg@1, 10 % svgg@2     a canary, or an A/B test
 prod → svgg@1, shadow svgg@2        a copy of each call goes to svgg@2, whose answers are compared and dropped
+prod → 90 % svgg@1, 10 % svgg@2, at fc2    the same of one operator: these models differ in fc2 alone
 """
 
 from __future__ import annotations
@@ -33,11 +34,15 @@ class Share(msgspec.Struct, frozen=True):
 
 
 class Rule(msgspec.Struct, frozen=True):
-    """Each call of `name` is answered by one of the `sides`. Copies of so many percent of the calls as it has go to the `shadow`."""
+    """Each call of `name` is answered by one of the `sides`. Copies of so many percent of the calls as it has go to the `shadow`.
+
+    Where `operators` are named it is these that the sides share calls of: all other operators are the same in each model.
+    """
 
     name: str
     sides: tuple[Share, ...]
     shadow: Share | None = None
+    operators: tuple[str, ...] = ()
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -53,6 +58,11 @@ class Rule(msgspec.Struct, frozen=True):
     def words(self) -> str:
         """The sides, as a user writes them."""
         return " ".join(map(str, self.sides))
+
+    @property
+    def place(self) -> str:
+        """Where the sides differ, in words; empty where nothing is said of that."""
+        return f" at {', '.join(self.operators)}" if self.operators else ""
 
     @property
     def _shares(self) -> tuple[Share, ...]:
@@ -71,6 +81,9 @@ class Rule(msgspec.Struct, frozen=True):
         for share in self._shares:
             if not 0 <= share.percent <= WHOLE:  # which NaN does not hold either
                 raise UserError(f"{self.name}: {share} is no share; it is a percentage from 0 to 100")
+        for each in self.operators:
+            if self.operators.count(each) > 1:
+                raise UserError(f"{self.name} names operator {each} twice; name it once")
         total = math.fsum(each.percent for each in self.sides)
         if abs(total - WHOLE) > _ROUNDING:
             raise UserError(
@@ -78,7 +91,7 @@ class Rule(msgspec.Struct, frozen=True):
             )
 
 
-def rule_of(name: str, sides: Sequence[str], shadow: str | None = None) -> Rule:
+def rule_of(name: str, sides: Sequence[str], shadow: str | None = None, operators: Sequence[str] = ()) -> Rule:
     """The rule that a user writes as `MODEL=PERCENT`, one for each side, or as models alone, which get equal shares.
 
     Raises `UserError` where that is no rule.
@@ -90,7 +103,8 @@ def rule_of(name: str, sides: Sequence[str], shadow: str | None = None) -> Rule:
     even = WHOLE / max(1, len(given))
     shares = tuple(Share(model, even if percent is None else percent) for model, percent in given)
     copied, percent = _share(shadow) if shadow else ("", None)
-    rule = Rule(name, shares, Share(copied, WHOLE if percent is None else percent) if copied else None)
+    copies = Share(copied, WHOLE if percent is None else percent) if copied else None
+    rule = Rule(name, shares, copies, tuple(operators))
     rule.check()
     return rule
 

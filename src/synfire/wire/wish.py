@@ -8,7 +8,8 @@ from typing import Literal
 import msgspec
 
 from synfire.base.errors import UserError
-from synfire.plan.replicas import MOST_REPLICAS
+from synfire.plan.plan import IDLE_S
+from synfire.plan.replicas import MOST_REPLICAS, Range
 
 WishStatus = Literal["loading", "accepted", "failed", "leaving"]
 """`loading`: it is being read and planned. `accepted`: it is, and each of its replicas is served, or waits for workers. `failed`: it cannot
@@ -22,7 +23,7 @@ class Scale(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     most: int
     least: int = 1
     calls: float = 8.0
-    idle_s: float = 300.0
+    idle_s: float = IDLE_S
 
     def check(self, name: str) -> None:
         """Raise `UserError` for what cannot be."""
@@ -37,16 +38,24 @@ class Scale(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class StageScale(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How many replicas of one stage there are to be: from `least` to `most`, as its work takes."""
+    """How many replicas of one stage there are to be: from `least` to `most`, as its work takes. Where the `least` is 0 it sleeps after
+    `idle_s` seconds without a call of its model, while others stay where they are, and the next call, which is held, wakes it; left out,
+    `idle_s` is the model's."""
 
     most: int
     least: int = 1
+    idle_s: float | msgspec.UnsetType = msgspec.UNSET
 
     def check(self, name: str) -> None:
         """Raise `UserError` for what cannot be."""
-        if not 1 <= self.least <= self.most <= MOST_REPLICAS:
+        if not 0 <= self.least <= self.most or not 1 <= self.most <= MOST_REPLICAS:
             raise UserError(
-                f"stage {name} is to have from {self.least} to {self.most} replicas; ask for 1 or more, and for {MOST_REPLICAS} at most"
+                f"stage {name} is to have from {self.least} to {self.most} replicas; ask for 0 or more at the least, and for 1 to "
+                f"{MOST_REPLICAS} at the most"
+            )
+        if not isinstance(self.idle_s, msgspec.UnsetType) and not 0 <= self.idle_s < 1e9:
+            raise UserError(
+                f"stage {name} is to sleep after {self.idle_s:g} s; ask for 0 s or more, and for less than 1e9 s"
             )
 
 
@@ -56,7 +65,8 @@ class Wish(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `workers` is over how many it is spread: by default over as many as its cut has stages where `granularity` names a cut, else over one.
     `memory` is what each may hold, such as `2GiB`. `profile` goes without another `device` than the processor. Of models for which
     there is no room those of the lowest `priority` are stopped. With a `scale` it has as many replicas as its calls take. Some of its `stages`, by
-    their names in the plan, may have several replicas in each of these.
+    their names in the plan, may have several replicas in each of these, or sleep. A `variant_of` another model, which differs from it in some operators, is cut as
+    that is, and its other stages are where that one has them.
     """
 
     source: str
@@ -72,6 +82,7 @@ class Wish(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     memory: str | None = None
     scale: Scale | None = None
     stages: dict[str, StageScale] = {}
+    variant_of: str | msgspec.UnsetType = msgspec.UNSET
 
     def check(self, name: str, granularities: Iterable[str], devices: Iterable[str]) -> None:
         """Raise `UserError` for what cannot be, whatever the model is."""
@@ -96,15 +107,47 @@ class Wish(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise UserError(
                 f"profile {self.profile} and device {self.device} both say what runs {name!r}; leave one out"
             )
+        self._check_variant(name)
         if not self.source or self.source.startswith((".", "/", "~")) or "=" in self.source:
             raise UserError(
                 f"source {self.source!r} is no name: over HTTP a model of the zoo, an imported one, or one of the store is named, and no path"
             )
 
+    @property
+    def base(self) -> str:
+        """The model that it is to be a variant of; empty for none."""
+        return self.variant_of if isinstance(self.variant_of, str) else ""
+
+    def _check_variant(self, name: str) -> None:
+        """What another model decides is not asked for beside it."""
+        if not self.base:
+            return
+        if self.base == name:
+            raise UserError(f"model {name!r} is wanted as a variant of itself; name the one that it differs from")
+        own = Wish(
+            self.source, replicas=self.replicas, priority=self.priority, context=self.context, accept=self.accept
+        )
+        if self.replicas > 1 or self != msgspec.structs.replace(own, variant_of=self.variant_of):
+            raise UserError(
+                f"model {name!r} is wanted as a variant of {self.base!r}, so it is cut and placed as that is, once: leave out granularity, "
+                "workers, apart, device, profile, replicas, memory, scale and stages"
+            )
+
+    @property
+    def ranges(self) -> dict[str, Range]:
+        """How many replicas stages are to have, of those that may have several, or none."""
+        return {name: found for name, each in self.stages.items() if (found := self._range(each)).varies}
+
     def alike(self, other: Wish) -> bool:
-        """Whether both are served along the same plan: only how often, and how important they are, may differ."""
-        one, two = (msgspec.structs.replace(each, replicas=0, priority=0, scale=None) for each in (self, other))
+        """Whether both are served along the same cut: only how often, as a whole or in stages, and how important they are, may differ."""
+        one, two = (
+            msgspec.structs.replace(each, replicas=0, priority=0, scale=None, stages={}) for each in (self, other)
+        )
         return one == two
+
+    def _range(self, stage: StageScale) -> Range:
+        usual_s = IDLE_S if self.scale is None else self.scale.idle_s
+        return Range(stage.least, stage.most, usual_s if isinstance(stage.idle_s, msgspec.UnsetType) else stage.idle_s)
 
 
 ACCEPTS = ("tensor", "image", "negative")

@@ -21,7 +21,7 @@ from collections.abc import Collection, Iterable, Mapping
 from synfire.base.errors import Bug, Interrupted, Overloaded, SynfireError, TemporaryError, UserError
 from synfire.engines import Program
 from synfire.graph import Graph
-from synfire.ops import Array, State
+from synfire.ops import State
 from synfire.plan.plan import GATEWAY
 from synfire.wire.messages import Frame, Host, Relink, Restore, StageCount, failure_of
 from synfire.wire.stream import Packet, array_bytes
@@ -117,11 +117,12 @@ class Core:
             visit = self._visit(frame, now_s, external=not local)
             if frame.number < visit.expected[frame.sender]:
                 return  # a repetition
+            size = array_bytes(packet.arrays.values())
             if not local:
                 check_frame(visit, frame, packet.arrays)
-                self._check_room(frame, packet.arrays)
+                self._check_room(frame, size)
             visit.put(frame, packet.arrays)
-            self.buffered_bytes += array_bytes(packet.arrays.values())
+            self.buffered_bytes += size
             self._queue(visit)
         except SynfireError as error:
             self.fail(frame.request, frame.origin, error)
@@ -146,7 +147,7 @@ class Core:
         tally = job.stage.tally
         tally.jobs += 1
         tally.busy_s += busy_s
-        for visit, block, outcome in zip(job.visits, job.blocks, outcomes, strict=True):
+        for visit, block, arrays, outcome in zip(job.visits, job.blocks, job.inputs, outcomes, strict=True):
             visit.busy = False
             tally.samples += visit.batch
             tally.steps += visit.batch * block.steps
@@ -156,7 +157,7 @@ class Core:
                 tally.failures += 1
                 self._fail_visit(visit, outcome.error)
             else:
-                tally.look(job.stage.outputs, outcome.outputs)
+                tally.look(job.stage, arrays, outcome.outputs)
                 self._go_on(visit, block, outcome, now_s)
 
     def give(self, job: Job, outcome: Outcome, last: bool, now_s: float) -> None:
@@ -261,8 +262,8 @@ class Core:
         live.visits[stage.key] = visit
         return visit
 
-    def _check_room(self, frame: Frame, arrays: Mapping[str, Array]) -> None:
-        if self.buffered_bytes + array_bytes(arrays.values()) > self.settings.inbox_bytes:
+    def _check_room(self, frame: Frame, size: int) -> None:
+        if self.buffered_bytes + size > self.settings.inbox_bytes:
             raise Overloaded(
                 f"frame {frame.number} of request {frame.request}: {self.buffered_bytes} bytes wait at worker {self.who}, the "
                 f"limit is inbox_bytes={self.settings.inbox_bytes}; try again"

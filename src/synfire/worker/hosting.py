@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from synfire.base.errors import Interrupted, PermanentError, TemporaryError, UnknownName
-from synfire.engines import DeviceProgram
+from synfire.devices import DEVICES, Cores
+from synfire.devices.cores import together
+from synfire.engines import ENGINES, DeviceProgram
 from synfire.plan.plan import GATEWAY
 from synfire.wire.messages import Frame, LinkCount, Relink, StageCount
 from synfire.worker.stage import LinkTally, Stage
@@ -22,15 +24,18 @@ class Stages(dict[tuple[str, str], Stage]):
         self.on_devices: tuple[tuple[Stage, DeviceProgram], ...] = ()
         self._who = who
         self._room = parameter_bytes
+        self._cores: dict[str, Cores | None] = {}
 
     def add(self, stage: Stage) -> Stage | None:
-        """Take up a stage, and give the one whose place it takes. Raises `PermanentError` when its parameters do not fit."""
+        """Take up a stage, and give the one whose place it takes. Raises `PermanentError` when its parameters do not fit, or what it takes of
+        the cores of its device."""
         held = sum(each.parameter_bytes for key, each in self.items() if key != stage.key)
         if held + stage.parameter_bytes > self._room:
             raise PermanentError(
                 f"worker {self._who} has no room for stage {stage.name}: its parameters take {stage.parameter_bytes} bytes, "
                 f"{held} of {self._room} are taken; place it elsewhere, or raise parameter_bytes"
             )
+        self._require_cores(stage)
         old = self.get(stage.key)
         self[stage.key] = stage
         self._look_over()
@@ -95,10 +100,30 @@ class Stages(dict[tuple[str, str], Stage]):
         """What every stage did so far; `requests` is how many are at which now."""
         return tuple(_count(stage, requests.get(stage.key, 0)) for stage in self.values())
 
+    def _require_cores(self, stage: Stage) -> None:
+        """Raise where the stage and the others on its device take more cores of it than this worker may use. What was prepared for them is one
+        program, however many models have it."""
+        if not isinstance(stage.program, DeviceProgram) or stage.program.cores is None:
+            return
+        device = _device(stage)
+        if device not in self._cores:  # looked up once: it is what the worker has joined with
+            self._cores[device] = DEVICES[device].room()
+        room, others = self._cores[device], [each for each in self.on_devices if each[0].key != stage.key]
+        held = together(each.cores for each in {program for one, program in others if _device(one) == device})
+        if room is not None and not (stage.program.cores + held).fit(room):
+            raise PermanentError(
+                f"worker {self._who} has not the cores for stage {stage.name}: it takes {stage.program.cores}, and {held} of the "
+                f"{room} that the worker may use of its {device} are taken; place it elsewhere, or let the worker use more"
+            )
+
     def _look_over(self) -> None:
         self.on_devices = tuple(
             (stage, stage.program) for stage in self.values() if isinstance(stage.program, DeviceProgram)
         )
+
+
+def _device(stage: Stage) -> str:
+    return ENGINES[stage.host.engine].device
 
 
 def _count(stage: Stage, requests: int) -> StageCount:
@@ -118,6 +143,9 @@ def _count(stage: Stage, requests: int) -> StageCount:
         tally.spikes,
         tally.places,
         requests,
+        tally.active,
+        tally.arrived,
+        *((0, 0) if stage.program is None else stage.program.summed),
     )
 
 

@@ -84,8 +84,14 @@ class Job:
             return [Outcome(state, outputs)]
         timed = frozenset(name for name in outputs if program.outputs[name].timed)
         whole = Whole(outputs, tuple(sizes), timed)
-        parts = zip(split_state(state, sizes), _split(whole), strict=True)
+        parts = zip(self._parted(state, sizes), _split(whole), strict=True)
         return [Outcome(one, given, whole=whole) for one, given in parts]
+
+    def _parted(self, state: State, sizes: Sequence[int]) -> Sequence[State]:
+        """The state of each visit; empty ones where nobody goes on from any."""
+        if all(block.last and not visit.first.session for visit, block in zip(self.visits, self.blocks, strict=True)):
+            return [{} for _ in sizes]
+        return split_state(state, sizes)
 
     def _state(self, program: Program, sizes: Sequence[int]) -> State:
         """The state of all visits. Where all are at their beginning the program has it ready, and nothing is copied."""

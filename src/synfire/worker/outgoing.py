@@ -44,7 +44,7 @@ def frames_of(visit: Visit, block: Block, outcome: Outcome) -> Iterator[Outgoing
         timed = any(stage.outputs[source].timed for source in sources)
         frame = _frame(visit, departure.receiver, block, timed)
         packet = Packet(frame, {source: outcome.outputs[source] for source in sources})
-        tally = stage.links.setdefault(departure.receiver, LinkTally())
+        tally = stage.links.get(departure.receiver) or stage.links.setdefault(departure.receiver, LinkTally())
         local = departure.receiver != GATEWAY and not departure.address
         yield _counted(packet, visit.request.origin, departure.address, tally, local, outcome.whole)
 

@@ -86,6 +86,7 @@ class Settings:
                 raise UserError(f"worker setting threads is {value!r}; it takes a whole number, 1 or more")
             if value == 0 and field.name not in ("batch_wait_s", "parameter_bytes"):
                 raise UserError(f"worker setting {field.name} is 0, so nothing could run; set it above 0")
+        Limits(self.max_frame_bytes, self.queue_bytes)  # refuses what no link can keep to
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Settings:

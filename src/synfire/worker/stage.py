@@ -19,7 +19,10 @@ from synfire.wire.messages import Arrival, Departure, Frame, Host, taken
 from synfire.wire.stream import array_bytes
 
 LOOKED_AT = 16
-"""To count the spikes of every job would cost a small stage some percent of its time; their density changes slowly."""
+"""To count what is active in every job would cost a small stage some percent of its time; densities change slowly."""
+
+_MAY_BE_SILENT = (Kind.SPIKE, Kind.COUNT, Kind.VALUE)
+"""Of these a 0 says that nothing happens; an index or a byte of 0 is as good as another one."""
 
 
 @dataclass
@@ -43,14 +46,22 @@ class Tally:
     failures: int = 0
     spikes: int = 0
     places: int = 0
+    active: int = 0
+    arrived: int = 0
 
-    def look(self, signals: Mapping[str, Signal], outputs: Mapping[str, Array]) -> None:
-        """Count the spikes among what a job gave, in the first of every `LOOKED_AT` jobs."""
-        if self.jobs % LOOKED_AT == 1:
-            for name, array in outputs.items():
-                if signals[name].kind is Kind.SPIKE:
-                    self.spikes += int(np.count_nonzero(array))
-                    self.places += array.size
+    def look(self, stage: Stage, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> None:
+        """Count what is active in what came for a job, and the spikes among what it gave, in the first of every `LOOKED_AT` jobs."""
+        if self.jobs % LOOKED_AT != 1:
+            return
+        for name, array in inputs.items():
+            signal = stage.inputs[name]
+            if signal.kind in _MAY_BE_SILENT and -1 not in signal.shape:
+                self.active += int(np.count_nonzero(array))
+                self.arrived += array.size
+        for name, array in outputs.items():
+            if stage.outputs[name].kind is Kind.SPIKE:
+                self.spikes += int(np.count_nonzero(array))
+                self.places += array.size
 
 
 class Block(NamedTuple):
@@ -145,7 +156,11 @@ class Visit:
     @property
     def waiting_bytes(self) -> int:
         """How much the arrays take that wait for their block."""
-        return sum(array_bytes(arrays.values()) for queue in self.inbox.values() for _, arrays in queue)
+        total = 0
+        for queue in self.inbox.values():
+            for _, arrays in queue:
+                total += array_bytes(arrays.values())
+        return total
 
     def put(self, frame: Frame, arrays: Mapping[str, Array]) -> None:
         """Let a frame wait for its block. Raises `UserError` for arrays of another batch than the request's."""
@@ -173,7 +188,8 @@ class Visit:
     def end(self) -> None:
         """Let go of the frames that wait, and take no more part in anything."""
         self.dead = True
-        self.inbox = {sender: deque() for sender in self.inbox}
+        for queue in self.inbox.values():
+            queue.clear()
         self.at_end()
 
     def _has_turn(self) -> bool:

@@ -6,7 +6,6 @@ import importlib.util
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from synfire.base.errors import UserError
 from synfire.ops import Array
@@ -56,6 +55,8 @@ def held_out_digits() -> tuple[Array, Array]:
 
 def as_mnist(digit: Array) -> Array:
     """The 8×8 digit as MNIST's were made: scaled into a box of 20×20, its centre of mass in the middle of 28×28."""
+    from PIL import Image
+
     grown = Image.fromarray(digit.astype(np.float32), mode="F").resize((_BOX, _BOX), Image.Resampling.LANCZOS)
     strokes = np.clip((np.asarray(grown) - _PALEST) / (_DARKEST - _PALEST), 0, 1)
     top, left = (_offset(strokes.sum(axis=axis)) for axis in (1, 0))

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
 
 from synfire.base.errors import UserError
 from synfire.graph import Graph, flatten
@@ -107,12 +106,16 @@ def _side(signal: Signal) -> tuple[int, int] | None:
 def _resized(picture: Array, side: tuple[int, int]) -> Array:
     if picture.shape == side:
         return picture.astype(np.float32)
+    from PIL import Image
+
     height, width = side
     image = Image.fromarray(picture.astype(np.float32), mode="F").resize((width, height), Image.Resampling.BILINEAR)
     return np.asarray(image, np.float32).clip(0, 1)
 
 
 def _png(picture: Array) -> bytes:
+    from PIL import Image
+
     grey = np.rint(picture * 255).astype(np.uint8)
     file = io.BytesIO()
     Image.fromarray(grey).save(file, "PNG")

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from synfire.base.errors import UserError
+from synfire.devices import DEVICES, Cores
 from synfire.devices.darwin3 import allotted as module
-from synfire.devices.darwin3.allotted import Allotted, allotted
+from synfire.devices.darwin3.allotted import Allotted, allotted, share
 from synfire.devices.darwin3.compile import compile_stage
 from synfire.devices.darwin3.faults import ChipDead, CoreDead
 from synfire.devices.darwin3.limits import chip
@@ -100,3 +101,34 @@ def test_chips_are_given_in_turns_and_names_that_are_none_are_refused(tmp_path):
     assert allotted({}, tmp_path) is None
     with pytest.raises(UserError, match="is no chip"):
         allotted({module.VARIABLE: "../x"}, tmp_path)
+
+
+def test_a_worker_may_use_all_cores_of_a_whole_chip_where_nobody_says_otherwise(monkeypatch):
+    monkeypatch.delenv(module.CORES, raising=False)
+    monkeypatch.delenv(module.VARIABLE, raising=False)
+    assert DEVICES["darwin3"].room() == share(chip(), {}) == Cores(575, 287)
+
+
+def test_a_worker_may_use_as_many_cores_as_it_is_told_in_even_shares_of_each_class():
+    assert share(chip(), {module.CORES: " 115 "}) == Cores(115, 57)
+    assert share(chip(), {module.CORES: "9999"}) == Cores(575, 287)
+
+
+def test_cores_that_fail_their_test_are_none_to_be_used(tmp_path, caplog):
+    for name, report in {
+        "a": {"alive": True, "cores": {"big": 280, "little": 280}},
+        "b": {"alive": False, "cores": {"big": 0, "little": 0}},
+    }.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "chip.json").write_text(json.dumps(report))
+    assert share(chip(), {module.VARIABLE: "a,b"}, tmp_path) == Cores(560, 280)
+    assert share(chip(), {module.VARIABLE: "a,b", module.CORES: "517"}, tmp_path) == Cores(517, 258)
+    assert share(chip(), {module.VARIABLE: "b", module.CORES: "517"}, tmp_path) == Cores(0, 0)
+    assert share(chip(), {module.VARIABLE: "gone"}, tmp_path) == Cores(575, 287)
+    assert "it is taken to be whole" in caplog.text
+
+
+@pytest.mark.parametrize("told", ["none", "0", "-3", "1.5"])
+def test_a_number_of_cores_that_is_none_is_refused(told):
+    with pytest.raises(UserError, match="write 1 or more, or leave it out"):
+        share(chip(), {module.CORES: told})

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from synfire import zoo
 from synfire.base.errors import UserError
 from synfire.devices.darwin3.cache import ImageCache
-from synfire.devices.darwin3.compile import STEPS, Options, compile_stage
+from synfire.devices.darwin3.compile import STEPS, Options, compile_stage, cores_of
 from synfire.devices.darwin3.limits import chip
 from synfire.devices.darwin3.place import traffic
 from synfire.devices.darwin3.refusals import refusals
@@ -137,3 +137,12 @@ def test_every_model_of_the_zoo_has_stages_that_the_chip_takes(model: str) -> No
 def test_a_model_is_parted_where_the_chip_stops() -> None:
     found = parts(simplify(zoo.load("svgg-digits")))
     assert [(each.on_chip, len(each.graph.operators)) for each in found] == [(False, 3), (True, 12), (False, 1)]
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), cut=st.booleans())
+def test_the_cores_of_a_stage_are_known_before_it_is_compiled(seed: int, cut: bool) -> None:
+    graph, limits = random_stage(seed), CUT if cut else LIMITS
+    compiled = compile_stage(graph, limits)
+    assert cores_of(graph, limits) == compiled.cores
+    assert compiled.cores.total == len(compiled.linked.places)

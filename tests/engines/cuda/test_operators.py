@@ -18,7 +18,7 @@ from synfire.ops.conv2d import Conv2d
 from synfire.ops.cuba_lif import CubaLIF
 from synfire.ops.discrete_lif import DiscreteLIF
 from synfire.ops.graph_aggregation import GraphAggregation
-from synfire.ops.if_neuron import IF
+from synfire.ops.if_ import IF
 from synfire.ops.lif import LIF
 from synfire.ops.linear import Linear
 from synfire.ops.mat_mul import MatMul

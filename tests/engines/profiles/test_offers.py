@@ -14,6 +14,7 @@ from nets import chain
 from synfire.base.errors import PermanentError, UnknownName, UserError
 from synfire.devices import Description
 from synfire.devices.cuda import Cuda
+from synfire.devices.darwin3.allotted import CORES
 from synfire.engines.cpu import CpuEngine
 from synfire.engines.profiles.machine import Machine
 from synfire.engines.profiles.offers import Fit, Offer, chosen, offers, profile_of
@@ -94,6 +95,14 @@ def test_a_chip_that_refuses_a_stage_of_what_it_takes_is_incompatible() -> None:
     found = {each.profile.name: each for each in offers("t", *_zoo("stransformer-mnist"), ROOMY)}["darwin3-int8"]
     assert found.fit is Fit.INCOMPATIBLE
     assert "blocks.0.attn.residual: it reads analog values" in found.remark
+
+
+@pytest.mark.slow
+def test_a_chip_without_the_cores_for_a_stage_is_incompatible(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(CORES, "5")
+    found = {each.profile.name: each for each in offers("t", *_zoo("svgg-digits"), ROOMY)}["darwin3-int8"]
+    assert found.fit is Fit.INCOMPATIBLE
+    assert "takes 7 cores, and no worker has so many left: worker-1 5 cores" in found.remark
 
 
 def test_a_chip_that_takes_nothing_is_incompatible() -> None:

@@ -14,7 +14,7 @@ from synfire.graph import Graph, Synapse
 from synfire.graph.reference import run
 from synfire.ops import Clock, Signal
 from synfire.ops.discrete_lif import DiscreteLIF
-from synfire.ops.if_neuron import IF
+from synfire.ops.if_ import IF
 from synfire.ops.lif import LIF
 from synfire.ops.linear import Linear
 from synfire.ops.max_pool2d import MaxPool2d

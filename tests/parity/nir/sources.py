@@ -13,7 +13,7 @@ from synfire.formats.nir import read_nir
 from synfire.graph import Graph
 from synfire.graph.reference import trace
 from synfire.ops import Array, State
-from synfire.ops.if_neuron import IF
+from synfire.ops.if_ import IF
 from synfire.ops.lif import LIF
 from synfire.testing.parity import Flips, compare_spikes, require_parity
 

@@ -20,9 +20,10 @@ from synfire.base.processes import busy_s
 from synfire.bench.arms.arm import Conditions
 from synfire.bench.witness import Case
 from synfire.control.record import RecoveryLog
+from synfire.deploy.listening import Listening
 from synfire.deploy.local import LocalDeployment, Settings
 from synfire.deploy.planning import Planned, plan_models
-from synfire.deploy.serving import Listening, Serving, serving
+from synfire.deploy.serving import Serving, serving
 from synfire.engines.cpu.engine import CpuEngine
 from synfire.graph import Graph
 from synfire.ops import Array, Clock

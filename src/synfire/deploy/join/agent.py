@@ -27,6 +27,7 @@ from synfire.base.children import Start, spawned
 from synfire.base.errors import SynfireError, TemporaryError, UserError
 from synfire.base.log import LOGGER
 from synfire.deploy.join.joined import BEAT_S, BEGIN_S, CALL_S, GREET_S, HOLD_S, SILENT_S
+from synfire.deploy.join.pauses import Pauses
 from synfire.deploy.launch import Launch
 from synfire.deploy.process import Announcement, WorkerProcess
 from synfire.wire.links import connect
@@ -48,16 +49,6 @@ from synfire.wire.messages import (
     error_words,
 )
 from synfire.wire.stream import Packet
-
-PAUSES_S = (0.1, 0.5, 1.0, 2.0, 5.0)
-"""How long to wait before joining again, in seconds: the more often it came to nothing in a row, the longer."""
-
-AWAY_S = (0.05, 0.1, 0.2, *[0.4] * 75, 2.0)
-"""The same where nobody answers, which costs next to nothing: for half a minute the door may be back at any moment. Of each pause a random
-half or more is waited, so that not all who have lost a door call at once."""
-
-LASTED_S = 30.0
-"""A membership that lasted so long did not come to nothing."""
 
 Answer = TypeVar("Answer")
 
@@ -154,7 +145,7 @@ class Agent:
     async def _be(self, offer: Offer, held: Held | None = None) -> int:
         """Be a member by that name, again and again, until told to leave, or until another one has taken its place; first with what is `held`,
         where that may go on."""
-        tries, told = 0, ""
+        pauses, told = Pauses(), ""
         try:
             while not self._leaving.is_set():
                 if held is not None and not held.of_use:
@@ -169,14 +160,13 @@ class Agent:
                         raise
                     if self._has_successor(offer.name, error):
                         return 0
-                    tries = 1 if time.monotonic() - began_s > LASTED_S else tries + 1
                     level = logging.WARNING if told != str(error) else logging.INFO
                     LOGGER.log(level, "%s; worker %s joins again", error, offer.name)
                     told = str(error)
                 finally:
                     held = membership.held
-                pauses_s = PAUSES_S if membership.answered else AWAY_S
-                await _waited(self._leaving, pauses_s[min(tries, len(pauses_s)) - 1] * random.uniform(0.5, 1.0))
+                pause_s = pauses.after(membership.answered, membership.lost, time.monotonic() - began_s)
+                await _waited(self._leaving, pause_s * random.uniform(0.5, 1.0))  # not all who have lost a door at once
             return 0
         finally:
             await _end(held, offer.stop_s)
@@ -227,7 +217,7 @@ class Membership:
     `leaving` is set when it is to end; `told` hears when it has joined, `succeed` when another one, of that name, is to be begun beside it.
 
     Afterwards `held` is what lives on: the same as before where nobody has opened, or this one's process where the door was lost.
-    `answered` says whether there was anybody at the door.
+    `answered` says whether there was anybody at the door, `lost` whether the worker had joined and the door was gone then.
     """
 
     def __init__(
@@ -242,7 +232,7 @@ class Membership:
     ) -> None:
         self.name = offer.name
         self.held = held
-        self.answered = False
+        self.answered = self.lost = False
         self._begin = begin
         self._succeed = succeed
         self._offer = offer
@@ -348,6 +338,7 @@ class Membership:
     def _hold(self, worker: WorkerProcess, leaving: asyncio.Task[bool]) -> None:
         """The door is lost: keep the worker for it, unless that was to end anyway."""
         assert self._said is not None
+        self.lost = True
         if not (leaving.done() or self._dismissed or self._killed):
             self.held = Held(self._welcome.result().deployment, worker, self._said, time.monotonic() + HOLD_S)
 

@@ -229,4 +229,5 @@ def _words(spawned: Spawned, wanted: Join) -> str:
     """What is told of a worker that has joined."""
     offer = wanted.joined
     machine = f"{offer.cores} cores, {format_bytes(offer.memory_bytes)}"
-    return f"{offer.role}, {offer.device or 'cpu'}, {machine}, group {offer.group}, at {urlsplit(spawned.addresses[0]).netloc}"
+    device = f"{offer.device} with {offer.device_cores}" if offer.device_cores is not None else offer.device or "cpu"
+    return f"{offer.role}, {device}, {machine}, group {offer.group}, at {urlsplit(spawned.addresses[0]).netloc}"

@@ -14,11 +14,6 @@ import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
-from cryptography import x509
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.x509.oid import NameOID
-
 from synfire.base.errors import UserError
 from synfire.wire.links.tls import Credential
 
@@ -34,7 +29,6 @@ _ROUNDS = 1 << 14
 
 _BEGUN = datetime.datetime(2000, 1, 1, tzinfo=datetime.UTC)
 _OVER = datetime.datetime(9999, 12, 31, tzinfo=datetime.UTC)
-_NAME = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "synfire")])
 
 
 def new_token() -> str:
@@ -64,10 +58,16 @@ def check_token(token: str) -> None:
 
 def credential_of(token: str) -> Credential:
     """Key and certificate of all who have the token. Raises as `check_token` does."""
+    from cryptography import x509  # 50 ms, which a deployment without a door does without
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.x509.oid import NameOID
+
     check_token(token)
     seed = hashlib.scrypt(token.encode(), salt=b"synfire join 1", n=_ROUNDS, r=8, p=1, dklen=32)
     key = Ed25519PrivateKey.from_private_bytes(seed)
-    builder = x509.CertificateBuilder(_NAME, _NAME, key.public_key(), 1, _BEGUN, _OVER)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "synfire")])
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 1, _BEGUN, _OVER)
     builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
     private = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()

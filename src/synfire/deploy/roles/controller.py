@@ -23,8 +23,9 @@ from synfire.deploy.models import Models
 from synfire.deploy.on_demand import LOADS, OnDemand
 from synfire.deploy.remote import Course, RemoteGateways
 from synfire.deploy.roles.chaining import ChainHands
-from synfire.deploy.roles.lifeline import Told, live
+from synfire.deploy.roles.lifeline import live
 from synfire.deploy.roles.takeover import Takeover
+from synfire.deploy.roles.told import ControllerTold
 from synfire.deploy.roles.wishing import Wishing
 from synfire.deploy.rules import Rules
 from synfire.deploy.running import Partners
@@ -57,15 +58,8 @@ ATTEND_S = 0.3
 DOUBT = "doubt"
 """The kind of a `Move` that moves nothing by itself: somebody takes a worker to be gone."""
 
-
-class ControllerTold(Told, frozen=True, kw_only=True):
-    """What a controller is told: beside the rest, how many gateways there are, the process with which the deployment ends, how
-    many controllers there were before, and the digests of the chains that gateways serve from the beginning."""
-
-    gateways: int
-    owner: int
-    before: int = 0
-    chains: tuple[str, ...] = ()
+TOLD = "told"
+"""The kind of a `Move` that moves nothing either: somebody has asked for all models that there are to be."""
 
 
 async def control(told: ControllerTold) -> None:
@@ -102,6 +96,7 @@ class Control:
         self._crew = crew
         self._count = told.gateways
         self._before = told.before
+        self._awaited = bool(ledger.settings.await_models_s) and not ledger.told
         self._store = MirroredStore(folder / "blobs", lasting=False)
         self._gateways = RemoteGateways(self.wanted)
         self._deployment = LocalDeployment(
@@ -148,6 +143,8 @@ class Control:
                 await self._take_over(self._ledger.state, kept)
             await self._books.write()  # before anybody may count on what runs
             self._begun.set()
+            if self._awaited:
+                asyncio.get_running_loop().call_later(self._ledger.settings.await_models_s, self._all_told)
             self._wishing.begin(self._ledger.wishes)
             for process in self._late:
                 self._arrives(process)
@@ -217,6 +214,7 @@ class Control:
             self._wishing.told,
             self._chaining.told,
             self._rules.counted,
+            self._awaited,
         )
 
     def _present(self) -> Ledger:
@@ -232,6 +230,7 @@ class Control:
             agreements=dict(self._deployment.known.agreements),
             wishes=self._wishing.kept,
             chains=self._chaining.kept,
+            told=not self._awaited,
         )
 
     def _count_too(self, news: Recorded) -> None:
@@ -263,7 +262,8 @@ class Control:
         for name, model in state.models.items():
             error = refusal(name, model.failure) if model.failure and model.told else None
             told = (str(error), error.retry_after_s) if error else ()
-            self._gateways.expect(name, Course(model.plan, model.epoch, not model.settled, *told))
+            held = model.sleeps or not model.settled
+            self._gateways.expect(name, Course(model.plan, model.epoch, held, *told))
         self._door.open()
         await self._gateways.caught_up(self._count, ATTEND_S)
 
@@ -307,7 +307,11 @@ class Control:
         return await self._models.unload(name)
 
     async def _move(self, order: Move) -> str:
-        """Carry out a planned move; what was done, as JSON. A doubt moves nothing by itself."""
+        """Carry out a planned move; what was done, as JSON. A doubt moves nothing by itself, and neither does that all is told."""
+        if order.kind == TOLD:
+            self._all_told()
+            await self._books.write()
+            return ""
         if order.kind == DOUBT:
             self._doubt(order.worker)
             return ""
@@ -316,6 +320,12 @@ class Control:
             raise UnknownName.among("planned move", order.kind, kinds)
         done = await self._deployment.order(kinds[order.kind], order.worker)
         return msgspec.json.encode(done).decode()
+
+    def _all_told(self) -> None:
+        """From now on there is no model but those that are wanted."""
+        if self._awaited:
+            self._awaited = False
+            self._wishes_changed()
 
     def _doubt(self, worker: str) -> None:
         """Somebody takes a worker to be gone: where nobody hears of it now, it is lost at once. Raises `UnknownName`."""

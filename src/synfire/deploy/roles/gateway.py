@@ -13,7 +13,8 @@ from synfire.base import garbage
 from synfire.base.errors import SynfireError
 from synfire.chains import read_joined
 from synfire.control.record import RecoveryLog
-from synfire.deploy.roles.lifeline import Lifeline, Told, live
+from synfire.deploy.roles.lifeline import Lifeline, live
+from synfire.deploy.roles.told import GatewayTold
 from synfire.gateway.chains import serve_chain
 from synfire.gateway.dataplane import DataPlane
 from synfire.gateway.follower import Follower
@@ -23,24 +24,9 @@ from synfire.gateway.recoveries import ToldRecoveries
 from synfire.gateway.routes import Routes
 from synfire.gateway.server import Server
 from synfire.store import MirroredStore
-from synfire.wire import gaps
+from synfire.wire import codec
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
-
-
-class GatewayTold(Told, frozen=True, kw_only=True):
-    """What a gateway is told. `names` are those of all gateways; `sockets` are descriptors of sockets that listen: the shared one
-    first, then its own. Where `store` says so, the models of the store can be called, too. `chains` are the digests of what it is to
-    serve beside the controller's models."""
-
-    name: str
-    names: tuple[str, ...]
-    controller: str
-    host: str
-    grpc_port: int | None
-    sockets: tuple[int, ...]
-    store: bool = False
-    chains: tuple[str, ...] = ()
 
 
 async def serve(told: GatewayTold) -> None:
@@ -52,6 +38,7 @@ async def serve(told: GatewayTold) -> None:
     lifeline = Lifeline(told.lifeline, routes.forsake)
     plane.describe_workers = routes.describe
     plane.recoveries = recoveries = ToldRecoveries(RecoveryLog().recent)
+    plane.unsure = recoveries.unsure
     if len(told.names) > 1:
         plane.neighbours = Neighbours(told.name, told.names, Path(told.folder), told.deployment, plane)
     store = MirroredStore(Path(told.folder) / "blobs", lasting=False)
@@ -63,7 +50,7 @@ async def serve(told: GatewayTold) -> None:
     given = [socket.socket(fileno=each) for each in told.sockets]
     server = Server(plane, told.host, 0, told.grpc_port, given)
     try:
-        await asyncio.to_thread(gaps.warm)
+        await asyncio.to_thread(codec.warm)
         if not await _before(follower.whole.wait(), lifeline.ended):
             return
         if plane.neighbours is not None:

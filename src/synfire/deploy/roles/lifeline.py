@@ -17,23 +17,9 @@ import uvloop
 
 from synfire.base.errors import SynfireError
 from synfire.base.log import configure_logging
+from synfire.deploy.roles.told import Told
 from synfire.wire.links.tls import Credential, hold
 from synfire.wire.messages import error_words
-
-
-class Told(msgspec.Struct, frozen=True, kw_only=True):
-    """What every such process is told, on its command line."""
-
-    deployment: str
-    folder: str
-    """Where the deployment's sockets and blobs are."""
-
-    lifeline: int
-    """The descriptor of a socket whose other end the supervisor holds."""
-
-    credential: str = ""
-    """The file with the key and the certificate for links to workers of other machines; empty where there are none."""
-
 
 Post = TypeVar("Post", bound=Told)
 

@@ -107,6 +107,7 @@ def plan(asked: Asked) -> Wanted:
         digest=store_graph(planned.graph, store),
         plan=planned.plan,
         priority=asked.wish.priority,
+        variant_of=asked.wish.base,
     )
 
 
@@ -140,7 +141,7 @@ def _planned(model: Model, wish: Wish, begins: bool) -> Planned:
     else:
         count = wish.workers or OWN_WORKERS
         (found,) = plan_models([model], wish.granularity, count, wish.memory, wish.apart, device, profiles)
-    ranges = {model.name: {name: Range(each.least, each.most) for name, each in wish.stages.items()}}
+    ranges = {model.name: dict.fromkeys(wish.stages, Range(1, 1)) | wish.ranges}
     (found,) = replicate_stages([found], ranges, (wish.workers or OWN_WORKERS) if begins else None, wish.memory)
     return found
 

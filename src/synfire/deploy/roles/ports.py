@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import socket
 
-from synfire.deploy.serving import Listening
-from synfire.gateway.server import Addresses, join, listen
+from synfire.deploy.listening import Listening
+from synfire.gateway.addresses import Addresses, join, listen
 
 
 class Ports:

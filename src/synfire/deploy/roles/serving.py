@@ -15,17 +15,16 @@ from synfire.chains import Joined
 from synfire.control.state import PROCESSOR
 from synfire.deploy import network
 from synfire.deploy.folders import claimed, left_behind, make_folder
-from synfire.deploy.healing import devices_of
 from synfire.deploy.join.secret import write_credential
 from synfire.deploy.ledger import Ledger, Wanted, drop_ledger, write_ledger
-from synfire.deploy.planning import Planned
+from synfire.deploy.listening import Listening, check_names
+from synfire.deploy.planned import Planned, devices_of
 from synfire.deploy.process import loaded
 from synfire.deploy.remains import BLOBS, Remains, beginning_of, remains
 from synfire.deploy.roles.supervisor import Supervisor
-from synfire.deploy.serving import Listening, check_names
 from synfire.deploy.settings import Settings
 from synfire.formats.bundle import manifest_digest, store_graph
-from synfire.gateway.server import Addresses
+from synfire.gateway.addresses import Addresses
 from synfire.graph import Graph
 from synfire.store import MirroredStore
 from synfire.wire.links.tls import Credential, hold

@@ -25,17 +25,15 @@ from synfire.deploy.door import NAME
 from synfire.deploy.join.door import JoinDoor
 from synfire.deploy.join.joined import REUNION_S, JoinedWorker
 from synfire.deploy.launch import Launch
+from synfire.deploy.listening import Listening
 from synfire.deploy.process import Announcement, ChildProcess, WorkerProcess
 from synfire.deploy.recoveries import dated, tell
 from synfire.deploy.remains import Remains
-from synfire.deploy.roles.controller import ControllerTold
-from synfire.deploy.roles.gateway import GatewayTold
-from synfire.deploy.roles.lifeline import Told
 from synfire.deploy.roles.ports import Ports
 from synfire.deploy.roles.role import Role
-from synfire.deploy.serving import Listening
+from synfire.deploy.roles.told import ControllerTold, GatewayTold, Told
 from synfire.deploy.settings import Settings
-from synfire.gateway.server import Addresses
+from synfire.gateway.addresses import Addresses
 from synfire.wire.links import SocketLink, unlink
 from synfire.wire.links.watched import WatchedLink
 from synfire.wire.messages import (

@@ -1,21 +1,17 @@
-"""The template of all processes of a deployment on its own machine."""
+"""What the template of all processes of a deployment on its own machine forks."""
 
 from __future__ import annotations
 
-import sys
 from functools import partial
 
-from synfire.deploy.forking import Roles, load, main
-from synfire.deploy.join.template import WORKER
+from synfire.deploy.forking import Roles
+from synfire.deploy.join import template as workers
 from synfire.deploy.roles import controller, gateway
 from synfire.deploy.roles.lifeline import live
+from synfire.deploy.roles.told import ControllerTold, GatewayTold
 
-__all__ = ["ROLES", "load"]
-
-ROLES: Roles = WORKER | {
-    controller.__name__: partial(live, controller.ControllerTold, controller.control),
-    gateway.__name__: partial(live, gateway.GatewayTold, gateway.serve),
+ROLES: Roles = {
+    **workers.ROLES,
+    controller.__name__: partial(live, ControllerTold, controller.control),
+    gateway.__name__: partial(live, GatewayTold, gateway.serve),
 }
-
-if __name__ == "__main__":
-    sys.exit(main(ROLES))

@@ -15,7 +15,10 @@ from synfire.deploy.models import Models
 from synfire.deploy.remote import RemoteGateways
 from synfire.deploy.roles.planner import Asked, planned_elsewhere
 from synfire.deploy.scaling import Scaler
+from synfire.deploy.stage_replicas import whole_has_replicas
+from synfire.deploy.stage_sleep import StageSleeper
 from synfire.deploy.wishes import Proposal, Wishes
+from synfire.plan.replicas import Range, ranged
 from synfire.store.names import parted
 from synfire.wire.messages import CHANGED, Wanting
 from synfire.wire.wish import Wish, Wished
@@ -44,7 +47,9 @@ class Wishing:
         self._books = books
         self._planners = asyncio.Semaphore(PLANNERS)
         self._wishes = Wishes(self._propose, models.serve, models.withdraw, self, models.wanted, changed)
-        self._scaler = Scaler(self._wishes)
+        healing = deployment.healing
+        sleeper = StageSleeper(lambda: healing.controller.state.models.values(), healing.rested)
+        self._scaler = Scaler(self._wishes, stages=sleeper.look)
         gateways.on_pressure(self._scaler.hear)
 
     def begin(self, kept: Mapping[str, KeptWish]) -> None:
@@ -52,7 +57,7 @@ class Wishing:
         self._wishes.begin(kept)
 
     async def run(self) -> None:
-        """Scale models by their calls, until cancelled."""
+        """Scale models by their calls, and have stages sleep without any, until cancelled."""
         await self._scaler.run()
 
     async def close(self) -> None:
@@ -99,6 +104,15 @@ class Wishing:
         self._models.wanted[model] = msgspec.structs.replace(self._models.wanted[model], priority=priority)
         self._deployment.priorities[model] = priority
         self._deployment.healing.ranked(model, priority)
+
+    def replicate(self, model: str, ranges: Mapping[str, Range]) -> None:
+        """Have these stages of a model in so many replicas, and the others in one. Raises `UserError` for a model that runs whole."""
+        wanted = self._models.wanted[model]
+        if ranges and self._models.graphs[model].whole:
+            raise whole_has_replicas(model)
+        self._models.wanted[model] = msgspec.structs.replace(wanted, plan=ranged(wanted.plan, ranges))
+        self._deployment.replicate(model, ranges)
+        self._books.note()
 
     def sleep(self, model: str, asleep: bool) -> None:
         """Have a model leave its workers, or come back."""

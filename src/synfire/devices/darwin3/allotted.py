@@ -1,6 +1,7 @@
 """The chips that a container was given, as their node tells of them: what is dead there is dead for the emulated chip, too.
 
-A device plugin names them in `SYNFIRE_DARWIN3_CHIPS`, and keeps the latest report of each under `/run/synfire/darwin3/CHIP/chip.json`.
+A device plugin names them in `SYNFIRE_DARWIN3_CHIPS`, says by `SYNFIRE_DARWIN3_CORES` how many cores of them are the container's, and keeps the
+latest report of each chip under `/run/synfire/darwin3/CHIP/chip.json`.
 """
 
 from __future__ import annotations
@@ -15,10 +16,13 @@ import msgspec
 
 from synfire.base.errors import UserError
 from synfire.base.log import LOGGER
+from synfire.devices.cores import Cores, together
 from synfire.devices.darwin3.faults import ChipDead, CoreDead, Fault
+from synfire.devices.darwin3.limits import ChipLimits
 from synfire.devices.darwin3.words import Coordinate
 
 VARIABLE = "SYNFIRE_DARWIN3_CHIPS"
+CORES = "SYNFIRE_DARWIN3_CORES"
 FOLDER = Path("/run/synfire/darwin3")
 
 LOOK_S = 0.2
@@ -28,9 +32,10 @@ _TURNS = itertools.count()
 
 
 class Reported(msgspec.Struct, frozen=True):
-    """What counts of a report: whether the chip lives, and the cores that are dead, or answer wrong."""
+    """What counts of a report: whether the chip lives, the `cores` of each class that pass their test, and those that are dead, or answer wrong."""
 
     alive: bool = True
+    cores: dict[str, int] | None = None
     dead: tuple[Coordinate, ...] = ()
     wrong: tuple[Coordinate, ...] = ()
 
@@ -74,10 +79,51 @@ def allotted(environment: Mapping[str, str] = os.environ, folder: Path | None = 
 
     Raises `UserError` for names that are none.
     """
+    names = _names(environment)
+    return Allotted(_file(names[next(_TURNS) % len(names)], folder)) if names else None
+
+
+def share(limits: ChipLimits, environment: Mapping[str, str] = os.environ, folder: Path | None = None) -> Cores:
+    """The cores that the stages of one worker may take together: as many as `SYNFIRE_DARWIN3_CORES` says, if there are so many, or all; of the
+    chips that it was given, those that pass their test, else of one that is whole. No core belongs to a share, so it is an even one of each class.
+
+    Raises `UserError` for names that are none, and for a number that is none.
+    """
+    own = Cores(len(limits.rooms), sum(limits.kind_at(*core) == limits.large for core in limits.rooms))
+    names = _names(environment)
+    there = together(_usable(_file(name, folder), limits, own) for name in names) if names else own
+    told = environment.get(CORES, "").strip()
+    if told and not (told.isdecimal() and int(told)):
+        raise UserError(
+            f"{CORES} is {told!r}, which is no number of cores; write 1 or more, or leave it out for all that there are"
+        )
+    total = min(int(told), there.total) if told else there.total
+    return Cores(total, there.large * total // max(1, there.total))
+
+
+def _names(environment: Mapping[str, str]) -> list[str]:
     names = [each.strip() for each in environment.get(VARIABLE, "").split(",") if each.strip()]
-    if not names:
-        return None
-    name = names[next(_TURNS) % len(names)]
-    if "/" in name or name.startswith("."):
-        raise UserError(f"{VARIABLE} names {name!r}, which is no chip; a device plugin sets it, so leave it as it is")
-    return Allotted((folder or FOLDER) / name / "chip.json")
+    for name in names:
+        if "/" in name or name.startswith("."):
+            raise UserError(
+                f"{VARIABLE} names {name!r}, which is no chip; a device plugin sets it, so leave it as it is"
+            )
+    return names
+
+
+def _file(name: str, folder: Path | None) -> Path:
+    return (folder or FOLDER) / name / "chip.json"
+
+
+def _usable(file: Path, limits: ChipLimits, whole: Cores) -> Cores:
+    """What of a chip passes its test, by its report; where that cannot be read, or does not say, all of it."""
+    try:
+        found = msgspec.json.decode(file.read_bytes(), type=Reported)
+    except (OSError, msgspec.MsgspecError) as error:
+        LOGGER.warning("the report on the chip cannot be read (%s: %s); it is taken to be whole", file, error)
+        return whole
+    if not found.alive:
+        return Cores()
+    if found.cores is None:
+        return whole
+    return Cores(sum(found.cores.values()), found.cores.get(limits.large, 0))

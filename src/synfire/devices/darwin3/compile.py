@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from synfire.devices.cores import Cores
 from synfire.devices.darwin3.cache import ImageCache
 from synfire.devices.darwin3.faults import Health
 from synfire.devices.darwin3.image import OperatorImage, Source, make_image
@@ -20,7 +21,7 @@ from synfire.devices.darwin3.link import bind, place_pieces
 from synfire.devices.darwin3.linkable import DENSITY, Linkable
 from synfire.devices.darwin3.linked import Linked
 from synfire.devices.darwin3.lower import lower
-from synfire.devices.darwin3.partition import PIECE_WORDS, partition
+from synfire.devices.darwin3.partition import PIECE_WORDS, dendrite_words, partition
 from synfire.devices.darwin3.place import HILBERT, ZIGZAG
 from synfire.devices.darwin3.site import WELL, Site
 from synfire.devices.darwin3.symbols import symbols
@@ -63,6 +64,12 @@ class Compiled:
     def images(self) -> dict[str, OperatorImage]:
         return {name: each.image for name, each in self.linked.linkables.items()}
 
+    @property
+    def cores(self) -> Cores:
+        """What it takes: a core for each piece. Relays come on top."""
+        table = self.linked.table
+        return self.linked.limits.need(table.dendrite_words(each) for each in self.linked.places)
+
 
 def compile_stage(
     graph: Graph,
@@ -94,6 +101,19 @@ def compile_stage(
     with clock("link"):
         linked = bind(table, site, places)
     return Compiled(made, linked, clock.seconds)
+
+
+def cores_of(graph: Graph, limits: ChipLimits, options: Options | None = None) -> Cores:
+    """What `compile_stage` would have the stage take of a chip that is whole, and its own: nothing is assembled or placed for that.
+
+    Raises `UserError` for an operator that the chip cannot run, and a population that fits no core.
+    """
+    options = options or Options()
+    made = whole(lower(graph), options.bits)
+    sources = _sources(made, Site(limits), None if options.as_toolchain else options.piece_words)
+    return limits.need(
+        dendrite_words(piece, source.arriving, made.bits) for source in sources.values() for piece in source.pieces
+    )
 
 
 def _sources(made: Whole, site: Site, most_words: int | None) -> dict[str, Source]:

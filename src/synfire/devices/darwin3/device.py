@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from synfire.devices.cores import Cores
+from synfire.devices.darwin3.allotted import share
+from synfire.devices.darwin3.compile import cores_of
 from synfire.devices.darwin3.limits import chip
 from synfire.devices.darwin3.refusals import refusals
 from synfire.devices.device import DEVICES, Description, Device
@@ -26,6 +29,13 @@ class Darwin3(Device):
 
     def refusals(self, graph: Graph) -> Mapping[str, str]:
         return refusals(graph)
+
+    def room(self) -> Cores:
+        """Raises `UserError` for a number of cores that is none."""
+        return share(chip(self.name))
+
+    def cores(self, graph: Graph) -> Cores:
+        return cores_of(graph, chip(self.name))
 
 
 DEVICES.add(Darwin3.name, Darwin3())

@@ -11,7 +11,7 @@ import numpy as np
 from synfire.base.errors import UserError
 from synfire.devices.darwin3.ir import HARD, SOFT, Dynamics
 from synfire.ops import Array, Operator
-from synfire.ops.if_neuron import IF
+from synfire.ops.if_ import IF
 from synfire.ops.lif import LIF
 from synfire.ops.parametric_lif import ParametricLIF
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from importlib import resources
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synfire.base.errors import UnknownName, UserError
+from synfire.devices.cores import Cores
 from synfire.devices.darwin3.words import Coordinate, Memory, weights_per_word
 
 CHIPS = "chips.json"
@@ -116,6 +118,18 @@ class ChipLimits:
         for core, words in self.rooms.items():
             grid[core] = words
         return grid
+
+    @functools.cached_property
+    def large(self) -> str:
+        """The class of the cores with the most dendrite words; empty where classes are not known."""
+        words = self.dendrite_words or {}
+        return max(words, key=words.__getitem__, default="")
+
+    def need(self, pieces: Iterable[int]) -> Cores:
+        """The cores that pieces of so many dendrite words take: one each, a large one where no smaller class holds that."""
+        words, sizes = list(pieces), sorted((self.dendrite_words or {}).values())
+        smaller = sizes[-2] if len(sizes) > 1 else math.inf
+        return Cores(len(words), sum(each > smaller for each in words))
 
     def memory_words(self, memory: Memory, kind: str) -> int:
         """How many words a memory of a core of that class has."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from synfire.engines.cpu.engine import CpuEngine, CpuProgram
+from synfire.engines.cpu.engine import CpuEngine, compiled, tape
 from synfire.engines.cpu.int8 import narrowed, narrowed_weights
-from synfire.engines.cpu.tape import HALVES
 from synfire.engines.engine import Program
 from synfire.graph import Graph
 
@@ -21,7 +20,8 @@ class Bf16Engine(CpuEngine):
     format = "bf16"
 
     def build(self, graph: Graph) -> Program:
-        return CpuProgram(graph, narrow=HALVES)
+        program: Program = compiled.CpuProgram(graph, narrow=tape.HALVES)
+        return program
 
     @classmethod
     def refusal(cls, graph: Graph) -> str:

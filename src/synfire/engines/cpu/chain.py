@@ -17,8 +17,8 @@ from synfire.engines.cpu.player import play
 from synfire.engines.cpu.scratch import scratch
 from synfire.engines.cpu.team import ENOUGH, Team
 from synfire.engines.cpu.vectors import SLACK
-from synfire.engines.cpu.writing import Line, Value, Writer
-from synfire.ops import Array, Signal, State, sharing
+from synfire.engines.cpu.writing import COUNTED, Line, Uncounted, Value, Writer
+from synfire.ops import Array, Kind, Signal, State, sharing
 
 CACHED_BYTES = 1 << 19
 """What the values of one group of samples may take, so that they stay in a processor's second cache beside the weights."""
@@ -76,7 +76,7 @@ class Chain:
         self.key, self.lines, self.inputs, self.outputs = key, tuple(writer.lines), tuple(inputs), tuple(outputs)
         for line in self.lines:
             line.arrays = {place: _once(array) for place, array in line.arrays.items()}
-        self._room = (writer.current_floats, writer.active)
+        self._room, self._counted = (writer.current_floats, writer.active), writer.counted
         kinds = [line.numbers[tape.KIND] for line in self.lines]
         loads = [tape.PLACES_OF_A_LINE * k + tape.SOURCE for k, kind in enumerate(kinds) if kind == tape.LOAD]
         self._loads = tuple(
@@ -91,6 +91,8 @@ class Chain:
         self._states = lender("states", self._words)
         self._lent = lender("outputs", *(signal.size * signal.kind.dtype.itemsize for _, signal in self.outputs))
         self._lives = self._lifetimes()
+        self.frames = np.zeros(2, np.int64)
+        """How many were summed event-driven, and how many densely, by synapses that may be either."""
         self._bind, self._lay = lru_cache(_BLOCKS)(self._bound), lru_cache(_BLOCKS)(self._laid)
         self.player: Player = play
         self.team: Team | None = None
@@ -126,12 +128,17 @@ class Chain:
         return state
 
     def run(self, state: Array, inputs: Sequence[Array], steps: int) -> tuple[Array, dict[str, Array]]:
-        """Advance by a block: `inputs` are `(steps, batch, ...)`; the state afterwards, and the outputs."""
+        """Advance by a block: `inputs` are `(steps, batch, ...)`; the state afterwards, and the outputs.
+
+        Raises `Uncounted`, before anything has changed.
+        """
         batch = inputs[0].shape[1]
         bound = self._bind(steps, 1 << max(batch - 1, 0).bit_length(), get_ident())
         numbers, given = bound.numbers, []
         for (place, signal, dtype), array in zip(self._loads, inputs, strict=True):
             block = _fitting(array, signal, dtype, steps, batch)
+            if self._counted and signal.kind is Kind.COUNT and _most(block) >= COUNTED:
+                raise Uncounted
             numbers[place] = _address(block)
             numbers[place + 2], numbers[place + 1] = block.strides[:2]
             given.append(block)
@@ -202,12 +209,13 @@ class Chain:
                 row[column : column + 3] = base + at[value.place], frames[value.place] * value.frame_bytes, step
         return Bound(lines, group, memory, own)
 
-    @staticmethod
-    def _fill(row: Array, line: Line, scratch: Mapping[int, int], steps: int) -> None:
+    def _fill(self, row: Array, line: Line, scratch: Mapping[int, int], steps: int) -> None:
         for column, number in {**scratch, **line.numbers}.items():
             row[column] = number
         for column, array in line.arrays.items():
             row[column] = _address(array)
+        if tape.ENTER in line.numbers:
+            row[tape.COUNTED] = _address(self.frames)
         still = line.ports[tape.TARGET].still and line.numbers[tape.KIND] != tape.STORE
         row[tape.STEPS] = 1 if still else steps
 
@@ -255,6 +263,11 @@ def _fitting(array: Array, signal: Signal, dtype: np.dtype[Any], steps: int, bat
         array = array.astype(dtype)
     whole = array.flags.c_contiguous or (array.size and array[0, 0].flags.c_contiguous)
     return array if whole else np.ascontiguousarray(array)
+
+
+def _most(counts: Array) -> int:
+    """The largest of them; a negative one is beyond all others."""
+    return int(counts.view(np.uint32).max(initial=0))
 
 
 def _once(array: Array) -> Array:

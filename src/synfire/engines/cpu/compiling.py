@@ -22,9 +22,9 @@ from synfire.ops.parametric_lif import ParametricLIF
 class Linking:
     """A chain that grows, operator by operator, until one does not fit."""
 
-    def __init__(self, graph: Graph, narrow: int = WIDE) -> None:
+    def __init__(self, graph: Graph, narrow: int = WIDE, counted: bool = True) -> None:
         self._graph = graph
-        self._writer = Writer(narrow)
+        self._writer = Writer(narrow, counted)
         self._values: dict[str, Value] = {}
         self._members: set[str] = set()
         self._arrivals: list[Arrival] = []
@@ -113,15 +113,15 @@ class Linking:
         return name in self._graph.outputs.values() or elsewhere or looped
 
 
-def parts_of(graph: Graph, narrow: int = WIDE) -> tuple[Part, ...]:
-    """The timed operators of a flat graph, in running order; synapses that read spikes keep weights as `narrow` says."""
-    return tuple(_parts(graph, narrow))
+def parts_of(graph: Graph, narrow: int = WIDE, counted: bool = True) -> tuple[Part, ...]:
+    """The timed operators of a flat graph, in running order; `narrow` and `counted` as `synfire.engines.cpu.writing.Writer` has them."""
+    return tuple(_parts(graph, narrow, counted))
 
 
-def _parts(graph: Graph, narrow: int) -> Iterator[Part]:
+def _parts(graph: Graph, narrow: int, counted: bool) -> Iterator[Part]:
     signals = graph.signals()
     order = {name: k for k, name in enumerate(name for name in graph.order() if signals[name].timed)}
-    linking = Linking(graph, narrow)
+    linking = Linking(graph, narrow, counted)
     for members in strong_components({name: [s.source for s in graph.arriving(name)] for name in order}):
         names = sorted(members, key=order.__getitem__)
         cyclic = any(s.delay_steps and s.source in members for name in names for s in graph.arriving(name))
@@ -129,19 +129,19 @@ def _parts(graph: Graph, narrow: int) -> Iterator[Part]:
         if (not cyclic and linking.take(names[0])) or (ring and linking.take_loop(*ring)):
             continue
         yield from linking.done()
-        linking = Linking(graph, narrow)
+        linking = Linking(graph, narrow, counted)
         if cyclic:
-            yield Cycle(tuple(names), tuple(_alone(graph, name) for name in names))
+            yield Cycle(tuple(names), tuple(_alone(graph, name, counted) for name in names))
         elif not linking.take(names[0]):
             yield node(graph, names[0])
-            linking = Linking(graph, narrow)
+            linking = Linking(graph, narrow, counted)
     yield from linking.done()
 
 
-def _alone(graph: Graph, name: str) -> Part:
+def _alone(graph: Graph, name: str, counted: bool) -> Part:
     """One operator, for a place in a cycle: everything that it gives is read from outside."""
     watched = Graph(graph.operators, graph.synapses, graph.inputs, {**graph.outputs, "": name})
-    linking = Linking(watched)
+    linking = Linking(watched, counted=counted)
     return next(linking.done()) if linking.take(name) else node(graph, name)
 
 

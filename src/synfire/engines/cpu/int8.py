@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from synfire.engines.cpu.engine import CpuEngine, CpuProgram
-from synfire.engines.cpu.tape import BYTES
+from synfire.engines.cpu.engine import CpuEngine, compiled, tape
 from synfire.engines.engine import Program
 from synfire.graph import Graph, strong_components
 from synfire.ops import Kind
@@ -37,7 +36,8 @@ class Int8Engine(CpuEngine):
     format = "int8"
 
     def build(self, graph: Graph) -> Program:
-        return CpuProgram(graph, narrow=BYTES)
+        program: Program = compiled.CpuProgram(graph, narrow=tape.BYTES)
+        return program
 
     @classmethod
     def refusal(cls, graph: Graph) -> str:

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from synfire.engines.cpu import tape
+from synfire.engines.cpu.dense_kernels import TOGETHER, fits_registers
 from synfire.engines.cpu.narrow import half_reach, narrow_reach
 from synfire.engines.cpu.reach import Axis, Reach, grouped, reach
 from synfire.engines.cpu.tape import COUNTS, FLOATS, SPIKES
@@ -54,6 +55,17 @@ TILED_BYTES = 1 << 18
 
 BLOCK_BYTES = 1 << 15
 """What the weights of one block of inputs take: they stay in the nearest cache while all frames use them."""
+
+
+INPUTS = 128
+"""Inputs of one block of a synapse that is summed densely, and is not in tiles."""
+
+CROSSINGS = {
+    True: {1: (230, 200), 2: (450, 400), 3: (450, 410), 4: (500, 450), 5: (580, 530)},
+    False: {1: (200, 170), 2: (350, 300), 3: (380, 340), 4: (440, 400), 5: (530, 480)},
+}
+"""For spikes, and for numbers, by vectors of outputs: from how many thousandths of active inputs on a synapse is summed densely, and
+below how many no longer. The second ones are where both kernels took the same time on an AMD EPYC with AVX-512."""
 
 
 @lines_for(ConstantCurrent)
@@ -118,7 +130,18 @@ def synapse(writer: Writer, x: Value, weight: Array, bias: Array, axes: tuple[Ax
     receive(writer, line, found, shape)
     if tile:
         _divide(writer, line, source, found, axes)
+    elif fits_registers() and narrow == tape.WIDE and _one_place(axes) and found.run_index[-1] and found.line_index[-1]:
+        _switch(writer, line, found)
     return target
+
+
+def _switch(writer: Writer, line: Line, found: Reach) -> None:
+    """Have the line be summed densely where many inputs are active: what `synfire.engines.cpu.dense_kernels` needs besides."""
+    vectors = int(found.runs[0][2])
+    crossings = CROSSINGS[line.numbers[tape.FORMAT] == SPIKES]
+    enter, leave = crossings[min(vectors, max(crossings))]
+    line.numbers |= {tape.BLOCK: INPUTS, tape.ENTER: enter, tape.LEAVE: leave}
+    writer.room(TOGETHER * max(LANES * vectors, INPUTS) + LANES, TOGETHER * line.numbers[tape.CHANNELS])
 
 
 def narrow_synapse(

@@ -14,7 +14,7 @@ from synfire.engines.cpu.vectors import LANES
 from synfire.engines.cpu.writing import LAST, Line, Memory, Refusal, Value, Writer, lines_for
 from synfire.ops import Array, Operator, Signal
 from synfire.ops.alif import ALIF
-from synfire.ops.if_neuron import IF
+from synfire.ops.if_ import IF
 from synfire.ops.lif import LIF
 from synfire.ops.linear import Linear
 from synfire.ops.membrane import HARD

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from synfire.engines.cpu.claims import claim, wait
+from synfire.engines.cpu.dense_kernels import TOGETHER, count_frames, current_of, is_dense, sum_densely, sum_listed
 from synfire.engines.cpu.narrow_kernels import receive_narrow_row, scale_row
 from synfire.engines.cpu.neuron_kernels import fire, fire_adaptive
 from synfire.engines.cpu.shape_kernels import add, attend, both, part, pool, spread, total, turn, widen
@@ -19,6 +20,7 @@ from synfire.engines.cpu.tape import (
     AND,
     ATTEND,
     BEGUN,
+    BLOCK,
     BYTES,
     CHANNELS,
     CURRENT,
@@ -71,6 +73,25 @@ from synfire.engines.cpu.tape import (
 )
 from synfire.engines.cpu.tiled_kernels import list_active, sum_tile
 from synfire.engines.cpu.vectors import copy, floats, words
+
+
+@kernel
+def _one_place(op, state_bytes, first, start, stop):  # type: ignore[no-untyped-def]
+    """A synapse with one place, some frames of its samples at a time: event-driven, or densely where many of their inputs are active."""
+    steps = 1 if op[SOURCE_STEP] == 0 else op[STEPS]
+    times, end = op[STEPS] // steps, stop * steps
+    for begin in range(start * steps, end, TOGETHER):
+        count = min(TOGETHER, end - begin)
+        dense = is_dense(op, begin, count, steps)
+        if dense:
+            sum_densely(op, begin, count, steps)
+        count_frames(op, dense, count)
+        for k in range(count):
+            s, frame = (begin + k) // steps, (begin + k) % steps
+            current = current_of(op, k) if dense else sum_listed(op, k)
+            target = op[TARGET] + s * op[TARGET_SAMPLE] + frame * op[TARGET_STEP]
+            for t in range(times):
+                _emit(op, state_bytes, current, first + s, 0, target + t * op[TARGET_STEP])
 
 
 @kernel
@@ -217,7 +238,10 @@ def _play_samples(op, state_bytes, first, start, stop):  # type: ignore[no-untyp
     """Play a line for those from `start` to `stop` of the samples from `first` on."""
     kind = op[KIND]
     if kind == SYNAPSE:
-        _synapse(op, state_bytes, first, start, stop)
+        if op[BLOCK] > 0:
+            _one_place(op, state_bytes, first, start, stop)
+        else:
+            _synapse(op, state_bytes, first, start, stop)
     elif kind == NEURON:
         _neurons(op, state_bytes, first, start, stop)
     elif kind == LOOP:

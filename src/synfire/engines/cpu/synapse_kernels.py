@@ -3,8 +3,8 @@
 An active input adds its weights to all the outputs that it reaches. Inputs come in ascending order, channels last, so
 each output's sum starts from the bias and takes its products in ascending input index, as the reference step has it.
 To skip an input of zero is to leave out the addition of +0 or −0, and that changes no bit of a sum that is not −0. None is:
-a bias of −0 is made +0 when the weights are laid out, and float32 addition gives −0 from two −0 only. So there is no
-second, dense kernel to switch to, and nothing depends on density but time.
+a bias of −0 is made +0 when the weights are laid out, and float32 addition gives −0 from two −0 only. So a synapse may as well
+be summed densely, frame by frame (`dense_kernels`), and nothing depends on density but time.
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ def start_row(op, out):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _active(op, source, size):  # type: ignore[no-untyped-def]
+def list_row(op, source, size, entries, values):  # type: ignore[no-untyped-def]
     """List the inputs of a row that are not 0, and what to multiply their weights by; how many."""
-    active, factors, form = integers(op[ACTIVE], size), floats(op[FACTORS], size), op[FORMAT]
+    active, factors, form = integers(entries, size), floats(values, size), op[FORMAT]
     small, large = octets(source, size), floats(source, size)
     count, one, together = 0, np.uint64(1), 16 if form == FLOATS else 64
     for first in range(0, size, together):
@@ -112,7 +112,7 @@ def receive_row(op, source, y, out):  # type: ignore[no-untyped-def]
                 else:
                     sum_scaled_rows(onto, rows, op[ACTIVE], across, op[FACTORS], number, vectors, reached, down, along)
         return
-    count = _active(op, source, width * channels)
+    count = list_row(op, source, width * channels, op[ACTIVE], op[FACTORS])
     active, here = integers(op[ACTIVE], count), 0
     while here < count:
         x, number = 0, count

@@ -30,7 +30,7 @@ WIDE, BYTES, HALVES = range(3)
 MAXIMUM, TOTAL, MEAN = range(3)
 """What becomes of a window."""
 
-PLACES_OF_A_LINE = 60
+PLACES_OF_A_LINE = 64
 
 (
     KIND,
@@ -56,5 +56,7 @@ PLACES_OF_A_LINE = 60
     STATE, STATE_2, STATE_3,  # addresses of what the first sample's neurons remember
     REDUCE, DIVISORS,
     NARROW, SCALE, BIAS,  # how weights are kept, and what makes float32 of sums of bytes: see `narrow_kernels`
+    DENSE, ENTER, LEAVE,  # whether the last frames were summed densely, and from which density on: see `dense_kernels`
+    COUNTED,  # where frames that were summed are counted, by kernel: event-driven, dense
 ) = range(PLACES_OF_A_LINE)  # fmt: skip
 """The places of a line."""

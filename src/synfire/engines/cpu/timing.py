@@ -14,8 +14,8 @@ from numba.core.extending import intrinsic
 
 from synfire.engines.cpu import tape as places
 from synfire.engines.cpu.chain import Chain
-from synfire.engines.cpu.engine import CpuProgram
 from synfire.engines.cpu.player import begin, play_line
+from synfire.engines.cpu.program import CpuProgram
 from synfire.engines.cpu.schedule import Cycle, Link, Part
 from synfire.engines.cpu.tape import KIND, LOAD, OTHER, SOURCE, STORE, THIRD, kernel
 from synfire.engines.cpu.vectors import octets

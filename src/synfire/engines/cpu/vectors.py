@@ -69,7 +69,7 @@ def store(builder: Any, value: Any, address: Any) -> None:
     builder.store(value, builder.inttoptr(address, value.type.as_pointer()), align=1)
 
 
-def _spread(builder: Any, value: Any) -> Any:
+def everywhere(builder: Any, value: Any) -> Any:
     """The number in every lane."""
     kind = ir.VectorType(value.type, LANES)
     lane = builder.insert_element(ir.Constant(kind, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
@@ -94,7 +94,7 @@ def _sum_rows(vectors: int, lines: int, scaled: bool) -> Any:
             entry = load(builder, builder.add(entries, builder.shl(loop.index, _WORD(2))), _INTEGER)
             row = builder.add(weight, builder.mul(builder.zext(entry, _WORD), across))
             if scaled:
-                x = _spread(builder, load(builder, builder.add(values, builder.shl(loop.index, _WORD(2))), _FLOAT))
+                x = everywhere(builder, load(builder, builder.add(values, builder.shl(loop.index, _WORD(2))), _FLOAT))
             for place, total in zip(places(row, along), totals, strict=True):
                 added = load(builder, place, _FLOATS)
                 added = builder.fmul(x, added) if scaled else added
@@ -171,7 +171,7 @@ def _window(floats: bool, add: bool, mean: bool) -> Any:
         found = b.load(total)
         if mean:
             found = found if floats else b.uitofp(found, _FLOATS)
-            found = b.fdiv(found, _spread(b, b.sitofp(divisor, _FLOAT)))
+            found = b.fdiv(found, everywhere(b, b.sitofp(divisor, _FLOAT)))
         elif floats and not add:
             found = b.fadd(found, zero)  # of two zeros the positive one
         store(b, found, out)

@@ -21,6 +21,10 @@ FIRST, LAST = "channels first", "channels last"
 EXACT = 2**24
 """Whole numbers below it are exact in float32."""
 
+COUNTED = 2**16
+"""Counts that come from outside are less, or another program takes them: nothing tells how many spikes they are the sum of. The sum
+of 256 such counts is exact in float32, and no layer adds up so many spikes at one place."""
+
 
 @dataclass(frozen=True)
 class Value:
@@ -110,14 +114,19 @@ class Refusal(Exception):
     """An operator that a chain cannot hold as it stands: it runs by itself, by its own step."""
 
 
+class Uncounted(Exception):
+    """A count of `COUNTED` or more, or a negative one, arrived at a chain that takes none."""
+
+
 class Writer:
     """Takes operators in running order, and writes their lines.
 
     Synapses that read spikes get weights that are kept as `narrow` says (`synfire.engines.cpu.tape`), others float32.
+    Counts that are loaded are below `COUNTED` if they are `counted`, and else as large as they like.
     """
 
-    def __init__(self, narrow: int = tape.WIDE) -> None:
-        self.narrow = narrow
+    def __init__(self, narrow: int = tape.WIDE, counted: bool = True) -> None:
+        self.narrow, self.counted = narrow, counted
         self.lines: list[Line] = []
         self.places: list[Value] = []
         self.shared: set[int] = set()
@@ -142,7 +151,8 @@ class Writer:
 
     def load(self, signal: Signal, still: bool) -> Value:
         """A value from outside: the next of the chain's inputs."""
-        forms = {Kind.SPIKE: (SPIKES, 1), Kind.COUNT: (FLOATS, None), Kind.VALUE: (FLOATS, None)}
+        counts = (FLOATS, COUNTED - 1 if self.counted else None)
+        forms = {Kind.SPIKE: (SPIKES, 1), Kind.COUNT: counts, Kind.VALUE: (FLOATS, None)}
         if signal.kind not in forms:
             raise Refusal
         form, most = forms[signal.kind]

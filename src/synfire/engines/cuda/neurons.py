@@ -18,7 +18,7 @@ from synfire.ops.cuba_li import CubaLI
 from synfire.ops.cuba_lif import CubaLIF
 from synfire.ops.current_based import CurrentBased
 from synfire.ops.discrete_lif import DiscreteLIF
-from synfire.ops.if_neuron import IF
+from synfire.ops.if_ import IF
 from synfire.ops.leaky_integrator import LeakyIntegrator
 from synfire.ops.lif import LIF
 from synfire.ops.membrane import HARD, MOST_SPIKES, MULTI, Firing, Membrane

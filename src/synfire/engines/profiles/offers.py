@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from synfire.base.errors import PermanentError, UnknownName, UserError
@@ -204,10 +204,9 @@ class _Asking:
             return Offer(profile, Fit.INCOMPATIBLE, str(error))
         refused = device.refusals(self.graph)
         demand = Demand(self.name, self.graph, self.costs)
+        workers = rooms(profile.requires.workers, self.machine.limit_bytes)
         try:
-            plan = plan_offloaded(
-                demand, rooms(profile.requires.workers, self.machine.limit_bytes), engine.name, refused
-            )
+            plan = plan_offloaded(demand, workers, engine.name, refused)
         except DoesNotFit as error:
             return Offer(profile, Fit.LOW, str(error))
         except UserError as error:
@@ -216,6 +215,11 @@ class _Asking:
             again = device.refusals(stage_graph(self.graph, stage.operators)) if stage.engine else {}
             if again:  # what it takes beside the others it may refuse by itself
                 return Offer(profile, Fit.INCOMPATIBLE, f"stage {stage.name} cannot go there: {_first(again)}")
+        try:
+            counted = [replace(each, cores=device.room()) for each in workers]
+            plan_offloaded(demand, counted, engine.name, refused, cores=device.cores)
+        except UserError as error:
+            return Offer(profile, Fit.INCOMPATIBLE, str(error))
         said = [f"stays on the processor: {_first(refused)}"] if refused else []
         said += [_first(remarks)] if (remarks := engine.remarks(self.graph)) else []
         return self._weighed(profile, "; ".join(said))

@@ -14,7 +14,7 @@ from synfire.formats.nir.rates import rate
 from synfire.ops.cuba_li import CubaLI
 from synfire.ops.cuba_lif import CubaLIF
 from synfire.ops.discrete_lif import DiscreteLIF
-from synfire.ops.if_neuron import IF
+from synfire.ops.if_ import IF
 from synfire.ops.leaky_integrator import LeakyIntegrator
 from synfire.ops.lif import LIF
 from synfire.ops.membrane import DECAY, DECAY_SUM, RELAX, RELAX_LEAK_FIRST, SOFT, f32

@@ -22,7 +22,7 @@ from synfire.ops.current_based import CurrentBased
 from synfire.ops.delay import Delay
 from synfire.ops.discrete_lif import DiscreteLIF
 from synfire.ops.flatten import Flatten
-from synfire.ops.if_neuron import IF
+from synfire.ops.if_ import IF
 from synfire.ops.leaky_integrator import LeakyIntegrator
 from synfire.ops.lif import LIF
 from synfire.ops.linear import Linear

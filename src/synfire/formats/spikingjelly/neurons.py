@@ -18,7 +18,7 @@ from synfire.formats.spikingjelly.convert import (
 )
 from synfire.formats.spikingjelly.sketch import Held, under
 from synfire.ops.delay import Delay
-from synfire.ops.if_neuron import IF
+from synfire.ops.if_ import IF
 from synfire.ops.lif import HARD, LIF, SOFT
 from synfire.ops.parametric_lif import ParametricLIF
 

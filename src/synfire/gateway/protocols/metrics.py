@@ -65,9 +65,13 @@ class _Scrape(Collector):
         stages = [([w, s.model, s.stage], s) for w, each in self._workers.items() for s in each.stages]
         for name, text, value in _OF_STAGE:
             yield _family(CounterMetricFamily, name, text, _STAGE, [(labels, value(s)) for labels, s in stages])
-        densities = [(labels, s.spikes / s.places) for labels, s in stages if s.places]
-        text = "How many of the spikes that a stage gives are 1, in every 16th job; stages that give none are left out."
-        yield _family(GaugeMetricFamily, "synfire_stage_density", text, _STAGE, densities)
+        text = "Frames that linear synapses of a stage summed by each kernel; tiled ones have one kernel, and are left out."
+        kernels = [([*labels, "event"], float(s.sparse)) for labels, s in stages]
+        kernels += [([*labels, "dense"], float(s.dense)) for labels, s in stages]
+        yield _family(CounterMetricFamily, "synfire_stage_frames", text, [*_STAGE, "kernel"], kernels)
+        for name, text, active, size in _DENSITIES:
+            shares = [(labels, active(s) / size(s)) for labels, s in stages if size(s)]
+            yield _family(GaugeMetricFamily, name, text, _STAGE, shares)
         links = [([*labels, link.receiver], link) for labels, s in stages for link in s.links]
         for name, text, value in _OF_LINK:
             yield _family(CounterMetricFamily, name, text, _LINK, [(labels, value(each)) for labels, each in links])
@@ -144,6 +148,21 @@ _OF_STAGE: tuple[tuple[str, str, Any], ...] = (
         "synfire_stage_checkpoint_seconds",
         "Time that a worker's thread took to encode and send those states.",
         lambda stage: stage.checkpoints.send_s,
+    ),
+)
+
+_DENSITIES: tuple[tuple[str, str, Any, Any], ...] = (
+    (
+        "synfire_stage_density",
+        "How many of the spikes that a stage gives are 1, in every 16th job; stages that give none are left out.",
+        lambda stage: stage.spikes,
+        lambda stage: stage.places,
+    ),
+    (
+        "synfire_stage_input_density",
+        "How many of the spikes, counts and values that come for a stage are not 0, in every 16th job.",
+        lambda stage: stage.active,
+        lambda stage: stage.arrived,
     ),
 )
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import msgspec
 
+from synfire.devices import Cores
 from synfire.gateway.api import APIS, Api
 from synfire.gateway.dataplane import DataPlane
 from synfire.gateway.http import Endpoint, HttpRequest, HttpResponse, json_response
@@ -102,7 +103,7 @@ class WorkerInfo(msgspec.Struct):
     """A worker. `plans` says which stages plans give to it, `ready` whether it answers; what it says itself is absent when it does not.
 
     `url` is where it speaks the Open Inference Protocol itself, for each of its stages and operators. `device`, `group`, `role`, `status`
-    and `memory_bytes` are what the controller counts on; one that has `joined` is on another machine.
+    and `memory_bytes` are what the controller counts on, and so are the `cores` of its device that it may use, where these are counted; one that has `joined` is on another machine.
     """
 
     name: str
@@ -123,6 +124,8 @@ class WorkerInfo(msgspec.Struct):
     memory_bytes: int | None = None
     free_bytes: int | None = None
     address: str = ""
+    cores: Cores | None = None
+    free_cores: Cores | None = None
 
 
 class ProtectionInfo(msgspec.Struct):
@@ -190,9 +193,11 @@ class Native:
 
     async def workers(self, request: HttpRequest) -> HttpResponse:
         recoveries = self._plane.recoveries
-        models = tuple(model for model in self._plane.models if not _away(self._plane.condition(model)))
+        models = tuple(model for model in self._plane.models if not self._plane.condition(model).away)
         hands = recoveries.workers if recoveries is not None else ()
-        return json_response(_workers(models, await self._plane.workers(), hands))
+        conditions = recoveries.conditions if recoveries is not None else {}
+        resting = {name: each.resting for name, each in conditions.items()}
+        return json_response(_workers(models, await self._plane.workers(), hands, resting))
 
 
 def _model_info(model: Model, condition: Condition) -> ModelInfo:
@@ -215,11 +220,6 @@ def _model_info(model: Model, condition: Condition) -> ModelInfo:
         condition.substituted,
         _protection(model),
     )
-
-
-def _away(condition: Condition) -> bool:
-    """Whether the model is on none of the workers that its plan names."""
-    return condition.joining or condition.status == "asleep"
 
 
 def _protection(model: Model) -> ProtectionInfo:
@@ -261,19 +261,25 @@ def _signal(signal: Signal) -> SignalInfo:
 
 
 def _workers(
-    models: tuple[Model, ...], described: Mapping[str, Description], hands: Iterable[Hand]
+    models: tuple[Model, ...],
+    described: Mapping[str, Description],
+    hands: Iterable[Hand],
+    resting: Mapping[str, Collection[str]],
 ) -> list[WorkerInfo]:
-    """Those that answer, are counted on, or are named by the plans of models that do not wait for them."""
+    """Those that answer, are counted on, or are named by the plans of models that do not wait for them; stages that sleep, by model, are
+    `resting`, and on none."""
     found = {name: _worker(name, each) for name, each in described.items()}
     for hand in hands:
         worker = found.setdefault(hand.name, WorkerInfo(hand.name, {}, url=hand.url or None))
         worker.device, worker.group, worker.role, worker.status = hand.device, hand.group, hand.role, hand.status
         worker.joined, worker.leaving, worker.address = hand.joined, hand.leaving, hand.address
         worker.memory_bytes, worker.free_bytes = hand.memory_bytes, hand.free_bytes
+        worker.cores, worker.free_cores = hand.cores, hand.free_cores
     names = Counter(model.name for model in models)
     for model in models:
         called = versioned(model.name, model.version) if names[model.name] > 1 else model.name
-        for stage in (stage for plan in model.plans for stage in plan.stages):
+        stages = [(plan.model, stage) for plan in model.plans for stage in plan.stages]
+        for stage in (stage for name, stage in stages if stage.original not in resting.get(name, ())):
             worker = found.setdefault(stage.worker, WorkerInfo(stage.worker, {}))
             worker.plans.setdefault(called, []).append(stage.name)
     return list(found.values())

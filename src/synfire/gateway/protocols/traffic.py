@@ -16,10 +16,12 @@ from synfire.wire.traffic import Rule, Share, TrafficCount, cleared
 
 class RuleBody(msgspec.Struct, forbid_unknown_fields=True):
     """What a name is to answer by: the percentage of each side, together 100; and how many percent of its calls the shadow gets copies
-    of. What is left out of a rule that is there stays as it is; a shadow of `{}` is none."""
+    of; and in which `operators` alone all of these models differ, if that is to be so. What is left out of a rule that is there stays as it is; a shadow
+    of `{}` is none."""
 
     sides: dict[str, float] | None = None
     shadow: dict[str, float] | None = None
+    operators: tuple[str, ...] | None = None
 
 
 class TrafficApi:
@@ -72,11 +74,13 @@ def _changed(name: str, known: Rule | None, body: RuleBody) -> Rule:
     sides = _shares(body.sides) if body.sides is not None else known.sides if known is not None else ()
     if not sides:
         raise UserError(f'name {name!r} has no sides; say which models answer its calls: {{"sides": {{"MODEL": 100}}}}')
+    before = known or cleared(name)
+    operators = before.operators if body.operators is None else body.operators
     if body.shadow is None:
-        return Rule(name, sides, known.shadow if known is not None else None)
+        return Rule(name, sides, before.shadow, operators)
     if len(body.shadow) > 1:
         raise UserError(f"name {name!r} has one shadow at most, and {len(body.shadow)} are given; leave the others out")
-    return Rule(name, sides, next(iter(_shares(body.shadow)), None))
+    return Rule(name, sides, next(iter(_shares(body.shadow)), None), operators)
 
 
 def _shares(given: Mapping[str, float]) -> tuple[Share, ...]:

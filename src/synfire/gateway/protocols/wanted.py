@@ -17,11 +17,12 @@ from synfire.gateway.status import ACCEPTED, OK
 from synfire.plan.planner import GRANULARITIES
 from synfire.store import ModelName
 from synfire.wire.condition import Condition
+from synfire.wire.recovery import Substituted
 from synfire.wire.wish import Wish, Wished
 
 
 class WantedStage(msgspec.Struct, frozen=True):
-    """A stage of a replica, and the worker that hosts it; none while it waits for one."""
+    """A stage of a replica, and the worker that hosts it; none while it waits for one, or sleeps."""
 
     replica: str
     stage: str
@@ -32,7 +33,8 @@ class WantedStage(msgspec.Struct, frozen=True):
 
 class WantedModel(msgspec.Struct, frozen=True):
     """A model that was asked for. `status` is `loading`, `waiting` (for workers), `served`, `degraded`, `asleep`, `stopped`, `failed` or `leaving`,
-    of several replicas that of the best; `reason` says why it is not served as it is wanted."""
+    of several replicas that of the best; `reason` says why it is not served as it is wanted. Stages of any replica that an unlike engine runs are
+    `substituted`: no worker has the device for them."""
 
     name: str
     wish: Wish
@@ -41,6 +43,13 @@ class WantedModel(msgspec.Struct, frozen=True):
     replicas: int
     replicas_ready: int
     stages: tuple[WantedStage, ...] = ()
+    substituted: tuple[Substituted, ...] = ()
+
+
+class AllTold(msgspec.Struct, frozen=True):
+    """Whether all models that there are to be were asked for, so that one of any other name is none."""
+
+    told: bool
 
 
 class Moved(msgspec.Struct, frozen=True):
@@ -57,11 +66,14 @@ class WantedApi:
 
     def endpoints(self) -> Iterable[Endpoint]:
         all_, one, fails = "/api/deployment/models", "/api/deployment/models/{name}", (400, 404, 501, 503)
+        told = "/api/deployment/told"
         worker = "/api/workers/{name}"
         yield Endpoint("GET", all_, self.all, "Models that were asked for", None, list[WantedModel])
         yield Endpoint("GET", one, self.one, "A model that was asked for", None, WantedModel, (404,))
         yield Endpoint("PUT", one, self.want, "Have a model served so from now on", Wish, WantedModel, fails)
         yield Endpoint("DELETE", one, self.drop, "Have a model served no longer", None, None, fails)
+        yield Endpoint("GET", told, self.told, "Whether all models were asked for", None, AllTold)
+        yield Endpoint("POST", told, self.tell, "Say that all models were asked for", None, None, fails)
         yield Endpoint("POST", f"{worker}/drain", self.drain, "Have everything leave a worker", None, Moved, fails)
         yield Endpoint("POST", f"{worker}/lost", self.doubt, "Say that a worker may be gone", None, None, fails)
         yield Endpoint("POST", "/api/rebalance", self.rebalance, "Spread all stages evenly", None, Moved, fails)
@@ -85,6 +97,14 @@ class WantedApi:
     async def drop(self, request: HttpRequest) -> HttpResponse:
         name = request.path["name"]
         await descriptions.repository(self._plane, "unload", name).want(name, None)
+        return HttpResponse()
+
+    async def told(self, request: HttpRequest) -> HttpResponse:
+        recoveries = self._plane.recoveries
+        return json_response(AllTold(recoveries is None or not recoveries.awaited))
+
+    async def tell(self, request: HttpRequest) -> HttpResponse:
+        await descriptions.repository(self._plane, "told", "").move("told")
         return HttpResponse()
 
     async def drain(self, request: HttpRequest) -> HttpResponse:
@@ -117,7 +137,8 @@ class WantedApi:
         ready = [name for name, each in conditions.items() if each.status in ("served", "degraded")]
         stages = tuple(stage for name in conditions for stage in self._stages(wished.name, name))
         status, reason = _status(wished, conditions)
-        return WantedModel(wished.name, wished.wish, status, reason, len(wished.models), len(ready), stages)
+        unlike = tuple(each for condition in conditions.values() for each in condition.substituted)
+        return WantedModel(wished.name, wished.wish, status, reason, len(wished.models), len(ready), stages, unlike)
 
     def _conditions(self, wished: Wished) -> dict[str, Condition]:
         known = self._plane.recoveries.conditions if self._plane.recoveries is not None else {}
@@ -127,10 +148,9 @@ class WantedApi:
         plans = [plan for model in self._plane.models if model.name == name for plan in model.plans]
         conditions = self._plane.recoveries.conditions if self._plane.recoveries is not None else {}
         condition = conditions.get(replica, Condition())
-        waits = condition.joining or condition.status == "asleep"
         for plan in plans:
             for stage in plan.stages if plan.model == replica else ():
-                worker = "" if waits else stage.worker
+                worker = "" if condition.away or stage.original in condition.resting else stage.worker
                 yield WantedStage(replica, stage.original, stage.operators, worker, plan.engine_of(stage))
 
 

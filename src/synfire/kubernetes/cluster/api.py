@@ -108,10 +108,10 @@ class Api:
         found: Document = msgspec.json.decode(answer.content)
         return found
 
-    async def list(self, path: str, selector: str = "") -> tuple[list[Document], str]:
-        """All objects under a path, and the version at which that was so."""
+    async def list(self, path: str, selector: str = "", fields: str = "") -> tuple[list[Document], str]:
+        """All objects under a path, and the version at which that was so: those with the labels, and the fields, that are said."""
         found: list[Document] = []
-        params = {"limit": str(PAGE)} | ({"labelSelector": selector} if selector else {})
+        params = {"limit": str(PAGE)} | _chosen(selector, fields)
         while True:
             page = await self.ask("GET", path, params=params)
             found += page["items"] or ()
@@ -120,14 +120,16 @@ class Api:
                 return found, page["metadata"]["resourceVersion"]
             params["continue"] = more
 
-    async def watch(self, path: str, version: str, selector: str = "") -> AsyncIterator[tuple[str, Document]]:
+    async def watch(
+        self, path: str, version: str, selector: str = "", fields: str = ""
+    ) -> AsyncIterator[tuple[str, Document]]:
         """What changes under a path from a version on, until the server ends that. Raises `Gone` where it no longer knows."""
         params = {
             "watch": "true",
             "resourceVersion": version,
             "allowWatchBookmarks": "true",
             "timeoutSeconds": str(WATCH_S),
-        } | ({"labelSelector": selector} if selector else {})
+        } | _chosen(selector, fields)
         timeout = httpx2.Timeout(ANSWER_S, read=SILENT_S, pool=None)
         try:
             async with self._http.stream("GET", path, params=params, timeout=timeout) as answer:
@@ -140,6 +142,11 @@ class Api:
                     yield event["type"], event["object"]
         except (httpx2.HTTPError, msgspec.DecodeError) as error:
             raise TemporaryError(f"the watch of {path} was lost: {_words(error)}") from error
+
+
+def _chosen(selector: str, fields: str) -> dict[str, str]:
+    given = {"labelSelector": selector, "fieldSelector": fields}
+    return {name: value for name, value in given.items() if value}
 
 
 def _refused(code: int, body: bytes, what: str) -> SynfireError:

@@ -23,7 +23,7 @@ Name = tuple[str, str]
 class Mirror:
     """`changed` is called with the namespace of each object that is another one than before, and with the object itself where it is one that
     somebody else has made or changed; `kept` with each object that is kept here, and with none in its place when it is no longer. `refused` holds
-    the words of the server where we may not look."""
+    the words of the server where we may not look. Only objects with the labels of `selector`, and with these `fields`, are copied."""
 
     def __init__(
         self,
@@ -34,6 +34,7 @@ class Mirror:
         selector: str,
         changed: Callable[[str, Document | None], None],
         kept: Callable[[Name, Document | None], None] = lambda name, found: None,
+        fields: str = "",
     ) -> None:
         self.objects: dict[Name, Document] = {}
         self.listed = asyncio.Event()
@@ -42,7 +43,7 @@ class Mirror:
         self._api = api
         self._path = path_of(version, kind, namespace)
         self._what = {"apiVersion": version, "kind": kind}
-        self._selector = selector
+        self._chosen = selector, fields
         self._changed = changed
         self._kept = kept
         self._spaces: dict[str, dict[str, Document]] = {}
@@ -54,7 +55,7 @@ class Mirror:
             try:
                 if not version:
                     version = await self._relist()
-                async for kind, found in self._api.watch(self._path, version, self._selector):
+                async for kind, found in self._api.watch(self._path, version, *self._chosen):
                     pause_s = FIRST_PAUSE_S
                     version = found["metadata"]["resourceVersion"]
                     self._take(kind, found)
@@ -94,7 +95,7 @@ class Mirror:
         self._drop((namespace, name))
 
     async def _relist(self) -> str:
-        found, version = await self._api.list(self._path, self._selector)
+        found, version = await self._api.list(self._path, *self._chosen)
         self.relists += 1
         self.refused = ""
         fresh = {_name(each): each for each in found}

@@ -27,6 +27,7 @@ from synfire.kubernetes.controller.deployment import (
     ServedChain,
     ServedModel,
     Steer,
+    Told,
     Unload,
 )
 from synfire.store.names import of_replica
@@ -36,6 +37,7 @@ ANSWER_S = 5.0
 DRAIN_S = 120.0
 
 CHAINS = "/api/deployment/chains"
+TOLD = "/api/deployment/told"
 
 COUNT_S = 10.0
 """How often is asked what names with a rule did: each answer that is another one is written into a status."""
@@ -68,6 +70,7 @@ class Asking:
             {each["name"]: _worker(each) for each in workers},
             tuple(map(_recovered, events)),
             await self._traffic(),
+            await self._told(),
         )
 
     async def carry_out(self, call: Call) -> None:
@@ -87,8 +90,17 @@ class Asking:
             case ClearTraffic(name):
                 await self._ask("DELETE", f"/api/traffic/{quote(name)}")
                 self._counted_s = -math.inf
+            case Told():
+                await self._ask("POST", TOLD, {})
             case Drain(worker):
                 await self._ask("POST", f"/api/workers/{quote(worker)}/drain", {}, DRAIN_S)
+
+    async def _told(self) -> bool:
+        """A deployment of an older image does not ask."""
+        try:
+            return bool((await self._ask("GET", TOLD))["told"])
+        except UnknownName:
+            return True
 
     async def _models(self) -> dict[str, ServedModel]:
         """Those that say the same as the last time are the same ones."""
@@ -181,7 +193,13 @@ def _model(told: Mapping[str, Any]) -> ServedModel:
         told["replicas"],
         told["replicas_ready"],
         wish.get("profile") or ", ".join(engines),
+        tuple(map(_unlike, told.get("substituted", ()))),
     )
+
+
+def _unlike(told: Mapping[str, Any]) -> str:
+    """Without how far the two agree, which is known some time later: words that change would be news."""
+    return f"{told['model']}.{told['stage']} runs on {told['engine']} in place of {told['planned']}"
 
 
 def _chain(told: Mapping[str, Any]) -> ServedChain:

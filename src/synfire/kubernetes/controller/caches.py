@@ -9,7 +9,7 @@ from synfire.kubernetes.controller.conditions import condition
 from synfire.kubernetes.controller.objects import digest_of, key_of, stamped
 from synfire.kubernetes.controller.observed import Document, Key, Observed
 from synfire.kubernetes.controller.reading import Asked
-from synfire.kubernetes.controller.troubles import last_words, trouble_of
+from synfire.kubernetes.controller.troubles import last_words, trouble_of, unmade
 from synfire.kubernetes.manifests import Description, warming
 from synfire.kubernetes.manifests.parts import document
 from synfire.kubernetes.resources import CacheSpec, CacheStatus, Condition
@@ -17,6 +17,9 @@ from synfire.kubernetes.resources import CacheSpec, CacheStatus, Condition
 TRIES = 3
 """How often a warming that failed is tried again by Kubernetes, each time after a longer pause."""
 
+
+_OF_VOLUMES = ("NoVolume", "VolumeFull")
+"""Troubles of Pods that are those of their volume."""
 
 _NO_HOME = ("VolumeFull", "VolumeLost")
 """Reasons of a cache on whose volume nothing can be kept."""
@@ -28,9 +31,9 @@ def claim_of(found: Asked[CacheSpec]) -> str:
 
 
 def job_of(found: Asked[CacheSpec]) -> str:
-    """The Job that warms it with what it names now: other models are another Job."""
-    models = list(found.spec.models) if found.spec is not None else []
-    return f"synfire-{found.name[:40]}-warm-{digest_of(models)[:8]}"
+    """The Job that warms it with what it names now: other models, or another Secret, are another Job."""
+    named = [*found.spec.models, *filter(None, (found.spec.secret,))] if found.spec is not None else []
+    return f"synfire-{found.name[:40]}-warm-{digest_of(named)[:8]}"
 
 
 def wanted(found: Asked[CacheSpec], described: Description, observed: Observed) -> Iterator[Document]:
@@ -42,7 +45,8 @@ def wanted(found: Asked[CacheSpec], described: Description, observed: Observed) 
         claim = stamped(_claim(found, spec, described), None if spec.keep else found.document)
         yield _as_it_was_made(claim, observed)
     if spec.models:
-        job = warming.job(described, job_of(found), claim_of(found), spec.models, TRIES)
+        filled = warming.Filled(claim_of(found), spec.models, spec.secret)
+        job = warming.job(described, job_of(found), filled, TRIES)
         yield _as_it_was_made(stamped(job, found.document), observed)
         yield stamped(warming.policy(described))
 
@@ -78,12 +82,15 @@ def _state(
             accepted=True,
         )
     if not spec.models:
+        lack = trouble_of(each for each in observed.pods if _mounts(each, claim_of(found)))
+        if lack is not None and lack.reason in _OF_VOLUMES:
+            return "Pending", (_ACCEPTED, condition("Ready", False, *lack))
         return "Ready", (_ACCEPTED, condition("Ready", True, "Ready", "it is filled as it is used"))
     job = observed.made.get(Key("Job", job_of(found)), {}).get("status", {})
     pods = [each for each in observed.pods if each["metadata"].get("labels", {}).get("job-name") == job_of(found)]
     if job.get("succeeded"):
         return "Ready", (_ACCEPTED, condition("Ready", True, "Warm", f"{len(spec.models)} models are there"))
-    trouble = trouble_of(pods)
+    trouble = trouble_of(pods) or (None if job.get("active") else unmade(Key("Job", job_of(found)), pods, observed))
     if any(each["type"] == "Failed" and each["status"] == "True" for each in job.get("conditions", ())):
         words = trouble.message if trouble else last_words(pods) or f"`kubectl logs job/{job_of(found)}` tells why"
         return "Failed", _refused(
@@ -97,6 +104,12 @@ def _state(
         _ACCEPTED,
         condition("Ready", False, "Warming", f"Job {job_of(found)} loads {len(spec.models)} models"),
     )
+
+
+def _mounts(pod: Document, claim: str) -> bool:
+    """Whether a Pod is to have the volume of that claim."""
+    volumes = pod.get("spec", {}).get("volumes", ())
+    return any(each.get("persistentVolumeClaim", {}).get("claimName") == claim for each in volumes)
 
 
 def _claim(found: Asked[CacheSpec], spec: CacheSpec, described: Description) -> Document:

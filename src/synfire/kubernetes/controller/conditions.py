@@ -61,22 +61,30 @@ def _is_news(found: Condition, before: Document | None) -> bool:
 
 
 def _event(document: Document, found: Condition, before: Document | None) -> Document:
-    """It is named by what it tells and since when that was otherwise: told twice, it is refused as being there already."""
-    metadata = document["metadata"]
     since = before["lastTransitionTime"] if before is not None else ""
-    digest = digest_of([metadata["uid"], since, found.type, found.status, found.reason, found.message])
+    told_by = [document["metadata"]["uid"], since, found.type, found.status, found.reason, found.message]
+    good = found.status == "True"
+    return event(
+        document, digest_of(told_by), found.reason, found.message or found.reason, found.last_transition_time, good
+    )
+
+
+def event(document: Document, digest: str, reason: str, message: str, at: str, good: bool = False) -> Document:
+    """What befalls an object. It is named by the digest of what it tells and since when that was otherwise: told twice, it is refused as being
+    there already."""
+    metadata = document["metadata"]
     who = {name: metadata[name] for name in ("name", "namespace", "uid")}
     return {
         "apiVersion": "v1",
         "kind": "Event",
         "metadata": {"name": f"{metadata['name']}.{digest}", "namespace": metadata["namespace"]},
         "involvedObject": {"apiVersion": document["apiVersion"], "kind": document["kind"], **who},
-        "reason": found.reason,
-        "message": found.message or found.reason,
-        "type": "Normal" if found.status == "True" else "Warning",
+        "reason": reason,
+        "message": message,
+        "type": "Normal" if good else "Warning",
         "source": {"component": SOURCE},
-        "firstTimestamp": found.last_transition_time,
-        "lastTimestamp": found.last_transition_time,
+        "firstTimestamp": at,
+        "lastTimestamp": at,
         "count": 1,
     }
 

@@ -12,16 +12,18 @@ from synfire.base.errors import SynfireError
 from synfire.kubernetes.cluster.api import Api, ApiError
 from synfire.kubernetes.cluster.lease import Lease, Terms
 from synfire.kubernetes.cluster.mirror import Mirror, Name
-from synfire.kubernetes.controller import serving
+from synfire.kubernetes.controller import serving, settings
 from synfire.kubernetes.controller.asking import Asking
 from synfire.kubernetes.controller.hands import Hands, Reach
+from synfire.kubernetes.controller.nodes import cordoned, lost
 from synfire.kubernetes.controller.observed import MANAGED, Document, Key, Observed, Offers, Settings
 from synfire.kubernetes.controller.space import Space
+from synfire.kubernetes.controller.troubles import UNMADE
+from synfire.kubernetes.manifests.controller import LEASE
 from synfire.kubernetes.resources import API, GROUP, KINDS
 
 LOGGER = logging.getLogger(__name__)
 
-LEASE = "synfire-controller"
 
 OURS = ",".join(f"{name}={value}" for name, value in MANAGED.items())
 OF_DEPLOYMENTS = "app.kubernetes.io/name=synfire"
@@ -37,6 +39,9 @@ MADE = {
     "StatefulSet": "apps/v1",
 }
 """What the controller makes in every release; disruption budgets and autoscalers depend on it."""
+
+SETTINGS = "Settings"
+"""Under which ConfigMaps are kept that users make: their kind is that of ours."""
 
 LEFT_S = 5.0
 """How soon it is noticed that nothing is left in a namespace, in seconds."""
@@ -116,15 +121,22 @@ class Controller:
     def observe(self, namespace: str) -> Observed:
         """What is known of a namespace, but for what its deployment says. It is looked at before anything is awaited: objects that were made are
         those of the moment, and not copied."""
-        refused = next((each.refused for each in self._mirrors.values() if each.refused), "")
+        refused = next((each.refused for kind, each in self._mirrors.items() if each.refused and kind != "Event"), "")
+        nodes = self._nodes()
+        asked = self._mirrors[SETTINGS].objects.get((namespace, settings.NAME))
+        settled, unsettled = settings.settled(self._settings, asked)
         return Observed(
             namespace,
-            self._settings,
+            settled,
             "",
             tuple(each for kind in KINDS for each in self._mirrors[kind.name].of(namespace)),
             self._made.get(namespace, {}),
             tuple(self._mirrors["Pod"].of(namespace)),
-            frozenset(self._cordoned()),
+            cordoned(nodes),
+            settles=asked is not None,
+            unsettled=unsettled,
+            unmade=tuple(self._mirrors["Event"].of(namespace)),
+            lost=lost(nodes),
             unseen=refused,
             offers=self.offers,
             leaving=self._is_leaving(namespace),
@@ -142,6 +154,9 @@ class Controller:
         for name, api in self._kinds_made().items():
             yield name, Mirror(self._api, api, name, one, OURS, self._changed, partial(self._keep_made, name))
         yield "Pod", Mirror(self._api, "v1", "Pod", one, OF_DEPLOYMENTS, self._changed)
+        named = f"metadata.name={settings.NAME}"
+        yield SETTINGS, Mirror(self._api, "v1", "ConfigMap", one, "", self._changed, fields=named)
+        yield "Event", Mirror(self._api, "v1", "Event", one, "", self._changed, fields=f"reason={UNMADE}")
         if not one:
             for name in ("Node", "Namespace"):
                 yield name, Mirror(self._api, "v1", name, "", "", self._changed)
@@ -203,11 +218,10 @@ class Controller:
         names = {name for each in self._mirrors.values() for name in each.namespaces()}
         return {name for name in names if name and self._is_inhabited(name)}
 
-    def _cordoned(self) -> Iterator[str]:
-        nodes = self._mirrors.get("Node")
-        for (_, name), node in nodes.objects.items() if nodes is not None else ():
-            if node.get("spec", {}).get("unschedulable"):
-                yield name
+    def _nodes(self) -> list[Document]:
+        """None where only one namespace is seen."""
+        found = self._mirrors.get("Node")
+        return list(found.objects.values()) if found is not None else []
 
     def _is_leaving(self, namespace: str) -> bool:
         spaces = self._mirrors.get("Namespace")

@@ -11,8 +11,7 @@ from typing import NamedTuple, TypeVar
 
 import msgspec
 
-from synfire.control.state import SPARE
-from synfire.kubernetes.controller import caches, models, pipelines, pools, serving, stages, traffic
+from synfire.kubernetes.controller import caches, models, nodes, pipelines, pools, serving, stages, traffic
 from synfire.kubernetes.controller.conditions import GRANT, NO_DEPLOYMENT, told
 from synfire.kubernetes.controller.decision import (
     Action,
@@ -20,19 +19,17 @@ from synfire.kubernetes.controller.decision import (
     Create,
     Delete,
     EnsureSecret,
-    MarkPod,
     Replace,
     SetFinalizers,
 )
-from synfire.kubernetes.controller.deployment import Drain, DropChain, Unload
+from synfire.kubernetes.controller.deployment import DropChain, Told, Unload
 from synfire.kubernetes.controller.memory import Group, Memory
 from synfire.kubernetes.controller.objects import is_as, is_ours, key_of, merged
 from synfire.kubernetes.controller.observed import Document, Key, Observed
 from synfire.kubernetes.controller.reading import Asked
-from synfire.kubernetes.controller.troubles import trouble_of
+from synfire.kubernetes.controller.troubles import trouble_of, unmade
 from synfire.kubernetes.manifests import Description
 from synfire.kubernetes.manifests.parts import GATEWAY
-from synfire.kubernetes.manifests.workers import JOINS_AS, ROLE, joins_as
 from synfire.kubernetes.resources import CacheSpec, ModelSpec, PipelineSpec, PoolSpec
 
 FINALIZER = "synfire.dev/unload"
@@ -68,15 +65,21 @@ def decide(observed: Observed, memory: Memory | None = None) -> list[Action]:
         actions.append(EnsureSecret(described.secret_name))
     actions += _changes(_wanted(living, described, observed, wrong, memory), observed)
     actions += _held([*(each.document for each in living.models), *(each.document for each in living.pipelines)])
+    actions += nodes.farewells(observed)
     if observed.deployed is not None:
-        actions += _evacuations(observed)
+        actions += nodes.evacuations(observed)
         actions += stages.marks(observed)
     actions += _of_models(living, observed, wrong, pending, memory)
     actions += _of_pipelines(living, observed, wrong, pending)
     for pool in living.pools:
-        actions += told(pool.document, pools.status(pool, described, observed, _of(wrong, pool)), observed.now)
+        status = pools.status(pool, described, observed, _of(wrong, pool))
+        settings = (*status.conditions, *serving.conditions(observed))
+        actions += told(pool.document, msgspec.structs.replace(status, conditions=settings), observed.now)
     for cache in living.caches:
         actions += told(cache.document, caches.status(cache, observed), observed.now)
+    awaits = observed.deployed is not None and not observed.deployed.told
+    if awaits and not any(isinstance(each, Ask) for each in actions):  # whatever there is to ask for comes first
+        actions.append(Ask(Told(), Key("Deployment", serving.NAME)))
     memory.forget_others(observed.asked)
     return actions
 
@@ -120,7 +123,8 @@ def _wanted(
     if not any(living):
         return
     waits = bool(_warming(living, observed))
-    yield Group(each for each in serving.wanted(described) if each["kind"] != "StatefulSet" or not waits)
+    shared = (each for each in serving.wanted(described) if each["kind"] != "StatefulSet" or not waits)
+    yield Group(_as_it_serves(each, observed) for each in shared)
     for cache in living.caches:
         yield Group(caches.wanted(cache, described, observed))
     claims = {each.name: caches.claim_of(each) for each in living.caches}
@@ -138,6 +142,13 @@ def _wanted(
             yield _kept(model.document, owned)
         elif known is not None and model.spec.stage_services:
             yield stages.wanted(model.document, known, described, addresses, memory)
+
+
+def _as_it_serves(wanted: Document, observed: Observed) -> Document:
+    """While the settings of a namespace cannot be read, its serving Pod stays as it is."""
+    if wanted["kind"] != "StatefulSet" or not observed.unsettled:
+        return wanted
+    return observed.made.get(key_of(wanted), wanted)
 
 
 def _by_owner(made: Mapping[Key, Document]) -> dict[str, list[Document]]:
@@ -227,7 +238,7 @@ def _warming(living: _Wishes, observed: Observed) -> str:
         return ""
     for each in living.caches:
         found = caches.status(each, observed)
-        if found.phase in ("Pending", "Warming"):
+        if each.spec is not None and each.spec.models and found.phase in ("Pending", "Warming"):
             return f"the deployment begins when SynfireCache {each.name} is warm"
     return ""
 
@@ -238,21 +249,16 @@ def _pending(living: _Wishes, observed: Observed) -> tuple[str, str]:
         return "", ""
     if observed.unseen:
         return "MissingPermission", f"the controller may not look at everything: {observed.unseen}; {GRANT}"
-    refused = observed.refusals.get(Key("StatefulSet", serving.NAME))
+    refused = serving.refused(observed)
     if refused is not None:
         return refused.reason, f"the serving Pod cannot be made: {refused.message}"
     if warming := _warming(living, observed):
         return NO_DEPLOYMENT, warming
-    own = [each for each in observed.pods if _component(each) == GATEWAY]
-    trouble = trouble_of(own)
+    own = [each for each in observed.pods if nodes.component_of(each) == GATEWAY]
+    trouble = trouble_of(own) or (None if own else unmade(Key("StatefulSet", serving.NAME), own, observed))
     if trouble is not None:
         return trouble.reason, f"the serving Pod does not run: {trouble.message}"
     return NO_DEPLOYMENT, observed.silence or "the serving Pod is begun"
-
-
-def _component(pod: Document) -> str:
-    found: str = pod["metadata"].get("labels", {}).get("app.kubernetes.io/component", "")
-    return found
 
 
 def _goodbyes(all_: _Wishes, living: _Wishes, observed: Observed, wrong: Mistakes) -> Iterator[Action]:
@@ -301,7 +307,8 @@ def _of_models(
     living: _Wishes, observed: Observed, wrong: Mistakes, pending: tuple[str, str], memory: Memory
 ) -> Iterator[Action]:
     """What the deployment is asked for, and what users are told. Where all is as it was when nothing had to be done, nothing has."""
-    nodes, newest = stages.nodes(observed), models.newest(observed)
+    places, newest = stages.nodes(observed), models.newest(observed)
+    refusals = memory.same("refusals", observed.refusals)
     served = {models.served_name(each) for each in living.models}
     for each in living.models:
         name, mistake = models.served_name(each), _of(wrong, each)
@@ -310,10 +317,9 @@ def _of_models(
                 yield from models.calls(each, observed)
             continue
         known = observed.deployed.models.get(name) if observed.deployed is not None else None
-        where = {stage.worker: nodes.get(stage.worker, "") for stage in known.stages} if known is not None else {}
-        refusal = observed.refusals.get(key_of(each.document))
+        where = {stage.worker: places.get(stage.worker, "") for stage in known.stages} if known is not None else {}
         sharing = None if mistake[0] else traffic.shared(each, observed, served)
-        found_from = known, where, refusal, newest.get(name), mistake, pending, sharing
+        found_from = known, where, refusals, newest.get(name), mistake, pending, sharing
         if memory.is_settled(each.document, found_from):
             continue
         status = traffic.with_traffic(models.status(each, observed, mistake, pending, where, newest), sharing)
@@ -326,37 +332,19 @@ def _of_models(
 
 
 def _of_pipelines(living: _Wishes, observed: Observed, wrong: Mistakes, pending: tuple[str, str]) -> Iterator[Action]:
+    names = _names(living) if living.pipelines else {}
     for each in living.pipelines:
         mistake = _of(wrong, each)
         if not mistake[0] and observed.deployed is not None:
             yield from pipelines.calls(each, observed)
         if _waits(each.document):
-            yield from told(each.document, pipelines.status(each, observed, mistake, pending), observed.now)
+            yield from told(each.document, pipelines.status(each, observed, mistake, pending, names), observed.now)
 
 
 def _waits(document: Document) -> bool:
     """Whether an object waits for us when it goes. Until it does nothing is told of it, which would be said of a version that is being
     replaced; and what is asked for it is asked only when it has come to wait (`Hands.carry_out`)."""
     return FINALIZER in document["metadata"].get("finalizers", ())
-
-
-def _evacuations(observed: Observed) -> Iterator[Action]:
-    """A node that takes no new Pods is about to be emptied: stages leave its workers now. These are begun anew then, as spares, until the
-    node takes Pods again."""
-    hosts = observed.deployed.hosted if observed.deployed else {}
-    for pod in observed.pods:
-        metadata, node = pod["metadata"], pod.get("spec", {}).get("nodeName")
-        done = metadata.get("annotations", {}).get(stages.DRAINED)
-        if node in observed.cordoned and metadata["name"] in hosts and done is None:
-            yield from _begun_anew(metadata["name"], observed.now, SPARE)
-        elif done is not None and node not in observed.cordoned:
-            yield from _begun_anew(metadata["name"], None, joins_as(metadata["labels"].get(ROLE, "")))
-
-
-def _begun_anew(pod: str, drained: str | None, role: str) -> Iterator[Action]:
-    """Whoever is drained ends, and its container begins again, in the role that it is given."""
-    yield MarkPod(pod, {}, {stages.DRAINED: drained, JOINS_AS: role})
-    yield Ask(Drain(pod), Key("Pod", pod))
 
 
 def _of(wrong: Mistakes, found: Asked[Spec]) -> tuple[str, str]:

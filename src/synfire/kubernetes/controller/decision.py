@@ -29,11 +29,12 @@ class Replace:
 
 @dataclass(frozen=True)
 class Delete:
-    """Delete the very object that was seen, and none that has taken its name since."""
+    """Delete the very object that was seen, and none that has taken its name since; `at_once`, without waiting for its node to end it."""
 
     api: str
     key: Key
     uid: str
+    at_once: bool = False
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,8 @@ class Hosted:
 
 @dataclass(frozen=True)
 class ServedModel:
-    """A model of the deployment: with what it was asked for, how it is, and why."""
+    """A model of the deployment: with what it was asked for, how it is, and why; and, in words, which of its stages run on another device than
+    they were planned for."""
 
     name: str
     request: Mapping[str, Any]
@@ -35,6 +36,7 @@ class ServedModel:
     replicas: int = 0
     replicas_ready: int = 0
     profile: str = ""
+    unlike: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,9 @@ class Deployed:
     recoveries: tuple[Recovered, ...] = ()
     traffic: Mapping[str, TrafficCount] = field(default_factory=dict)
     """The names that answer by a rule, with what their sides did."""
+
+    told: bool = True
+    """Whether it was said that all models were asked for."""
 
     @cached_property
     def hosted(self) -> Mapping[str, tuple[str, ...]]:
@@ -143,4 +148,9 @@ class Drain:
     worker: str
 
 
-Call = Load | Unload | PutChain | DropChain | Steer | ClearTraffic | Drain
+@dataclass(frozen=True)
+class Told:
+    """Say that all models were asked for."""
+
+
+Call = Told | Load | Unload | PutChain | DropChain | Steer | ClearTraffic | Drain

@@ -113,8 +113,8 @@ class Hands:
                 self._note(await self._api.ask("POST", self._path(document), document))
             case Replace(document):
                 self._note(await self._api.ask("PUT", self._path(document, named=True), document))
-            case Delete(api, key, uid):
-                await self._delete(api, key, uid)
+            case Delete():
+                await self._delete(action)
             case SetStatus(document):
                 self._note(await self._api.ask("PUT", f"{self._path(document, named=True)}/status", document))
             case SetFinalizers(document):
@@ -157,11 +157,13 @@ class Hands:
         api_key, token = (base64.b64decode(data.get(each, "")).decode() for each in ("api-key", "join-token"))
         return Keys(api_key, token)
 
-    async def _delete(self, api: str, key: Key, uid: str) -> None:
-        path = path_of(api, key.kind, self._namespace, key.name)
-        options = {"preconditions": {"uid": uid}, "propagationPolicy": "Background"}
+    async def _delete(self, found: Delete) -> None:
+        path = path_of(found.api, found.key.kind, self._namespace, found.key.name)
+        options: Document = {"preconditions": {"uid": found.uid}, "propagationPolicy": "Background"}
+        if found.at_once:
+            options["gracePeriodSeconds"] = 0
         await self._api.ask("DELETE", path, {"apiVersion": "v1", "kind": "DeleteOptions", **options})
-        self._forget(key)
+        self._forget(found.key)
 
     def _path(self, document: Document, named: bool = False) -> str:
         name = document["metadata"]["name"] if named else ""
@@ -196,7 +198,7 @@ def _key(action: Action) -> Key:
     match action:
         case Create(document) | Replace(document) | SetStatus(document) | SetFinalizers(document) | Tell(document):
             return key_of(document)
-        case Delete(_, key, _):
+        case Delete(_, key):
             return key
         case Ask(_, of):
             return of

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from synfire.base.errors import UserError
 from synfire.kubernetes.controller.conditions import condition
 from synfire.kubernetes.controller.decision import Action, Ask
 from synfire.kubernetes.controller.deployment import Load, Recovered, ServedModel, Unload
@@ -22,7 +23,11 @@ from synfire.kubernetes.resources import Condition, ModelSpec, ModelStatus, Pool
 from synfire.kubernetes.resources.status import Phase
 from synfire.wire.wish import Scale, StageScale, Wish
 
+_OF_STAGES = ("Service", "Endpoints")
+
 LONGEST = 63
+
+ON_ITS_DEVICE = "OnItsDevice"
 
 MOST_STAGES = 256
 """Stages that a status names; it counts the others. An object has to fit into 1 MiB or so."""
@@ -35,11 +40,16 @@ def served_name(found: Asked[ModelSpec]) -> str:
 
 def request_of(found: Asked[ModelSpec]) -> dict[str, Any]:
     """What the deployment is asked for."""
+    request: dict[str, Any] = msgspec.to_builtins(_wish_of(found))
+    return request
+
+
+def _wish_of(found: Asked[ModelSpec]) -> Wish:
     spec = found.spec
     assert spec is not None
     given = spec.scale
     scale = Scale(given.most, given.least, given.calls, given.idle_seconds) if given is not None else None
-    wish = Wish(
+    return Wish(
         source=spec.source or found.name,
         granularity=spec.granularity,
         workers=spec.workers,
@@ -52,10 +62,12 @@ def request_of(found: Asked[ModelSpec]) -> dict[str, Any]:
         accept=spec.accept,
         memory=str(bytes_of(spec.memory)) if spec.memory else None,
         scale=scale,
-        stages={name: StageScale(each.most, each.least) for name, each in spec.stages.items()},
+        stages={
+            name: StageScale(each.most, each.least, msgspec.UNSET if each.idle_seconds is None else each.idle_seconds)
+            for name, each in spec.stages.items()
+        },
+        variant_of=spec.variant_of or msgspec.UNSET,
     )
-    request: dict[str, Any] = msgspec.to_builtins(wish)
-    return request
 
 
 def mistake(found: Asked[ModelSpec], names: Mapping[str, Key], pools: Sequence[Asked[PoolSpec]]) -> tuple[str, str]:
@@ -76,6 +88,10 @@ def mistake(found: Asked[ModelSpec], names: Mapping[str, Key], pools: Sequence[A
         return "UnknownDevice", f"there is no device class {spec.device!r}; use one of {', '.join(sorted(known))}"
     if spec.device != "cpu" and spec.device not in (each.spec.device for each in pools if each.spec is not None):
         return "NoPool", f"no SynfirePool of this namespace has the device {spec.device}; make one"
+    try:
+        _wish_of(found).check(name, (spec.granularity,), known)
+    except UserError as error:
+        return "InvalidSpec", str(error)
     return "", ""
 
 
@@ -119,12 +135,14 @@ def status(
     name = served_name(found)
     told = observed.deployed.models.get(name) if observed.deployed is not None else None
     phase, conditions = _state(found, told, observed, wrong, pending)
+    conditions += _services(found, told, observed) + _on_its_device(found, told)
     if told is None or wrong[0]:
         return ModelStatus(phase=phase, conditions=conditions, served_name=name)
     services = found.spec is not None and found.spec.stage_services
+    whole = {each.replica for each in told.stages}
     stages = [
         Stage(
-            f"{each.replica}.{each.name}" if each.replica not in ("", name) else each.name,
+            f"{each.replica}.{each.name}" if len(whole) > 1 else each.name,
             each.worker,
             where.get(each.worker, ""),
             service_of(found.name, each.name) if services else "",
@@ -173,6 +191,29 @@ def _state(
         return "Loading", (accepted, condition("Ready", False, "Loading", "the deployment has been asked for it"))
     phase, holds, word = _STATES[told.state]
     return phase, (accepted, condition("Ready", holds, word, told.reason))
+
+
+def _services(found: Asked[ModelSpec], told: ServedModel | None, observed: Observed) -> tuple[Condition, ...]:
+    """Why a Service of a stage cannot be made, or not lead there; nothing where all are."""
+    if told is None or not observed.refusals:
+        return ()
+    names = {service_of(found.name, each.name) for each in told.stages}
+    refused = [each for key, each in observed.refusals.items() if key.kind in _OF_STAGES and key.name in names]
+    return tuple(condition("Services", False, each.reason, each.message) for each in refused[:1])
+
+
+def _on_its_device(found: Asked[ModelSpec], told: ServedModel | None) -> tuple[Condition, ...]:
+    """Whether each stage runs on the device that it was planned for; nothing of a model that processors were meant for all along, and of one that
+    is not served."""
+    if told is None or found.spec is None:
+        return ()
+    if told.unlike:
+        words = f"{'; '.join(told.unlike)}: no worker has that device free; it goes back by itself when one has"
+        return (condition(ON_ITS_DEVICE, False, "OnAnotherDevice", words),)
+    known = (each["type"] for each in found.document.get("status", {}).get("conditions", ()))
+    if told.state == "served" and (found.spec.device != "cpu" or ON_ITS_DEVICE in known):
+        return (condition(ON_ITS_DEVICE, True, "AsPlanned"),)
+    return ()
 
 
 def _last(recovered: Recovered | None) -> Recovery | None:

@@ -34,6 +34,7 @@ class Settings:
     storage_bytes: int | None = None
     cpu_request: str = ""
     options: tuple[str, ...] = ()
+    log: str = "json"
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,18 @@ class Observed:
     offers: Offers = Offers()
     has_keys: bool = False
     """Whether the deployment's Secret is known to be there."""
+
+    settles: bool = False
+    """Whether the namespace has settings of its own."""
+
+    unsettled: str = ""
+    """What is wrong with them; empty where nothing is."""
+
+    unmade: tuple[Document, ...] = ()
+    """Events in which Kubernetes says why it makes no Pod that it should make."""
+
+    lost: frozenset[str] = frozenset()
+    """Nodes of which Kubernetes has heard nothing for so long that it does not know how they are."""
 
     leaving: bool = False
     """Whether the namespace is being deleted: nothing can be made in it any more."""

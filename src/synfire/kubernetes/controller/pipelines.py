@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from synfire.base.errors import UserError
@@ -56,21 +56,29 @@ def calls(found: Asked[PipelineSpec], observed: Observed) -> Iterator[Action]:
 
 
 def status(
-    found: Asked[PipelineSpec], observed: Observed, wrong: tuple[str, str], pending: tuple[str, str]
+    found: Asked[PipelineSpec],
+    observed: Observed,
+    wrong: tuple[str, str],
+    pending: tuple[str, str],
+    names: Collection[str],
 ) -> PipelineStatus:
-    """What the user of a pipeline is told."""
+    """What the user of a pipeline is told. `names` are those that are to be served in the namespace."""
     name = served_name(found)
-    phase, conditions = _state(found, observed, wrong, pending)
     models: tuple[str, ...] = ()
     if found.spec is not None and not wrong[0]:
         chain = chain_of(content_of(found.spec), name)
         models = tuple(dict.fromkeys(model for step in chain.steps for model in step.models))
+    phase, conditions = _state(found, observed, wrong, pending, [each for each in models if each not in names])
     url = "" if wrong[0] else url_of(observed.namespace, name)
     return PipelineStatus(phase=phase, conditions=conditions, served_name=name, url=url, models=models)
 
 
 def _state(
-    found: Asked[PipelineSpec], observed: Observed, wrong: tuple[str, str], pending: tuple[str, str]
+    found: Asked[PipelineSpec],
+    observed: Observed,
+    wrong: tuple[str, str],
+    pending: tuple[str, str],
+    unknown: Sequence[str],
 ) -> tuple[Phase, tuple[Condition, ...]]:
     reason, message = wrong
     if reason or found.spec is None:
@@ -89,6 +97,9 @@ def _state(
         return _failed("InvalidChain", told.reason)
     if told.ready:
         return "Ready", (accepted, condition("Ready", True, "Served", told.reason))
+    if unknown:
+        words = f"no SynfireModel of this namespace is served as {', '.join(unknown)}; make one, or call another one: {told.reason}"
+        return "Pending", (accepted, condition("Ready", False, "NoModel", words))
     return "Pending", (accepted, condition("Ready", False, "ModelsNotReady", told.reason))
 
 

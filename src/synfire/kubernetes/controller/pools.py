@@ -8,15 +8,19 @@ import msgspec
 
 from synfire.kubernetes.controller.conditions import condition
 from synfire.kubernetes.controller.objects import stamped
-from synfire.kubernetes.controller.observed import Document, Key, Observed, Offers
+from synfire.kubernetes.controller.observed import Document, Key, Observed, Offers, Refusal
 from synfire.kubernetes.controller.quantities import bytes_of
 from synfire.kubernetes.controller.reading import Asked
-from synfire.kubernetes.controller.troubles import is_ready, trouble_of
+from synfire.kubernetes.controller.serving import NAME
+from synfire.kubernetes.controller.troubles import is_ready, trouble_of, unmade
 from synfire.kubernetes.manifests import Description, Pool, workers
 from synfire.kubernetes.manifests.description import RESOURCES
 from synfire.kubernetes.manifests.parts import WORKER, document, labels
 from synfire.kubernetes.manifests.workers import POOL
 from synfire.kubernetes.resources import API, Condition, PoolSpec, PoolStatus
+
+LEAST_MEMORY = 2**20
+"""Bytes that a worker may hold at least: with less it holds no model, and a size without its unit is noticed."""
 
 LONGEST = 30
 """Characters of a pool's name: those of its Pods have the deployment's before and a number behind, and a label repeats them."""
@@ -54,6 +58,13 @@ def mistake(found: Asked[PoolSpec], claims: Sequence[str]) -> tuple[str, str]:
         return (
             "InvalidSpec",
             f"resource {spec.resource} is for a device, and processors have none; name the device, or leave it out",
+        )
+    if bytes_of(spec.memory) < LEAST_MEMORY:
+        return "InvalidSpec", f"memory {spec.memory} is less than 1Mi; write it like 512Mi or 2Gi"
+    if spec.autoscale is not None and spec.autoscale.least > spec.autoscale.most:
+        return (
+            "InvalidSpec",
+            f"autoscale.least {spec.autoscale.least} is more than autoscale.most {spec.autoscale.most}; write one that is not",
         )
     if spec.autoscale is not None and not spec.autoscale.metric and not spec.autoscale.target.isdecimal():
         return (
@@ -110,10 +121,12 @@ def _conditions(
     if reason or found.spec is None:
         return condition("Accepted", False, reason, message), condition("Ready", False, reason, message)
     accepted = condition("Accepted", True, "Accepted")
-    scaled = _scaled(found.spec, observed.offers)
+    scaled = _scaled(found, found.spec, observed)
     ready = sum(map(is_ready, pods))
-    refused = observed.refusals.get(Key("StatefulSet", f"synfire-{found.name}"))
+    refused = _refused(found, observed, "StatefulSet") or _refused(found, observed, "PodDisruptionBudget")
     trouble = trouble_of(pods)
+    if trouble is None and len(pods) < found.spec.count:
+        trouble = unmade(Key("StatefulSet", _called(found)), pods, observed)
     if refused is not None:
         return accepted, condition("Ready", False, refused.reason, refused.message), *scaled
     if ready >= found.spec.count:
@@ -128,11 +141,24 @@ def _conditions(
     return accepted, condition("Ready", False, "Joining", waiting), *scaled
 
 
-def _scaled(spec: PoolSpec, offers: Offers) -> tuple[Condition, ...]:
+def _scaled(found: Asked[PoolSpec], spec: PoolSpec, observed: Observed) -> tuple[Condition, ...]:
     if spec.autoscale is None:
         return ()
-    why = _why_not_scaled(spec, offers)
-    return (condition("Scaled", not why, "NoMetrics" if why else "Scaled", why),)
+    if why := _why_not_scaled(spec, observed.offers):
+        return (condition("Scaled", False, "NoMetrics", why),)
+    if refused := _refused(found, observed, "HorizontalPodAutoscaler"):
+        return (condition("Scaled", False, refused.reason, refused.message),)
+    return (condition("Scaled", True, "Scaled"),)
+
+
+def _refused(found: Asked[PoolSpec], observed: Observed, kind: str) -> Refusal | None:
+    """Why an object of the pool cannot be made, or not be as it is to be."""
+    return observed.refusals.get(Key(kind, _called(found)))
+
+
+def _called(found: Asked[PoolSpec]) -> str:
+    """The name of all that is made for the pool."""
+    return f"{NAME}-{found.name}"
 
 
 def _why_not_scaled(spec: PoolSpec, offers: Offers) -> str:

@@ -52,7 +52,7 @@ def shared(found: Asked[ModelSpec], observed: Observed, living: Collection[str])
         return Shared(None, None, sides)
     others = [Share(each.model, each.percent) for each in wanted.sides]
     shadow = Share(wanted.shadow.model, wanted.shadow.percent) if wanted.shadow is not None else None
-    asked = _rule(name, others, shadow)
+    asked = _rule(name, others, shadow, wanted.operators)
     if mistake := _mistake(asked):
         kept = counted.rule if counted is not None else None
         return Shared(kept, condition("Traffic", False, "InvalidTraffic", mistake), sides)
@@ -61,6 +61,7 @@ def shared(found: Asked[ModelSpec], observed: Observed, living: Collection[str])
         name,
         [each for each in others if each.model not in missing],
         shadow if shadow is not None and shadow.model not in missing else None,
+        wanted.operators,
     )
     if name in missing or len(rule.models) < 2:
         return Shared(None, _waits(name, missing, living), sides)
@@ -84,7 +85,7 @@ def calls(found: Asked[ModelSpec], observed: Observed, sharing: Shared | None) -
     if sharing.rule is None and counted is not None:
         yield Ask(ClearTraffic(name), _key(found))
     elif sharing.rule is not None and (counted is None or counted.rule != sharing.rule):
-        body, refusal = _body(sharing.rule), observed.refusals.get(_key(found))
+        body, refusal = _body(sharing.rule, counted), observed.refusals.get(_key(found))
         if refusal is None or refusal.digest != digest_of(body):
             yield Ask(Steer(name, body), _key(found))
 
@@ -117,10 +118,10 @@ def _mistake(asked: Rule) -> str:
     return ""
 
 
-def _rule(name: str, others: Iterable[Share], shadow: Share | None) -> Rule:
+def _rule(name: str, others: Iterable[Share], shadow: Share | None, operators: tuple[str, ...]) -> Rule:
     """What is left of the whole stays with the model itself."""
     sides = tuple(others)
-    return Rule(name, (Share(name, WHOLE - sum(each.percent for each in sides)), *sides), shadow)
+    return Rule(name, (Share(name, WHOLE - sum(each.percent for each in sides)), *sides), shadow, operators)
 
 
 def _is_there(model: str, counted: TrafficCount | None, observed: Observed, living: Collection[str]) -> bool:
@@ -140,14 +141,14 @@ def _told(
     living: Collection[str],
 ) -> Condition:
     refusal = observed.refusals.get(_key(found))
-    if refusal is not None and refusal.digest == digest_of(_body(rule)):
+    if refusal is not None and refusal.digest == digest_of(_body(rule, counted)):
         return condition("Traffic", False, refusal.reason, refusal.message)
     if missing:
         return _waits(rule.name, missing, living)
     if counted is None or counted.rule != rule:
         return condition("Traffic", None, "Asked", "the deployment has been asked for it")
     copies = f", copies to {rule.shadow}" if rule.shadow is not None else ""
-    return condition("Traffic", True, "Shared", f"{rule.words}{copies}")
+    return condition("Traffic", True, "Shared", f"{rule.words}{rule.place}{copies}")
 
 
 def _waits(name: str, missing: list[str], living: Collection[str]) -> Condition:
@@ -201,10 +202,12 @@ def _side(share: Share, did: SideCount, shadow: bool) -> TrafficSide:
     )
 
 
-def _body(rule: Rule) -> dict[str, Any]:
-    """The rule as the deployment takes it."""
+def _body(rule: Rule, counted: TrafficCount | None) -> dict[str, Any]:
+    """The rule as the deployment takes it, which knows of the one before. One of an older image is told nothing of operators where there are none."""
     shadow = {rule.shadow.model: rule.shadow.percent} if rule.shadow is not None else {}
-    return {"sides": {each.model: each.percent for each in rule.sides}, "shadow": shadow}
+    body = {"sides": {each.model: each.percent for each in rule.sides}, "shadow": shadow}
+    known = counted is not None and bool(counted.rule.operators)
+    return {**body, "operators": list(rule.operators)} if rule.operators or known else body
 
 
 def _is_ours(document: Document) -> bool:

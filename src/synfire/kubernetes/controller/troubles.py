@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from synfire.kubernetes.controller.observed import Document
+from synfire.kubernetes.controller.observed import Document, Key, Observed
+
+UNMADE = "FailedCreate"
+"""The reason of Kubernetes' Events when a Pod cannot be made, and of our condition."""
 
 RESTARTS = 3
 """A container that ended badly so often is told of; before, it may have been a start at a bad moment."""
@@ -24,6 +27,24 @@ def trouble_of(pods: Iterable[Document]) -> Trouble | None:
     return min(found, key=lambda each: _ORDER.index(each.reason), default=None)
 
 
+def unmade(owner: Key, pods: Iterable[Document], observed: Observed) -> Trouble | None:
+    """Why Kubernetes makes no further Pod for an object of ours: a quota, a policy, a PriorityClass that is not there. What it said before it made
+    the last of these `pods` is over."""
+    there = observed.made.get(owner)
+    if there is None:
+        return None
+    since = max((each["metadata"].get("creationTimestamp", "") for each in pods), default="")
+    said = [each for each in observed.unmade if each["involvedObject"].get("uid") == there["metadata"]["uid"]]
+    last = max((each for each in said if _when(each) >= since), key=_when, default=None)
+    if last is None:
+        return None
+    return Trouble(
+        UNMADE,
+        f"Kubernetes makes no Pod for {owner}: {last.get('message', 'no reason is given')}; mend what it names, such as a quota, a policy or a "
+        "PriorityClass, and it is tried again",
+    )
+
+
 def last_words(pods: Iterable[Document]) -> str:
     """What the container said last that was the last one to end badly; empty where none has said anything."""
     ended = [_ended(each) for pod in pods for each in _containers(pod.get("status", {}))]
@@ -40,6 +61,11 @@ def is_ready(pod: Document) -> bool:
     return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
 
 
+def _when(event: Document) -> str:
+    """When it was told last."""
+    return event.get("lastTimestamp") or event.get("eventTime") or event["metadata"].get("creationTimestamp") or ""
+
+
 def _troubles(pod: Document) -> Iterator[Trouble]:
     name, status = pod["metadata"]["name"], pod.get("status", {})
     for each in status.get("conditions", ()):
@@ -51,6 +77,10 @@ def _troubles(pod: Document) -> Iterator[Trouble]:
 
 def _unplaced(name: str, said: str) -> Trouble:
     """No node takes it: there is no room, or no volume."""
+    if "persistentvolumeclaim" in said.lower() and "not found" in said:
+        return Trouble(
+            "NoVolume", f"Pod {name} waits for a claim that is not there: {said}; make it, or name another one"
+        )
     if "persistentvolume" in said.lower().replace(" ", ""):
         return Trouble(
             "NoVolume",

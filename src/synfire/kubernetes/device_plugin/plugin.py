@@ -7,7 +7,7 @@ kubelet's socket is the one that it registered at, and whether its own is still 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,9 @@ from synfire.base.errors import PermanentError, UserError
 from synfire.base.log import LOGGER
 from synfire.kubernetes.device_plugin.chips import Chips
 from synfire.kubernetes.device_plugin.proto import REGISTRATION, message, path
-from synfire.kubernetes.device_plugin.report import Report, Sharing, announced, labels, require_resource
+from synfire.kubernetes.device_plugin.report import Report, Sharing, announced, free_cores, labels, require_resource
 from synfire.kubernetes.device_plugin.service import Service, options
+from synfire.kubernetes.device_plugin.taken import Taken
 from synfire.store.files import write_atomically
 
 VERSION = "v1beta1"
@@ -39,7 +40,8 @@ Identity = tuple[int, int, int]
 class Settings:
     """`sockets` is the kubelet's folder. `features` is where labels go, as Node Feature Discovery reads them; None: nowhere.
 
-    The kubelet is looked after every `look_every_s`, and what chips report of themselves; they are tested every `test_every_s`.
+    The kubelet is looked after every `look_every_s`, and what chips report of themselves and containers have; they are tested every
+    `test_every_s`.
     """
 
     resource: str = "zj.com/darwin3"
@@ -53,6 +55,11 @@ class Settings:
     def endpoint(self) -> Path:
         """The plugin's own socket."""
         return self.sockets / f"{self.resource.replace('/', '-')}.sock"
+
+    @property
+    def pods(self) -> Path:
+        """Where the kubelet tells which devices containers have, beside its folder of plugins."""
+        return self.sockets.parent / "pod-resources" / KUBELET
 
 
 class Plugin:
@@ -78,6 +85,9 @@ class Plugin:
         self._on_registered = on_registered
         self._service = Service(chips)
         self._reports: tuple[Report, ...] = ()
+        self._kubelet = Taken(settings.pods, settings.resource)
+        self._taken: frozenset[str] | None = None
+        self._labelled = ""
         self._server: Any = None
         self._own: Identity | None = None
         self._registered: Identity | None = None
@@ -99,8 +109,12 @@ class Plugin:
                     tested_s = loop.time()
                 if not self._stands():
                     await self._begin()
+                if self._settings.features is not None:
+                    self._taken = await self._kubelet.look()
+                    self._label()
                 await asyncio.sleep(self._settings.look_every_s)
         finally:
+            await self._kubelet.close()
             await self._end()
 
     def _stands(self) -> bool:
@@ -114,9 +128,19 @@ class Plugin:
             if (before.usable, before.alive) != (now.usable, now.alive):
                 LOGGER.warning("%s: %d of %d cores pass their test", now.chip, now.usable, now.whole)
         self._reports = reports
-        if self._settings.features is not None:
-            write_atomically(self._settings.features, feature_lines(reports, self._settings.resource).encode())
+        self._label()
         self._service.announce(announced(reports, self._settings.sharing), any(each.emulated for each in reports))
+
+    def _label(self) -> None:
+        """Keep the node's labels, where they are kept."""
+        settings, reports, taken = self._settings, self._reports, self._taken
+        if settings.features is None:
+            return
+        free = free_cores(reports, announced(reports, settings.sharing), taken) if taken is not None else None
+        lines = feature_lines(labels(reports, settings.resource, free))
+        if lines != self._labelled:
+            write_atomically(settings.features, lines.encode())
+            self._labelled = lines
 
     async def _begin(self) -> None:
         """Serve, and register where there is a kubelet."""
@@ -181,9 +205,9 @@ class Plugin:
         self._settings.endpoint.unlink(missing_ok=True)
 
 
-def feature_lines(reports: Sequence[Report], resource: str) -> str:
-    """The labels as Node Feature Discovery reads them from a file: a line `name=value` each."""
-    return "".join(f"{name}={value}\n" for name, value in labels(reports, resource).items())
+def feature_lines(found: Mapping[str, str]) -> str:
+    """Labels as Node Feature Discovery reads them from a file: a line `name=value` each."""
+    return "".join(f"{name}={value}\n" for name, value in found.items())
 
 
 def _identity(socket: Path) -> Identity | None:

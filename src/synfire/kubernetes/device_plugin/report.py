@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from synfire.base.errors import UserError
@@ -80,8 +80,9 @@ def announced(reports: Iterable[Report], sharing: Sharing) -> tuple[Announced, .
     return tuple(each for report in reports for each in _parts(report, sharing))
 
 
-def labels(reports: Sequence[Report], resource: str) -> dict[str, str]:
-    """What the node's chips can hold, as node labels: chips, usable cores by class, neurons, thousands of events a second.
+def labels(reports: Sequence[Report], resource: str, free: Mapping[str, int] | None = None) -> dict[str, str]:
+    """What the node's chips can hold, as node labels: chips, usable cores by class, neurons, thousands of events a second; and what is `free` of
+    the cores, where that is known.
 
     KEPS are what the slowest living chip took in its own test, to two digits, so that a label does not change with each test.
     """
@@ -93,11 +94,23 @@ def labels(reports: Sequence[Report], resource: str) -> dict[str, str]:
         "chips": len(reports),
         "chips-alive": len(alive),
         **{f"cores-{kind}": cores[kind] for kind in sorted({kind for each in reports for kind in each.cores})},
+        **{f"cores-{kind}-free": count for kind, count in sorted((free or {}).items())},
         "neurons": sum(each.usable * each.neurons_per_core for each in alive),
         "keps": _two_digits(min((each.events_per_s for each in alive), default=0.0) / 1000),
         "emulated": str(any(each.emulated for each in reports)).lower(),
     }
     return {f"{resource}.{name}": str(value) for name, value in found.items()}
+
+
+def free_cores(reports: Iterable[Report], devices: Iterable[Announced], taken: Collection[str]) -> dict[str, int]:
+    """Usable cores by class that a container can still be given. No core belongs to a part of a chip: of one that has several they are told in
+    even shares of each class."""
+    found, known = Counter[str](), tuple(devices)
+    for report in reports:
+        healthy = [each.id for each in known if each.chip == report.chip and each.healthy]
+        left = sum(each not in taken for each in healthy)
+        found.update({kind: count * left // len(healthy) if healthy else 0 for kind, count in report.cores.items()})
+    return dict(found)
 
 
 def require_resource(resource: str) -> str:

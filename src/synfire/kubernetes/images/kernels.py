@@ -18,7 +18,7 @@ from synfire.kubernetes.images.system import PYTHON
 PLACE = "usr/share/synfire/cache"
 """As what `SYNFIRE_CACHE` is then copied from."""
 
-_PROGRAM = "from synfire.deploy.roles import template; template.load()"
+_PROGRAM = "synfire.kubernetes.images.loading"
 
 
 def lay(parts: Sequence[Path], into: Path, work: Path) -> None:
@@ -33,7 +33,7 @@ def lay(parts: Sequence[Path], into: Path, work: Path) -> None:
     within = [] if os.geteuid() == 0 else ["unshare", "--user", "--map-root-user"]
     settings = {"SYNFIRE_CACHE": f"/{PLACE}", "SYNFIRE_HOME": "/tmp", "HOME": "/tmp", "PYTHONDONTWRITEBYTECODE": "1"}
     words = ["env", "-i", *(f"{name}={value}" for name, value in settings.items())]
-    run([*words, *within, "/usr/sbin/chroot", str(root), f"/usr/bin/{PYTHON}", "-c", _PROGRAM])
+    run([*words, *within, "/usr/sbin/chroot", str(root), f"/usr/bin/{PYTHON}", "-m", _PROGRAM])
     shutil.copytree(root / PLACE, into / PLACE)
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import Any
 
-from synfire.kubernetes.manifests.controller import ControllerDescription, documents
+from synfire.kubernetes.manifests.controller import ControllerDescription, device_plugin, documents
 from synfire.kubernetes.manifests.parts import Document
 from synfire.kubernetes.manifests.writing import to_yaml
 from synfire.kubernetes.resources import API, definitions
@@ -16,7 +18,7 @@ from synfire.kubernetes.resources import API, definitions
 _IMAGE, _NAME, _SPACE, _ONLY, _OPTIONS = (f"chart-{each}" for each in ("image:0", "name", "space", "only", "options"))
 """What stands for values until the documents are text. None is the beginning of another."""
 
-_REPLICAS = 1_000_003
+_REPLICAS, _CHIPS = 1_000_003, 1_000_033
 
 _VALUES: dict[str, tuple[Any, Document]] = {
     "image": (
@@ -31,6 +33,15 @@ _VALUES: dict[str, tuple[Any, Document]] = {
             "type": "array",
             "items": {"type": "string"},
             "description": 'Further words for `synfire controller`, such as ["--storage", "5Gi"].',
+        },
+    ),
+    "chips": (
+        0,
+        {
+            "type": "integer",
+            "minimum": 0,
+            "maximum": 64,
+            "description": "Emulated darwin3 chips of each node that has the label zj.com/darwin3=true. 0: no device plugin.",
         },
     ),
     "models": ([], {"description": "SynfireModels of the release's namespace."}),
@@ -61,22 +72,24 @@ def chart() -> dict[str, str]:
         "appVersion": version,
         "kubeVersion": ">=1.20.0-0",
     }
-    everywhere = _rendered(ControllerDescription(_IMAGE, _SPACE, _NAME, "", _REPLICAS, (_OPTIONS,)))
-    one = _rendered(ControllerDescription(_IMAGE, _SPACE, _NAME, _ONLY, _REPLICAS, (_OPTIONS,)))
+    everywhere = ControllerDescription(_IMAGE, _SPACE, _NAME, "", _REPLICAS, options=(_OPTIONS,))
+    one, plugged = replace(everywhere, only=_ONLY), replace(everywhere, chips=_CHIPS)
     return {
         "Chart.yaml": _plain(about),
         "values.yaml": "".join(_value(name, *each) for name, each in _VALUES.items()),
         "values.schema.json": json.dumps(_schema(), indent=2) + "\n",
         "crds/resources.yaml": to_yaml(definitions()),
-        "templates/controller.yaml": f"{{{{- if .Values.only }}}}\n{one}{{{{- else }}}}\n{everywhere}{{{{- end }}}}\n",
+        "templates/controller.yaml": f"{{{{- if .Values.only }}}}\n{_rendered(documents(one))}{{{{- else }}}}\n"
+        f"{_rendered(documents(everywhere))}{{{{- end }}}}\n",
+        "templates/device-plugin.yaml": f"{{{{- if .Values.chips }}}}\n{_rendered(device_plugin(plugged))}{{{{- end }}}}\n",
         "templates/resources.yaml": _listed("models", "SynfireModel") + _listed("pools", "SynfirePool"),
     }
 
 
-def _rendered(found: ControllerDescription) -> str:
+def _rendered(found: Sequence[Document]) -> str:
     """The documents with values in the places of what stands for them. Definitions are Helm's to install first, the namespace is its
     user's."""
-    kept = [each for each in documents(found) if each["kind"] not in ("Namespace", "CustomResourceDefinition")]
+    kept = [each for each in found if each["kind"] not in ("Namespace", "CustomResourceDefinition")]
     text = to_yaml(kept)
     for placeholder, value in (
         (f"- {_OPTIONS}\n", "{{- range .Values.options }}\n        - {{ . | quote }}\n        {{- end }}\n"),
@@ -85,6 +98,7 @@ def _rendered(found: ControllerDescription) -> str:
         (_NAME, "{{ .Release.Name }}"),
         (_ONLY, "{{ .Values.only }}"),
         (str(_REPLICAS), "{{ .Values.replicas }}"),
+        (str(_CHIPS), "{{ .Values.chips }}"),
     ):
         text = text.replace(placeholder, value)
     return text

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
+from synfire.kubernetes.manifests import plugin
 from synfire.kubernetes.manifests.description import Description
 from synfire.kubernetes.manifests.parts import (
     Document,
@@ -29,38 +31,56 @@ MEMORY = 512 * 2**20
 _READ = ("list", "watch")
 _MADE = (*_READ, "create", "update", "delete")
 
-RIGHTS: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
-    (GROUP, tuple(each.plural for each in KINDS), (*_READ, "update")),
-    (GROUP, tuple(f"{each.plural}/status" for each in KINDS), ("update",)),
-    ("", ("configmaps", "endpoints", "serviceaccounts", "services"), _MADE),
-    ("", ("persistentvolumeclaims",), (*_READ, "create", "update")),
-    ("", ("pods",), (*_READ, "patch")),
-    ("", ("secrets",), ("get", "create")),
-    ("", ("events",), ("create",)),
-    ("apps", ("statefulsets",), _MADE),
-    ("batch", ("jobs",), _MADE),
-    ("networking.k8s.io", ("networkpolicies",), _MADE),
-    ("policy", ("poddisruptionbudgets",), _MADE),
-    ("autoscaling", ("horizontalpodautoscalers",), _MADE),
+LEASE, KEYS = "synfire-controller", "synfire-keys"
+"""The only Lease that it renews, and the only Secret that it reads: each deployment's own, which has this name in every namespace."""
+
+
+class Right(NamedTuple):
+    """What may be done with objects of an API group: with all of them, or only with those of these `names`."""
+
+    group: str
+    plurals: tuple[str, ...]
+    verbs: tuple[str, ...]
+    names: tuple[str, ...] = ()
+
+
+RIGHTS = (
+    Right(GROUP, tuple(each.plural for each in KINDS), (*_READ, "update")),
+    Right(GROUP, tuple(f"{each.plural}/status" for each in KINDS), ("update",)),
+    Right("", ("configmaps", "endpoints", "serviceaccounts", "services"), _MADE),
+    Right("", ("persistentvolumeclaims",), (*_READ, "create", "update")),
+    Right("", ("pods",), (*_READ, "patch", "delete")),
+    Right("", ("secrets",), ("create",)),
+    Right("", ("secrets",), ("get",), (KEYS,)),
+    Right("", ("events",), (*_READ, "create")),
+    Right("apps", ("statefulsets",), _MADE),
+    Right("batch", ("jobs",), _MADE),
+    Right("networking.k8s.io", ("networkpolicies",), _MADE),
+    Right("policy", ("poddisruptionbudgets",), _MADE),
+    Right("autoscaling", ("horizontalpodautoscalers",), _MADE),
 )
-"""By API group: which objects, and what may be done with them. It reads no Secret but by its name, and deletes no claim."""
+"""It deletes no claim."""
 
-OF_CLUSTER = (("", ("namespaces", "nodes"), _READ),)
-"""Where it works in all namespaces, it sees which of these are leaving, and which nodes are being emptied."""
+OF_CLUSTER = (Right("", ("namespaces", "nodes"), _READ),)
+"""Where it works in all namespaces, it sees which of these are leaving, and which nodes are being emptied, or lost."""
 
-IN_ITS_OWN = (("coordination.k8s.io", ("leases",), ("get", "create", "update")),)
+IN_ITS_OWN = (
+    Right("coordination.k8s.io", ("leases",), ("create",)),
+    Right("coordination.k8s.io", ("leases",), ("get", "update"), (LEASE,)),
+)
 
 
 @dataclass(frozen=True)
 class ControllerDescription:
-    """The controller. `only` is the namespace that it works in; empty: all of them. `options` are further words for
-    `synfire controller`."""
+    """The controller. `only` is the namespace that it works in; empty: all of them. `chips` is how many emulated ones each node gets that has the
+    label for it, by the device plugin; with none there is no plugin. `options` are further words for `synfire controller`."""
 
     image: str
     namespace: str = "synfire-system"
     name: str = "synfire-controller"
     only: str = ""
     replicas: int = 2
+    chips: int = 0
     options: tuple[str, ...] = ()
 
     @property
@@ -71,16 +91,25 @@ class ControllerDescription:
 
 def documents(found: ControllerDescription) -> list[Document]:
     """All objects, in the order in which they are to be made."""
-    made = [*definitions(), *_rights(found), _deployment(found)]
+    made = [*definitions(), *_rights(found), _deployment(found), *device_plugin(found)]
     own = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": found.namespace}}
     return [own, *made] if found.namespace not in ("default", found.only) else made
 
 
-def rules(rights: Sequence[tuple[str, tuple[str, ...], tuple[str, ...]]]) -> list[Document]:
+def device_plugin(found: ControllerDescription) -> list[Document]:
+    """What makes chips a resource of nodes, for pools whose workers compute with them."""
+    described = replace(found.described, name=found.name.removesuffix(f"-{COMPONENT}"), chips=found.chips)
+    return plugin.documents(described) if found.chips else []
+
+
+def rules(rights: Sequence[Right]) -> list[Document]:
     """Rights as RBAC writes them."""
-    return [
-        {"apiGroups": [group], "resources": list(plurals), "verbs": list(verbs)} for group, plurals, verbs in rights
-    ]
+    return [_rule(each) for each in rights]
+
+
+def _rule(right: Right) -> Document:
+    found = {"apiGroups": [right.group], "resources": list(right.plurals), "verbs": list(right.verbs)}
+    return found | ({"resourceNames": list(right.names)} if right.names else {})
 
 
 def _rights(found: ControllerDescription) -> list[Document]:

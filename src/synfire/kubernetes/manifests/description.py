@@ -73,7 +73,8 @@ class Description:
     is what one worker may hold, `cpus` what it computes with. `secret` names a Secret that is there already; empty: one is
     rendered. `storage_bytes` is a volume for the store and the ledger; None: they go with the Pod. `cache` is a claim that has both
     from elsewhere. `priority` makes a PriorityClass. `cpu_request` is what the gateway's Pod asks of its node; empty: a processor for each
-    worker, and one. `options` are further words for `synfire serve`. Raises `UserError` for what cannot be.
+    worker, and one. `chips` is how many emulated ones a node has, where `device` is darwin3; `log` is `SYNFIRE_LOG`. `options` are further
+    words for `synfire serve`. Raises `UserError` for what cannot be.
     """
 
     models: tuple[str, ...]
@@ -94,6 +95,9 @@ class Description:
     priority: int | None = None
     shares_nodes: bool = False
     cpu_request: str = ""
+    chips: int = 1
+    log: str = "json"
+    await_models: str = ""
     options: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

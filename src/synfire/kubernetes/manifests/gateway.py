@@ -33,7 +33,9 @@ OVERHEAD = 768 * 2**20
 
 def settings(description: Description) -> Document:
     """What is neither secret nor an option."""
-    return document("v1", "ConfigMap", f"{description.name}-settings", description, data={"SYNFIRE_LOG": "json"})
+    return document(
+        "v1", "ConfigMap", f"{description.name}-settings", description, data={"SYNFIRE_LOG": description.log}
+    )
 
 
 def settled(description: Description) -> dict[str, str]:
@@ -103,7 +105,7 @@ def _container(description: Description) -> Document:
         "image": description.image,
         "command": command(description),
         "envFrom": [{"configMapRef": {"name": f"{description.name}-settings"}}],
-        "env": environment(description),
+        "env": environment(description, **_awaited(description)),
         "ports": [_container_port("http", HTTP), _container_port("grpc", GRPC), _container_port("join", JOIN)],
         "startupProbe": probe("/v2/health/live", "http", 1, 600),  # engines are built, the first time for minutes
         "readinessProbe": probe("/v2/health/ready", "http", 1, 3),
@@ -114,6 +116,11 @@ def _container(description: Description) -> Document:
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": mounts(IN_CACHE if description.cache else None),
     }
+
+
+def _awaited(description: Description) -> dict[str, Document]:
+    """A variable, since an image of before does not mind one that it does not know."""
+    return {"SYNFIRE_AWAIT_MODELS": {"value": description.await_models}} if description.await_models else {}
 
 
 def _claim(description: Description, size_bytes: int) -> Document:

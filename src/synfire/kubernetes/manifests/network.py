@@ -7,12 +7,15 @@ from synfire.kubernetes.manifests.parts import GATEWAY, WORKER, Document, docume
 
 API = "networking.k8s.io/v1"
 
+_NAMES = (53, 5353)
+"""Where names are looked up. A policy sees the port of the Pod that answers, which in OpenShift is the second one."""
+
 
 def policies(description: Description, stages_reached: bool = False) -> list[Document]:
     """One that refuses, and what is allowed of the gateway's Pod and of workers. Where `stages_reached`, every Pod of the namespace
     may call stages at their workers' own doors."""
     gateway, worker = ({"podSelector": selector(description, each)} for each in (GATEWAY, WORKER))
-    names = {"ports": [_port(53, "UDP"), _port(53, "TCP")]}
+    names = {"ports": [_port(number, protocol) for number in _NAMES for protocol in ("UDP", "TCP")]}
     both = ["Ingress", "Egress"]
     refuse = {"podSelector": selector(description), "policyTypes": both}
     at_gateway = {

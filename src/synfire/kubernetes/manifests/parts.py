@@ -56,6 +56,7 @@ def pod_spec(description: Description, container: Document, volumes: Sequence[Do
     spec: Document = {
         "serviceAccountName": description.name,
         "automountServiceAccountToken": False,
+        "shareProcessNamespace": True,  # the kernel keeps SIGTERM from a namespace's first process until Python asks for it
         "enableServiceLinks": False,  # a Service called synfire would set SYNFIRE_… variables
         "terminationGracePeriodSeconds": grace_s,
         "securityContext": {

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from synfire.kubernetes.manifests.description import Description
 from synfire.kubernetes.manifests.parts import Document, confined, document, labels, scratch, selector
 
 COMPONENT = "device-plugin"
-SOCKETS = "/var/lib/kubelet/device-plugins"
+SOCKETS, PODS = "/var/lib/kubelet/device-plugins", "/var/lib/kubelet/pod-resources"
 CHIPS = "/var/run/synfire/darwin3"
 FEATURES = "/etc/kubernetes/node-feature-discovery/features.d"
 
 
-def daemon_set(description: Description) -> Document:
-    """It is root, since the kubelet's folder is root's, and has nothing else of it."""
+def documents(description: Description) -> list[Document]:
+    """The plugin where no deployment is beside it whose account it could have: with one of its own, which has no rights either."""
+    described, account = replace(description, device="darwin3"), f"{description.name}-{COMPONENT}"
+    own = document("v1", "ServiceAccount", account, described, COMPONENT, automountServiceAccountToken=False)
+    return [own, daemon_set(described, account)]
+
+
+def daemon_set(description: Description, account: str = "") -> Document:
+    """It is root, since the kubelet's folder is root's, and has nothing else of it. Without an `account` it has the deployment's."""
     container = {
         "name": COMPONENT,
         "image": description.image,
@@ -23,6 +32,8 @@ def daemon_set(description: Description) -> Document:
             description.asked,
             "--features-file",
             f"{FEATURES}/synfire",
+            "--chips",
+            str(description.chips),
         ],
         "env": [
             {"name": "SYNFIRE_HOME", "value": "/tmp"},
@@ -33,13 +44,14 @@ def daemon_set(description: Description) -> Document:
         "securityContext": confined(),
         "volumeMounts": [
             {"name": "sockets", "mountPath": SOCKETS},
+            {"name": "pods", "mountPath": PODS, "readOnly": True},
             {"name": "chips", "mountPath": CHIPS},
             {"name": "features", "mountPath": FEATURES},
             {"name": "tmp", "mountPath": "/tmp"},
         ],
     }
     pod = {
-        "serviceAccountName": description.name,
+        "serviceAccountName": account or description.name,
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "nodeSelector": {description.asked: "true"},
@@ -47,6 +59,7 @@ def daemon_set(description: Description) -> Document:
         "containers": [container],
         "volumes": [
             _of_node("sockets", SOCKETS, "Directory"),
+            _of_node("pods", PODS, "DirectoryOrCreate"),
             _of_node("chips", CHIPS, "DirectoryOrCreate"),
             _of_node("features", FEATURES, "DirectoryOrCreate"),
             *scratch("tmp"),
@@ -56,7 +69,7 @@ def daemon_set(description: Description) -> Document:
         "selector": selector(description, COMPONENT),
         "template": {"metadata": {"labels": labels(description, COMPONENT)}, "spec": pod},
     }
-    return document("apps/v1", "DaemonSet", f"{description.name}-device-plugin", description, COMPONENT, spec=spec)
+    return document("apps/v1", "DaemonSet", f"{description.name}-{COMPONENT}", description, COMPONENT, spec=spec)
 
 
 def _of_node(name: str, path: str, kind: str) -> Document:

@@ -41,7 +41,18 @@ class StageReplicas(Struct, frozen=True, rename="camel", forbid_unknown_fields=T
     """Between how many replicas one stage of a model scales by itself."""
 
     most: Annotated[int, Meta(description="Replicas at the most.", ge=1, le=99)]
-    least: Annotated[int, Meta(description="Replicas at the least.", ge=1, le=99)] = 1
+    least: Annotated[
+        int,
+        Meta(
+            description="Replicas at the least; with 0 it leaves its Pod when nobody calls the model, and the next call wakes it.",
+            ge=0,
+            le=99,
+        ),
+    ] = 1
+    idle_seconds: Annotated[
+        Annotated[float, Meta(ge=0.1, le=1e8)] | None,
+        Meta(description="How long nobody has called when it sleeps. Left out: as `scale` says, else 300."),
+    ] = None
 
 
 class TrafficShare(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
@@ -70,6 +81,13 @@ class ModelTraffic(Struct, frozen=True, rename="camel", forbid_unknown_fields=Tr
         ),
     ] = ()
     shadow: Annotated[TrafficCopies | None, Meta(description="Left out: none.")] = None
+    operators: Annotated[
+        tuple[Annotated[str, Meta(max_length=256)], ...],
+        Meta(
+            description="Share calls of these operators alone: the models differ in them, and in nothing else, or are refused. Left out: whatever they differ in.",
+            max_length=16,
+        ),
+    ] = ()
 
 
 class ModelSpec(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
@@ -78,7 +96,7 @@ class ModelSpec(Struct, frozen=True, rename="camel", forbid_unknown_fields=True)
     source: Annotated[
         str,
         Meta(
-            description="What is served: a model of the zoo or of the store, or a name that `synfire pull` takes. "
+            description="What is served: a model of the zoo, or of the store, where a SynfireCache puts what it has pulled. "
             "Left out: the object's own name.",
             max_length=512,
         ),
@@ -151,6 +169,14 @@ class ModelSpec(Struct, frozen=True, rename="camel", forbid_unknown_fields=True)
     stage_services: Annotated[
         bool, Meta(description="Make a Service of each stage, which leads to the worker that hosts it now.")
     ] = True
+    variant_of: Annotated[
+        str,
+        Meta(
+            description="Another model of the namespace, as it is served, from which this one differs in some operators: it is cut as that is, and shares its workers but for these. "
+            "Left out: it has workers of its own.",
+            max_length=128,
+        ),
+    ] = ""
     traffic: Annotated[
         ModelTraffic | None, Meta(description="Share its calls with others. Left out: it answers all of them itself.")
     ] = None
@@ -247,6 +273,13 @@ class CacheSpec(Struct, frozen=True, rename="camel", forbid_unknown_fields=True)
         Name, Meta(description="A claim of the namespace that is there already. Left out: one is made.")
     ] = ""
     keep: Annotated[bool, Meta(description="Whether the claim stays when this object is deleted.")] = False
+    secret: Annotated[
+        Name,
+        Meta(
+            description="A Secret of the namespace whose keys become variables of what fetches the models, such as HF_TOKEN, HF_ENDPOINT or "
+            "HTTPS_PROXY."
+        ),
+    ] = ""
     models: Annotated[
         tuple[Annotated[str, Meta(min_length=1, max_length=512)], ...],
         Meta(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 from functools import cache
 
@@ -16,9 +17,9 @@ from synfire.ops.constant_current import ConstantCurrent
 from synfire.ops.lif import LIF
 from synfire.ops.linear import Linear
 from synfire.ops.mean_rate import MeanRate
-from synfire.plan import Plan, Stage
+from synfire.plan import Plan
 from synfire.plan.parts import fuse
-from synfire.plan.replicas import replicated
+from synfire.plan.replicas import Range, ranged, replicated
 from synfire.testing.graphs import plan_of, random_inputs
 
 ENCODED_STEPS = 6
@@ -79,8 +80,11 @@ def graph_of(name: str) -> Graph:
 @cache
 def model(name: str, workers: tuple[str, ...], frame_steps: int, fused: bool = False) -> tuple[Graph, Plan]:
     """A model, and its plan on these workers, one for each stage, or several, as in `w0+w1`, or up to three where there is much to do, as in
-    `w0+w1/3`; if `fused`, neighbours on one worker are one, and only what is by itself has replicas."""
+    `w0+w1/3`, or none after so many seconds without a call, as in `w0~0.5`; if `fused`, neighbours on one worker are one, and only what is by
+    itself has replicas, or sleeps."""
     graph = graph_of(name)
+    idle_s = [float(each.partition("~")[2] or math.inf) for each in workers]
+    workers = tuple(each.partition("~")[0] for each in workers)
     homes = [tuple(each.partition("/")[0].split("+")) for each in workers]
     most = [int(each.partition("/")[2] or 0) for each in workers]
     plan = plan_of(graph, list(SHAPES[name]), [each[0] for each in homes], frame_steps, name)
@@ -91,15 +95,11 @@ def model(name: str, workers: tuple[str, ...], frame_steps: int, fused: bool = F
     several = {stage.name: each for stage, each in zip(stages, homes, strict=True)}
     plan = msgspec.structs.replace(plan, stages=stages)
     plan = replicated(fuse(plan) if fused else plan, several)
-    ranges = {
-        stage.name: (len(each), max(len(each), more)) for stage, each, more in zip(stages, homes, most, strict=True)
+    wanted = {
+        stage.name: Range(len(each) if math.isinf(left_s) else 0, max(len(each), more), left_s)
+        for stage, each, more, left_s in zip(stages, homes, most, idle_s, strict=True)
     }
-    ranged = (_ranged(each, *ranges.get(each.original, (1, 1))) for each in plan.stages)
-    return graph, msgspec.structs.replace(plan, stages=tuple(ranged))
-
-
-def _ranged(stage: Stage, least: int, most: int) -> Stage:
-    return msgspec.structs.replace(stage, least=least, most=most)
+    return graph, ranged(plan, wanted)
 
 
 def memory_of(name: str, operators: Collection[str]) -> int:

@@ -18,9 +18,10 @@ import msgspec
 from synfire.base.errors import PermanentError
 from synfire.deploy.process import Announcement
 from synfire.deploy.roles import controller, gateway
+from synfire.deploy.roles.told import ControllerTold, GatewayTold
+from synfire.gateway.addresses import Addresses
 from synfire.gateway.dataplane import DataPlane
 from synfire.gateway.request import Answer, Request
-from synfire.gateway.server import Addresses
 from synfire.testing.simulation.loop import Life
 from synfire.testing.simulation.network import Network, SimulatedLink
 
@@ -28,8 +29,8 @@ START_S = (0.2, 0.8)
 """How long a controller or gateway takes to start, in virtual seconds: from, to."""
 
 LIVES: dict[str, tuple[type, Callable[[Any], Coroutine[Any, Any, None]]]] = {
-    controller.__name__: (controller.ControllerTold, controller.control),
-    gateway.__name__: (gateway.GatewayTold, gateway.serve),
+    controller.__name__: (ControllerTold, controller.control),
+    gateway.__name__: (GatewayTold, gateway.serve),
 }
 """What each module does as a process, and what it is told."""
 

@@ -92,7 +92,7 @@ class Asked:
 @dataclass(frozen=True)
 class Schedule:
     """One simulation. `placed` gives each model's workers, stage by stage, and its time steps a frame; those of replicas are
-    joined by `+`, and `/` says how many there may be.
+    joined by `+`, and `/` says how many there may be, `~` after how many seconds without a call there is none.
 
     A worker holds at most `memory` stages, and at most `most` workers run at a time; 0 for no limit. `priorities` are those
     of the models, in the order of `placed`. It is `warm` when spares have built every stage before anybody calls. A `shuffled`

@@ -20,10 +20,10 @@ from synfire.control.order import Order, OrderKind
 from synfire.control.record import RecoveryLog
 from synfire.deploy import door
 from synfire.deploy.ledger import Ledger, Wanted, read_ledger, write_ledger
+from synfire.deploy.listening import Listening
 from synfire.deploy.roles.controller import Control
 from synfire.deploy.roles.supervisor import CONTROLLER, Supervisor
 from synfire.deploy.running import RunningWorker
-from synfire.deploy.serving import Listening
 from synfire.gateway.dataplane import DataPlane
 from synfire.gateway.limits import Limits
 from synfire.gateway.neighbours import Neighbours

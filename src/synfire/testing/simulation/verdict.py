@@ -349,7 +349,7 @@ def _check_routes(who: str, routes: Routes, state: State) -> None:
     for name, route in routes.by_model.items():
         if route._inboxes or route._interrupted:
             raise Violation(f"the route of {name} in {who} holds calls, though nobody calls")
-    models = {each.name: each.epoch for each in state.models.values() if not each.stopped}
+    models = {each.name: each.epoch for each in state.models.values() if not (each.stopped or each.sleeps)}
     routed = {name: route.epoch for name, route in routes.by_model.items()}
     if models.items() - routed.items() or routed.keys() - state.models.keys():
         raise Violation(f"the models are in the epochs {models}, the routes of {who} in {routed}")
@@ -361,7 +361,7 @@ def _check_routes(who: str, routes: Routes, state: State) -> None:
 def _check_hosted(arranged: Arrangement, network: Network) -> None:
     """Every stage is where its model's plan says, in the epoch of the model, and nowhere else."""
     models = [each for each in arranged.controller.state.models.values() if not each.stopped]
-    wanted = {(each.name, stage.name, stage.worker, each.epoch) for each in models for stage in each.plan.stages}
+    wanted = {(each.name, stage.name, stage.worker, each.epoch) for each in models for stage in each.placed}
     found = {
         (*key, worker.name, stage.host.epoch)
         for worker in network.workers.values()

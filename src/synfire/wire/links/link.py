@@ -5,7 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from synfire.base.errors import UserError
 from synfire.wire.stream import Packet
+
+LEAST_FRAME_BYTES = 1 << 20
+"""What every link takes, in bytes: small frames are gathered into packets of a tenth of that."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,10 @@ class Limits:
     ring_from_bytes: int = 1 << 16
     """From this size on a packet's payload is laid into that memory, in bytes. Below it the kernel has copied a payload in the
     time that it takes to find it a place: `synfire bench hop` finds the two even at 32 to 64 KiB."""
+
+    def __post_init__(self) -> None:
+        if self.max_frame_bytes < LEAST_FRAME_BYTES:
+            raise UserError(f"max_frame_bytes is {self.max_frame_bytes}; it takes {LEAST_FRAME_BYTES} or more")
 
 
 class Link(Protocol):

@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Callable
 
 from synfire.base.errors import SynfireError, TemporaryError
+from synfire.wire import batches
 from synfire.wire.links.link import Link
 from synfire.wire.stream import Packet
 
@@ -25,6 +26,8 @@ class WatchedLink:
         self._loop = asyncio.get_running_loop()
         self._open = True
         self._reading = self._writing = self._due = False
+        self._gathered: list[Packet] = []
+        self._gathered_bytes = 0
         self._loop.add_reader(link.fileno(), self._on_readable)
 
     @property
@@ -34,12 +37,17 @@ class WatchedLink:
     def send(self, packet: Packet, later: bool = False) -> None:
         """Send, or queue, a packet. Raises `TemporaryError` when the link is broken, which `lost` is told first.
 
-        With `later` it leaves in the loop's next turn, in one piece with whatever else is sent until then.
+        With `later` it leaves in the loop's next turn, in one piece with whatever else is sent until then, and small frames that are alike
+        as one packet; or before, when these are enough. The peer has to part such (`batches.part`).
         """
         if not self._open:
             raise TemporaryError(f"the link to {self._link.peer} is closed; try again when it is back")
         try:
-            self._link.send(packet, later)
+            if later and (weight := batches.weight(packet)):
+                self._gather(packet, weight)
+            else:
+                self._pack(later)
+                self._link.send(packet, later)
         except TemporaryError as error:
             self._hear_out()
             self._break(error)
@@ -60,10 +68,27 @@ class WatchedLink:
         """Free the link, without a word to `lost`. Closing twice is no error."""
         if self._open:
             self._open = False
+            self._gathered.clear()
             self._loop.remove_reader(self._link.fileno())
             if self._writing:
                 self._loop.remove_writer(self._link.fileno())
             self._link.close()
+
+    def _gather(self, packet: Packet, weight: int) -> None:
+        """Have the frame wait for others; all leave now where they are enough."""
+        self._gathered.append(packet)
+        self._gathered_bytes += weight
+        if self._gathered_bytes >= batches.GATHERED_BYTES or len(self._gathered) >= batches.GATHERED_FRAMES:
+            self._pack()
+            self._link.flush()
+            self._watch_writing()
+
+    def _pack(self, later: bool = True) -> None:
+        """Send what was gathered: before whatever is sent next."""
+        if self._gathered:
+            gathered, self._gathered, self._gathered_bytes = self._gathered, [], 0
+            for packet in batches.gather(gathered):
+                self._link.send(packet, later)
 
     def _on_readable(self) -> None:
         self._reading = True
@@ -88,6 +113,7 @@ class WatchedLink:
 
     def _on_writable(self) -> None:
         try:
+            self._pack()
             self._link.flush()
         except TemporaryError as error:
             self._break(error)

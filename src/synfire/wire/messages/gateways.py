@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from synfire.devices import Cores
 from synfire.plan.plan import Plan
 from synfire.wire.chain import ChainBrief, ChainState
 from synfire.wire.codec import Tensor
@@ -93,7 +94,8 @@ class Cut(Message, frozen=True):
 class Hand(msgspec.Struct, frozen=True, array_like=True):
     """A worker on which the controller counts: its device, what it shares its fate with, and whether it hosts or is to be a spare. One
     that has `joined` was begun on another machine, one that is `leaving` is given nothing any more. It may hold `memory_bytes`, of which
-    `free_bytes` are free, or as much as it likes; at `url` it answers the Open Inference Protocol itself, if it does."""
+    `free_bytes` are free, or as much as it likes; of its device it may use `cores`, of which `free_cores` are free, where these are counted; at
+    `url` it answers the Open Inference Protocol itself, if it does."""
 
     name: str
     device: str = "cpu"
@@ -106,6 +108,8 @@ class Hand(msgspec.Struct, frozen=True, array_like=True):
     free_bytes: int | None = None
     address: str = ""
     url: str = ""
+    cores: Cores | None = None
+    free_cores: Cores | None = None
 
 
 class Standing(Message, frozen=True):
@@ -113,7 +117,8 @@ class Standing(Message, frozen=True):
     and outcome. `conditions` says of each model how it is served; `warm` whether all is calm, and every spare prepared; `rules` by
     which rules names answer; `workers` who is counted on; `wishes`
     what was asked for by HTTP, and what has become of it; `chains` the chains that were;
-    `traffic` what all gateways together have counted of names that answer by a rule."""
+    `traffic` what all gateways together have counted of names that answer by a rule; `awaited` whether somebody has still to say which models
+    there are."""
 
     plans: tuple[Plan, ...] = ()
     sources: dict[str, str] = msgspec.field(default_factory=dict)
@@ -128,6 +133,7 @@ class Standing(Message, frozen=True):
     wishes: tuple[Wished, ...] = ()
     chains: tuple[ChainBrief, ...] = ()
     traffic: tuple[TrafficCount, ...] = ()
+    awaited: bool = False
 
 
 class Ask(Message, frozen=True):

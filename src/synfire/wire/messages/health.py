@@ -47,7 +47,8 @@ class StageCount(msgspec.Struct, frozen=True, array_like=True):
     """What a stage did so far: `jobs` ran `samples · steps` in `busy_s` seconds. It is in `epoch` now.
 
     `checkpoints` are the states of sessions that it has sent to gateways. `spikes` of `places` were 1 in what it gave, in
-    the jobs at which it looked. `requests` are at it now, those that wait for their next frame included.
+    the jobs at which it looked, and `active` of `arrived` were not 0 in what came for these. Its synapses that may do both summed `sparse`
+    frames event-driven and `dense` ones densely. `requests` are at it now, those that wait for their next frame included.
     """
 
     model: str
@@ -64,6 +65,10 @@ class StageCount(msgspec.Struct, frozen=True, array_like=True):
     spikes: int = 0
     places: int = 0
     requests: int = 0
+    active: int = 0
+    arrived: int = 0
+    sparse: int = 0
+    dense: int = 0
 
 
 class Description(Message, frozen=True):

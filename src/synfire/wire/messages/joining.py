@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import msgspec
 
+from synfire.devices import Cores
 from synfire.wire.messages.message import Message
 
 
@@ -13,7 +14,8 @@ class Joined(msgspec.Struct, frozen=True, array_like=True):
 
     Without a `device` it computes on the processor. `cores` (one more than it computes with) and `memory_bytes` are what its machine lets it use. `door` is the
     host at which it calls this machine: there it finds the workers here, too. Its `role` is `host`, or `spare`: plans begin on hosts alone. `stays` says
-    why no other worker can be begun beside it, in words; empty where one can.
+    why no other worker can be begun beside it, in words; empty where one can. `device_cores` are what it may use of its device, where these are
+    counted.
     """
 
     group: str
@@ -23,6 +25,7 @@ class Joined(msgspec.Struct, frozen=True, array_like=True):
     door: str = ""
     role: str = "host"
     stays: str = ""
+    device_cores: Cores | None = None
 
 
 class Join(Message, frozen=True):

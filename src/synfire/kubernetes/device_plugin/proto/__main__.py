@@ -1,4 +1,4 @@
-"""`python -m synfire.kubernetes.device_plugin.proto`: compile `device_plugin.proto` after a change. Needs grpcio-tools."""
+"""`python -m synfire.kubernetes.device_plugin.proto`: compile the `.proto` files after a change. Needs grpcio-tools."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import sys
 from pathlib import Path
 
 from synfire.base.protobuf import compile_proto
-from synfire.kubernetes.device_plugin.proto.messages import COMPILED
 
-SOURCE = Path(__file__).with_name("device_plugin.proto")
+SOURCES = tuple(sorted(Path(__file__).parent.glob("*.proto")))
 
 if __name__ == "__main__":
-    sys.exit(compile_proto(SOURCE, SOURCE.with_name(COMPILED)))
+    sys.exit(max(compile_proto(each, each.with_suffix(".binpb")) for each in SOURCES))

@@ -1,4 +1,4 @@
-"""Message classes from the compiled `device_plugin.proto`."""
+"""Message classes from the compiled `device_plugin.proto` and `pod_resources.proto`."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from synfire.base.protobuf import Package
 PACKAGE = "v1beta1"
 PLUGIN = f"{PACKAGE}.DevicePlugin"
 REGISTRATION = f"{PACKAGE}.Registration"
-COMPILED = "device_plugin.binpb"
+LISTER = "v1.PodResourcesLister"
 
-_FOUND = Package(PACKAGE, __package__, COMPILED)
+_FOUND = Package(PACKAGE, __package__, "device_plugin.binpb")
 
 message, methods = _FOUND.message, _FOUND.methods
+pods = Package("v1", __package__, "pod_resources.binpb").message
 
 
 def path(service: str, method: str) -> str:
