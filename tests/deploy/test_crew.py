@@ -12,7 +12,7 @@ from synfire.deploy.crew import RemoteCrew
 from synfire.deploy.launch import Launch
 from synfire.wire.links import SocketLink
 from synfire.wire.links.watched import WatchedLink
-from synfire.wire.messages import Exited, Joined, Renew, Spawn, Spawned
+from synfire.wire.messages import Crew, Exited, Joined, Renew, Spawn, Spawned
 from synfire.wire.stream import Packet
 
 PATIENCE_S = 20.0
@@ -64,6 +64,21 @@ def test_a_worker_is_begun_anew_where_that_is_wanted():
             ("w", True),
             ("v", False),
         ]
+
+    between(story)
+
+
+@pytest.mark.parametrize("pid", [0, 7], ids=["while it begins", "when it is ready"])
+def test_a_worker_that_is_waited_for_before_the_supervisor_tells_of_it_is_the_one_that_it_tells_of(pid):
+    async def story(crew, supervisor):
+        process = crew.start(Launch("w", "d", "unix:/w"))
+        supervisor.say(Crew((Spawned("w", pid, ("unix:/w",) if pid else (), ""),)))
+        assert (await crew.known())["w"] is process
+        if not pid:
+            supervisor.say(Spawned("w", 7, ("unix:/w",), ""))
+        assert (await process.ready(PATIENCE_S)).addresses == ["unix:/w"]
+        supervisor.say(Exited("w", -9, "was killed"))
+        assert await process.exited() == -9
 
     between(story)
 

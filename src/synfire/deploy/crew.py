@@ -168,7 +168,9 @@ class RemoteCrew:
         message = packet.message
         if isinstance(message, Crew):
             for spawned in message.workers:
-                process = self.processes[spawned.name] = CrewProcess(spawned.name, self.send, spawned.joined)
+                process = self.processes.get(spawned.name)
+                if process is None:  # else somebody here waits for it already
+                    process = self.processes[spawned.name] = CrewProcess(spawned.name, self.send, spawned.joined)
                 if spawned.pid:
                     process.hear(spawned)
             self._told.set()
