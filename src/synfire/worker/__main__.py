@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from synfire.base import garbage
+from synfire.base import garbage, turns
 from synfire.base.errors import SynfireError, UserError
 from synfire.base.log import LOGGER, configure_logging
 from synfire.wire import gaps
@@ -28,6 +28,7 @@ _LAST_RESORT_S = 5.0
 def main(arguments: list[str] | None = None) -> int:
     """Run a worker until it is drained. Exit codes as the command line's: 0 done, 2 the user's mistake."""
     configure_logging()
+    turns.take_short()
     given = _parser().parse_args(arguments)
     try:
         settings = Settings.of(_decode_settings(given.settings))

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import msgspec
 import uvloop
 
+from synfire.base import turns
 from synfire.base.errors import SynfireError
 from synfire.base.log import configure_logging
 from synfire.deploy.roles.told import Told
@@ -27,6 +28,7 @@ Post = TypeVar("Post", bound=Told)
 def live(told: type[Post], life: Callable[[Post], Coroutine[Any, Any, None]]) -> None:
     """Read the command line and live until the end; Ctrl-C is for the supervisor alone."""
     configure_logging()
+    turns.take_short()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     post = msgspec.json.decode(sys.argv[1], type=told)
     if post.credential:
