@@ -74,11 +74,17 @@ def test_the_cores_that_are_free_of_a_workers_device_are_told(run: Callable) -> 
             found, workers=(msgspec.structs.replace(worker, cores=Cores(575, 287), free_cores=Cores(561, 286)),)
         )
     )
+    assert "KEPS" not in run("ps").out
+    keps = msgspec.structs.replace(worker, cores=Cores(575, 287, 5900), free_cores=Cores(561, 286, 420))
+    runs.register(msgspec.structs.replace(found, workers=(keps,)))
     told = run("ps").out
     assert "cores free" in told
     assert "561 of 575" in told
+    assert "KEPS free" in told
+    assert "420 of 5900" in told
     (worker,) = run("ps", "--json").json["deployments"][0]["workers"]
-    assert (worker["cores"], worker["free_cores"]) == ({"total": 575, "large": 287}, {"total": 561, "large": 286})
+    assert worker["cores"] == {"total": 575, "large": 287, "keps": 5900}
+    assert worker["free_cores"] == {"total": 561, "large": 286, "keps": 420}
 
 
 def test_of_several_deployments_one_has_to_be_named_as_it_is_typed(run: Callable) -> None:

@@ -10,18 +10,21 @@ from synfire.control.state import State
 from synfire.plan.plan import Plan, Stage
 
 
-def plan(model, *workers, size=0, engine="cpu", busy_s=0.0, cores=None):
-    """A chain of stages `s0`, `s1`, …, one on each of `workers`; those given as `worker:engine` run on that engine, and take `cores` of it."""
+def plan(model, *workers, size=0, engine="cpu", busy_s=0.0, cores=None, events=0.0, rate=0.0):
+    """A chain of stages `s0`, `s1`, …, one on each of `workers`; those given as `worker:engine` run on that engine, and take `cores` of it, and
+    `events` a request, of which there are to be `rate` a second."""
     stages = []
     for n, each in enumerate(workers):
         worker, _, other = each.partition(":")
         stages.append(
             Stage(
                 name=f"s{n}", operators=(f"o{n}",), worker=worker, engine=other, memory_bytes=size, busy_s=busy_s,
-                cores=cores if other else None,
+                cores=cores if other else None, events=events if other else 0.0,
             )
         )  # fmt: skip
-    return Plan(model=model, granularity="operator", stages=tuple(stages), links=(), frame_steps=4, engine=engine)
+    return Plan(
+        model=model, granularity="operator", stages=tuple(stages), links=(), frame_steps=4, engine=engine, rate=rate
+    )
 
 
 def told(state, *happened):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import tempfile
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from synfire.deploy.faults import Act, Options, Process, Scene, inject
 from synfire.deploy.local import LocalDeployment, Settings
 from synfire.deploy.planning import plan_models
 from synfire.devices import DEVICES
-from synfire.devices.darwin3.allotted import CORES
+from synfire.devices.darwin3.allotted import CORES, KEPS
 from synfire.engines import ENGINES
 from synfire.gateway.call import Call
 from synfire.gateway.peer import WorkerPeer
@@ -344,6 +345,40 @@ def test_a_chip_whose_cores_are_taken_gets_no_other_stage_until_they_are_free(mo
 
 
 @pytest.mark.slow
+def test_a_chip_whose_events_are_taken_gets_no_other_stage_until_they_are_free(monkeypatch):
+    graph, plan = counted()
+    density = dict.fromkeys(graph.signals(), 0.5)
+    second = plan.stages[1]
+    events = DEVICES["darwin3"].events(stage_graph(graph, second.operators), density) * plan.frame_steps
+    second = msgspec.structs.replace(second, events=events)
+    plan = msgspec.structs.replace(plan, rate=1e6, stages=(plan.stages[0], second))
+    keps = plan.need(second).keps
+    assert keps > 1
+    monkeypatch.setenv(KEPS, str(2 * keps - 1))
+
+    def free(deployment):
+        return {each.name: each.free_cores and each.free_cores.keps for each in deployment.recoveries.workers}
+
+    async def main():
+        async with LocalDeployment({"stream": (graph, plan)}, Settings(http="")) as deployment:
+            assert free(deployment) == {"w0": None, "w1": keps - 1}
+            await deployment.add("idle", graph, msgspec.structs.replace(plan, model="idle", rate=0.0))
+            assert free(deployment) == {"w0": None, "w1": keps - 1}
+            assert not deployment.healing.controller.state.models["idle"].substituted
+            await deployment.add("other", graph, msgspec.structs.replace(plan, model="other"))
+            assert deployment.healing.controller.state.models["other"].substituted == {"s1": "darwin3"}
+            await deployment.remove("stream")
+            await deployment.rebalance()
+            view = deployment.healing.controller.state.models["other"]
+            assert ([each.worker for each in view.plan.stages][1], view.substituted) == ("w1", {})
+            assert free(deployment) == {"w0": None, "w1": keps - 1}
+            answer = await collect(deployment.routes["other"], Call("1", "other", currents(2, 8, 16)))
+            assert answer["y"].tobytes() == sound(currents(2, 8, 16))
+
+    asyncio.run(main())
+
+
+@pytest.mark.slow
 def test_models_that_are_planned_together_share_the_cores_of_their_workers(monkeypatch):
     models = [find("svgg-digits"), find("stransformer-digits")]
     monkeypatch.setenv(CORES, "15")  # 7, and 3 and 6
@@ -356,3 +391,22 @@ def test_models_that_are_planned_together_share_the_cores_of_their_workers(monke
     for stage in (stage for each in planned for stage in each.plan.stages if stage.cores is not None):
         taken[stage.worker] += stage.cores.total
     assert sorted(taken.values()) == [6, 10]
+
+
+@pytest.mark.slow
+def test_a_model_is_planned_for_chips_that_bear_its_rate_and_for_no_processor(monkeypatch):
+    models = [find("svgg-digits")]
+    (free,) = plan_models(models, "auto", 2, device="darwin3")
+    (events,) = [each.events for each in free.plan.stages if each.events]
+    assert events == pytest.approx(1670, rel=0.02)  # so many arrived at cores, of the request that the densities are of
+    keps = math.ceil(20 * events / 1000)
+    monkeypatch.setenv(KEPS, str(keps))
+    (planned,) = plan_models(models, "auto", 2, device="darwin3", rates={"svgg-digits": 20.0})
+    assert [planned.plan.need(each).keps for each in planned.plan.stages if each.cores] == [keps]
+    monkeypatch.setenv(KEPS, str(keps - 1))
+    with pytest.raises(
+        UserError, match=rf"takes 7 cores and {keps} KEPS, .*: worker-1 575 .* and {keps - 1} KEPS; .*its rate"
+    ):
+        plan_models(models, "auto", 2, device="darwin3", rates={"svgg-digits": 20.0})
+    with pytest.raises(UserError, match="events are counted on chips alone: leave its rate out"):
+        plan_models(models, "auto", 2, rates={"svgg-digits": 20.0})

@@ -110,9 +110,11 @@ def test_a_ledger_that_cannot_be_read_is_of_no_use(home: Path, monkeypatch: pyte
     assert found() is None
 
 
-def wanted(name: str = "net", digest: str = "1", worker: str = "place-0", busy_s: float = 0.1) -> Wanted:
-    stage = Stage(name="fc", operators=("fc",), worker=worker, busy_s=busy_s)
-    plan = Plan(model=name, granularity="auto", stages=(stage,), links=(), frame_steps=4, latency_s=busy_s)
+def wanted(
+    name: str = "net", digest: str = "1", worker: str = "place-0", busy_s: float = 0.1, rate: float = 0.0
+) -> Wanted:
+    stage = Stage(name="fc", operators=("fc",), worker=worker, busy_s=busy_s, events=busy_s * 1e4)
+    plan = Plan(model=name, granularity="auto", stages=(stage,), links=(), frame_steps=4, latency_s=busy_s, rate=rate)
     return Wanted(name=name, version="1", source=name, digest=digest, plan=plan)
 
 
@@ -125,6 +127,7 @@ def test_a_beginning_is_the_same_wherever_callers_and_workers_find_it_and_howeve
     assert beginning_of([wanted()], SETTINGS, [b"chain"], pem("AAAA")) == same
     others = (
         ([wanted(digest="2")], SETTINGS, [b"chain"], pem("AAAA")),
+        ([wanted(rate=20.0)], SETTINGS, [b"chain"], pem("AAAA")),
         ([wanted(worker="place-1")], SETTINGS, [b"chain"], pem("AAAA")),
         ([], SETTINGS, [b"chain"], pem("AAAA")),
         ([wanted()], replace(SETTINGS, spares=1), [b"chain"], pem("AAAA")),

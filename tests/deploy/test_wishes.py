@@ -125,6 +125,17 @@ def test_replicas_and_priority_change_in_place():
     story(tell)
 
 
+def test_another_rate_is_planned_anew():
+    async def tell(here):
+        here.wishes.want("net", Wish("svgg"))
+        await here.until(lambda: here.served)
+        here.wishes.want("net", Wish("svgg", rate=20.0))
+        await here.until(lambda: len(here.planned) == 2)
+        await here.becomes("net", "accepted")
+
+    story(tell)
+
+
 def test_replicas_of_stages_change_in_place_and_for_replicas_of_the_model_that_come_later():
     async def tell(here):
         here.wishes.want("net", Wish("svgg"))
@@ -219,6 +230,10 @@ def test_the_next_controller_goes_on_without_planning_again():
         (Wish("net", accept="sound"), "it is one of tensor"),
         (Wish("net", replicas=-1), "0 to 99"),
         (Wish("net", workers=0), "1 to 256"),
+        (Wish("net", rate=0.0), "'net' is to bear 0 requests a second; ask for more than 0, and 1000000 at most"),
+        (Wish("net", rate=-1.0), "is to bear -1 requests a second"),
+        (Wish("net", rate=2e6), "or leave the rate out"),
+        (Wish("net", variant_of="old", rate=20.0), "leave out .* and rate"),
         (Wish("net", context=0), "1 token or more"),
         (Wish("net", profile="auto", device="cuda"), "leave one out"),
         (Wish("net", stages={"conv": StageScale(2, 3)}), "stage net.conv is to have from 3 to 2 replicas"),

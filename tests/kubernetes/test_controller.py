@@ -76,6 +76,19 @@ def test_the_deployment_is_told_once_that_all_models_were_asked_for_and_not_befo
     told(story)
 
 
+def test_a_rate_is_asked_for_as_it_is_written_and_not_at_all_where_it_is_not() -> None:
+    async def story(here: World) -> None:
+        await applied(here, POOL, MODEL, resource("SynfireModel", "busy", rate=20))
+        assert here.deployment.models["busy"].request["rate"] == 20.0
+        assert "rate" not in here.deployment.models["svgg-digits"].request
+        await here.settle()
+        assert len([each for each in here.deployment.calls if isinstance(each, Load)]) == 2
+        await applied(here, resource("SynfireModel", "wrong", rate=0))
+        assert here.condition("synfiremodels", "wrong", "Accepted")["reason"] == "InvalidSpec"
+
+    told(story)
+
+
 def test_the_service_of_a_stage_that_sleeps_leads_nowhere_and_its_pod_hosts_the_others_alone() -> None:
     async def story(here: World) -> None:
         stages = {"fc1": {"least": 0, "most": 1, "idleSeconds": 60}}

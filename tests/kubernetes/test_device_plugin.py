@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -229,7 +230,10 @@ def test_a_container_is_given_its_chips_by_variables_and_mounts(node: Node) -> N
         kubelet = await Kubelet(node.sockets).start()
         async with node.plugin(3), await kubelet.plugin() as plugin:
             one, two = await plugin.allocate(["darwin3-0", "darwin3-2"], ["darwin3-1"])
-            assert dict(one.envs) == {
+            envs, reports = dict(one.envs), (node.chips / f"darwin3-{n}" / "chip.json" for n in (0, 2))
+            took = sum(json.loads(each.read_bytes())["events_per_s"] for each in reports)
+            assert 0 < int(envs.pop("SYNFIRE_DARWIN3_KEPS")) <= took / 1000
+            assert envs == {
                 "SYNFIRE_DARWIN3_CHIPS": "darwin3-0,darwin3-2",
                 "SYNFIRE_DARWIN3_CORES": "1034",
                 "SYNFIRE_DARWIN3_EMULATED": "true",

@@ -41,6 +41,12 @@ def test_healthy_parts_never_stand_for_more_cores_than_are_usable(parts: int, us
     assert len(healthy) == parts or sum(each.cores for each in healthy) + devices[0].cores > usable
 
 
+def test_parts_of_a_chip_stand_for_even_shares_of_the_events_that_it_took() -> None:
+    assert [each.keps for each in announced([WELL], Sharing())] == [5872]
+    assert [each.keps for each in announced([WELL], Sharing(parts=5))] == [1174] * 5
+    assert [each.keps for each in announced([replace(WELL, events_per_s=0.0)], Sharing())] == [0]
+
+
 def test_a_share_that_no_chip_has_is_refused() -> None:
     with pytest.raises(UserError, match="3 devices of 200 cores do not fit a chip of 575; ask for fewer"):
         announced([WELL], Sharing(3, 200))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
+from functools import partial
 
 import pytest
 from hypothesis import assume, given, settings
@@ -122,9 +124,58 @@ def test_stages_go_in_turn_to_workers_that_have_the_cores_for_them():
     assert [stage.worker for stage in with_cores(Cores(2), Cores(9)).stages][1::2] == ["worker-2", "worker-2"]
 
 
+def with_events(*limits, rate, density=0.5):
+    """The stages of `with_cores` on workers whose chips bear so many KEPS, for so many requests a second."""
+    graph, device = simplify(flatten(load("stransformer-digits"))), DEVICES["darwin3"]
+    workers = [
+        Room("worker-0"),
+        *(Room(f"worker-{n}", cores=Cores(575, 287, each)) for n, each in enumerate(limits, 1)),
+    ]
+    demand = Demand("m", graph, Costs(steps=4), rate=rate)
+    shares = dict.fromkeys(graph.signals(), density)
+    events = partial(device.events, density=shares)
+    return plan_offloaded(demand, workers, "darwin3", device.refusals(graph), cores=device.cores, events=events)
+
+
+def test_a_plan_tells_the_events_of_a_request_and_asks_for_those_of_its_rate():
+    plan, idle = with_events(None, rate=20.0), with_events(None, rate=0.0)
+    chips = [stage for stage in plan.stages if stage.engine]
+    assert [each.events for each in chips] == [each.events for each in idle.stages if each.engine]
+    assert [plan.need(each).keps for each in chips] == [math.ceil(20 * each.events / 1000) for each in chips]
+    assert all(type(each.events) is float and each.events > 1000 for each in chips)
+    first = chips[0]
+    assert (
+        f"{first.name} asks for {plan.need(first).keps} KEPS: 20 requests a second, each of {first.events:.0f} events"
+        in plan.reasons
+    )
+    assert not any("KEPS" in each for each in idle.reasons)
+    assert {idle.need(each).keps for each in idle.stages if each.engine} == {None}
+    assert not any(each.events for each in plan.stages if not each.engine)
+
+
+def test_stages_go_in_turn_to_workers_that_bear_their_events():
+    first, second = (
+        each.keps for each in map(with_events(None, rate=20.0).need, with_events(None, rate=20.0).stages) if each
+    )
+    placed = {
+        limits: [stage.worker for stage in with_events(*limits, rate=20.0).stages][1::2]
+        for limits in ((first, second), (first + second, second - 1), (first, None))
+    }
+    assert placed == {
+        (first, second): ["worker-1", "worker-2"],
+        (first + second, second - 1): ["worker-1", "worker-1"],
+        (first, None): ["worker-1", "worker-2"],
+    }
+    with pytest.raises(
+        UserError,
+        match=rf"takes 6 cores and {second} KEPS, and no worker has so much left: worker-1 572 cores .* and {second - 1} KEPS; .*lower its rate",
+    ):
+        with_events(first + second - 1, rate=20.0)
+
+
 def test_a_stage_that_no_worker_has_the_cores_for_is_named_with_what_they_have_left():
     with pytest.raises(
-        UserError, match=r"takes 6 cores, and no worker has so many left: worker-1 5 cores; add workers"
+        UserError, match=r"takes 6 cores, and no worker has so much left: worker-1 5 cores; add workers"
     ):
         with_cores(Cores(8))
     with pytest.raises(UserError, match=r"takes 2 cores \(1 large\), .*worker-1 9 cores; add workers"):

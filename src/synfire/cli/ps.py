@@ -66,8 +66,8 @@ MODELS = ("id", "url", "-pid", "model", "status", "-workers", "-stages", "-prior
 RULES = ("id", "name", "answered by", "shadow")
 CHAINS = ("id", "chain", "steps", "models")
 LOADED = ("id", "loaded", "-memory", "unloaded in")
-PROCESSES = ("id", "process", "-pid", "state", "url", "host", "cores free", "stages")
-_AT_TIMES = ("host", "cores free")
+PROCESSES = ("id", "process", "-pid", "state", "url", "host", "cores free", "KEPS free", "stages")
+_AT_TIMES = ("host", "cores free", "KEPS free")
 """Columns that are there where any process has something to say in them."""
 
 
@@ -119,8 +119,8 @@ def _shortfalls(run: Run) -> Iterator[str]:
 
 
 def _processes(found: Sequence[Run]) -> Table:
-    """Controllers, gateways and workers; the emulated hosts that workers are on, and the cores that are free of their devices, have columns where
-    there are any."""
+    """Controllers, gateways and workers; the emulated hosts that workers are on, and the cores and events a second that are free of their devices, have
+    columns where there are any."""
     rows = [row for run in found for row in (*_roles(run), *_workers(run))]
     shown = [n for n, name in enumerate(PROCESSES) if name not in _AT_TIMES or any(row[n] for row in rows)]
     return table("", [PROCESSES[n] for n in shown], [[row[n] for n in shown] for row in rows])
@@ -128,14 +128,14 @@ def _processes(found: Sequence[Run]) -> Table:
 
 def _roles(run: Run) -> Iterator[tuple[object, ...]]:
     for role in run.roles:
-        yield run.id, role.name, role.pid, _state(role.alive), role.url, "", "", ""
+        yield run.id, role.name, role.pid, _state(role.alive), role.url, "", "", "", ""
 
 
 def _workers(run: Run) -> Iterator[tuple[object, ...]]:
     for worker in run.workers:
         hosted = [f"{model.name}.{stage}" for model in run.models for stage in model.stages_on(worker.name)]
         process = run.id, worker.name, worker.pid, _state(worker.alive), worker.url, worker.host
-        yield *process, _cores(worker), ", ".join(hosted)
+        yield *process, _cores(worker), _keps(worker), ", ".join(hosted)
 
 
 def _cores(worker: RunWorker) -> str:
@@ -143,6 +143,13 @@ def _cores(worker: RunWorker) -> str:
     if worker.cores is None or worker.free_cores is None:
         return ""
     return f"{worker.free_cores.total} of {worker.cores.total}"
+
+
+def _keps(worker: RunWorker) -> str:
+    """How many thousands of events a second its device has free, of how many."""
+    if worker.cores is None or worker.free_cores is None or worker.cores.keps is None:
+        return ""
+    return f"{worker.free_cores.keps} of {worker.cores.keps}"
 
 
 def _state(alive: bool) -> str:

@@ -25,7 +25,7 @@ class RunWorker(msgspec.Struct, frozen=True):
 
     `born` tells its process from a later one with the same number; `address` is where it takes packets, `host` the emulated
     host that it is on. One that has `joined` runs on another machine, at `host`, where its number means something; it is there as long as
-    it is listed. Of a device whose cores are counted it may use `cores`, and `free_cores` of them are free.
+    it is listed. Of a device whose cores are counted it may use `cores`, and `free_cores` of them are free; so of events a second.
     """
 
     name: str

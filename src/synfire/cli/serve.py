@@ -44,6 +44,7 @@ from synfire.cli.options import (
 from synfire.cli.output import ERRORS, AsJson, counted, print_json, say
 from synfire.cli.plan import predicted
 from synfire.cli.profiles import chosen_profiles
+from synfire.cli.rates import rated
 from synfire.cli.replicas import copied, copies_of, replicated
 from synfire.cli.repositories import unfolded
 from synfire.cli.serve_options import (
@@ -62,6 +63,7 @@ from synfire.cli.serve_options import (
     ParallelOption,
     PortOption,
     PriorityOption,
+    RateOption,
     ReplicasOption,
     ServiceOption,
     SparesOption,
@@ -113,6 +115,7 @@ def serve(
     most_workers: MostWorkersOption = None,
     priority: PriorityOption = None,
     replicas: ReplicasOption = None,
+    rate: RateOption = None,
     hosts: HostsOption = 0,
     join: JoinOption = None,
     join_token_file: JoinTokenFileOption = None,
@@ -150,6 +153,7 @@ def serve(
       synfire serve svgg-digits --spares 1 --join 7000
       synfire serve svgg-digits -g operator --workers 0 --join 7000
       synfire serve svgg-mnist --device darwin3
+      synfire serve svgg-mnist --device darwin3 --rate svgg-mnist=20
       synfire serve svgg-digits srnn-digits --profile throughput
       synfire serve ./my-llama-Q8_0.gguf --profile throughput
       synfire serve ./my-model ./my-adapter --context 2048
@@ -181,12 +185,14 @@ def serve(
     found = find_all(named.models, reading, named.wanted_by) if named.models else []
     rules = rules_of(traffic or (), found, store or not references)
     ruled = {each.name: each.heaviest for each in rules}
+    asked_s = rated(found, rate or ())
     joints = joined(named.chains, found, ruled)
     if not apart:
-        joints, together = as_few(joints, found, ruled, copied(found, replicas or ()))
+        joints, together = as_few(joints, found, ruled, {*copied(found, replicas or ()), *asked_s})
         found += together
     if store:
         found = [each for each in found if each.name not in awaited(named, references)]
+        asked_s = rated(found, rate or ())
     for name in nim.without_effect(os.environ):
         ERRORS.print(f"{name} has no effect here; docs/nim.md lists what is understood")
     if profile and device != DEVICE:
@@ -194,11 +200,14 @@ def serve(
     profiles = chosen_profiles(found, profile, workers or 1, memory) if profile else {}
     copies = replicated(found, replicas or ())
     several = copies_of(found, replicas or ()).of_stages([each.name for each in copies])
+    rates = {each.name: rate_s for each in copies if (rate_s := asked_s.get(of_replica(each.name)))}
     profiles = {each.name: profiles[of_replica(each.name)] for each in copies if of_replica(each.name) in profiles}
     if workers:
-        planned = plan_models(copies, granularity, workers, memory, apart, device, profiles, threads=threads)
+        planned = plan_models(
+            copies, granularity, workers, memory, apart, device, profiles, threads=threads, rates=rates
+        )
     else:
-        planned = plan_places(copies, granularity, None, memory, apart, device, profiles)
+        planned = plan_places(copies, granularity, None, memory, apart, device, profiles, rates=rates)
     planned = replicate_stages(planned, several, workers or None, memory)
     planned = share_stages(planned, rules, workers) if workers else planned
     if device == DEVICE and workers:

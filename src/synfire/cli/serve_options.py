@@ -71,6 +71,15 @@ ReplicasOption = Annotated[
         "0..M@TIME says, and the next call wakes it.",
     ),
 ]
+RateOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--rate",
+        metavar="MODEL=N",
+        help="Requests a second that each copy of a model is to bear, with --device darwin3: no chip is given more of them than its events a second "
+        "allow. Without it nobody looks at these.",
+    ),
+]
 WarmUpOption = Annotated[
     int,
     typer.Option(

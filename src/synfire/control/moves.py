@@ -407,7 +407,7 @@ def _device(state: State, kind: str) -> str:
 def _no_room(model: ModelView, stage: Stage, worker: str, device: str) -> str:
     bytes_, cores = (
         format_bytes(stage.memory_bytes) if stage.memory_bytes else "",
-        str(stage.cores or "") if device else "",
+        str(model.plan.need(stage) or "") if device else "",
     )
     need = f", which needs {' and '.join(filter(None, (bytes_, cores)))}" if bytes_ or cores else ""
     return (

@@ -169,7 +169,7 @@ def why_none_starts(state: State, kind: str, need_bytes: int = 0, need: Cores = 
     if need_bytes > (state.memory_bytes or math.inf):
         return f"no worker may hold so much: --memory is {format_bytes(state.memory_bytes or 0)}"
     if not need.fit(state.cores.get(kind)):
-        return f"no worker may use so many cores: each has {state.cores[kind]} of its {kind}"
+        return f"no worker may use so much of one: each has {state.cores[kind]} of its {kind}"
     return f"no other worker can be started: {STARTS} in a row have failed to, and more are tried now and then (see the log)"
 
 
@@ -462,10 +462,12 @@ def _missing(state: State, model: ModelView) -> str:
 
 
 def _cores_there(state: State) -> str:
-    """What cores of their devices workers have free."""
+    """What of their devices workers have free: cores, and events a second where these are known."""
     counted = [each for each in state.workers.values() if each.cores is not None]
     told = [
-        f"{each.name} {state.free_cores(each.name)} of {each.cores.total}" for each in counted[:_NAMED] if each.cores
+        f"{each.name} {state.free_cores(each.name)} of {Cores(each.cores.total, 0, each.cores.keps)}"
+        for each in counted[:_NAMED]
+        if each.cores
     ]
     more = f" and {len(counted) - _NAMED} more workers" if len(counted) > _NAMED else ""
     return f"free now: {', '.join(told)}{more}" if told else "no worker has any"

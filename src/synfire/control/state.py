@@ -427,4 +427,6 @@ class State:
 
 def cores_on(kind: str, plan: Plan, stages: Iterable[Stage], engine: str = "") -> Cores:
     """What stages take of the device of a worker of that kind: those that it runs there, by the plan's engines or the one that is named."""
-    return together(each.cores for each in stages if kind != PROCESSOR and (engine or plan.engine_of(each)) == kind)
+    return together(
+        plan.need(each) for each in stages if kind != PROCESSOR and (engine or plan.engine_of(each)) == kind
+    )

@@ -8,7 +8,7 @@ from dataclasses import replace
 import msgspec
 
 from synfire.deploy.planned import Planned
-from synfire.deploy.planning import DEVICE, plan_models
+from synfire.deploy.planning import DEVICE, check_rates, plan_models
 from synfire.deploy.whole import plan_whole
 from synfire.engines.profiles.profile import Profile
 from synfire.graph import flatten
@@ -28,10 +28,12 @@ def plan_places(
     apart: bool = False,
     device: str = DEVICE,
     profiles: Mapping[str, Profile] | None = None,
+    rates: Mapping[str, float] | None = None,
 ) -> tuple[Planned, ...]:
     """Cut each model, by costs measured on this machine, into as many places as `workers` says: by default one for each stage where the
     `granularity` names a cut, else one. Raises as `synfire.deploy.planning.plan_models` does.
     """
+    check_rates(models, rates or {}, device, profiles or {})
     found = []
     for each in models:
         profile = (profiles or {}).get(each.name)
@@ -40,7 +42,7 @@ def plan_places(
         else:
             count = workers or (1 if granularity in AS_FEW else len(flatten(each.graph).operators))
             wanted = {each.name: profile} if profile else {}
-            (planned,) = plan_models([each], granularity, count, memory, apart, device, wanted)
+            (planned,) = plan_models([each], granularity, count, memory, apart, device, wanted, rates=rates)
         found.append(replace(planned, plan=_of_places(planned.plan)))
     return tuple(found)
 

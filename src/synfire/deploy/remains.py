@@ -82,8 +82,8 @@ def beginning_of(
 
 def _cut(plan: Plan) -> list[object]:
     """What a plan says but for predictions, which are measured anew each time."""
-    stages = [msgspec.structs.replace(each, busy_s=0.0, parts=()) for each in plan.stages]
-    return [plan.granularity, plan.frame_steps, plan.engine, stages]
+    stages = [msgspec.structs.replace(each, busy_s=0.0, events=0.0, parts=()) for each in plan.stages]
+    return [plan.granularity, plan.frame_steps, plan.engine, plan.rate, stages]
 
 
 def _ledger(deployment: str) -> Ledger | None:

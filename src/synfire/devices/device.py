@@ -36,12 +36,17 @@ class Device(ABC):
         return {}
 
     def room(self) -> Cores | None:
-        """The cores that the stages of one worker of this machine may take together; None where nobody counts them."""
+        """The cores, and events a second, that the stages of one worker of this machine may take together; None where nobody counts them."""
         return None
 
     def cores(self, graph: Graph) -> Cores | None:
         """What a flat, simplified stage takes of them; None where nobody counts them. Raises `UserError` for one that the device cannot run."""
         return None
+
+    def events(self, graph: Graph, density: Mapping[str, float]) -> float:
+        """How many events a time step of one sample brings such a stage, by the share of non-zero elements of its signals; 0 where nobody
+        counts them. Raises as `cores` does."""
+        return 0.0
 
 
 DEVICES: Registry[Device] = Registry("device", "synfire.devices", "synfire.devices")

@@ -6,8 +6,10 @@ import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+import msgspec
+
 from synfire.base.errors import UserError
-from synfire.devices.cores import NO_CORES, Cores, together
+from synfire.devices.cores import NO_CORES, Cores
 from synfire.graph import Graph, flatten
 from synfire.ops import Kind
 from synfire.plan.costs import format_bytes, memory_bytes
@@ -25,12 +27,14 @@ def plan_offloaded(
     refused: Mapping[str, str],
     remarks: Mapping[str, str] | None = None,
     cores: Callable[[Graph], Cores | None] = lambda graph: None,
+    events: Callable[[Graph], float] = lambda graph: 0.0,
 ) -> Plan:
     """The model with every run of operators that the engine's device takes as a stage there, and the others on `cpu`.
 
     `refused` gives the reason for each operator that the device cannot run, and `remarks` say what is to be known of some that
-    it takes. `cores` tells what a stage takes of the device. Stages of the processor live on the first worker, the others in turn on those
-    of the rest that have the cores for them. No latency is predicted: nothing of the device was measured.
+    it takes. `cores` tells what a stage takes of the device, and `events` how many a time step brings it there. Stages of the
+    processor live on the first worker, the others in turn on those of the rest that have the cores for them, and for the events of the
+    demand's rate. No latency is predicted: nothing of the device was measured.
     Raises `UserError` when the device takes nothing of the model, or no worker has the cores for a stage, and `DoesNotFit` when a worker may
     hold less than its stages need.
     """
@@ -44,56 +48,59 @@ def plan_offloaded(
     groups = [group for _, group in runs]
     names = [stage_name(group) for group in groups]
     frame_steps = graph.steps or demand.costs.steps
-    needs = [cores(stage_graph(graph, group)) if taken else None for taken, group in runs]
-    homes = _homes(demand.model, names, [taken for taken, _ in runs], needs, workers)
     stages = tuple(
         Stage(
             name=name,
             operators=group,
-            worker=home,
+            worker=workers[0].worker,
             engine=engine if taken else "",
             memory_bytes=memory_bytes(graph, group, demand.requests),
             busy_s=demand.costs.block_s(group, 1),
-            cores=need,
+            cores=cores(part) if taken else None,
+            events=events(part) * frame_steps if taken else 0.0,
         )
-        for name, (taken, group), need, home in zip(names, runs, needs, homes, strict=True)
+        for name, (taken, group) in zip(names, runs, strict=True)
+        for part in (stage_graph(graph, group),)
     )
-    _check_room(demand.model, stages, workers)
-    return Plan(
+    plan = Plan(
         model=demand.model,
         granularity=demand.granularity,
         stages=stages,
         links=links(graph, groups, names, demand.costs, frame_steps),
         frame_steps=frame_steps,
         engine=demand.engine,
+        rate=demand.rate,
         reasons=_reasons(engine, stages, refused, remarks or {}),
     )
+    plan = _housed(plan, workers)
+    _check_room(demand.model, plan.stages, workers)
+    return msgspec.structs.replace(plan, reasons=(*plan.reasons, *_loads(plan)))
 
 
-def _homes(
-    model: str, names: Sequence[str], taken: Sequence[bool], needs: Sequence[Cores | None], workers: Sequence[Room]
-) -> list[str]:
-    """The worker of each stage: the first one's for what is not taken, else the next in turn that has the cores for it."""
+def _housed(plan: Plan, workers: Sequence[Room]) -> Plan:
+    """The plan with each stage of the device on the next worker in turn that has the cores for it; the others stay on the first."""
     turns, held = deque(workers[1:] or workers[:1]), {room.worker: NO_CORES for room in workers}
-    found: list[str] = []
-    for name, there, need in zip(names, taken, needs, strict=True):
-        able = [room for room in turns if together([held[room.worker], need]).fit(room.cores)]
-        if there and not able:
-            raise UserError(_too_few(model, name, need or NO_CORES, turns, held))
-        home = able[0] if there else workers[0]
-        if there:
+    stages: list[Stage] = []
+    for stage in plan.stages:
+        if stage.engine:
+            need = plan.need(stage) or NO_CORES
+            home = next((room for room in turns if (held[room.worker] + need).fit(room.cores)), None)
+            if home is None:
+                raise UserError(_too_few(plan.model, stage.name, need, turns, held))
             turns.remove(home)
             turns.append(home)
-            held[home.worker] += need or NO_CORES
-        found.append(home.worker)
-    return found
+            held[home.worker] += need
+            stage = msgspec.structs.replace(stage, worker=home.worker)
+        stages.append(stage)
+    return msgspec.structs.replace(plan, stages=tuple(stages))
 
 
 def _too_few(model: str, name: str, need: Cores, turns: Iterable[Room], held: Mapping[str, Cores]) -> str:
     left = ", ".join(f"{room.worker} {room.cores - held[room.worker]}" for room in turns if room.cores is not None)
+    rate = ", lower its rate" if need.keps else ""
     return (
-        f"{model}: stage {name} takes {need}, and no worker has so many left: {left}; add workers (--workers), let each use more, or leave it on "
-        "cpu"
+        f"{model}: stage {name} takes {need}, and no worker has so much left: {left}; add workers (--workers), let each use more{rate}, or leave "
+        "it on cpu"
     )
 
 
@@ -105,6 +112,14 @@ def _check_room(model: str, stages: Sequence[Stage], workers: Sequence[Room]) ->
                 f"{model}: its stages on {room.worker} need {format_bytes(needed)}, which may hold {format_bytes(int(room.limit_bytes))}: "
                 "raise the workers' limit, or add workers"
             )
+
+
+def _loads(plan: Plan) -> Iterable[str]:
+    """What the plan's rate asks of the device, in words."""
+    for stage in plan.stages:
+        need = plan.need(stage)
+        if need is not None and need.keps is not None:
+            yield f"{stage.name} asks for {need.keps} KEPS: {plan.rate:g} requests a second, each of {stage.events:.0f} events"
 
 
 def _runs(graph: Graph, refused: Mapping[str, str]) -> list[tuple[bool, Group]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import msgspec
@@ -17,18 +18,21 @@ GATEWAY = "gateway"
 IDLE_S = 300.0
 """For how long nobody has called a stage that may sleep when it does, in seconds, where nobody says."""
 
+MOST_RATE = 1e6
+"""Requests a second that a model can be asked to bear. No chip bears so many, and a number with too many zeros is found."""
+
 
 class Stage(msgspec.Struct, frozen=True, kw_only=True):
     """Operators that are compiled and run together, by their names in the model's flat graph.
 
     `engine` is set where it is another than the plan's. `memory_bytes` is what the stage is expected to hold, `busy_s` for how
     many seconds a request of one sample keeps its worker busy; both are 0 where nobody has predicted it. `cores` are what it takes of
-    the device that it was planned for, where these are counted. `parts` are the
-    stages of the cut that are joined in it, in order, where they are several: between them it can be split again.
+    the device that it was planned for, where these are counted, and `events` those that a request of one sample brings it there.
+    `parts` are the stages of the cut that are joined in it, in order, where they are several: between them it can be split again.
 
     A stage that runs in several places is there several times, as replicas, each with a name, a worker and links of its own; all but
-    the first have its name in `replica_of`. A request goes through one of them, and `busy_s` is the share of each. There are to be from
-    `least` to `most`, as its work takes; where the `least` is 0 it sleeps when nobody has called its model for `idle_s` seconds.
+    the first have its name in `replica_of`. A request goes through one of them, and `busy_s` and `events` are the
+    share of each. There are to be from `least` to `most`, as its work takes; where the `least` is 0 it sleeps when nobody has called its model for `idle_s` seconds.
     """
 
     name: str
@@ -38,6 +42,7 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
     memory_bytes: int = 0
     busy_s: float = 0.0
     cores: Cores | None = None
+    events: float = 0.0
     parts: tuple[Stage, ...] = ()
     replica_of: str = ""
     least: int = 1
@@ -74,8 +79,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """One model, cut and placed. `reasons` says in words why it was cut and placed so.
 
     `frame_steps` is how many time steps travel in one frame. `latency_s` is the predicted time of one request alone,
-    `requests_s` how many a second the busiest worker allows. `seams` are the links of the cut before any of its stages
-    were joined, if some were: a stage without parts is one of that cut.
+    `requests_s` how many a second the busiest worker allows, and `rate` how many it is to bear, 0 where nobody says. `seams`
+    are the links of the cut before any of its stages were joined, if some were: a stage without parts is one of that cut.
     """
 
     model: str
@@ -86,6 +91,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     engine: str = "cpu"
     latency_s: float = 0.0
     requests_s: float = 0.0
+    rate: float = 0.0
     reasons: tuple[str, ...] = ()
     seams: tuple[Link, ...] = ()
 
@@ -103,6 +109,12 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     def engine_of(self, stage: Stage) -> str:
         """The engine that runs a stage."""
         return stage.engine or self.engine
+
+    def need(self, stage: Stage) -> Cores | None:
+        """What a stage takes of the device that it was planned for: its cores, and the events a second that the plan's rate brings it."""
+        if stage.cores is None or not self.rate:
+            return stage.cores
+        return Cores(stage.cores.total, stage.cores.large, math.ceil(round(self.rate * stage.events / 1000, 6)))
 
     def to_json(self) -> dict[str, Any]:
         return msgspec.to_builtins(self)

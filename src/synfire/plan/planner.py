@@ -27,7 +27,8 @@ class Demand:
     """A model that wants to be placed: `requests` are how many at a time it holds the state of.
 
     Operators that come to live on one worker are fused into one stage and pay no hop; `apart` keeps every stage of the cut.
-    `auto` looks for the least `latency` of a request alone, or for the most requests a second (`throughput`).
+    `auto` looks for the least `latency` of a request alone, or for the most requests a second (`throughput`). `rate` is how many a second
+    it is to bear, 0 where nobody says.
     """
 
     model: str
@@ -38,6 +39,7 @@ class Demand:
     engine: str = "cpu"
     apart: bool = False
     objective: str = "latency"
+    rate: float = 0.0
 
 
 def plan_model(demand: Demand, workers: Sequence[Room], load_s: Mapping[str, float] | None = None) -> Plan:

@@ -82,8 +82,11 @@ def homes(plan: Plan) -> dict[str, dict[str, str]]:
 def bare(plan: Plan) -> Plan:
     """The plan with each stage once, where its first replica is."""
     names = {each.name: each.original for each in plan.stages}
-    whole_s = {group[0].name: sum(each.busy_s for each in group) for group in groups(plan)}
-    if not whole_s:
+    whole = {
+        group[0].name: (sum(each.busy_s for each in group), sum(each.events for each in group))
+        for group in groups(plan)
+    }
+    if not whole:
         return plan
     links: dict[tuple[str, str, str], Link] = {}
     for link in plan.links:
@@ -96,9 +99,10 @@ def bare(plan: Plan) -> Plan:
             busy_s=link.busy_s + (before.busy_s if before else 0.0),
         )
     stages = tuple(
-        msgspec.structs.replace(each, busy_s=whole_s.get(each.name, each.busy_s))
+        msgspec.structs.replace(each, busy_s=busy_s, events=events)
         for each in plan.stages
         if not each.replica_of
+        for busy_s, events in (whole.get(each.name, (each.busy_s, each.events)),)
     )
     return _paced(plan, msgspec.structs.replace(plan, stages=stages, links=tuple(links.values())))
 
@@ -205,7 +209,7 @@ def with_replicas(plan: Plan, wanted: Mapping[str, Range], rooms: Sequence[Room]
 
 def _copies(stage: Stage, places: Mapping[str, str]) -> tuple[Stage, ...]:
     """The stage on each of these workers, by the names of its replicas."""
-    shared = msgspec.structs.replace(stage, busy_s=stage.busy_s / len(places))
+    shared = msgspec.structs.replace(stage, busy_s=stage.busy_s / len(places), events=stage.events / len(places))
     return tuple(
         msgspec.structs.replace(shared, worker=worker)
         if name == stage.name

@@ -8,7 +8,7 @@ from typing import Literal
 import msgspec
 
 from synfire.base.errors import UserError
-from synfire.plan.plan import IDLE_S
+from synfire.plan.plan import IDLE_S, MOST_RATE
 from synfire.plan.replicas import MOST_REPLICAS, Range
 
 WishStatus = Literal["loading", "accepted", "failed", "leaving"]
@@ -65,7 +65,8 @@ class Wish(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `workers` is over how many it is spread: by default over as many as its cut has stages where `granularity` names a cut, else over one.
     `memory` is what each may hold, such as `2GiB`. `profile` goes without another `device` than the processor. Of models for which
     there is no room those of the lowest `priority` are stopped. With a `scale` it has as many replicas as its calls take. Some of its `stages`, by
-    their names in the plan, may have several replicas in each of these, or sleep. A `variant_of` another model, which differs from it in some operators, is cut as
+    their names in the plan, may have several replicas in each of these, or sleep. Each replica is to bear `rate`
+    requests a second, of one sample each: on chips it asks for the events a second that these bring. A `variant_of` another model, which differs from it in some operators, is cut as
     that is, and its other stages are where that one has them.
     """
 
@@ -83,6 +84,7 @@ class Wish(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     scale: Scale | None = None
     stages: dict[str, StageScale] = {}
     variant_of: str | msgspec.UnsetType = msgspec.UNSET
+    rate: float | msgspec.UnsetType = msgspec.UNSET
 
     def check(self, name: str, granularities: Iterable[str], devices: Iterable[str]) -> None:
         """Raise `UserError` for what cannot be, whatever the model is."""
@@ -107,6 +109,7 @@ class Wish(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise UserError(
                 f"profile {self.profile} and device {self.device} both say what runs {name!r}; leave one out"
             )
+        check_rate(name, self.rate if isinstance(self.rate, float) else None)
         self._check_variant(name)
         if not self.source or self.source.startswith((".", "/", "~")) or "=" in self.source:
             raise UserError(
@@ -117,6 +120,11 @@ class Wish(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def base(self) -> str:
         """The model that it is to be a variant of; empty for none."""
         return self.variant_of if isinstance(self.variant_of, str) else ""
+
+    @property
+    def requests_s(self) -> float:
+        """How many requests a second each replica is to bear; 0 where nobody says."""
+        return self.rate if isinstance(self.rate, float) else 0.0
 
     def _check_variant(self, name: str) -> None:
         """What another model decides is not asked for beside it."""
@@ -130,7 +138,7 @@ class Wish(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if self.replicas > 1 or self != msgspec.structs.replace(own, variant_of=self.variant_of):
             raise UserError(
                 f"model {name!r} is wanted as a variant of {self.base!r}, so it is cut and placed as that is, once: leave out granularity, "
-                "workers, apart, device, profile, replicas, memory, scale and stages"
+                "workers, apart, device, profile, replicas, memory, scale, stages and rate"
             )
 
     @property
@@ -148,6 +156,14 @@ class Wish(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def _range(self, stage: StageScale) -> Range:
         usual_s = IDLE_S if self.scale is None else self.scale.idle_s
         return Range(stage.least, stage.most, usual_s if isinstance(stage.idle_s, msgspec.UnsetType) else stage.idle_s)
+
+
+def check_rate(name: str, requests_s: float | None) -> None:
+    """Raise `UserError` for a number of requests a second that no model can be asked to bear."""
+    if requests_s is not None and not 0 < requests_s <= MOST_RATE:
+        raise UserError(
+            f"model {name!r} is to bear {requests_s:g} requests a second; ask for more than 0, and {MOST_RATE:.0f} at most, or leave the rate out"
+        )
 
 
 ACCEPTS = ("tensor", "image", "negative")

@@ -128,6 +128,31 @@ def test_cores_that_fail_their_test_are_none_to_be_used(tmp_path, caplog):
     assert "it is taken to be whole" in caplog.text
 
 
+def test_a_worker_takes_as_many_events_as_its_chips_took_in_their_tests_or_fewer_where_it_is_told(tmp_path):
+    for name, events_per_s in {"a": 5_872_345.0, "b": 4_000_999.0, "unknown": 0.0}.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "chip.json").write_text(json.dumps({"alive": True, "events_per_s": events_per_s}))
+    found = {
+        (chips, told): share(chip(), {module.VARIABLE: chips, module.KEPS: told}, tmp_path).keps
+        for chips in ("a", "a,b", "unknown", "")
+        for told in ("", " 3000 ", "99999")
+    }
+    assert found == {
+        ("a", ""): 5872, ("a", " 3000 "): 3000, ("a", "99999"): 5872,
+        ("a,b", ""): 9872, ("a,b", " 3000 "): 3000, ("a,b", "99999"): 9872,
+        ("unknown", ""): None, ("unknown", " 3000 "): 3000, ("unknown", "99999"): 99999,
+        ("", ""): None, ("", " 3000 "): 3000, ("", "99999"): 99999,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("told", ["none", "0", "-3", "1.5"])
+def test_a_number_of_events_that_is_none_is_refused(told):
+    with pytest.raises(
+        UserError, match=r"SYNFIRE_DARWIN3_KEPS is .*, which is no number of thousands of events a second; write 1"
+    ):
+        share(chip(), {module.KEPS: told})
+
+
 @pytest.mark.parametrize("told", ["none", "0", "-3", "1.5"])
 def test_a_number_of_cores_that_is_none_is_refused(told):
     with pytest.raises(UserError, match="write 1 or more, or leave it out"):

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from synfire import zoo
 from synfire.base.errors import UserError
 from synfire.devices.darwin3.cache import ImageCache
-from synfire.devices.darwin3.compile import STEPS, Options, compile_stage, cores_of
+from synfire.devices.darwin3.compile import STEPS, Options, compile_stage, cores_of, events_of
 from synfire.devices.darwin3.limits import chip
 from synfire.devices.darwin3.place import traffic
 from synfire.devices.darwin3.refusals import refusals
+from synfire.devices.darwin3.run import Run
 from synfire.devices.darwin3.symbols import label
 from synfire.engines.darwin3 import Darwin3Engine, Darwin3Program
 from synfire.graph.passes import simplify
@@ -146,3 +147,53 @@ def test_the_cores_of_a_stage_are_known_before_it_is_compiled(seed: int, cut: bo
     compiled = compile_stage(graph, limits)
     assert cores_of(graph, limits) == compiled.cores
     assert compiled.cores.total == len(compiled.linked.places)
+
+
+@pytest.fixture
+def arrived(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many events reached cores in each step of any chip, of the first sample: those that are given, and an entry's of each spike."""
+    found: list[int] = []
+    stepped = Run.step
+
+    def step(run: Run, given: np.ndarray) -> np.ndarray:
+        left = stepped(run, given)
+        tables = run.wiring.tables
+        ends, leads = np.flatnonzero(tables.entries[:, 4]), tables.entries[:, 0] >= 0
+        heads = [head for head in tables.head[run._fired[0, : run._count[0]]] if head >= 0]
+        found.append(len(given) + sum(int(leads[at : ends[np.searchsorted(ends, at)] + 1].sum()) for at in heads))
+        return left
+
+    monkeypatch.setattr(Run, "step", step)
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(12))
+def test_the_events_of_a_stage_are_known_by_its_spikes_and_never_too_few(seed: int, arrived: list[int]) -> None:
+    graph, steps = random_stage(seed), 20
+    (name,) = graph.inputs
+    x = (np.random.default_rng(seed).random((steps, 1, *graph.inputs[name].shape)) < 0.4).astype(np.uint8)
+    for limits in (LIMITS, CUT):
+        compiled = compile_stage(graph, limits)
+        program = Darwin3Program(graph, compiled)
+        arrived.clear()
+        program.run(program.initial_state(1), {name: x}, steps)
+        activity = program.chip.activity()
+        spikes = dict.fromkeys(compiled.network.populations, 0)
+        for (population, _), core in compiled.linked.places.items():
+            spikes[population] += int(activity.spikes[0, activity.cores.index(core)])
+        density = {each: count / compiled.network.populations[each].size / steps for each, count in spikes.items()}
+        expected = events_of(graph, limits, {name: float(x.mean()), **density}) * steps
+        if limits is LIMITS:
+            assert expected == pytest.approx(sum(arrived))
+        else:  # a piece with some rows of a map hears fewer of its spikes
+            assert sum(arrived) <= expected * (1 + 1e-9) <= 2 * sum(arrived)
+
+
+def test_populations_that_hand_on_spikes_have_as_many_as_they_are_given() -> None:
+    for seed in range(40):
+        graph = random_stage(seed)
+        names = {*graph.inputs, *graph.operators}
+        half = events_of(graph, LIMITS, dict.fromkeys(names, 0.5)) - events_of(graph, LIMITS, dict.fromkeys(names, 0.0))
+        whole = events_of(graph, LIMITS, {}) - events_of(graph, LIMITS, dict.fromkeys(names, 0.0))
+        assert whole == pytest.approx(2 * half)

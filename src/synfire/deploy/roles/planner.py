@@ -135,12 +135,14 @@ def _planned(model: Model, wish: Wish, begins: bool) -> Planned:
     if wish.profile:
         machine = Machine.here(wish.workers or 1, parse_bytes(wish.memory) if wish.memory else None)
         profiles = choose([listed(model, machine)], [wish.profile])
-    device = wish.device or DEVICE
+    device, rates = wish.device or DEVICE, {model.name: wish.requests_s} if wish.requests_s else {}
     if not begins:
-        (found,) = plan_places([model], wish.granularity, wish.workers, wish.memory, wish.apart, device, profiles)
+        (found,) = plan_places(
+            [model], wish.granularity, wish.workers, wish.memory, wish.apart, device, profiles, rates
+        )
     else:
         count = wish.workers or OWN_WORKERS
-        (found,) = plan_models([model], wish.granularity, count, wish.memory, wish.apart, device, profiles)
+        (found,) = plan_models([model], wish.granularity, count, wish.memory, wish.apart, device, profiles, rates=rates)
     ranges = {model.name: dict.fromkeys(wish.stages, Range(1, 1)) | wish.ranges}
     (found,) = replicate_stages([found], ranges, (wish.workers or OWN_WORKERS) if begins else None, wish.memory)
     return found

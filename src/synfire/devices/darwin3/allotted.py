@@ -1,7 +1,8 @@
 """The chips that a container was given, as their node tells of them: what is dead there is dead for the emulated chip, too.
 
-A device plugin names them in `SYNFIRE_DARWIN3_CHIPS`, says by `SYNFIRE_DARWIN3_CORES` how many cores of them are the container's, and keeps the
-latest report of each chip under `/run/synfire/darwin3/CHIP/chip.json`.
+A device plugin names them in `SYNFIRE_DARWIN3_CHIPS`, says by `SYNFIRE_DARWIN3_CORES` how many cores of them are the container's, and by
+`SYNFIRE_DARWIN3_KEPS` how many thousands of events a second, and keeps the latest report of each chip under
+`/run/synfire/darwin3/CHIP/chip.json`.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from synfire.devices.darwin3.words import Coordinate
 
 VARIABLE = "SYNFIRE_DARWIN3_CHIPS"
 CORES = "SYNFIRE_DARWIN3_CORES"
+KEPS = "SYNFIRE_DARWIN3_KEPS"
 FOLDER = Path("/run/synfire/darwin3")
 
 LOOK_S = 0.2
@@ -32,12 +34,14 @@ _TURNS = itertools.count()
 
 
 class Reported(msgspec.Struct, frozen=True):
-    """What counts of a report: whether the chip lives, the `cores` of each class that pass their test, and those that are dead, or answer wrong."""
+    """What counts of a report: whether the chip lives, the `cores` of each class that pass their test, those that are dead, or answer wrong, and
+    how many events a second it took in its test; 0 is unknown."""
 
     alive: bool = True
     cores: dict[str, int] | None = None
     dead: tuple[Coordinate, ...] = ()
     wrong: tuple[Coordinate, ...] = ()
+    events_per_s: float = 0.0
 
     @property
     def faults(self) -> frozenset[Fault]:
@@ -87,18 +91,28 @@ def share(limits: ChipLimits, environment: Mapping[str, str] = os.environ, folde
     """The cores that the stages of one worker may take together: as many as `SYNFIRE_DARWIN3_CORES` says, if there are so many, or all; of the
     chips that it was given, those that pass their test, else of one that is whole. No core belongs to a share, so it is an even one of each class.
 
+    In the same way the events a second: as many as `SYNFIRE_DARWIN3_KEPS` says, if these chips took so many in their tests, or all that they took.
+    Nothing is measured for that: where neither the variable nor a report says it, it is not known.
+
     Raises `UserError` for names that are none, and for a number that is none.
     """
     own = Cores(len(limits.rooms), sum(limits.kind_at(*core) == limits.large for core in limits.rooms))
     names = _names(environment)
     there = together(_usable(_file(name, folder), limits, own) for name in names) if names else own
-    told = environment.get(CORES, "").strip()
+    total = min(_told(CORES, "cores", environment) or there.total, there.total)
+    known = [
+        each for each in (_told(KEPS, "thousands of events a second", environment), there.keps) if each is not None
+    ]
+    return Cores(total, there.large * total // max(1, there.total), min(known, default=None))
+
+
+def _told(variable: str, noun: str, environment: Mapping[str, str]) -> int | None:
+    told = environment.get(variable, "").strip()
     if told and not (told.isdecimal() and int(told)):
         raise UserError(
-            f"{CORES} is {told!r}, which is no number of cores; write 1 or more, or leave it out for all that there are"
+            f"{variable} is {told!r}, which is no number of {noun}; write 1 or more, or leave it out for all that there are"
         )
-    total = min(int(told), there.total) if told else there.total
-    return Cores(total, there.large * total // max(1, there.total))
+    return int(told) if told else None
 
 
 def _names(environment: Mapping[str, str]) -> list[str]:
@@ -124,6 +138,7 @@ def _usable(file: Path, limits: ChipLimits, whole: Cores) -> Cores:
         return whole
     if not found.alive:
         return Cores()
+    keps = int(found.events_per_s / 1000) or None
     if found.cores is None:
-        return whole
-    return Cores(sum(found.cores.values()), found.cores.get(limits.large, 0))
+        return Cores(whole.total, whole.large, keps)
+    return Cores(sum(found.cores.values()), found.cores.get(limits.large, 0), keps)

@@ -15,7 +15,7 @@ from synfire.devices.cores import Cores
 from synfire.devices.darwin3.cache import ImageCache
 from synfire.devices.darwin3.faults import Health
 from synfire.devices.darwin3.image import OperatorImage, Source, make_image
-from synfire.devices.darwin3.ir import Network
+from synfire.devices.darwin3.ir import CLOCK, GATE, Network
 from synfire.devices.darwin3.limits import ChipLimits
 from synfire.devices.darwin3.link import bind, place_pieces
 from synfire.devices.darwin3.linkable import DENSITY, Linkable
@@ -108,12 +108,40 @@ def cores_of(graph: Graph, limits: ChipLimits, options: Options | None = None) -
 
     Raises `UserError` for an operator that the chip cannot run, and a population that fits no core.
     """
-    options = options or Options()
-    made = whole(lower(graph), options.bits)
-    sources = _sources(made, Site(limits), None if options.as_toolchain else options.piece_words)
+    made, sources = _divided(graph, limits, options or Options())
     return limits.need(
         dendrite_words(piece, source.arriving, made.bits) for source in sources.values() for piece in source.pieces
     )
+
+
+def events_of(graph: Graph, limits: ChipLimits, density: Mapping[str, float], options: Options | None = None) -> float:
+    """How many events reach cores of such a stage in a time step of one sample: a spike that several pieces read is an event for each, and
+    so is a row of biases. `density` is the share of neurons, or elements of an input, that spike in a step, by name; where it is not known
+    all do. A piece that reads a part of a map alone is taken to read all of it.
+
+    Raises as `cores_of` does.
+    """
+    made, sources = _divided(graph, limits, options or Options())
+    network = made.network
+    return sum(
+        _spikes(network, each.source, density, int((each.place >= 0).sum())) * len(sources[each.target].pieces)
+        for each in network.projections
+    )
+
+
+def _spikes(network: Network, source: str, density: Mapping[str, float], elements: int) -> float:
+    """How many of so many elements of a source spike in a step. What only hands on spikes has as many as it is given."""
+    if source == CLOCK:
+        return float(elements)
+    while source not in density and source in network.populations and network.populations[source].dynamics == GATE:
+        source = network.arriving(source)[0].source
+    return elements * density.get(source, 1.0)
+
+
+def _divided(graph: Graph, limits: ChipLimits, options: Options) -> tuple[Whole, dict[str, Source]]:
+    """The stage in whole numbers, and in pieces for a chip that is its own."""
+    made = whole(lower(graph), options.bits)
+    return made, _sources(made, Site(limits), None if options.as_toolchain else options.piece_words)
 
 
 def _sources(made: Whole, site: Site, most_words: int | None) -> dict[str, Source]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from synfire.devices.cores import Cores
 from synfire.devices.darwin3.allotted import share
-from synfire.devices.darwin3.compile import cores_of
+from synfire.devices.darwin3.compile import cores_of, events_of
 from synfire.devices.darwin3.limits import chip
 from synfire.devices.darwin3.refusals import refusals
 from synfire.devices.device import DEVICES, Description, Device
@@ -31,11 +31,14 @@ class Darwin3(Device):
         return refusals(graph)
 
     def room(self) -> Cores:
-        """Raises `UserError` for a number of cores that is none."""
+        """Raises `UserError` for a number of cores, or of events, that is none."""
         return share(chip(self.name))
 
     def cores(self, graph: Graph) -> Cores:
         return cores_of(graph, chip(self.name))
+
+    def events(self, graph: Graph, density: Mapping[str, float]) -> float:
+        return events_of(graph, chip(self.name), density)
 
 
 DEVICES.add(Darwin3.name, Darwin3())

@@ -103,7 +103,8 @@ class WorkerInfo(msgspec.Struct):
     """A worker. `plans` says which stages plans give to it, `ready` whether it answers; what it says itself is absent when it does not.
 
     `url` is where it speaks the Open Inference Protocol itself, for each of its stages and operators. `device`, `group`, `role`, `status`
-    and `memory_bytes` are what the controller counts on, and so are the `cores` of its device that it may use, where these are counted; one that has `joined` is on another machine.
+    and `memory_bytes` are what the controller counts on, and so are the `cores` of its device that it may use, with the thousands of events a
+    second (`keps`) where these are known; one that has `joined` is on another machine.
     """
 
     name: str

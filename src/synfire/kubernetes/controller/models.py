@@ -67,6 +67,7 @@ def _wish_of(found: Asked[ModelSpec]) -> Wish:
             for name, each in spec.stages.items()
         },
         variant_of=spec.variant_of or msgspec.UNSET,
+        rate=msgspec.UNSET if spec.rate is None else float(spec.rate),
     )
 
 

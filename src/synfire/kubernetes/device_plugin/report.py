@@ -66,13 +66,14 @@ class Sharing:
 
 @dataclass(frozen=True)
 class Announced:
-    """A device as the kubelet sees it."""
+    """A device as the kubelet sees it; `keps` are the thousands of events a second that it stands for, 0 where these are not known."""
 
     id: str
     chip: str
     place: Place = field(compare=False)
     cores: int = 0
     healthy: bool = True
+    keps: int = field(default=0, compare=False)
 
 
 def announced(reports: Iterable[Report], sharing: Sharing) -> tuple[Announced, ...]:
@@ -129,7 +130,8 @@ def _parts(report: Report, sharing: Sharing) -> Iterable[Announced]:
     least = sharing.least(report.whole)
     for number in range(sharing.parts):
         name = report.chip if sharing.parts == 1 else f"{report.chip}.{number}"
-        yield Announced(name, report.chip, report.place, least, report.usable >= (number + 1) * least)
+        keps = int(report.events_per_s / 1000 / sharing.parts)
+        yield Announced(name, report.chip, report.place, least, report.usable >= (number + 1) * least, keps)
 
 
 def _two_digits(value: float) -> int:

@@ -35,8 +35,9 @@ class Service:
 
     def announce(self, devices: Sequence[Announced], emulated: bool) -> None:
         """These are the devices from now on."""
-        if (found := {each.id: each for each in devices}) != self._devices:
-            self._devices, self._emulated = found, emulated
+        before, self._devices = self._devices, {each.id: each for each in devices}
+        if self._devices != before:
+            self._emulated = emulated
             self._tell()
 
     def open(self) -> None:
@@ -87,7 +88,9 @@ class Service:
     # what they share
 
     def _given(self, devices: Sequence[Announced]) -> Message:
-        """Which chips a container was given, and how many cores in all, as variables; what is in the chips' folders as mounts."""
+        """Which chips a container was given, and how many cores and events a second in all, as variables; what is in the chips' folders as
+        mounts."""
+        known = all(each.keps for each in devices)
         chips = list(dict.fromkeys(each.chip for each in devices))
         given = [self._chips.given(each) for each in chips]
         mount, spec = message("Mount"), message("DeviceSpec")
@@ -95,6 +98,7 @@ class Service:
             envs={
                 f"{PREFIX}_CHIPS": ",".join(chips),
                 f"{PREFIX}_CORES": str(sum(each.cores for each in devices)),
+                **({f"{PREFIX}_KEPS": str(sum(each.keps for each in devices))} if known else {}),
                 f"{PREFIX}_EMULATED": str(self._emulated).lower(),
             },
             mounts=[

@@ -154,6 +154,13 @@ class ModelSpec(Struct, frozen=True, rename="camel", forbid_unknown_fields=True)
             le=999_999_999,
         ),
     ] = 0
+    rate: Annotated[
+        Annotated[float, Meta(ge=0.001, le=1e6)] | None,
+        Meta(
+            description="Requests a second that each copy is to bear: chips are given no more of them than their events a second allow. Left out: "
+            "nobody looks at these. Chips only.",
+        ),
+    ] = None
     context: Annotated[
         Annotated[int, Meta(ge=1)] | None,
         Meta(description="Tokens that a prompt and its answer may have together; language models only."),
