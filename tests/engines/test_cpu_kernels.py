@@ -8,13 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from synfire.base.errors import UserError
-from synfire.engines.cpu import CpuEngine
+from synfire.engines.cpu import CpuEngine, tape
+from synfire.engines.cpu.compiling import parts_of
 from synfire.engines.cpu.lending import Lender
-from synfire.engines.cpu.reach import Axis
+from synfire.engines.cpu.reach import Axis, joined
+from synfire.engines.cpu.schedule import chains_of
 from synfire.graph import Graph, Synapse, flatten
 from synfire.graph.passes import simplify
-from synfire.ops import Kind, Signal
+from synfire.ops import Kind, Operator, Signal
 from synfire.ops.add import Add
+from synfire.ops.alif import ALIF
 from synfire.ops.conv2d import Conv2d
 from synfire.ops.lif import LIF
 from synfire.ops.linear import Linear
@@ -103,6 +106,55 @@ def test_each_input_reaches_the_outputs_that_read_it(
         for k in range(run.length)
     }
     assert reached == read == in_runs
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    together=st.integers(1, 4), places=st.integers(1, 5), channels=st.integers(1, 3), kernel=st.integers(1, 5),
+    before=st.integers(0, 4), after=st.integers(0, 4),
+)  # fmt: skip
+def test_joined_neighbours_reach_with_the_same_weights_what_each_of_them_reaches(
+    together: int, places: int, channels: int, kernel: int, before: int, after: int
+) -> None:
+    inputs = together * places
+    axis = Axis(inputs, max(inputs + before + after - kernel + 1, 0), kernel, 1, before)
+    weight = np.arange(1, 2 * channels * kernel + 1, dtype=np.float32).reshape(2, channels, 1, kernel)
+    assert np.array_equal(_matrix(*joined(weight, axis, together)), _matrix(weight, axis))
+
+
+def _matrix(weight: np.ndarray, axis: Axis) -> np.ndarray:
+    """`(place and channel, output place, output)`: a row's weights as those of a linear synapse."""
+    found = np.zeros((axis.inputs, weight.shape[1], axis.outputs, len(weight)), np.float32)
+    for at in range(axis.inputs):
+        for output, tap in axis.inside(at):
+            found[at, :, output] = weight[:, :, 0, tap].T
+    return found.reshape(axis.inputs * weight.shape[1], axis.outputs, len(weight))
+
+
+@pytest.mark.parametrize(("channels", "kernel", "outputs"), [(1, 5, 12), (2, 5, 12), (3, 3, 12), (7, 3, 24)])
+@pytest.mark.parametrize("percent", [3, 20, 100])
+def test_places_of_few_channels_are_summed_in_pairs_to_the_same_bits(
+    channels: int, kernel: int, outputs: int, percent: int
+) -> None:
+    rng, shape = np.random.default_rng(channels), (4, 3, channels, 6, 22)
+    conv = Conv2d(awkward(rng, (outputs, channels, 3, kernel)), awkward(rng, (outputs,)) + 0, padding=(1, 1, 2, 1))
+    synapses, arriving = (Synapse("x", "conv"), Synapse("conv", "lif")), {"x": Signal(shape[2:], Kind.SPIKE)}
+    graph = Graph({"conv": conv, "lif": LIF(threshold=0.5)}, synapses, arriving, {"y": "lif"})
+    lines = [line for chain in chains_of(parts_of(graph)) for line in chain.lines]
+    assert [line.numbers[tape.CHANNELS] for line in lines if tape.WEIGHT in line.arrays] == [2 * channels]
+    x = (rng.random(shape) * 100 < percent).astype(np.uint8)
+    check_engine(CpuEngine(), graph, {"x": x}, steps=4)
+
+
+@pytest.mark.parametrize("neuron", [LIF(threshold=0.5), LIF(threshold=0.5, reset="soft"), ALIF()])
+def test_a_current_begins_anew_for_every_frame(neuron: Operator) -> None:
+    rng = np.random.default_rng(2)
+    conv = Conv2d(rng.normal(size=(24, 9, 3, 3)), rng.normal(size=24), padding=(1, 1, 1, 1))
+    synapses = (Synapse("x", "conv"), Synapse("conv", "n"))
+    x = np.zeros((6, 3, 9, 5, 7), np.uint8)
+    x[::2] = rng.random((3, 3, 9, 5, 7)) < 0.3
+    graph = Graph({"conv": conv, "n": neuron}, synapses, {"x": Signal(x.shape[2:], Kind.SPIKE)}, {"y": "n"})
+    check_engine(CpuEngine(), graph, {"x": x}, steps=6)
 
 
 def test_states_of_one_block_outlive_the_next_ones() -> None:

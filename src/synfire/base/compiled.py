@@ -66,7 +66,9 @@ _WORK = "compiling for this processor, once"
 events.register("numba:compile", _Compiling())
 
 
-_compiled = numba.njit(nogil=True, fastmath=False, error_model="numpy", boundscheck=False)
+_AS_WRITTEN = {"nogil": True, "fastmath": False, "error_model": "numpy", "boundscheck": False}
+_compiled = numba.njit(**_AS_WRITTEN)
+_uncounted = numba.njit(**_AS_WRITTEN, _nrt=False)
 
 
 def compiled(function: Callable[..., Any]) -> Any:
@@ -78,7 +80,8 @@ def compiled_together(*files: Path) -> Any:
     """Decorator like `compiled` for functions that share constants and call each other across these source files.
 
     numba keeps machine code for as long as the function's own file stays the same, though it holds what others say, too.
-    Here it is kept under the content of them all.
+    Here it is kept under the content of them all. Arrays are not counted, so these functions may make none: that takes two locked
+    instructions at each call.
     """
     content = hashlib.sha256(b"".join(file.read_bytes() for file in sorted(files))).hexdigest()[:16]
 
@@ -86,7 +89,7 @@ def compiled_together(*files: Path) -> Any:
         before = numba.config.CACHE_DIR
         numba.config.CACHE_DIR = str(Path(before) / content)
         try:
-            return compiled(function)
+            return keeping(_uncounted(function), function)
         finally:
             numba.config.CACHE_DIR = before
 

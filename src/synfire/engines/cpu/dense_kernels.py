@@ -14,13 +14,12 @@ Which kernel sums is decided at run time, for the frames at hand, by how many of
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
 import numba
 import numpy as np
 from llvmlite import ir
-from numba.core import cgutils, codegen
+from numba.core import cgutils
 from numba.core.extending import intrinsic
 
 from synfire.engines.cpu.synapse_kernels import list_row, start_row
@@ -57,6 +56,7 @@ from synfire.engines.cpu.vectors import (
     nonzero_bytes,
     nonzero_floats,
     octets,
+    registers,
     store,
     sum_rows,
     sum_scaled_rows,
@@ -67,11 +67,9 @@ TOGETHER = 12
 """Frames that take their inputs together. Frames are summed 6 or 12 at a time, so sums need room for a multiple of it."""
 
 
-@lru_cache(None)
 def fits_registers() -> bool:
     """Whether sums and weights fit the registers of the processor for which code is compiled."""
-    features = numba.config.CPU_FEATURES
-    return "+avx512f" in (codegen.get_host_cpu_features() if features is None else features).split(",")
+    return registers() >= 29
 
 
 _WORD, _FLOAT = ir.IntType(64), ir.FloatType()

@@ -10,7 +10,7 @@ import numpy as np
 from synfire.engines.cpu import tape
 from synfire.engines.cpu.dense_kernels import TOGETHER, fits_registers
 from synfire.engines.cpu.narrow import half_reach, narrow_reach
-from synfire.engines.cpu.reach import Axis, Reach, grouped, reach
+from synfire.engines.cpu.reach import Axis, Reach, grouped, joined, reach
 from synfire.engines.cpu.tape import COUNTS, FLOATS, SPIKES
 from synfire.engines.cpu.tiled_kernels import FRAMES
 from synfire.engines.cpu.vectors import LANES
@@ -59,6 +59,9 @@ BLOCK_BYTES = 1 << 15
 
 INPUTS = 128
 """Inputs of one block of a synapse that is summed densely, and is not in tiles."""
+
+FEW_CHANNELS = 8
+"""Of fewer, a place of an image has mostly one that is active, or none."""
 
 CROSSINGS = {
     True: {1: (230, 200), 2: (450, 400), 3: (450, 410), 4: (500, 450), 5: (580, 530)},
@@ -117,9 +120,12 @@ def conv1d(writer: Writer, operator: Conv1d, inputs: Sequence[Value], output: Si
 
 def synapse(writer: Writer, x: Value, weight: Array, bias: Array, axes: tuple[Axis, Axis], output: Signal) -> Value:
     """A line that sums the weights `(output, input, row, column)` along (down, along)."""
+    narrow = writer.narrow if x.format == SPIKES else tape.WIDE
+    if x.format != FLOATS and narrow == tape.WIDE and _pays_in_pairs(weight, axes[1]):
+        weight, along = joined(weight, axes[1], 2)
+        axes = axes[0], along
     down, along = axes
     shape = (down.inputs, along.inputs, weight.shape[1])
-    narrow = writer.narrow if x.format == SPIKES else tape.WIDE
     if narrow == tape.BYTES:
         return narrow_synapse(writer, x, narrow_reach(weight, bias, down, along), shape, output)
     tile = _tile(weight, axes)
@@ -133,6 +139,17 @@ def synapse(writer: Writer, x: Value, weight: Array, bias: Array, axes: tuple[Ax
     elif fits_registers() and narrow == tape.WIDE and _one_place(axes) and found.run_index[-1] and found.line_index[-1]:
         _switch(writer, line, found)
     return target
+
+
+def _pays_in_pairs(weight: Array, along: Axis) -> bool:
+    """Whether two neighbouring places are summed as one: where they are few numbers, which reach much the same outputs.
+
+    Then these are read and written once for both. A run of both is longer by one place, which shall be at most a quarter.
+    """
+    outputs, inputs, _, kernel = weight.shape
+    one, both = (-(-outputs * places // LANES) for places in (kernel, kernel + 1))
+    plain = along.stride == along.dilation == 1 and along.inputs % 2 == 0
+    return plain and kernel > 1 and inputs < FEW_CHANNELS and 4 * both <= 5 * one
 
 
 def _switch(writer: Writer, line: Line, found: Reach) -> None:

@@ -41,7 +41,7 @@ from synfire.engines.cpu.tape import (
     THRESHOLD,
     kernel,
 )
-from synfire.engines.cpu.vectors import LANES, floats, function_of, intrinsic_of, load, octets, store
+from synfire.engines.cpu.vectors import LANES, everywhere, floats, function_of, intrinsic_of, load, octets, store
 
 _WORD, _OCTET, _FLOAT = ir.IntType(64), ir.IntType(8), ir.FloatType()
 
@@ -63,17 +63,24 @@ def _several(kind: Any, lanes: int) -> Any:
     return kind if lanes == 1 else ir.VectorType(kind, lanes)
 
 
-def _own(b: Any, lanes: int, places: Sequence[Any], hard: Any) -> Sequence[Any]:
-    """Of some neurons: where they fire, what they lose then, where they reset, what they relax to, and their rate."""
+def _own(b: Any, lanes: int, places: Sequence[Any], hard: Any, alike: bool) -> Sequence[Any]:
+    """Of some neurons, or of all: where they fire, what they lose then, where they reset, what they relax to, and their rate."""
     kind = _several(_FLOAT, lanes)
-    at, threshold, reset, rate = (load(b, place, kind) for place in places)
+    if alike and lanes > 1:
+        at, threshold, reset, rate = (everywhere(b, load(b, place, _FLOAT), lanes) for place in places)
+    else:
+        at, threshold, reset, rate = (load(b, place, kind) for place in places)
     return at, threshold, reset, b.select(hard, reset, ir.Constant(kind, None)), rate
 
 
-def _step(b: Any, lanes: int, charge: Callable[..., Any], hard: Any, own: Sequence[Any], places: Sequence[Any]) -> None:
-    """Some neurons, from their current to their spikes."""
-    (at, threshold, reset, rest, rate), (current, membrane, spikes) = own, places
+def _step(
+    b: Any, lanes: int, charge: Callable[..., Any], hard: Any, again: Any, own: Sequence[Any], places: Sequence[Any]
+) -> None:
+    """Some neurons, from their current to their spikes; `again`: the current begins anew once it was read."""
+    (at, threshold, reset, rest, rate), (current, membrane, spikes, start) = own, places
     x, v = (load(b, place, _several(_FLOAT, lanes)) for place in (current, membrane))
+    with b.if_then(again):
+        store(b, load(b, start, _several(_FLOAT, lanes)), current)
     h = charge(b, v, x, b.fsub(v, rest), rate)
     fired = b.fcmp_ordered(">=", h, at)
     left = b.select(hard, reset, b.fsub(h, threshold))
@@ -83,13 +90,15 @@ def _step(b: Any, lanes: int, charge: Callable[..., Any], hard: Any, own: Sequen
 
 def _layer(b: Any, form: int, each: bool, hard: Any, size: Any, places: Sequence[Any]) -> None:
     """A vector of neurons at a time, then four, then one: nothing is touched beyond the last one."""
-    done, charge, (current, v, spikes, *parameters) = _WORD(0), _CHARGES[form], places
+    done, charge, (current, v, spikes, start, *parameters) = _WORD(0), _CHARGES[form], places
+    again = b.icmp_signed("!=", start, _WORD(0))
     for lanes in (_HALF if form in (DECAY_DIVIDE, LEAK_DIVIDE) else LANES, 4, 1):
-        alike, until = _own(b, lanes, parameters, hard), b.and_(size, _WORD(-lanes))
+        alike, until = _own(b, lanes, parameters, hard, True), b.and_(size, _WORD(-lanes))
         with cgutils.for_range_slice(b, done, until, _WORD(lanes), inc=True) as (m, _):
             shift = b.shl(m, _WORD(2))
-            own = _own(b, lanes, [b.add(place, shift) for place in parameters], hard) if each else alike
-            _step(b, lanes, charge, hard, own, (b.add(current, shift), b.add(v, shift), b.add(spikes, m)))
+            own = _own(b, lanes, [b.add(place, shift) for place in parameters], hard, False) if each else alike
+            here = [b.add(current, shift), b.add(v, shift), b.add(spikes, m), b.add(start, shift)]
+            _step(b, lanes, charge, hard, again, own, here)
         done = until
 
 
@@ -111,21 +120,25 @@ def _layers(b: Any, form: Any, hard: Any, each: Any, size: Any, *places: Any) ->
 
 
 def _call(
-    b: Any, form: Any, hard: Any, each: Any, size: Any, current: Any, v: Any, spikes: Any, at: Any, fall: Any, reset: Any, rate: Any
+    b: Any, form: Any, hard: Any, each: Any, size: Any, current: Any, v: Any, spikes: Any, start: Any, at: Any, fall: Any, reset: Any,
+    rate: Any,
 ) -> None:  # fmt: skip
-    function_of(b, "synfire.fire", _layers, form, hard, each, size, current, v, spikes, at, fall, reset, rate)
+    function_of(b, "synfire.fire", _layers, form, hard, each, size, current, v, spikes, start, at, fall, reset, rate)
 
 
 _fire = intrinsic_of(_call, numba.void)
 
 
 @kernel
-def fire(op, current, v, spikes, first, size):  # type: ignore[no-untyped-def]
-    """One step of the `size` neurons from `first` on; the addresses are those of the first one's numbers."""
+def fire(op, current, v, spikes, first, size, start):  # type: ignore[no-untyped-def]
+    """One step of the `size` neurons from `first` on; the addresses are those of the first one's numbers.
+
+    The current becomes what is at `start` again, unless that is 0.
+    """
     each = op[EACH]
     own = 4 * first * each
     at, threshold, reset, rate = op[FIRES_AT] + own, op[THRESHOLD] + own, op[RESTS_AT] + own, op[RATE] + own
-    _fire(op[FORM], op[HARD], each, size, current, v, spikes, at, threshold, reset, rate)
+    _fire(op[FORM], op[HARD], each, size, current, v, spikes, start, at, threshold, reset, rate)
 
 
 @kernel

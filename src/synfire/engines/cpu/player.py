@@ -50,6 +50,7 @@ from synfire.engines.cpu.tape import (
     SOURCE_SAMPLE,
     SOURCE_STEP,
     SPREAD,
+    START,
     STATE,
     STATE_2,
     STATE_3,
@@ -91,7 +92,7 @@ def _one_place(op, state_bytes, first, start, stop):  # type: ignore[no-untyped-
             current = current_of(op, k) if dense else sum_listed(op, k)
             target = op[TARGET] + s * op[TARGET_SAMPLE] + frame * op[TARGET_STEP]
             for t in range(times):
-                _emit(op, state_bytes, current, first + s, 0, target + t * op[TARGET_STEP])
+                _emit(op, state_bytes, current, first + s, 0, target + t * op[TARGET_STEP], 0)
 
 
 @kernel
@@ -99,17 +100,20 @@ def _synapse(op, state_bytes, first, start, stop):  # type: ignore[no-untyped-de
     """A synapse, and the neurons behind it if there are any.
 
     A row of the current is begun when the first input reaches it and used up when the last one has, for one step, or for
-    all steps where the input stays the same. So currents never leave the processor's nearest cache.
+    all steps where the input stays the same. So currents never leave the processor's nearest cache. Where neurons take it for one
+    step they begin it anew for the next frame, which costs less than to come by once more.
     """
     begun, done, current = words(op[BEGUN], op[HEIGHT]), words(op[DONE], op[HEIGHT]), op[CURRENT]
     height, rows, pitch = op[HEIGHT], op[ROWS], 4 * op[PITCH]
     row_bytes = op[WIDTH] * op[CHANNELS] * (4 if op[FORMAT] == FLOATS else 1)
     still, narrow = op[SOURCE_STEP] == 0, op[NARROW]
+    again = op[START] if not still and op[FORM] >= 0 and op[FORM] != ADAPTIVE else 0
+    ready = 0
     for s in range(start, stop):
         for frame in range(1 if still else op[STEPS]):
             source = op[SOURCE] + s * op[SOURCE_SAMPLE] + frame * op[SOURCE_STEP]
             target = op[TARGET] + s * op[TARGET_SAMPLE] + frame * op[TARGET_STEP]
-            ready = fired = 0
+            ready, fired = (ready if again else 0), 0
             for y in range(height):
                 while ready < (rows if y == height - 1 else begun[y]):
                     start_row(op, current + ready * pitch)
@@ -122,13 +126,14 @@ def _synapse(op, state_bytes, first, start, stop):  # type: ignore[no-untyped-de
                     if narrow == BYTES:
                         scale_row(op, current + fired * pitch)
                     for t in range(op[STEPS] if still else 1):
-                        _emit(op, state_bytes, current + fired * pitch, first + s, fired, target + t * op[TARGET_STEP])
+                        onto = target + t * op[TARGET_STEP]
+                        _emit(op, state_bytes, current + fired * pitch, first + s, fired, onto, again)
                     fired += 1
 
 
 @kernel
-def _emit(op, state_bytes, current, sample, y, target):  # type: ignore[no-untyped-def]
-    """A row of the current becomes spikes, or is the value itself."""
+def _emit(op, state_bytes, current, sample, y, target, again):  # type: ignore[no-untyped-def]
+    """A row of the current becomes spikes, or is the value itself; neurons then begin it anew with what is at `again`, if that is not 0."""
     row = op[ROW]
     if op[FORM] < 0:
         copy(current, target + 4 * y * row, 4 * row)
@@ -137,7 +142,7 @@ def _emit(op, state_bytes, current, sample, y, target):  # type: ignore[no-untyp
         fire_adaptive(op, current, op[STATE] + shift, op[STATE_2] + shift, op[STATE_3] + shift, target, row)
     else:
         membrane = op[STATE] + sample * state_bytes + 4 * y * row
-        fire(op, current, membrane, target + y * row, y * row, row)
+        fire(op, current, membrane, target + y * row, y * row, row, again)
 
 
 @kernel
@@ -150,7 +155,7 @@ def _neurons(op, state_bytes, first, start, stop):  # type: ignore[no-untyped-de
             if op[FORMAT] != FLOATS:
                 widen(op, source, op[CURRENT])
                 source = op[CURRENT]
-            _emit(op, state_bytes, source, first + s, 0, target)
+            _emit(op, state_bytes, source, first + s, 0, target, 0)
 
 
 @kernel
@@ -166,7 +171,7 @@ def _loop(op, state_bytes, first, start, stop):  # type: ignore[no-untyped-def]
             target = op[TARGET] + s * op[TARGET_SAMPLE] + t * op[TARGET_STEP]
             for m in range(size):
                 current[m] = x[m] + back[m]
-            _emit(op, state_bytes, op[CURRENT], first + s, 0, target)
+            _emit(op, state_bytes, op[CURRENT], first + s, 0, target, 0)
             start_row(op, op[SUMMED])
             receive_row(op, target, 0, op[SUMMED])
             copy(op[SUMMED], returning, 4 * size)

@@ -9,7 +9,7 @@ kernel; with a dilation that is no divisor of the stride, each column is a run o
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -35,7 +35,10 @@ class Run:
 
 @dataclass(frozen=True)
 class Axis:
-    """One axis of a convolution: `outputs` of `stride`, from `inputs` with `before` zeros in front."""
+    """One axis of a convolution: `outputs` of `stride`, from `inputs` with `before` zeros in front.
+
+    Each input stands for `together` neighbouring places of it: see `joined`.
+    """
 
     inputs: int
     outputs: int
@@ -43,10 +46,11 @@ class Axis:
     stride: int = 1
     before: int = 0
     dilation: int = 1
+    together: int = 1
 
     def taps(self, at: int) -> list[tuple[int, int]]:
         """(output, place in the kernel) for the input at `at`, outputs ascending; some may lie outside."""
-        found = [(at + self.before - tap * self.dilation, tap) for tap in reversed(range(self.kernel))]
+        found = [(at * self.together + self.before - tap * self.dilation, tap) for tap in reversed(range(self.kernel))]
         return [(place // self.stride, tap) for place, tap in found if place % self.stride == 0]
 
     def inside(self, at: int) -> list[tuple[int, int]]:
@@ -98,6 +102,26 @@ class Reach:
     def across(self) -> int:
         """Bytes from one input channel's weights to the next."""
         return int(self.weight.strides[-2])
+
+
+def joined(weight: Array, along: Axis, together: int) -> tuple[Array, Axis]:
+    """The same synapse, without dilation, with `together` neighbouring inputs of a row as one of so many times the channels.
+
+    Channels last these are the same numbers in the same order. Zeros stand where only some of the neighbours reach.
+    """
+    outputs, inputs, rows, kernel = weight.shape
+    wide = np.zeros((outputs, together, inputs, rows, kernel + together - 1), np.float32)
+    for k in range(together):
+        first = together - 1 - k
+        wide[:, k, :, :, first : first + kernel] = weight
+    axis = replace(
+        along,
+        inputs=along.inputs // together,
+        kernel=wide.shape[-1],
+        before=along.before + together - 1,
+        together=together,
+    )
+    return wide.reshape(outputs, -1, rows, wide.shape[-1]), axis
 
 
 def reach(weight: Array, bias: Array, down: Axis, along: Axis, tile: int = 0) -> Reach:

@@ -254,4 +254,4 @@ def _emit(op, state_bytes, current, sample, y, tile, target):  # type: ignore[no
             for m in range(outputs):
                 taken[m] = given[m]
         else:
-            fire(op, here, membrane + 4 * at, target + at, at, outputs)
+            fire(op, here, membrane + 4 * at, target + at, at, outputs, 0)

@@ -8,15 +8,15 @@ Addresses are int64. Whatever reads or writes whole vectors may touch up to `SLA
 from __future__ import annotations
 
 import inspect
+from functools import lru_cache
 from typing import Any
 
 import numba
-import numpy as np
 from llvmlite import ir
-from numba.core import cgutils
+from numba.core import cgutils, codegen
 from numba.core.extending import intrinsic
+from numba.np import arrayobj
 
-from synfire.base.compiled import inlined
 from synfire.engines.cpu.tape import kernel
 
 LANES = 16
@@ -24,6 +24,14 @@ LANES = 16
 
 SLACK = 64
 """Bytes to keep behind every piece of memory that the kernels work on."""
+
+
+@lru_cache(None)
+def registers() -> int:
+    """How many vectors fit into the registers of the processor for which code is compiled: 32 with AVX-512; 8, as halves, with AVX2."""
+    features = numba.config.CPU_FEATURES
+    return 32 if "+avx512f" in (codegen.get_host_cpu_features() if features is None else features).split(",") else 8
+
 
 _WORD, _INTEGER, _FLOAT, _BYTE = ir.IntType(64), ir.IntType(32), ir.FloatType(), ir.IntType(8)
 _FLOATS, _BYTES = ir.VectorType(_FLOAT, LANES), ir.VectorType(_BYTE, LANES)
@@ -69,11 +77,11 @@ def store(builder: Any, value: Any, address: Any) -> None:
     builder.store(value, builder.inttoptr(address, value.type.as_pointer()), align=1)
 
 
-def everywhere(builder: Any, value: Any) -> Any:
+def everywhere(builder: Any, value: Any, lanes: int = LANES) -> Any:
     """The number in every lane."""
-    kind = ir.VectorType(value.type, LANES)
+    kind = ir.VectorType(value.type, lanes)
     lane = builder.insert_element(ir.Constant(kind, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
-    mask = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
+    mask = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes)
     return builder.shuffle_vector(lane, ir.Constant(kind, ir.Undefined), mask)
 
 
@@ -101,6 +109,29 @@ def _sum_rows(vectors: int, lines: int, scaled: bool) -> Any:
                 builder.store(builder.fadd(builder.load(total), added), total)
         for place, total in zip(places(out, down), totals, strict=True):
             store(builder, builder.load(total), place)
+
+    return intrinsic_of(codegen, numba.void)
+
+
+def _few(number: int, scaled: bool) -> Any:
+    """(out, weight, entries, across, values, vectors, lines, down, along): see `sum_rows`; of `number` entries."""
+
+    def codegen(
+        b: Any, out: Any, weight: Any, entries: Any, across: Any, values: Any, vectors: Any, lines: Any, down: Any, along: Any
+    ) -> None:  # fmt: skip
+        places = [_WORD(4 * j) for j in range(number)]
+        listed = [b.zext(load(b, b.add(entries, place), _INTEGER), _WORD) for place in places]
+        rows = [b.add(weight, b.mul(entry, across)) for entry in listed]
+        factors = [everywhere(b, load(b, b.add(values, place), _FLOAT)) if scaled else None for place in places]
+        with cgutils.for_range(b, lines) as line, cgutils.for_range(b, vectors) as vector:
+            first = b.mul(vector.index, _WORD(4 * LANES))
+            onto = b.add(out, b.add(first, b.mul(line.index, down)))
+            of = b.add(first, b.mul(line.index, along))
+            total = load(b, onto, _FLOATS)
+            for row, x in zip(rows, factors, strict=True):
+                added = load(b, b.add(row, of), _FLOATS)
+                total = b.fadd(total, b.fmul(x, added) if scaled else added)
+            store(b, total, onto)
 
     return intrinsic_of(codegen, numba.void)
 
@@ -184,37 +215,27 @@ sum_bytes, sum_floats = _window(False, True, False), _window(True, True, False)
 mean_bytes, mean_floats = _window(False, True, True), _window(True, True, True)
 
 
-def _as_pointer(builder: Any, address: Any) -> Any:
-    return builder.inttoptr(address, cgutils.voidptr_t)
+def _view(number: Any) -> Any:
+    """(address, size): the `size` numbers there as an array that belongs to nobody."""
+    kind = numba.types.Array(number, 1, "C")
+
+    def typing(typingctx: Any, address: Any, size: Any) -> Any:
+        def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            view, item = context.make_array(kind)(context, builder), context.get_data_type(number)
+            start, bytes_ = builder.inttoptr(args[0], item.as_pointer()), _WORD(number.bitwidth // 8)
+            arrayobj.populate_array(view, start, [args[1]], [bytes_], bytes_, None)
+            return view._getvalue()
+
+        return kind(numba.int64, numba.int64), emit
+
+    return intrinsic(typing)
 
 
-_pointer = intrinsic_of(_as_pointer, numba.types.voidptr)
+floats, octets, integers, words = (_view(kind) for kind in (numba.float32, numba.uint8, numba.int32, numba.int64))
 
 
-@inlined
-def floats(address, size):  # type: ignore[no-untyped-def]
-    """The `size` float32 at `address`."""
-    return numba.carray(_pointer(address), (size,), np.float32)
-
-
-@inlined
-def octets(address, size):  # type: ignore[no-untyped-def]
-    """The `size` uint8 at `address`."""
-    return numba.carray(_pointer(address), (size,), np.uint8)
-
-
-@inlined
-def integers(address, size):  # type: ignore[no-untyped-def]
-    """The `size` int32 at `address`."""
-    return numba.carray(_pointer(address), (size,), np.int32)
-
-
-@inlined
-def words(address, size):  # type: ignore[no-untyped-def]
-    """The `size` int64 at `address`."""
-    return numba.carray(_pointer(address), (size,), np.int64)
-
-
+_few_1, _few_2, _few_3, _few_4 = (_few(number, False) for number in (1, 2, 3, 4))
+_scaled_few_1, _scaled_few_2, _scaled_few_3, _scaled_few_4 = (_few(number, True) for number in (1, 2, 3, 4))
 _rows_1, _rows_2, _rows_3, _rows_4 = (_sum_rows(k, 1, False) for k in (1, 2, 3, 4))
 _rows_5, _rows_6, _rows_7, _rows_8 = (_sum_rows(k, 1, False) for k in (5, 6, 7, 8))
 _rows_2_3, _rows_3_3, _rows_4_3, _rows_6_3, _rows_8_3 = (_sum_rows(k, 3, False) for k in (2, 3, 4, 6, 8))
@@ -222,18 +243,35 @@ _scaled_1, _scaled_2, _scaled_3, _scaled_4 = (_sum_rows(k, 1, True) for k in (1,
 _scaled_5, _scaled_6, _scaled_7, _scaled_8 = (_sum_rows(k, 1, True) for k in (5, 6, 7, 8))
 _scaled_2_3, _scaled_3_3, _scaled_4_3, _scaled_6_3, _scaled_8_3 = (_sum_rows(k, 3, True) for k in (2, 3, 4, 6, 8))
 
+_THREE_LINES = {32: (2, 3, 4, 6, 8), 8: (2,)}[registers()]
+"""How many vectors of each of three lines fit into the registers."""
+
+_SCALED = {32: 8, 8: 6}[registers()]
+"""How many vectors of a line fit into them beside a product and what it is multiplied by."""
+
 
 @kernel
 def sum_rows(out, weight, entries, across, number, vectors, lines, down, along):  # type: ignore[no-untyped-def]
     """out[o] += Σ_j (weight + across · entries[j])[o] for the first 16·`vectors` float32 o, j ascending; `entries` int32.
 
-    The same for `lines` of them, `down` bytes apart in the output and `along` in the weight: three at a time where that
-    pays, so that a loop over few inputs ends once and not three times.
+    The same for `lines` of them, `down` bytes apart in the output and `along` in the weight: of few inputs with each output read and
+    written once, without a loop over them; of more with the sums of one line in registers, or of three where they fit, so that the
+    loop ends once and not three times.
     """
+    if 0 < number <= 4:
+        if number == 1:
+            _few_1(out, weight, entries, across, 0, vectors, lines, down, along)
+        elif number == 2:
+            _few_2(out, weight, entries, across, 0, vectors, lines, down, along)
+        elif number == 3:
+            _few_3(out, weight, entries, across, 0, vectors, lines, down, along)
+        else:
+            _few_4(out, weight, entries, across, 0, vectors, lines, down, along)
+        return
     while vectors > 0:
         now = min(vectors, 8)
         left, to, of = lines, out, weight
-        while left >= 3 and now in (2, 3, 4, 6, 8):
+        while left >= 3 and now in _THREE_LINES:
             if now == 6:
                 _rows_6_3(to, of, entries, across, 0, number, down, along)
             elif now == 3:
@@ -269,10 +307,20 @@ def sum_rows(out, weight, entries, across, number, vectors, lines, down, along):
 @kernel
 def sum_scaled_rows(out, weight, entries, across, values, number, vectors, lines, down, along):  # type: ignore[no-untyped-def]
     """`sum_rows`, each row multiplied by its `values[j]`, float32."""
+    if 0 < number <= 4:
+        if number == 1:
+            _scaled_few_1(out, weight, entries, across, values, vectors, lines, down, along)
+        elif number == 2:
+            _scaled_few_2(out, weight, entries, across, values, vectors, lines, down, along)
+        elif number == 3:
+            _scaled_few_3(out, weight, entries, across, values, vectors, lines, down, along)
+        else:
+            _scaled_few_4(out, weight, entries, across, values, vectors, lines, down, along)
+        return
     while vectors > 0:
-        now = min(vectors, 8)
+        now = min(vectors, _SCALED)
         left, to, of = lines, out, weight
-        while left >= 3 and now in (2, 3, 4, 6, 8):
+        while left >= 3 and now in _THREE_LINES:
             if now == 6:
                 _scaled_6_3(to, of, entries, across, values, number, down, along)
             elif now == 3:
@@ -302,4 +350,4 @@ def sum_scaled_rows(out, weight, entries, across, values, number, vectors, lines
             else:
                 _scaled_7(to, of, entries, across, values, number, down, along)
             left, to, of = left - 1, to + down, of + along
-        out, weight, vectors = out + 512, weight + 512, vectors - 8
+        out, weight, vectors = out + 4 * LANES * now, weight + 4 * LANES * now, vectors - now
