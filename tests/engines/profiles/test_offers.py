@@ -102,7 +102,7 @@ def test_a_chip_without_the_cores_for_a_stage_is_incompatible(monkeypatch: pytes
     monkeypatch.setenv(CORES, "5")
     found = {each.profile.name: each for each in offers("t", *_zoo("svgg-digits"), ROOMY)}["darwin3-int8"]
     assert found.fit is Fit.INCOMPATIBLE
-    assert "takes 7 cores, and no worker has so many left: worker-1 5 cores" in found.remark
+    assert "takes 7 cores, and no worker has so much left: worker-1 5 cores" in found.remark
 
 
 def test_a_chip_that_takes_nothing_is_incompatible() -> None:
