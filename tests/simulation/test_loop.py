@@ -39,6 +39,16 @@ def test_hours_pass_at_once():
     assert loop.time() == 3614
 
 
+def test_one_that_nobody_closes_leaves_nothing_open():
+    loop = VirtualLoop()
+    loop.run_until_complete(asyncio.sleep(1))
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        del loop
+        gc.collect()
+    assert told == []
+
+
 def test_tasks_run_in_the_order_of_asking_unless_shuffled():
     assert order_of(VirtualLoop(1)) == list(range(20))
     assert sorted(order_of(VirtualLoop(1, shuffled=True))) == list(range(20))
