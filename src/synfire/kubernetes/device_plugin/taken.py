@@ -12,6 +12,9 @@ from synfire.kubernetes.device_plugin.proto import LISTER, path, pods
 
 ANSWER_S = 2.0
 
+_OF_ITS_OWN = [("grpc.use_local_subchannel_pool", 1)]
+"""Channels to one address share a connection else, also one to a kubelet that was there before."""
+
 
 class Taken:
     """Asks at the kubelet's `socket` for the devices of one `resource`, along one channel as long as that answers and the socket is the same.
@@ -56,7 +59,7 @@ class Taken:
             return False
         if self._reached != (there.st_dev, there.st_ino):
             await self.close()
-            self._channel = grpc.aio.insecure_channel(f"unix:{self._socket}")
+            self._channel = grpc.aio.insecure_channel(f"unix:{self._socket}", _OF_ITS_OWN)
             self._reached = there.st_dev, there.st_ino
         return True
 
