@@ -243,11 +243,8 @@ def test_the_node_of_the_serving_pod_is_cut_off_and_it_is_begun_on_another_one(d
         found = kubectl("get", "pod", SERVING, "--ignore-not-found", "--output=jsonpath={.spec.nodeName}")
         return found not in ("", node)
 
-    again = (
-        TemporaryError,
-        DeadlineExceeded,
-        UnknownName,
-    )  # nobody answers; then nobody knows the model yet (docs/kubernetes.md)
+    # Nobody answers; then nobody knows the model yet, until it is loaded anew (docs/kubernetes.md).
+    again = TemporaryError, DeadlineExceeded, UnknownName
     with calling(deployment, "the cable of the serving Pod's node pulled", again=again) as callers:
         deployment.cluster.nodes[node].cut()
         until(elsewhere)
