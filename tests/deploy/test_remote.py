@@ -112,6 +112,21 @@ def test_a_gateway_that_comes_later_is_told_everything(folder: Path) -> None:
     asyncio.run(main())
 
 
+def test_a_gateway_goes_by_what_it_knows_until_the_controller_knows_how_things_stand(folder: Path) -> None:
+    async def main():
+        scene = Scene(folder)
+        async with scene.follower() as (_, _, told):
+            await scene.gateways.caught_up(1, 60)
+            assert told.awaited  # nobody has said that there is no other model
+            scene.gateways.stand(Standing(spares=1, awaited=True))
+            await until(lambda: told.spares == 1)
+            assert told.awaited
+            scene.gateways.stand(Standing())
+            await until(lambda: not told.awaited)
+
+    asyncio.run(main())
+
+
 def test_gateways_are_told_by_which_rules_names_answer_also_those_that_come_later(folder: Path) -> None:
     async def main():
         scene, rule = Scene(folder), rule_of("prod", ["digits=90", "stream=10"])

@@ -54,7 +54,11 @@ def test_who_names_it_is_told_to_come_again_and_only_so_long(ask, stored, tmp_pa
 @pytest.mark.parametrize(
     ("wished", "words"),
     [
-        (Wished("net", Wish("net"), "failed", "there is none"), ""),
+        (
+            Wished("net", Wish("net"), "failed", "no disk is left"),
+            "asked for, and is not served as it is wanted: no disk",
+        ),
+        (Wished("net", Wish("net", replicas=0), "failed", "no disk is left"), ""),
         (Wished("net", Wish("net"), "leaving"), ""),
         (Wished("net", Wish("net", replicas=0), "accepted"), ""),
         (Wished("net", Wish("net"), "accepted"), "asked for"),

@@ -14,7 +14,7 @@ import pytest
 from deployed import CONTROLLER, SERVING, SPARE, Deployment, condition, events, resource
 from under_load import MODEL, PORT, calling, drain, known
 
-from synfire.base.errors import DeadlineExceeded, PermanentError, TemporaryError, UnknownName
+from synfire.base.errors import DeadlineExceeded, PermanentError, TemporaryError
 from synfire.base.keys import authorization
 from synfire.testing.callers import until
 from synfire.testing.kubernetes import Kubectl
@@ -243,8 +243,7 @@ def test_the_node_of_the_serving_pod_is_cut_off_and_it_is_begun_on_another_one(d
         found = kubectl("get", "pod", SERVING, "--ignore-not-found", "--output=jsonpath={.spec.nodeName}")
         return found not in ("", node)
 
-    # Nobody answers; then nobody knows the model yet, until it is loaded anew (docs/kubernetes.md).
-    again = TemporaryError, DeadlineExceeded, UnknownName
+    again = TemporaryError, DeadlineExceeded  # nobody answers; then nobody knows the model yet, until it is loaded anew
     with calling(deployment, "the cable of the serving Pod's node pulled", again=again) as callers:
         deployment.cluster.nodes[node].cut()
         until(elsewhere)

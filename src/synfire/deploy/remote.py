@@ -111,7 +111,7 @@ class RemoteGateways:
         self._wanted = wanted
         self._members: dict[str, Member] = {}
         self._courses: dict[str, Course] = {}
-        self._standing = Standing()
+        self._standing: Standing | None = None
         self._residents = Residents()
         self._traffic = Traffic()
         self._chains: dict[str, ChainState] = {}
@@ -305,7 +305,8 @@ class RemoteGateways:
             attendant.tell(Chained(state))
         whole = attendant.tell(Whole(tuple(self._courses), self._traffic.rules, tuple(self._chains)))
         whole.add_done_callback(lambda answer: None if answer.cancelled() else self._caught_up(who, attendant))
-        attendant.hear_of(self._standing)
+        if self._standing is not None:  # before there is any, it goes by what it was told last
+            attendant.hear_of(self._standing)
         attendant.hear_of(self._residents)
 
     def _caught_up(self, who: str, attendant: Attendant) -> None:

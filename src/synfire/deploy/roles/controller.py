@@ -194,9 +194,15 @@ class Control:
 
     def _tell(self) -> None:
         """Tell gateways and the supervisor how things stand."""
-        standing = self._standing(self._state)
-        self._gateways.stand(standing)
-        self._crew.send(standing)
+        if self._begun.is_set():
+            standing = self._standing(self._state)
+            self._gateways.stand(standing)
+            self._crew.send(standing)
+
+    def _tell_gateways(self) -> None:
+        """Before all is begun they go by what they know: half of it would be that other models were never asked for."""
+        if self._begun.is_set():
+            self._gateways.stand(self._standing(self._state))
 
     def _standing(self, state: State) -> Standing:
         recoveries = self._deployment.recoveries
@@ -235,11 +241,11 @@ class Control:
 
     def _count_too(self, news: Recorded) -> None:
         self._deployment.recoveries.count(news.id, news.cause, news.outcome)
-        self._gateways.stand(self._standing(self._state))
+        self._tell_gateways()
 
     def _count_calls(self, gateway: str, tally: Tally) -> None:
         self._rules.hear(gateway, tally)
-        self._gateways.stand(self._standing(self._state))
+        self._tell_gateways()
 
     async def _take_over(self, written: State, kept: frozenset[int]) -> None:
         """Go on with what runs; recoveries with the ids `kept` are on record."""
@@ -337,8 +343,7 @@ class Control:
     def _wishes_changed(self) -> None:
         """Tell what has become of wishes, and write it down."""
         self._books.note()
-        if self._begun.is_set():
-            self._gateways.stand(self._standing(self._state))
+        self._tell_gateways()
 
     def _graph(self, digest: str) -> Graph:
         return stored_graph(digest, self._store)

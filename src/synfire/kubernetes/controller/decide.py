@@ -77,12 +77,9 @@ def decide(observed: Observed, memory: Memory | None = None) -> list[Action]:
         actions += told(pool.document, msgspec.structs.replace(status, conditions=settings), observed.now)
     for cache in living.caches:
         actions += told(cache.document, caches.status(cache, observed), observed.now)
-    if observed.deployed is not None and not observed.deployed.told:
-        lacking = [each for each in living.models if not _of(wrong, each)[0] and models.lacks(each, observed.deployed)]
-        if not lacking and not any(
-            isinstance(each, Ask) for each in actions
-        ):  # whatever there is to ask for comes first
-            actions.append(Ask(Told(), Key("Deployment", serving.NAME)))
+    awaits = observed.deployed is not None and not observed.deployed.told
+    if awaits and not any(isinstance(each, Ask) for each in actions):  # whatever there is to ask for comes first
+        actions.append(Ask(Told(), Key("Deployment", serving.NAME)))
     memory.forget_others(observed.asked)
     return actions
 

@@ -11,7 +11,7 @@ import msgspec
 from synfire.base.errors import UserError
 from synfire.kubernetes.controller.conditions import condition
 from synfire.kubernetes.controller.decision import Action, Ask
-from synfire.kubernetes.controller.deployment import Deployed, Load, Recovered, ServedModel, Unload
+from synfire.kubernetes.controller.deployment import Load, Recovered, ServedModel, Unload
 from synfire.kubernetes.controller.objects import digest_of, key_of
 from synfire.kubernetes.controller.observed import Key, Observed
 from synfire.kubernetes.controller.quantities import bytes_of
@@ -112,13 +112,6 @@ def calls(found: Asked[ModelSpec], observed: Observed) -> Iterator[Action]:
         return
     if told is None or dict(told.request) != request:
         yield Ask(Load(name, request), key)
-
-
-def lacks(found: Asked[ModelSpec], deployed: Deployed) -> bool:
-    """Whether the deployment knows nothing of a model that it is to serve, also where it was asked for it and has refused."""
-    assert found.spec is not None
-    rests = found.spec.replicas == 0 and found.spec.scale is None
-    return not rests and served_name(found) not in deployed.models
 
 
 def newest(observed: Observed) -> dict[str, Recovered]:
