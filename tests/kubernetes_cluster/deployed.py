@@ -119,6 +119,15 @@ class Deployment:
         """Change some of what an object asks for; None takes a field out."""
         self.kubectl("patch", kind, name, "--type=merge", f"--patch={json.dumps({'spec': spec})}")
 
+    @contextmanager
+    def changed(self, kind: str, name: str, **spec: Any) -> Iterator[None]:
+        """Ask for something else for the block, and afterwards for none of it, whatever becomes of the block: others go on from there."""
+        self.patch(kind, name, **spec)
+        try:
+            yield
+        finally:
+            self.patch(kind, name, **dict.fromkeys(spec))
+
     def scale(self, hosts: int) -> None:
         """Have so many hosts."""
         self.kubectl("scale", "sfp/hosts", f"--replicas={hosts}")

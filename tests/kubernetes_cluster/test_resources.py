@@ -22,6 +22,8 @@ from synfire.wire import oip
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(600)]
 
+HOSTS = {"synfire-hosts-0", "synfire-hosts-1"}
+
 MADE = "statefulset,service,endpoints,configmap,serviceaccount,networkpolicy,poddisruptionbudget"
 
 BUSY = "synfire_worker_requests"
@@ -180,42 +182,43 @@ def test_a_node_that_hosts_a_stage_is_cut_off_under_load(deployment: Deployment)
 
 def test_a_pool_follows_a_metric_of_its_workers_and_shrinks_by_hand_under_load(deployment: Deployment) -> None:
     kubectl = deployment.kubectl
-    with calling(deployment, "a HorizontalPodAutoscaler on synfire_worker_requests, from 2 hosts to 3"):
+    follows = deployment.changed("sfp", "hosts", autoscale={"least": 2, "most": 3, "metric": BUSY, "target": "100m"})
+    with follows, calling(deployment, "a HorizontalPodAutoscaler on synfire_worker_requests, from 2 hosts to 3"):
         began_s = time.monotonic()
-        deployment.patch("sfp", "hosts", autoscale={"least": 2, "most": 3, "metric": BUSY, "target": "100m"})
         until(lambda: kubectl.get("sfp", "hosts")["spec"]["count"] == 3)
         print(f"the pool was asked for a third host {time.monotonic() - began_s:.0f} s after it was to follow the load")
         deployment.has(3)
         assert condition(kubectl, "sfp", "hosts", "Scaled")["status"] == "True"
     with calling(deployment, "kubectl scale sfp/hosts --replicas=2"):
-        deployment.patch("sfp", "hosts", autoscale=None)
         until(lambda: kubectl("get", "hpa", "--output=name") == "")
         deployment.scale(2)
 
 
 def test_a_pool_that_is_to_follow_what_nobody_measures_says_so_and_stays(deployment: Deployment) -> None:
     kubectl = deployment.kubectl
-    deployment.patch("sfp", "spares", autoscale={"most": 2})
-    until(lambda: condition(kubectl, "sfp", "spares", "Scaled")["reason"] == "NoMetrics")
-    assert "install metrics-server" in condition(kubectl, "sfp", "spares", "Scaled")["message"]
-    assert kubectl("get", "hpa", "--output=name") == ""
-    deployment.patch("sfp", "spares", autoscale=None)
+    with deployment.changed("sfp", "spares", autoscale={"most": 2}):
+        until(lambda: condition(kubectl, "sfp", "spares", "Scaled")["reason"] == "NoMetrics")
+        assert "install metrics-server" in condition(kubectl, "sfp", "spares", "Scaled")["message"]
+        assert kubectl("get", "hpa", "--output=name") == ""
 
 
 def test_another_model_comes_is_doubled_rests_and_goes_under_load(deployment: Deployment) -> None:
     kubectl = deployment.kubectl
     with calling(deployment, "another model served, doubled, unloaded and deleted"):
         kubectl.apply(resource("SynfireModel", "whole", source=MODEL, granularity="model"))
-        kubectl("wait", "--for=condition=Ready", "sfm/whole", "--timeout=120s")
-        kubectl("scale", "sfm/whole", "--replicas=2")
-        until(lambda: deployment.status("sfm", "whole").get("replicasReady") == 2)
-        assert {each["worker"] for each in deployment.status("sfm", "whole")["stages"]} == {
-            "synfire-hosts-0",
-            "synfire-hosts-1",
-        }
-        kubectl("scale", "sfm/whole", "--replicas=0")
-        until(lambda: deployment.status("sfm", "whole")["phase"] == "Unloaded")
-        kubectl("delete", "sfm", "whole")
+        try:
+            kubectl("wait", "--for=condition=Ready", "sfm/whole", "--timeout=120s")
+            kubectl("scale", "sfm/whole", "--replicas=2")
+            until(lambda: deployment.status("sfm", "whole").get("replicasReady") == 2)
+            # On two hosts, and on the spare only while that stands in for one.
+            until(lambda: {each["worker"] for each in deployment.status("sfm", "whole")["stages"]} == HOSTS)
+            kubectl("scale", "sfm/whole", "--replicas=0")
+            until(lambda: deployment.status("sfm", "whole")["phase"] == "Unloaded")
+        except BaseException:
+            print(kubectl("describe", "sfm"), kubectl("logs", SERVING, "--tail=50"))
+            raise
+        finally:
+            kubectl("delete", "sfm", "whole")
 
 
 def test_stages_leave_a_node_that_is_cordoned_and_come_back_when_it_takes_pods_again(deployment: Deployment) -> None:
@@ -260,7 +263,7 @@ def test_a_model_that_is_deleted_is_gone_and_everything_goes_with_the_last_objec
     kubectl("delete", "sfm", "digits")
     assert httpx.get(f"{deployment.url}/v2/models/digits", headers=authorization()).status_code == 404
     until(lambda: "digits" not in kubectl("get", "services", "--output=name"))
-    kubectl("delete", "sfp", "--all")
+    kubectl("delete", "sfm,sfp", "--all")
     ours = "--selector=app.kubernetes.io/managed-by=synfire-controller"
     until(lambda: kubectl("get", MADE, ours, "--output=name") == "")
     until(lambda: kubectl("get", "pods", "--output=name") == "")

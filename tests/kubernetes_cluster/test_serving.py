@@ -9,6 +9,7 @@ import time
 from base64 import b64decode
 from collections.abc import Iterator
 
+import deployed
 import httpx
 import pytest
 from under_load import MODEL, PORT, calling, drain
@@ -57,6 +58,8 @@ class Deployment:
 
 @pytest.fixture(scope="module")
 def deployment(provided: Cluster) -> Iterator[Deployment]:
+    # Whatever is left there, after a test that failed, has the processors that are wanted here.
+    provided.kubectl("delete", "namespace", deployed.NAMESPACE, "--ignore-not-found", "--timeout=300s")
     provided.kubectl("create", "namespace", NAMESPACE)
     kubectl = provided.kubectl.within(NAMESPACE)
     words = ["--render", "--kubernetes", "1.20", "--option", "--granularity operator --apart"]

@@ -57,9 +57,9 @@ class CrewProcess:
         return not self.running or (self.joined is None and self.pid > 0 and born(self.pid) != self._born)
 
     @property
-    def starved(self) -> bool:
-        """Whether it is kept from a processor, and not hanging."""
-        return self.joined is None and self.pid > 0 and starved(self.pid)
+    def starved(self) -> bool | None:
+        """Whether it is kept from a processor, and not hanging; None of one that has joined: nobody here can see it."""
+        return None if self.joined is not None else self.pid > 0 and starved(self.pid)
 
     async def ready(self, timeout_s: float) -> Announcement:
         """Wait until the worker is ready. Raises what the supervisor was told in place of that."""

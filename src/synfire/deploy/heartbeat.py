@@ -10,11 +10,18 @@ from dataclasses import dataclass, replace
 from synfire.base.errors import SynfireError
 from synfire.control.suspicion import LEAST_INTERVALS, Heartbeats, Suspicion
 from synfire.wire.links import Limits, SocketLink, connect
-from synfire.wire.messages import PROTOCOL, Beat, Hello, Pulse
+from synfire.wire.messages import PROTOCOL, Beat, Hello, Ping, Pulse
 from synfire.wire.stream import Packet
 
 STARVED_S = 3.0
 """How long a worker may be kept from a processor before it is taken for dead all the same, in seconds."""
+
+HUNG_S = 1.0
+"""How long a worker may keep silent whose machine, another one, acknowledges what it is sent, in seconds: it hangs, or is kept from a
+processor, which looks the same from here."""
+
+ACKNOWLEDGED_S = 0.06
+"""How long a machine that is there takes to acknowledge, in seconds: a kernel waits 40 ms with what its process has not read."""
 
 FIRST_S = 2.0
 """How long its first beat may take, in seconds: a connection has to be made for it, of which on a busy machine each step waits for a processor.
@@ -25,18 +32,36 @@ It has just greeted, and a broken link tells at once."""
 class _Pulse:
     link: SocketLink
     suspicion: Suspicion
+    distant: bool = False
+    """Whether nobody here can see what its process does."""
     excused_s: float = 0.0
+    asked_s: float | None = None
+    """When its machine was last sent something, since the worker keeps silent."""
+
+    @property
+    def missed_s(self) -> float:
+        """When it has missed beats, if it keeps silent."""
+        return self.suspicion.last_s + LEAST_INTERVALS * self.suspicion.settings.interval_s
 
     @property
     def due_s(self) -> float:
         """When it is to be looked at again, if it keeps silent."""
-        return max(self.suspicion.suspected_at_s(), self.excused_s)
+        unasked = self.distant and self.asked_s is None
+        return max(self.missed_s if unasked else self.suspicion.suspected_at_s(), self.excused_s)
+
+    def is_there(self, now_s: float) -> bool:
+        """Whether its machine acknowledges what it is sent, as far as is known. The worker itself reads none of it."""
+        if self.asked_s is None or self.link.acknowledged:
+            self.asked_s = now_s
+            self.link.send(Packet(Ping(0)))
+        return now_s - self.asked_s < ACKNOWLEDGED_S
 
 
 class Heartbeat:
     """Made and used in one event loop. `suspect` is called once with a worker's name, why, and when it was last heard.
 
-    `starved` is asked of a silent worker: one that waits for a processor is given `STARVED_S` in all before its silence counts.
+    `starved` is asked of a silent worker: one that waits for a processor is given `STARVED_S` in all before its silence counts. Of one on another
+    machine it knows nothing, and tells None; where that machine acknowledges what it is sent, and so is there, the worker is given `HUNG_S`.
     `fellows` are the other workers of its host: those that are silent as well are not waited for, since it is the host that is lost.
     Time in which this process itself stood still is nobody's silence: a check that comes late allows for as much, and
     before anybody is suspected all that has arrived is read.
@@ -46,7 +71,7 @@ class Heartbeat:
         self,
         settings: Heartbeats,
         suspect: Callable[[str, str, float], None],
-        starved: Callable[[str], bool],
+        starved: Callable[[str], bool | None],
         fellows: Callable[[str], Iterable[str]] = lambda name: (),
     ) -> None:
         self._settings = settings
@@ -62,8 +87,8 @@ class Heartbeat:
         link = connect(address, f"worker {name}", limits)
         link.send(Packet(Hello(PROTOCOL, deployment, f"{who}-pulse")))
         link.send(Packet(Pulse(self._settings.interval_s)))
-        now_s = time.monotonic()
-        self._pulses[name] = _Pulse(link, Suspicion(self._settings).heard(now_s), now_s + FIRST_S)
+        now_s, distant = time.monotonic(), self._starved(name) is None
+        self._pulses[name] = _Pulse(link, Suspicion(self._settings).heard(now_s), distant, now_s + FIRST_S)
         loop = asyncio.get_running_loop()
         loop.add_reader(link.fileno(), self._read, name)
         if link.pending:  # another host takes some milliseconds to answer
@@ -75,7 +100,7 @@ class Heartbeat:
         for each in list(self._pulses):
             self._read(each)  # what has arrived while this process had other things to do
         now_s = time.monotonic()
-        if name not in self._pulses or not self._has_missed(name, now_s) or self._starved(name):
+        if name not in self._pulses or not self._has_missed(name, now_s) or self._is_excused(name, now_s):
             return False
         self._suspected(name, now_s)
         self._arm()
@@ -104,7 +129,8 @@ class Heartbeat:
             self._tell(name, "broken link")
             return
         if beats:
-            pulse.suspicion, pulse.excused_s = pulse.suspicion.heard(time.monotonic()), 0.0
+            pulse.suspicion = pulse.suspicion.heard(time.monotonic())
+            pulse.excused_s, pulse.asked_s = 0.0, None
 
     def _write(self, name: str) -> None:
         """Send what could not be sent before the connection was there."""
@@ -136,11 +162,24 @@ class Heartbeat:
         for name, pulse in [(name, pulse) for name, pulse in self._pulses.items() if pulse.due_s <= now_s]:
             if name not in self._pulses:
                 continue
-            if now_s - pulse.suspicion.last_s < STARVED_S and self._starved(name):
+            if self._is_excused(name, now_s):
                 pulse.excused_s = now_s + self._settings.interval_s
             else:
                 self._suspected(name, now_s)
         self._arm()
+
+    def _is_excused(self, name: str, now_s: float) -> bool:
+        """Whether there is another reason for a worker's silence than that it is gone."""
+        pulse = self._pulses[name]
+        silent_s = now_s - pulse.suspicion.last_s
+        if silent_s < STARVED_S and self._starved(name):
+            return True
+        if not pulse.distant or silent_s >= HUNG_S:
+            return False
+        try:
+            return pulse.is_there(now_s)
+        except SynfireError:
+            return False
 
     def _suspected(self, name: str, now_s: float) -> None:
         """Tell of the worker, and of those on its host that have missed beats too."""
@@ -150,8 +189,7 @@ class Heartbeat:
 
     def _has_missed(self, name: str, now_s: float) -> bool:
         pulse = self._pulses[name]
-        silent_s = now_s - pulse.suspicion.last_s
-        return now_s >= pulse.excused_s and silent_s > LEAST_INTERVALS * self._settings.interval_s
+        return now_s >= pulse.excused_s and now_s > pulse.missed_s
 
     def _tell(self, name: str, why: str) -> None:
         last_s = self._pulses[name].suspicion.last_s

@@ -299,7 +299,7 @@ class Workers(Mapping[str, RunningWorker]):
         confirmed = [self._heartbeat.confirm(each) for each in names]  # of all: each that is silent is to be lost
         return any(confirmed)
 
-    def _starves(self, name: str) -> bool:
+    def _starves(self, name: str) -> bool | None:
         return self.hosts.reachable(name) and self._running[name].process.starved
 
     def _suspects(self, name: str, why: str, last_s: float) -> None:

@@ -23,7 +23,7 @@ BEAT_S = 0.5
 
 SILENT_S = 3.0
 """After so long without a word the other side is taken to be gone, in seconds. Calls are answered elsewhere long before: the controller
-notices a worker's silence within 0.3 s."""
+notices a machine's silence within 0.3 s, and a worker's within 1 s."""
 
 REUNION_S = 3.0
 """How long a deployment whose processes were all killed waits, when it is begun again, for the workers that had joined it, in seconds: they

@@ -130,6 +130,11 @@ class SocketLink:
         silent_s = self._silence.look(now_s, found)
         return silent_s if found.waits or found.queued or self._waiting else None
 
+    @property
+    def acknowledged(self) -> bool:
+        """Whether the peer's host has taken all that was sent, be it read there or not; on this host nobody says so."""
+        return not self._near and not self.pending and not Acknowledgement.of(self._socket).queued
+
     def close(self) -> None:
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
