@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any, cast
+
+import pytest
 
 from synfire.deploy.rules import Rules
 from synfire.wire.messages import Tally
@@ -12,10 +17,21 @@ RULE = rule_of("prod", ["a=90", "b=10"])
 
 
 class Gateways:
-    """They take whatever rules there are from the beginning."""
+    """They take whatever rules there are, and tell `asked` when they are to follow others."""
+
+    def __init__(self, asked: Callable[[], None] = lambda: None) -> None:
+        self.asked = asked
 
     def begin_traffic(self, rules: object) -> None:
         self.rules = rules
+
+    async def steer(self, rules: object) -> None:
+        self.asked()
+        self.rules = rules
+
+
+class Books:
+    async def write(self) -> None: ...
 
 
 def counted(rules: Rules) -> dict[str, int]:
@@ -45,3 +61,18 @@ def test_a_name_that_has_no_rule_any_more_is_not_told() -> None:
     rules = Rules([], cast(Any, None), cast(Any, Gateways()), cast(Any, None))
     rules.hear("gateway-0-a", tally(a=2))
     assert rules.counted == ()
+
+
+def test_a_rule_is_told_when_gateways_follow_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who waits for it may count on it then."""
+    monkeypatch.setattr("synfire.deploy.rules.as_served", lambda rule, versions: rule)
+    monkeypatch.setattr("synfire.deploy.rules.check_rule", lambda rule, graph_of: None)
+    told: list[tuple[TrafficCount, ...]] = []
+    gateways = Gateways(lambda: told.append(rules.counted))
+    models = SimpleNamespace(versions=None, graph_of=None)
+    rules = Rules([RULE], cast(Any, models), cast(Any, gateways), cast(Any, Books()))
+    other = rule_of("prod", ["a"])
+    asyncio.run(rules.steer(other))
+    assert [each.rule for each in told[0]] == [RULE]
+    assert [each.rule for each in rules.counted] == [other]
+    assert gateways.rules == (other,)

@@ -171,26 +171,34 @@ def test_another_version_of_one_operator_is_tried_in_the_pods_of_all_others_and_
     kubectl.apply(resource("SynfireModel", "tuned", variantOf=deployment.name))
     kubectl("wait", "--for=condition=Ready", "sfm/tuned", "--timeout=120s")
     assert apart(deployment, "tuned") == {OPERATOR}
-    with calling(deployment, "one operator: a shadow") as callers:
-        shadow = {"model": "tuned", "percent": 100}
-        deployment.patch("sfm", deployment.name, traffic={"shadow": shadow, "operators": ["features.0"]})
-        until(lambda: "and not in features.0 alone" in condition(kubectl, "sfm", deployment.name, "Traffic")["message"])
-        deployment.patch("sfm", deployment.name, traffic={"operators": [OPERATOR]})
-        kubectl("wait", "--for=condition=Traffic", f"sfm/{deployment.name}", "--timeout=60s")
-        until(lambda: sides(deployment).get("tuned", {}).get("compared", 0) > 20)
-        callers.go_on(50)
-    assert sides(deployment)["tuned"].get("same", 0) == 0
-    deployment.patch("sfm", deployment.name, traffic={"shadow": None})
-    share(deployment, "tuned", 100, operators=[OPERATOR])
     other = run_here(variant, known()[0])
-    with calling(deployment, "one operator: all calls, its Pod deleted", expected=other) as callers:
-        until(lambda: f"tuned=100 at {OPERATOR}" in condition(kubectl, "sfm", deployment.name, "Traffic")["message"])
-        told = deployment.status("sfm", "tuned")["stages"]
-        kubectl("delete", "pod", next(each["worker"] for each in told if OPERATOR in each["operators"]))
-        callers.go_on(100)
-    with calling(deployment, "one operator: the other version is taken back", "tuned", other):
-        deployment.patch("sfm", deployment.name, traffic=None)
-        until(lambda: not sides(deployment))
-    kubectl("delete", "sfm", "tuned")
+    try:
+        with calling(deployment, "one operator: a shadow") as callers:
+            shadow = {"model": "tuned", "percent": 100}
+            deployment.patch("sfm", deployment.name, traffic={"shadow": shadow, "operators": ["features.0"]})
+            until(
+                lambda: (
+                    "and not in features.0 alone" in condition(kubectl, "sfm", deployment.name, "Traffic")["message"]
+                )
+            )
+            deployment.patch("sfm", deployment.name, traffic={"operators": [OPERATOR]})
+            kubectl("wait", "--for=condition=Traffic", f"sfm/{deployment.name}", "--timeout=60s")
+            until(lambda: sides(deployment).get("tuned", {}).get("compared", 0) > 20)
+            callers.go_on(50)
+        assert sides(deployment)["tuned"].get("same", 0) == 0
+        deployment.patch("sfm", deployment.name, traffic={"shadow": None})
+        share(deployment, "tuned", 100, operators=[OPERATOR])
+        with calling(deployment, "one operator: all calls, its Pod deleted", expected=other) as callers:
+            until(
+                lambda: f"tuned=100 at {OPERATOR}" in condition(kubectl, "sfm", deployment.name, "Traffic")["message"]
+            )
+            told = deployment.status("sfm", "tuned")["stages"]
+            kubectl("delete", "pod", next(each["worker"] for each in told if OPERATOR in each["operators"]))
+            callers.go_on(100)
+    finally:
+        with calling(deployment, "one operator: the other version is taken back", "tuned", other):
+            deployment.patch("sfm", deployment.name, traffic=None)
+            until(lambda: not sides(deployment))
+        kubectl("delete", "sfm", "tuned")
     with calling(deployment, "without it"):
         pass

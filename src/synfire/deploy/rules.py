@@ -25,6 +25,7 @@ class Rules:
         self._books = books
         self._changed: Callable[[str], Awaitable[None]] | None = None
         self._counts: dict[str, tuple[TrafficCount, ...]] = {}
+        self._followed = self.all
         gateways.begin_traffic(self.all)
 
     def on_change(self, act: Callable[[str], Awaitable[None]]) -> None:
@@ -42,9 +43,9 @@ class Rules:
 
     @property
     def counted(self) -> tuple[TrafficCount, ...]:
-        """What all gateways have counted of each name, those that were there since this controller is."""
+        """What all gateways have counted of each name, those that were there since this controller is; by the rules that they follow already."""
         sides = summed(each for counts in self._counts.values() for each in counts)
-        return tuple(TrafficCount(rule, sides.get(rule.name, [])) for rule in self.all)
+        return tuple(TrafficCount(rule, sides.get(rule.name, [])) for rule in self._followed)
 
     async def steer(self, rule: Rule) -> str:
         """Have a name answer by this rule, at every gateway; by none where it has no sides. Raises what stands against it."""
@@ -58,7 +59,9 @@ class Rules:
             self._by_name[rule.name] = rule
             told = f"{rule.name} is answered by {rule.words}{rule.place}"
         await self._books.write()
-        await self._gateways.steer(self.all)
+        steered = self.all
+        await self._gateways.steer(steered)
+        self._followed = steered
         if self._changed is not None:
             await self._changed(rule.name)
         return told

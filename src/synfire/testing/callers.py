@@ -29,6 +29,7 @@ class Callers:
         again: tuple[type[SynfireError], ...] = (),
     ) -> None:
         self.answered = self.wrong = self.broken = 0
+        self.wrong_from = ""
         self.longest_s = 0.0
         self.errors: list[SynfireError] = []
         self._again = again
@@ -60,7 +61,7 @@ class Callers:
         lost, longest_ms = len(self.errors), 1e3 * self.longest_s
         again = f", {self.broken} asked again" if self._again else ""
         print(
-            f"{what}: {self.answered} answered, {lost} lost{again}, {self.wrong} wrong, longest {longest_ms:.0f} ms",
+            f"{what}: {self.answered} answered, {lost} lost{again}, {self.wrong} wrong{self.wrong_from}, longest {longest_ms:.0f} ms",
             *self.errors,
         )
         assert (self.errors, self.wrong) == ([], 0)
@@ -80,7 +81,9 @@ class Callers:
                     continue
                 now_s = time.monotonic()
                 self.longest_s, began_s = max(self.longest_s, now_s - began_s), now_s
-                self.wrong += _bits(answer.outputs) != self._expected
+                if _bits(answer.outputs) != self._expected:
+                    self.wrong += 1
+                    self.wrong_from = self.wrong_from or f", the first after {self.answered} answers"
                 self.answered += 1
 
 
