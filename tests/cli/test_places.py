@@ -104,6 +104,7 @@ def test_a_model_waits_for_its_workers_with_the_calls_and_is_served_one_stage_on
         (info,) = told(url, "models")
         assert (info["status"], info["ready"]) == ("waiting", False)
         assert f"{info['stages']} of kind cpu (0 of the 0 here can)" in info["reason"]
+        assert httpx.get(f"{url}/api/deployment/vacancies").json() == {"places": {"cpu": info["stages"]}}
         assert httpx.get(f"{url}/v2/models/tiny/ready").status_code == 503
         assert httpx.get(f"{url}/v2/health/ready").status_code == 200
         late = httpx.post(
@@ -120,6 +121,7 @@ def test_a_model_waits_for_its_workers_with_the_calls_and_is_served_one_stage_on
             caller = Caller(url)  # a call waits for a minute at the most, and a busy machine begins no worker faster
             assert {joined(each)["role"] for each in begun[1:]} == {"host"}
             caller.check()
+            assert httpx.get(f"{url}/api/deployment/vacancies").json() == {"places": {}}
             (plan,) = told(url, "plans")
             assert sorted(stage["worker"] for stage in plan["stages"]) == list(names)
             found = {each["name"]: each for each in told(url, "workers")}

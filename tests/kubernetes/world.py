@@ -63,6 +63,9 @@ class FakeDeployment:
         self.silent: set[str] = set()
         """Workers that do not answer it."""
 
+        self.needs = 0
+        """How many workers its models could use."""
+
         self.told = True
         self.calls: list[Call] = []
         self.refuse: Callable[[Call], None] = lambda call: None
@@ -71,7 +74,12 @@ class FakeDeployment:
         if not self.up:
             raise TemporaryError("the deployment does not answer")
         workers = {name: JoinedWorker(name, name not in self.silent, "http://10.0.0.1:8000") for name in self.workers}
-        return Deployed(dict(self.models), dict(self.chains), workers, traffic=dict(self.traffic), told=self.told)
+        hosting = {stage.worker for model in self.models.values() for stage in model.stages}
+        vacancies = {"cpu": self.needs - len(hosting)} if self.needs > len(hosting) else {}
+        traffic = dict(self.traffic)
+        return Deployed(
+            dict(self.models), dict(self.chains), workers, traffic=traffic, told=self.told, vacancies=vacancies
+        )
 
     async def carry_out(self, call: Call) -> None:
         if not self.up:

@@ -19,6 +19,7 @@ from synfire.base.keys import authorization
 from synfire.testing.callers import until
 from synfire.testing.kubernetes import Kubectl
 from synfire.wire import oip
+from synfire.wire.client import Client
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -192,6 +193,45 @@ def test_a_pool_follows_a_metric_of_its_workers_and_shrinks_by_hand_under_load(d
     with calling(deployment, "kubectl scale sfp/hosts --replicas=2"):
         until(lambda: kubectl("get", "hpa", "--output=name") == "")
         deployment.scale(2)
+
+
+def test_a_pool_that_follows_models_gets_a_pod_for_a_replica_that_has_no_place_under_load(
+    deployment: Deployment,
+) -> None:
+    kubectl = deployment.kubectl
+    follows = deployment.changed("sfp", "hosts", autoscale={"follows": "models", "least": 2, "most": 3})
+    with calling(deployment, "a pool that follows models, from 2 hosts to 3 and back"):
+        with follows:
+            kubectl.apply(resource("SynfireModel", "whole", source=MODEL, granularity="model", replicas=3))
+            try:
+                deployment.has(3)
+                until(lambda: deployment.status("sfm", "whole").get("replicasReady") == 3)
+            finally:
+                kubectl("delete", "sfm", "whole")
+        deployment.has(2)
+
+
+def test_pods_go_while_their_model_sleeps_and_a_call_brings_them_back(deployment: Deployment) -> None:
+    def pods() -> str:
+        return deployment.kubectl("get", "pods", "--selector=synfire.dev/pool=hosts", "--output=name")
+
+    inputs, expected = known()
+    follows = deployment.changed("sfp", "hosts", autoscale={"follows": "models", "least": 0, "most": 2})
+    sleeps = deployment.changed("sfm", deployment.name, scale={"least": 0, "most": 1, "idleSeconds": 3})
+    with follows, sleeps:
+        until(lambda: deployment.status("sfm", deployment.name)["phase"] == "Asleep")
+        until(lambda: pods() == "")
+        with Client(deployment.url) as client:
+            began_s = time.monotonic()
+            found = client.infer(deployment.name, inputs).outputs
+            print(f"a call that found no Pod of the pool was answered after {time.monotonic() - began_s:.1f} s")
+        assert {name: each.tobytes() for name, each in found.items()} == {
+            name: each.tobytes() for name, each in expected.items()
+        }
+        until(lambda: pods() != "")
+    deployment.has(2)
+    until(lambda: condition(deployment.kubectl, "sfm", deployment.name)["reason"] == "Served")
+    until(deployment.relieved)
 
 
 def test_a_pool_that_is_to_follow_what_nobody_measures_says_so_and_stays(deployment: Deployment) -> None:

@@ -18,6 +18,7 @@ import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import msgspec
 
@@ -171,6 +172,35 @@ def why_none_starts(state: State, kind: str, need_bytes: int = 0, need: Cores = 
     if not need.fit(state.cores.get(kind)):
         return f"no worker may use so much of one: each has {state.cores[kind]} of its {kind}"
     return f"no other worker can be started: {STARTS} in a row have failed to, and more are tried now and then (see the log)"
+
+
+class Outlook(NamedTuple):
+    """What a fresh model needs, and who is there for it: its `places` by kind, of which the largest needs so many bytes and cores, the names of the
+    `hosts`, and of those that have that `free`."""
+
+    places: Counter[str]
+    need_bytes: int
+    need: Cores
+    hosts: tuple[str, ...]
+    free: tuple[str, ...]
+
+
+def outlook(state: State, model: ModelView) -> Outlook:
+    """How a fresh model stands: each of its places is to be another worker."""
+    places = [tuple(s for s in model.plan.stages if s.worker == each) for each in model.plan.workers]
+    need_bytes = max(sum(stage.memory_bytes for stage in each) for each in places)
+    need = most(cores_on(device_of(state, model.plan, each), model.plan, each) for each in places)
+    others = beside(state, model)
+    hosts = [
+        each for each in state.workers.values() if each.status == READY and not each.leaving and each.role != SPARE
+    ]
+    free = [
+        each
+        for each in hosts
+        if each.name not in others and need_bytes <= state.room(each.name) and need.fit(state.free_cores(each.name))
+    ]
+    wanted = Counter(device_of(state, model.plan, each) for each in places)
+    return Outlook(wanted, need_bytes, need, tuple(each.name for each in hosts), tuple(each.name for each in free))
 
 
 def device_of(state: State, plan: Plan, stages: Iterable[Stage]) -> str:
@@ -437,27 +467,16 @@ def _expecting(state: State, model: ModelView, kind: str, lost: tuple[Stage, ...
 
 def _missing(state: State, model: ModelView) -> str:
     """What a fresh model waits for."""
-    places = [tuple(s for s in model.plan.stages if s.worker == each) for each in model.plan.workers]
-    wanted = Counter(device_of(state, model.plan, each) for each in places)
-    need_bytes = max(sum(stage.memory_bytes for stage in each) for each in places)
-    others = beside(state, model)
-    hosts = [
-        each for each in state.workers.values() if each.status == READY and not each.leaving and each.role != SPARE
-    ]
-    need = most(cores_on(device_of(state, model.plan, each), model.plan, each) for each in places)
-    free = [
-        each
-        for each in hosts
-        if each.name not in others and need_bytes <= state.room(each.name) and need.fit(state.free_cores(each.name))
-    ]
+    seen = outlook(state, model)
+    hosts, free = (Counter(state.workers[name].kind for name in each) for each in (seen.hosts, seen.free))
     told = ", ".join(
-        f"{count} of kind {kind} ({sum(each.kind == kind for each in free)} of the {sum(each.kind == kind for each in hosts)} here can)"
-        for kind, count in sorted(wanted.items())
+        f"{count} of kind {kind} ({free[kind]} of the {hosts[kind]} here can)"
+        for kind, count in sorted(seen.places.items())
     )
-    room = f", with room for {format_bytes(need_bytes)}" if need_bytes else ""
-    room += f", with {need} free where it is on a device" if need.total else ""
-    elsewhere = " and without another replica of it" if others else ""
-    there = f"; {_cores_there(state)}" if need.total else ""
+    room = f", with room for {format_bytes(seen.need_bytes)}" if seen.need_bytes else ""
+    room += f", with {seen.need} free where it is on a device" if seen.need.total else ""
+    elsewhere = " and without another replica of it" if beside(state, model) else ""
+    there = f"; {_cores_there(state)}" if seen.need.total else ""
     return f"it waits for workers to join that host it, one for each of its places{room}{elsewhere}: {told}{there}"
 
 

@@ -31,7 +31,7 @@ def due(state: State) -> bool:
 
 def next_way(state: State) -> Relocation | None:
     """The next replica that goes, or comes to a worker; None where none does, or none can now."""
-    for model, stage, missing in _unlike(state):
+    for model, stage, missing in unlike(state):
         if missing < 0:
             last = others(model.plan, (stage,))[-1]
             return Relocation(model.name, last.name, last.worker, "")
@@ -42,7 +42,7 @@ def next_way(state: State) -> Relocation | None:
 
 def needed(state: State) -> str:
     """The kind of worker that has to be begun for a replica; empty for none."""
-    for model, stage, missing in _unlike(state):
+    for model, stage, missing in unlike(state):
         kind = device_of(state, model.plan, (stage,))
         if missing > 0 and awaited(state, model, (stage,), kind):
             return kind
@@ -56,7 +56,7 @@ def surplus(state: State) -> str:
     return next((each.name for each in reversed(state.idle()) if not each.joined and each.kind == PROCESSOR), "")
 
 
-def _unlike(state: State) -> Iterator[tuple[ModelView, Stage, int]]:
+def unlike(state: State) -> Iterator[tuple[ModelView, Stage, int]]:
     """The stages that have another number of replicas than they are to have, and how many they lack; the most important models first."""
     for model in state.by_priority() if any(each.scaling for each in state.models.values()) else ():
         for stage in () if model.failure or model.sleeps or model.fresh else model.scaling:

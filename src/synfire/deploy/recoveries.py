@@ -32,6 +32,7 @@ class LocalRecoveries:
     ) -> None:
         self.spares_wanted = spares_wanted
         self.awaited = False
+        self.vacancies: Mapping[str, int] = {}
         self._deployment = deployment
         self._idle = idle
         self._conditions = conditions

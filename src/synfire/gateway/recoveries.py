@@ -44,6 +44,11 @@ class Recoveries(Protocol):
         ...
 
     @property
+    def vacancies(self) -> Mapping[str, int]:
+        """How many places no worker fills, by kind, where others begin them."""
+        ...
+
+    @property
     def traffic(self) -> Sequence[TrafficCount]:
         """What all gateways together have counted of names that answer by a rule."""
         ...
@@ -66,6 +71,7 @@ class ToldRecoveries:
         self.counts: Mapping[tuple[str, str], int] = {}
         self.conditions: Mapping[str, Condition] = {}
         self.workers: Sequence[Hand] = ()
+        self.vacancies: Mapping[str, int] = {}
         self.wishes: Sequence[Wished] = ()
         self.scaled: frozenset[str] = frozenset()
         """The models of which something comes and goes with their calls, by the names that these call."""
@@ -79,7 +85,7 @@ class ToldRecoveries:
         self.spares, self.spares_wanted = news.spares, news.spares_wanted
         self.counts = {(cause, outcome): count for cause, outcome, count in news.recoveries}
         self.conditions, self.workers, self.wishes = news.conditions, news.workers, news.wishes
-        self.traffic, self.awaited = news.traffic, news.awaited
+        self.traffic, self.awaited, self.vacancies = news.traffic, news.awaited, news.vacancies
         sleepy = {parted(each.model, "")[0] for each in news.plans if any(stage.may_sleep for stage in each.stages)}
         self.scaled = frozenset(sleepy.union(each.name for each in news.wishes if each.wish.scale is not None))
 

@@ -13,6 +13,7 @@ from synfire.base.errors import SynfireError, UnknownName, UserError
 from synfire.base.log import LOGGER
 from synfire.control.order import OrderKind
 from synfire.control.state import State
+from synfire.control.vacancies import vacancies
 from synfire.deploy.chains import read_fixed
 from synfire.deploy.crew import CrewProcess, RemoteCrew
 from synfire.deploy.door import NAME, Door
@@ -221,6 +222,7 @@ class Control:
             self._chaining.told,
             self._rules.counted,
             self._awaited,
+            dict(vacancies(state)),
         )
 
     def _present(self) -> Ledger:

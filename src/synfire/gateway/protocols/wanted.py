@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -58,6 +58,13 @@ class Moved(msgspec.Struct, frozen=True):
     order: dict[str, Any]
 
 
+class Vacancies(msgspec.Struct, frozen=True):
+    """The `places` that no worker fills, by kind: of models that wait for one, and of replicas of stages that nobody has taken. Empty where the
+    deployment begins its own workers."""
+
+    places: Mapping[str, int]
+
+
 class WantedApi:
     """`/api/deployment/models`, and planned moves of workers. What is asked for here is done at every gateway."""
 
@@ -66,7 +73,7 @@ class WantedApi:
 
     def endpoints(self) -> Iterable[Endpoint]:
         all_, one, fails = "/api/deployment/models", "/api/deployment/models/{name}", (400, 404, 501, 503)
-        told = "/api/deployment/told"
+        told, vacancies = "/api/deployment/told", "/api/deployment/vacancies"
         worker = "/api/workers/{name}"
         yield Endpoint("GET", all_, self.all, "Models that were asked for", None, list[WantedModel])
         yield Endpoint("GET", one, self.one, "A model that was asked for", None, WantedModel, (404,))
@@ -74,6 +81,7 @@ class WantedApi:
         yield Endpoint("DELETE", one, self.drop, "Have a model served no longer", None, None, fails)
         yield Endpoint("GET", told, self.told, "Whether all models were asked for", None, AllTold)
         yield Endpoint("POST", told, self.tell, "Say that all models were asked for", None, None, fails)
+        yield Endpoint("GET", vacancies, self.vacancies, "Places that no worker fills", None, Vacancies)
         yield Endpoint("POST", f"{worker}/drain", self.drain, "Have everything leave a worker", None, Moved, fails)
         yield Endpoint("POST", f"{worker}/lost", self.doubt, "Say that a worker may be gone", None, None, fails)
         yield Endpoint("POST", "/api/rebalance", self.rebalance, "Spread all stages evenly", None, Moved, fails)
@@ -106,6 +114,10 @@ class WantedApi:
     async def tell(self, request: HttpRequest) -> HttpResponse:
         await descriptions.repository(self._plane, "told", "").move("told")
         return HttpResponse()
+
+    async def vacancies(self, request: HttpRequest) -> HttpResponse:
+        recoveries = self._plane.recoveries
+        return json_response(Vacancies(recoveries.vacancies if recoveries is not None else {}))
 
     async def drain(self, request: HttpRequest) -> HttpResponse:
         return await self._move("drain", request.path["name"])

@@ -38,6 +38,7 @@ DRAIN_S = 120.0
 
 CHAINS = "/api/deployment/chains"
 TOLD = "/api/deployment/told"
+VACANCIES = "/api/deployment/vacancies"
 
 COUNT_S = 10.0
 """How often is asked what names with a rule did: each answer that is another one is written into a status."""
@@ -71,6 +72,7 @@ class Asking:
             tuple(map(_recovered, events)),
             await self._traffic(),
             await self._told(),
+            await self._vacancies(),
         )
 
     async def carry_out(self, call: Call) -> None:
@@ -101,6 +103,14 @@ class Asking:
             return bool((await self._ask("GET", TOLD))["told"])
         except UnknownName:
             return True
+
+    async def _vacancies(self) -> Mapping[str, int]:
+        """Nothing, of a deployment of an older image."""
+        try:
+            found: Mapping[str, int] = (await self._ask("GET", VACANCIES))["places"]
+        except UnknownName:
+            return {}
+        return found
 
     async def _models(self) -> dict[str, ServedModel]:
         """Those that say the same as the last time are the same ones."""

@@ -27,6 +27,7 @@ from synfire.kubernetes.controller.memory import Group, Memory
 from synfire.kubernetes.controller.objects import is_as, is_ours, key_of, merged
 from synfire.kubernetes.controller.observed import Document, Key, Observed
 from synfire.kubernetes.controller.reading import Asked
+from synfire.kubernetes.controller.scaling import Size, sizes
 from synfire.kubernetes.controller.troubles import trouble_of, unmade
 from synfire.kubernetes.manifests import Description
 from synfire.kubernetes.manifests.parts import GATEWAY
@@ -63,7 +64,8 @@ def decide(observed: Observed, memory: Memory | None = None) -> list[Action]:
     pending = _pending(living, observed)
     if any(living) and not observed.has_keys:
         actions.append(EnsureSecret(described.secret_name))
-    actions += _changes(_wanted(living, described, observed, wrong, memory), observed)
+    sized = sizes([each for each in living.pools if not _of(wrong, each)[0]], observed)
+    actions += _changes(_wanted(living, described, observed, wrong, sized, memory), observed)
     actions += _held([*(each.document for each in living.models), *(each.document for each in living.pipelines)])
     actions += nodes.farewells(observed)
     if observed.deployed is not None:
@@ -72,7 +74,8 @@ def decide(observed: Observed, memory: Memory | None = None) -> list[Action]:
     actions += _of_models(living, observed, wrong, pending, memory)
     actions += _of_pipelines(living, observed, wrong, pending)
     for pool in living.pools:
-        status = pools.status(pool, described, observed, _of(wrong, pool))
+        size = sized.get(pool.name, Size(0))
+        status = pools.status(pool, described, observed, _of(wrong, pool), size)
         settings = (*status.conditions, *serving.conditions(observed))
         actions += told(pool.document, msgspec.structs.replace(status, conditions=settings), observed.now)
     for cache in living.caches:
@@ -117,7 +120,12 @@ def _staying(found: tuple[Asked[Spec], ...]) -> tuple[Asked[Spec], ...]:
 
 
 def _wanted(
-    living: _Wishes, described: Description, observed: Observed, wrong: Mistakes, memory: Memory
+    living: _Wishes,
+    described: Description,
+    observed: Observed,
+    wrong: Mistakes,
+    sized: Mapping[str, Size],
+    memory: Memory,
 ) -> Iterator[Group]:
     """All objects that there should be."""
     if not any(living):
@@ -134,7 +142,8 @@ def _wanted(
         if _of(wrong, pool)[0] or pool.spec is None:
             yield _kept(pool.document, owned)
         else:
-            yield Group(pools.wanted(pool, described, claims.get(pool.spec.cache, ""), observed.offers))
+            claim, count = claims.get(pool.spec.cache, ""), sized[pool.name].pods
+            yield Group(pools.wanted(pool, described, claim, observed.offers, count))
     addresses = memory.same("addresses", stages.addresses(observed))
     for model in living.models:
         known = observed.deployed.models.get(models.served_name(model)) if observed.deployed else None

@@ -86,6 +86,9 @@ class Deployed:
     told: bool = True
     """Whether it was said that all models were asked for."""
 
+    vacancies: Mapping[str, int] = field(default_factory=dict)
+    """How many places no worker fills, by device class."""
+
     @cached_property
     def hosted(self) -> Mapping[str, tuple[str, ...]]:
         """What each worker hosts: stages, with the models that they are of."""

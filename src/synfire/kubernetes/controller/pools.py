@@ -11,6 +11,7 @@ from synfire.kubernetes.controller.objects import stamped
 from synfire.kubernetes.controller.observed import Document, Key, Observed, Offers, Refusal
 from synfire.kubernetes.controller.quantities import bytes_of
 from synfire.kubernetes.controller.reading import Asked
+from synfire.kubernetes.controller.scaling import Size, follows_models
 from synfire.kubernetes.controller.serving import NAME
 from synfire.kubernetes.controller.troubles import is_ready, trouble_of, unmade
 from synfire.kubernetes.manifests import Description, Pool, workers
@@ -26,14 +27,16 @@ LONGEST = 30
 """Characters of a pool's name: those of its Pods have the deployment's before and a number behind, and a label repeats them."""
 
 
-def wanted(found: Asked[PoolSpec], described: Description, claim: str, offers: Offers) -> Iterator[Document]:
-    """The objects of a pool whose spec is right; `claim` is that of its cache."""
+def wanted(
+    found: Asked[PoolSpec], described: Description, claim: str, offers: Offers, count: int
+) -> Iterator[Document]:
+    """The objects of a pool of so many Pods whose spec is right; `claim` is that of its cache."""
     if found.spec is None:
         return
-    spec, pool = found.spec, pool_of(found.name, found.spec, claim)
+    spec, pool = found.spec, pool_of(found.name, found.spec, claim, count)
     yield stamped(workers.stateful_set(described, pool), found.document)
     yield stamped(_budget(described, pool, offers.budgets), found.document)
-    if spec.autoscale is not None and not _why_not_scaled(spec, offers):
+    if spec.autoscale is not None and not follows_models(spec) and not _why_not_scaled(spec, offers):
         yield stamped(_scaler(described, found.name, spec, offers.autoscalers), found.document)
 
 
@@ -66,6 +69,16 @@ def mistake(found: Asked[PoolSpec], claims: Sequence[str]) -> tuple[str, str]:
             "InvalidSpec",
             f"autoscale.least {spec.autoscale.least} is more than autoscale.most {spec.autoscale.most}; write one that is not",
         )
+    if follows_models(spec) and spec.role == "spares":
+        return (
+            "InvalidSpec",
+            "autoscale.follows is models, and spares host none of their own; set count, or leave follows out",
+        )
+    if spec.autoscale is not None and not follows_models(spec) and not spec.autoscale.least:
+        return (
+            "InvalidSpec",
+            "autoscale.least is 0, and no autoscaler goes below 1; write 1, or follows: models",
+        )
     if spec.autoscale is not None and not spec.autoscale.metric and not spec.autoscale.target.isdecimal():
         return (
             "InvalidSpec",
@@ -76,11 +89,11 @@ def mistake(found: Asked[PoolSpec], claims: Sequence[str]) -> tuple[str, str]:
     return "", ""
 
 
-def pool_of(name: str, spec: PoolSpec, claim: str) -> Pool:
+def pool_of(name: str, spec: PoolSpec, claim: str, count: int) -> Pool:
     """A pool as manifests describe it."""
     return Pool(
         name,
-        spec.count,
+        count,
         spec.role,
         spec.device,
         spec.resource or RESOURCES.get(spec.device, ""),
@@ -100,13 +113,16 @@ def pods_of(name: str, observed: Observed) -> tuple[Document, ...]:
     return tuple(each for each in observed.pods if each["metadata"].get("labels", {}).get(POOL) == name)
 
 
-def status(found: Asked[PoolSpec], described: Description, observed: Observed, wrong: tuple[str, str]) -> PoolStatus:
-    """What the user of a pool is told."""
+def status(
+    found: Asked[PoolSpec], described: Description, observed: Observed, wrong: tuple[str, str], size: Size
+) -> PoolStatus:
+    """What the user of a pool is told that is to be of this size."""
     pods = pods_of(found.name, observed)
     hosts = observed.deployed.hosted if observed.deployed else {}
     chosen = labels(described, WORKER) | {POOL: found.name}
     return PoolStatus(
-        conditions=_conditions(found, pods, observed, wrong),
+        conditions=_conditions(found, pods, observed, wrong, size),
+        wanted=size.pods,
         count=len(pods),
         ready=sum(map(is_ready, pods)),
         hosting=sum(each["metadata"]["name"] in hosts for each in pods),
@@ -115,35 +131,39 @@ def status(found: Asked[PoolSpec], described: Description, observed: Observed, w
 
 
 def _conditions(
-    found: Asked[PoolSpec], pods: Sequence[Document], observed: Observed, wrong: tuple[str, str]
+    found: Asked[PoolSpec], pods: Sequence[Document], observed: Observed, wrong: tuple[str, str], size: Size
 ) -> tuple[Condition, ...]:
     reason, message = wrong
     if reason or found.spec is None:
         return condition("Accepted", False, reason, message), condition("Ready", False, reason, message)
     accepted = condition("Accepted", True, "Accepted")
-    scaled = _scaled(found, found.spec, observed)
+    scaled = _scaled(found, found.spec, observed, size)
     ready = sum(map(is_ready, pods))
     refused = _refused(found, observed, "StatefulSet") or _refused(found, observed, "PodDisruptionBudget")
     trouble = trouble_of(pods)
-    if trouble is None and len(pods) < found.spec.count:
+    if trouble is None and len(pods) < size.pods:
         trouble = unmade(Key("StatefulSet", _called(found)), pods, observed)
     if refused is not None:
         return accepted, condition("Ready", False, refused.reason, refused.message), *scaled
-    if ready >= found.spec.count:
+    if ready >= size.pods:
         return (
             accepted,
-            condition("Ready", True, "AllJoined", f"{ready} of {found.spec.count} workers have joined"),
+            condition("Ready", True, "AllJoined", f"{ready} of {size.pods} workers have joined"),
             *scaled,
         )
     if trouble is not None:
         return accepted, condition("Ready", False, *trouble), *scaled
-    waiting = f"{ready} of {found.spec.count} workers have joined; the others are begun"
+    waiting = f"{ready} of {size.pods} workers have joined; the others are begun"
     return accepted, condition("Ready", False, "Joining", waiting), *scaled
 
 
-def _scaled(found: Asked[PoolSpec], spec: PoolSpec, observed: Observed) -> tuple[Condition, ...]:
+def _scaled(found: Asked[PoolSpec], spec: PoolSpec, observed: Observed, size: Size) -> tuple[Condition, ...]:
     if spec.autoscale is None:
         return ()
+    if follows_models(spec):
+        most = spec.autoscale.most
+        short = f"models could use {size.short} more {spec.device} workers than the {most} that the pool may have; raise autoscale.most"
+        return (condition("Scaled", False, "AtMost", short) if size.short else condition("Scaled", True, "Scaled"),)
     if why := _why_not_scaled(spec, observed.offers):
         return (condition("Scaled", False, "NoMetrics", why),)
     if refused := _refused(found, observed, "HorizontalPodAutoscaler"):

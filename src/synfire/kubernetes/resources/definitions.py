@@ -79,7 +79,7 @@ POOL = Kind(
     (
         Column("Role", ".spec.role"),
         Column("Device", ".spec.device"),
-        Column("Wanted", ".spec.count", "integer"),
+        Column("Wanted", ".status.wanted", "integer"),
         Column("Ready", ".status.ready", "integer"),
         Column("Hosting", ".status.hosting", "integer"),
         _WHY,

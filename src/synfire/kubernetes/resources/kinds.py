@@ -200,10 +200,17 @@ class Toleration(Struct, frozen=True, rename="camel", omit_defaults=True, forbid
 
 
 class Autoscale(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
-    """How many Pods a pool has, by what its workers do: a HorizontalPodAutoscaler sets the pool's count."""
+    """How many Pods a pool has: as many as models need, or by what its workers do; then a HorizontalPodAutoscaler sets the pool's count."""
 
     most: Annotated[int, Meta(description="Pods at the most.", ge=1, le=256)]
-    least: Annotated[int, Meta(description="Pods at the least.", ge=1, le=256)] = 1
+    least: Annotated[int, Meta(description="Pods at the least; none only where they follow models.", ge=0, le=256)] = 1
+    follows: Annotated[
+        Literal["load", "models"],
+        Meta(
+            description="What their number follows: the load of its workers, or how many of them models need for their places and for "
+            "replicas of their stages. A Pod that hosts nothing goes again; count is not looked at.",
+        ),
+    ] = "load"
     metric: Annotated[
         str,
         Meta(

@@ -83,6 +83,7 @@ class ModelStatus(Struct, frozen=True, rename="camel"):
 class PoolStatus(Struct, frozen=True, rename="camel"):
     observed_generation: int = 0
     conditions: tuple[Condition, ...] = ()
+    wanted: Annotated[int, Meta(description="Pods that there are to be.")] = 0
     count: Annotated[int, Meta(description="Pods that there are.")] = 0
     ready: Annotated[int, Meta(description="Pods whose worker has joined.")] = 0
     hosting: Annotated[int, Meta(description="Pods that host a stage.")] = 0

@@ -118,7 +118,7 @@ class Standing(Message, frozen=True):
     which rules names answer; `workers` who is counted on; `wishes`
     what was asked for by HTTP, and what has become of it; `chains` the chains that were;
     `traffic` what all gateways together have counted of names that answer by a rule; `awaited` whether somebody has still to say which models
-    there are."""
+    there are; `vacancies` how many places no worker fills, by kind, where others begin them."""
 
     plans: tuple[Plan, ...] = ()
     sources: dict[str, str] = msgspec.field(default_factory=dict)
@@ -134,6 +134,7 @@ class Standing(Message, frozen=True):
     chains: tuple[ChainBrief, ...] = ()
     traffic: tuple[TrafficCount, ...] = ()
     awaited: bool = False
+    vacancies: dict[str, int] = msgspec.field(default_factory=dict)
 
 
 class Ask(Message, frozen=True):
