@@ -154,6 +154,33 @@ def test_the_serving_container_is_killed_under_load_and_goes_on_when_it_is_begun
     until(deployment.relieved)
 
 
+def test_the_serving_pod_is_deleted_and_another_one_loads_its_models_anew(deployment: Deployment) -> None:
+    kubectl, (inputs, expected) = deployment.kubectl, known()
+
+    def uid() -> str:
+        return kubectl("get", "pod", SERVING, "--ignore-not-found", "--output=jsonpath={.metadata.uid}")
+
+    def answers() -> bool:
+        """Whether who calls now is answered soon; rightly in any case."""
+        try:
+            with Client(deployment.url, timeout_s=1.0) as client:
+                found = client.infer(deployment.name, inputs).outputs
+        except (TemporaryError, DeadlineExceeded):
+            return False
+        assert {name: each.tobytes() for name, each in found.items()} == {
+            name: each.tobytes() for name, each in expected.items()
+        }
+        return True
+
+    before, began_s = uid(), time.monotonic()
+    kubectl("delete", "pod", SERVING)
+    until(lambda: uid() not in ("", before))
+    until(answers)
+    print(f"calls are answered again {time.monotonic() - began_s:.1f} s after the serving Pod was deleted")
+    until(deployment.whole)
+    until(deployment.relieved)
+
+
 def test_the_controller_that_acts_is_killed_and_the_other_one_takes_over_unnoticed_by_callers(
     deployment: Deployment, controller: Kubectl
 ) -> None:
