@@ -9,20 +9,27 @@ from hypothesis import strategies as st
 
 from synfire.engines import ENGINES
 from synfire.engines.cpu import CpuEngine
+from synfire.engines.cpu.program import CpuProgram
+from synfire.engines.cpu.schedule import Link
 from synfire.graph import Graph, Synapse
 from synfire.ops import Clock, Kind, Operator, Signal
 from synfire.ops.add import Add
 from synfire.ops.alif import ALIF
+from synfire.ops.avg_pool1d import AvgPool1d
 from synfire.ops.avg_pool2d import AvgPool2d
 from synfire.ops.constant_current import ConstantCurrent
 from synfire.ops.conv2d import Conv2d
 from synfire.ops.if_ import IF
 from synfire.ops.lif import LIF
 from synfire.ops.linear import Linear
+from synfire.ops.max_pool1d import MaxPool1d
 from synfire.ops.max_pool2d import MaxPool2d
 from synfire.ops.mean_rate import MeanRate
 from synfire.ops.parametric_lif import ParametricLIF
+from synfire.ops.scale import Scale
+from synfire.ops.shift import Shift
 from synfire.ops.sum_pool2d import SumPool2d
+from synfire.ops.threshold import Threshold
 from synfire.testing.engines import check_engine, check_states_merge
 
 
@@ -190,3 +197,54 @@ def test_pooling_gives_the_reference_bits_for_any_geometry(data: st.DataObject) 
     if kind is Kind.COUNT:
         x = np.abs(x)
     check_engine(CpuEngine(), chain(Signal(shape[2:], kind), pool=operator), {"x": x}, steps=2)
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_pooling_of_sequences_is_compiled_and_gives_the_reference_bits(data: st.DataObject) -> None:
+    draw = data.draw
+    rng, kernel = np.random.default_rng(draw(st.integers(0, 2**32 - 1))), draw(st.integers(1, 3))
+    padding, ceil = tuple(draw(st.integers(0, kernel // 2)) for _ in range(2)), draw(st.booleans())
+    stride = (draw(st.integers(1, 3)),)
+    operator = draw(
+        st.sampled_from(
+            [
+                MaxPool1d((kernel,), stride, padding, ceil),
+                MaxPool1d((kernel,), stride, (0, 0), ceil, (2,)),
+                AvgPool1d((kernel,), stride, padding, ceil, draw(st.booleans())),
+            ]
+        )
+    )
+    kind, shape = draw(st.sampled_from([Kind.SPIKE, Kind.VALUE, Kind.COUNT])), (2, 2, draw(st.integers(1, 20)), 11)
+    x = (spikes(rng, shape, 0.4) * (1 if kind is Kind.SPIKE else np.abs(rng.normal(scale=3, size=shape)))).astype(
+        kind.dtype
+    )
+    graph = chain(Signal(shape[2:], kind), pool=operator)
+    assert [type(part) for part in CpuProgram(graph).parts] == [Link]
+    check_engine(CpuEngine(), graph, {"x": x}, steps=2)
+
+
+PER_CHANNEL = np.linspace(-1, 1, 5, dtype=np.float32).reshape(5, 1, 1)
+
+
+@pytest.mark.parametrize("kind", [Kind.SPIKE, Kind.VALUE, Kind.COUNT])
+@pytest.mark.parametrize(
+    "operator",
+    [
+        *(each for value in (0.3, PER_CHANNEL) for each in (Scale(value), Shift(value))),
+        *(Threshold(value, strict) for value in (1.0, PER_CHANNEL) for strict in (False, True)),
+    ],
+    ids=lambda operator: operator.kind,
+)
+def test_what_works_number_by_number_is_compiled_and_gives_the_reference_bits(operator: Operator, kind: Kind) -> None:
+    rng = np.random.default_rng(1)
+    conv = Conv2d(rng.normal(size=(5, 5, 3, 3)), rng.normal(size=5), padding=(1, 1, 1, 1))
+    x = (rng.integers(0, 3, (4, 2, 5, 4, 6)) * (0.5 if kind is Kind.VALUE else 1)).clip(
+        0, 1 if kind is Kind.SPIKE else 2
+    )
+    for graph in (
+        chain(Signal((5, 4, 6), kind), operator=operator),
+        chain(Signal((5, 4, 6), kind), conv=conv, operator=operator, again=conv, lif=LIF()),
+    ):
+        assert [type(part) for part in CpuProgram(graph).parts] == [Link]
+        check_engine(CpuEngine(), graph, {"x": x.astype(kind.dtype)}, steps=4)

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from synfire.ops.axes import as_summand
 from synfire.ops.operator import operator
-from synfire.ops.pooling import Pool, window_mean
+from synfire.ops.pooling import Pool, window_counts, window_mean
 from synfire.ops.signal import Array, Kind
 
 
@@ -29,3 +29,7 @@ class AvgPool1d(Pool):
 
     def apply(self, *inputs: Array) -> Array:
         return window_mean(self, as_summand(inputs[0]), self.count_include_pad)
+
+    def counts(self, sizes: tuple[int, ...]) -> Array:
+        """What the sum at each place of the output is divided by, for an input of `(length,)`."""
+        return window_counts(self, sizes, self.count_include_pad)

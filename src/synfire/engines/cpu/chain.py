@@ -32,12 +32,16 @@ _BLOCKS = 32
 
 @dataclass(frozen=True)
 class Bound:
-    """A chain's tape for blocks of a certain size: all addresses that do not change, and the memory behind them."""
+    """A chain's tape for blocks of a certain size: all addresses that do not change, and the memory behind them.
+
+    `exceeded` becomes 1 where neurons give a count that the chain may not add up.
+    """
 
     lines: Array
     group: int
     memory: Array
     own: Mapping[int, Sequence[int]]
+    exceeded: Array
 
     @cached_property
     def numbers(self) -> memoryview:
@@ -83,6 +87,7 @@ class Chain:
             (place, signal, signal.kind.dtype) for place, signal in zip(loads, self.inputs, strict=True)
         )
         self._stores = [tape.PLACES_OF_A_LINE * k + tape.TARGET for k, kind in enumerate(kinds) if kind == tape.STORE]
+        self._several = any(tape.CHOICES in line.numbers and _counts(line) for line in self.lines)
         self._memories = [(k, each) for k, line in enumerate(self.lines) for each in line.memories]
         self._remembering = np.array([tape.PLACES_OF_A_LINE * k + each.place for k, each in self._memories], np.int64)
         ends = np.cumsum([0, *(each.words for _, each in self._memories)])
@@ -130,7 +135,7 @@ class Chain:
     def run(self, state: Array, inputs: Sequence[Array], steps: int) -> tuple[Array, dict[str, Array]]:
         """Advance by a block: `inputs` are `(steps, batch, ...)`; the state afterwards, and the outputs.
 
-        Raises `Uncounted`, before anything has changed.
+        Raises `Uncounted`; nothing has changed then.
         """
         batch = inputs[0].shape[1]
         bound = self._bind(steps, 1 << max(batch - 1, 0).bit_length(), get_ident())
@@ -161,6 +166,9 @@ class Chain:
             self.team.play([bound.lines, *bound.copies(self.team.threads)], *rest)
         else:
             self.player(bound.lines, *rest)
+        if self._several and bound.exceeded[0]:
+            bound.exceeded[0] = 0
+            raise Uncounted
         return np.ndarray((batch, self._words), np.uint32, after), found
 
     def _laid(self, steps: int, batch: int) -> tuple[int, tuple[Laid, ...]]:
@@ -201,13 +209,14 @@ class Chain:
         base = _address(memory)
         own = {column: [base + taken + k * size + offset for k in threads] for column, offset in fixed.items()}
         first = {column: addresses[0] for column, addresses in own.items()}
-        lines = np.zeros((len(self.lines), tape.PLACES_OF_A_LINE), np.int64)
+        lines, exceeded = np.zeros((len(self.lines), tape.PLACES_OF_A_LINE), np.int64), np.zeros(1, np.int64)
+        lines[:, tape.EXCEEDED] = _address(exceeded)
         for row, line in zip(lines, self.lines, strict=True):
             self._fill(row, line, first, steps)
             for column, value in self._inner(line).items():
                 step = 0 if value.still else value.frame_bytes
                 row[column : column + 3] = base + at[value.place], frames[value.place] * value.frame_bytes, step
-        return Bound(lines, group, memory, own)
+        return Bound(lines, group, memory, own, exceeded)
 
     def _fill(self, row: Array, line: Line, scratch: Mapping[int, int], steps: int) -> None:
         for column, number in {**scratch, **line.numbers}.items():
@@ -224,6 +233,11 @@ class Chain:
         """The line's values that lie in scratch memory."""
         outside = {tape.STORE: tape.TARGET}.get(line.numbers[tape.KIND])
         return {column: value for column, value in line.ports.items() if column != outside}
+
+
+def _counts(line: Line) -> bool:
+    """Whether its neurons give several spikes a step."""
+    return line.ports[tape.TARGET].signal.kind is Kind.COUNT
 
 
 def _operations(line: Line) -> int:

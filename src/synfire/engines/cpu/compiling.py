@@ -14,9 +14,15 @@ from synfire.engines.reference import delay_key
 from synfire.graph import Graph, Synapse, strong_components
 from synfire.ops.add import Add
 from synfire.ops.alif import ALIF
+from synfire.ops.cuba_lif import CubaLIF
+from synfire.ops.discrete_lif import DiscreteLIF
+from synfire.ops.if_ import IF
 from synfire.ops.lif import LIF
 from synfire.ops.linear import Linear
 from synfire.ops.parametric_lif import ParametricLIF
+
+_RINGS = (IF, LIF, ParametricLIF, ALIF, DiscreteLIF, CubaLIF)
+"""Neurons that a loop may have."""
 
 
 class Linking:
@@ -156,7 +162,7 @@ def node(graph: Graph, name: str) -> Node:
 def _ring(graph: Graph, names: Sequence[str]) -> tuple[str, str, str] | None:
     """(add, neurons, synapse) of the commonest cycle, if it is one and nobody outside reads what stays within."""
     kinds = {type(graph.operator(name)): name for name in names}
-    neurons = [name for name in names if isinstance(graph.operator(name), (LIF, ParametricLIF, ALIF))]
+    neurons = [name for name in names if isinstance(graph.operator(name), _RINGS)]
     add, synapse = kinds.get(Add), kinds.get(Linear)
     if len(names) != 3 or add is None or synapse is None or len(neurons) != 1:
         return None

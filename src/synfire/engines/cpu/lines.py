@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -31,6 +32,7 @@ from synfire.engines.cpu.writing import (
 from synfire.ops import Array, Kind, Signal
 from synfire.ops.adaptive_avg_pool2d import AdaptiveAvgPool2d
 from synfire.ops.add import Add
+from synfire.ops.avg_pool1d import AvgPool1d
 from synfire.ops.avg_pool2d import AvgPool2d
 from synfire.ops.constant_current import ConstantCurrent
 from synfire.ops.conv1d import Conv1d
@@ -39,10 +41,11 @@ from synfire.ops.flatten import Flatten
 from synfire.ops.global_avg_pool import GlobalAvgPool
 from synfire.ops.identity import Identity
 from synfire.ops.linear import Linear
+from synfire.ops.max_pool1d import MaxPool1d
 from synfire.ops.max_pool2d import MaxPool2d
 from synfire.ops.mean_rate import MeanRate
 from synfire.ops.multiply import Multiply
-from synfire.ops.pooling import Window
+from synfire.ops.pooling import Pool, Window
 from synfire.ops.reshape import Reshape
 from synfire.ops.self_attention import CHANNELS_FIRST, SelfAttention
 from synfire.ops.slice import Slice
@@ -216,30 +219,31 @@ def receive(writer: Writer, line: Line, found: Reach, shape: tuple[int, int, int
     writer.room(found.rows * found.pitch + LANES, width * channels)
 
 
-@lines_for(MaxPool2d, SumPool2d, AvgPool2d)
-def pool(writer: Writer, operator: MaxPool2d | SumPool2d | AvgPool2d, inputs: Sequence[Value], output: Signal) -> Value:
+@lines_for(MaxPool1d, MaxPool2d, SumPool2d, AvgPool1d, AvgPool2d)
+def pool(writer: Writer, operator: Pool, inputs: Sequence[Value], output: Signal) -> Value:
+    """Windows over an image; a sequence is one of a single row."""
     x = writer.laid(inputs[0], LAST)
-    _, height, width = x.signal.shape
+    height, width = (1, *x.signal.shape[1:])[-2:]
     reduce, most, form = tape.MAXIMUM, x.most, x.format
-    if not isinstance(operator, MaxPool2d):
-        reduce = tape.MEAN if isinstance(operator, AvgPool2d) else tape.TOTAL
+    if not isinstance(operator, (MaxPool1d, MaxPool2d)):
+        reduce = tape.TOTAL if isinstance(operator, SumPool2d) else tape.MEAN
         if x.signal.kind is not Kind.VALUE:
-            most = whole(x, operator.kernel[0] * operator.kernel[1])
+            most = whole(x, math.prod(operator.kernel))
             if x.format != FLOATS and most > 255:
                 raise Refusal
             form = FLOATS if x.format == FLOATS else COUNTS
     if reduce == tape.MEAN:
         most, form = None, FLOATS
     target = writer.value(output, LAST, form, x.still, most)
-    down, along = operator.windows()
+    down, along = (Window(1, 1, 0, 0), *operator.windows())[-2:]
     step = x.channels * x.item_bytes
     line = writer.line(
-        tape.POOL, target, x, CHANNELS=x.channels, ROWS=output.shape[1], SIZE=output.shape[2], REDUCE=reduce,
+        tape.POOL, target, x, CHANNELS=x.channels, ROWS=down.outputs(height), SIZE=along.outputs(width), REDUCE=reduce,
         LINE_INDEX=down.dilation * width * step, RUN_INDEX=along.dilation * step,
     )  # fmt: skip
     line.arrays |= {tape.LINES: _windows(down, height, width * step), tape.RUNS: _windows(along, width, step)}
-    if isinstance(operator, AvgPool2d):
-        line.arrays[tape.DIVISORS] = operator.counts((height, width)).astype(np.int64)
+    if isinstance(operator, (AvgPool1d, AvgPool2d)):
+        line.arrays[tape.DIVISORS] = operator.counts(x.signal.shape[1:]).astype(np.int64)
     return target
 
 

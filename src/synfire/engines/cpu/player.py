@@ -10,9 +10,10 @@ import numpy as np
 
 from synfire.engines.cpu.claims import claim, wait
 from synfire.engines.cpu.dense_kernels import TOGETHER, count_frames, current_of, is_dense, sum_densely, sum_listed
+from synfire.engines.cpu.integrating_kernels import fire_or_integrate
 from synfire.engines.cpu.narrow_kernels import receive_narrow_row, scale_row
-from synfire.engines.cpu.neuron_kernels import fire, fire_adaptive
-from synfire.engines.cpu.shape_kernels import add, attend, both, part, pool, spread, total, turn, widen
+from synfire.engines.cpu.neuron_kernels import fire_adaptive
+from synfire.engines.cpu.shape_kernels import add, attend, both, element, part, pool, spread, total, turn, widen
 from synfire.engines.cpu.synapse_kernels import receive_row, start_row
 from synfire.engines.cpu.tape import (
     ADAPTIVE,
@@ -25,6 +26,7 @@ from synfire.engines.cpu.tape import (
     CHANNELS,
     CURRENT,
     DONE,
+    ELEMENT,
     FLOATS,
     FORM,
     FORMAT,
@@ -141,8 +143,7 @@ def _emit(op, state_bytes, current, sample, y, target, again):  # type: ignore[n
         shift = sample * state_bytes
         fire_adaptive(op, current, op[STATE] + shift, op[STATE_2] + shift, op[STATE_3] + shift, target, row)
     else:
-        membrane = op[STATE] + sample * state_bytes + 4 * y * row
-        fire(op, current, membrane, target + y * row, y * row, row, again)
+        fire_or_integrate(op, current, sample * state_bytes, target, y * row, row, again)
 
 
 @kernel
@@ -217,6 +218,8 @@ def _frames(op, first, start, stop):  # type: ignore[no-untyped-def]
                 spread(op, source, target)
             elif kind == ADD:
                 add(op, source, other, target)
+            elif kind == ELEMENT:
+                element(op, source, target)
             elif kind == AND:
                 both(op, source, other, target)
             elif kind == SLICE:

@@ -7,6 +7,7 @@ import numpy as np
 from synfire.engines.cpu.tape import (
     CHANNELS,
     COUNTS,
+    CURRENT,
     DIVISORS,
     FLOATS,
     FORMAT,
@@ -16,6 +17,9 @@ from synfire.engines.cpu.tape import (
     MAXIMUM,
     MEAN,
     OTHER_FORMAT,
+    OVER,
+    PARAMETERS,
+    PRODUCT,
     REDUCE,
     ROWS,
     RUN_INDEX,
@@ -175,6 +179,27 @@ def _widen(form, source, out):  # type: ignore[no-untyped-def]
 def widen(op, source, out):  # type: ignore[no-untyped-def]
     """Spikes and counts as float32."""
     _widen(op[FORMAT], source, floats(out, op[SIZE]))
+
+
+@kernel
+def element(op, source, out):  # type: ignore[no-untyped-def]
+    """Each number times its parameter, or plus it; or whether it is at least that."""
+    size, reduce = op[SIZE], op[REDUCE]
+    own = floats(op[PARAMETERS], size)
+    if reduce == OVER:
+        x, over = floats(op[CURRENT], size), octets(out, size)
+        _widen(op[FORMAT], source, x)
+        for m in range(size):
+            over[m] = x[m] >= own[m]
+        return
+    y = floats(out, size)
+    _widen(op[FORMAT], source, y)
+    if reduce == PRODUCT:
+        for m in range(size):
+            y[m] *= own[m]
+    else:
+        for m in range(size):
+            y[m] += own[m]
 
 
 @kernel

@@ -15,14 +15,16 @@ _SOURCES = ("*kernels.py", "claims.py", "player.py", "tape.py", "vectors.py")
 kernel = compiled_together(*(file for each in _SOURCES for file in Path(__file__).parent.glob(each)))
 """Decorator: compile this part of the program that plays tapes."""
 
-LOAD, STORE, SYNAPSE, NEURON, LOOP, POOL, ADD, AND, TURN, SLICE, SUM, ATTEND, READ, LIST, TILED, SPREAD = range(16)
+(
+    LOAD, STORE, SYNAPSE, NEURON, LOOP, POOL, ADD, AND, TURN, SLICE, SUM, ATTEND, READ, LIST, TILED, SPREAD, ELEMENT,
+) = range(17)  # fmt: skip
 """The kernels."""
 
 SPIKES, COUNTS, FLOATS, WHOLE = range(4)
 """Formats: bytes of 0 or 1, bytes up to 255, float32, int32 (outside of the program only)."""
 
-IF, DECAY_DIVIDE, DECAY, LEAK_DIVIDE, LEAK, KEEP, ADAPTIVE = range(7)
-"""How a membrane is charged: see `synfire.engines.cpu.neuron_kernels`."""
+IF, DECAY_DIVIDE, DECAY, LEAK_DIVIDE, LEAK, KEEP, ADAPTIVE, INTEGRATING = range(8)
+"""How a membrane is charged: see `synfire.engines.cpu.neuron_kernels`, and `integrating_kernels` for the last one."""
 
 WIDE, BYTES, HALVES = range(3)
 """What weights are kept as: float32, whole numbers of one byte, bfloat16."""
@@ -30,7 +32,10 @@ WIDE, BYTES, HALVES = range(3)
 MAXIMUM, TOTAL, MEAN = range(3)
 """What becomes of a window."""
 
-PLACES_OF_A_LINE = 64
+PRODUCT, OFFSET, OVER = range(3)
+"""What becomes of a number, by its parameter: it is multiplied by it, it is added, or it is looked whether it is at least that."""
+
+PLACES_OF_A_LINE = 68
 
 (
     KIND,
@@ -53,6 +58,8 @@ PLACES_OF_A_LINE = 64
     TILE, TILES, TILE_BYTES, BLOCK,  # outputs of a tile, tiles, weights of one; inputs at a time: see `tiled_kernels`
     FORM, HARD, EACH, FIRES_AT, THRESHOLD, RESTS_AT, RATE,  # EACH: whether parameters are one per neuron
     BASE, SLOPE,  # of an adaptive threshold
+    PARAMETERS, PARAMETER_BYTES,  # of what integrates, or of each number; bytes from row to row
+    CHOICES, EXCEEDED,  # of what integrates; where it tells of large counts
     STATE, STATE_2, STATE_3,  # addresses of what the first sample's neurons remember
     REDUCE, DIVISORS,
     NARROW, SCALE, BIAS,  # how weights are kept, and what makes float32 of sums of bytes: see `narrow_kernels`

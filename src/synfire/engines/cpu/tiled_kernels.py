@@ -14,8 +14,8 @@ from __future__ import annotations
 import numpy as np
 
 from synfire.base.compiled import trailing_zeros
+from synfire.engines.cpu.integrating_kernels import fire_or_integrate
 from synfire.engines.cpu.narrow_kernels import sum_halves
-from synfire.engines.cpu.neuron_kernels import fire
 from synfire.engines.cpu.tape import (
     ACROSS,
     ACTIVE,
@@ -43,7 +43,6 @@ from synfire.engines.cpu.tape import (
     SOURCE_STEP,
     SPIKES,
     START,
-    STATE,
     STEPS,
     TARGET,
     TARGET_SAMPLE,
@@ -246,7 +245,6 @@ def _ask(rows, across, number, size):  # type: ignore[no-untyped-def]
 def _emit(op, state_bytes, current, sample, y, tile, target):  # type: ignore[no-untyped-def]
     """A row of a tile's current becomes spikes, or is a part of the value itself."""
     outputs, all_ = op[TILE], op[TILE] * op[TILES]
-    membrane = op[STATE] + sample * state_bytes
     for x in range(op[ROW] // all_):
         at, here = y * op[ROW] + x * all_ + tile * outputs, current + 4 * x * outputs
         if op[FORM] < 0:
@@ -254,4 +252,4 @@ def _emit(op, state_bytes, current, sample, y, tile, target):  # type: ignore[no
             for m in range(outputs):
                 taken[m] = given[m]
         else:
-            fire(op, here, membrane + 4 * at, target + at, at, outputs, 0)
+            fire_or_integrate(op, here, sample * state_bytes, target, at, outputs, 0)

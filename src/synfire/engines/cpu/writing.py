@@ -22,8 +22,8 @@ EXACT = 2**24
 """Whole numbers below it are exact in float32."""
 
 COUNTED = 2**16
-"""Counts that come from outside are less, or another program takes them: nothing tells how many spikes they are the sum of. The sum
-of 256 such counts is exact in float32, and no layer adds up so many spikes at one place."""
+"""Counts that come from outside, or of neurons that fire several times a step, are less, or another program takes them: nothing tells how
+many spikes they are. The sum of 256 such counts is exact in float32, and no layer adds up so many spikes at one place."""
 
 
 @dataclass(frozen=True)
@@ -115,14 +115,14 @@ class Refusal(Exception):
 
 
 class Uncounted(Exception):
-    """A count of `COUNTED` or more, or a negative one, arrived at a chain that takes none."""
+    """A count of `COUNTED` or more, or a negative one, arrived at a chain that takes none, or arose in it."""
 
 
 class Writer:
     """Takes operators in running order, and writes their lines.
 
     Synapses that read spikes get weights that are kept as `narrow` says (`synfire.engines.cpu.tape`), others float32.
-    Counts that are loaded are below `COUNTED` if they are `counted`, and else as large as they like.
+    Counts that are loaded or fired are below `COUNTED` if they are `counted`, and else as large as they like.
     """
 
     def __init__(self, narrow: int = tape.WIDE, counted: bool = True) -> None:
