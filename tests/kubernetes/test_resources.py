@@ -160,6 +160,24 @@ def test_an_object_is_as_wanted_when_the_server_has_only_filled_in() -> None:
     assert not is_as(less, seen)
 
 
+def test_what_others_add_for_pods_stays_when_an_object_is_replaced() -> None:
+    def account(**more: Any) -> dict[str, Any]:
+        return {"kind": "ServiceAccount", "metadata": {"name": "a"}, "automountServiceAccountToken": False, **more}
+
+    def pods(**annotations: str) -> dict[str, Any]:
+        template = {"metadata": {"labels": {"a": "b"}, "annotations": annotations}, "spec": {"containers": []}}
+        return {"kind": "StatefulSet", "metadata": {"name": "a"}, "spec": {"replicas": 1, "template": template}}
+
+    others = {"imagePullSecrets": [{"name": "registry"}], "secrets": [{"name": "token"}]}
+    mistaken = {**account(**others), "automountServiceAccountToken": True}
+    assert merged(stamped(account()), mistaken) == {**merged(stamped(account()), account()), **others}
+    seen = pods(**{"kubectl.kubernetes.io/restartedAt": "now", "synfire/settings": "1", "synfire.dev/gone": "x"})
+    written = merged(stamped(pods(**{"synfire/settings": "2"})), seen)["spec"]["template"]["metadata"]
+    noted = {"kubectl.kubernetes.io/restartedAt": "now", "synfire/settings": "2"}
+    assert written == {"labels": {"a": "b"}, "annotations": noted}
+    assert merged(stamped(pods()), pods())["spec"] == pods()["spec"]
+
+
 def test_sizes_are_read_as_kubernetes_writes_them() -> None:
     assert [bytes_of(each) for each in ("1Gi", "512Mi", "1.5G", "1000", "2k")] == [
         2**30,

@@ -15,6 +15,12 @@ STAMP = "synfire.dev/wanted"
 
 LONGEST = 63
 
+_OURS = ("synfire/", "synfire.dev/")
+"""How annotations of ours begin."""
+
+_OF_ACCOUNTS = ("imagePullSecrets", "secrets")
+"""What others write on a ServiceAccount: who pulls images from a registry of theirs, and old releases, which note its token."""
+
 
 def key_of(document: Document) -> Key:
     return Key(document["kind"], document["metadata"]["name"])
@@ -62,7 +68,7 @@ def is_as(wanted: Document, seen: Document) -> bool:
 
 
 def merged(wanted: Document, seen: Document) -> Document:
-    """What to write in the place of the object that was seen: ours, with what others have noted on it."""
+    """What to write in the place of the object that was seen: ours, with what others have noted on it, or added to it for Pods."""
     before, ours = seen["metadata"], wanted["metadata"]
     metadata = {
         **{name: before[name] for name in ("name", "namespace", "uid", "resourceVersion") if name in before},
@@ -77,7 +83,21 @@ def merged(wanted: Document, seen: Document) -> Document:
     if wanted["kind"] == "Service":
         kept = {name: seen["spec"][name] for name in ("clusterIP", "clusterIPs") if name in seen.get("spec", {})}
         document["spec"] = {**wanted["spec"], **kept}
+    elif wanted["kind"] == "ServiceAccount":
+        document = {**{name: seen[name] for name in _OF_ACCOUNTS if name in seen}, **document}
+    elif wanted["kind"] == "StatefulSet":
+        document["spec"] = {**wanted["spec"], "template": _noted(wanted["spec"]["template"], seen["spec"]["template"])}
     return document
+
+
+def _noted(wanted: Document, seen: Document) -> Document:
+    """A Pod template with the annotations of others, such as that of `kubectl rollout restart`: without it Pods would be begun anew once more."""
+    before = seen.get("metadata", {}).get("annotations") or {}
+    others = {name: value for name, value in before.items() if not name.startswith(_OURS)}
+    if not others:
+        return wanted
+    metadata = wanted["metadata"]
+    return {**wanted, "metadata": {**metadata, "annotations": {**others, **metadata.get("annotations", {})}}}
 
 
 def suits(name: str) -> bool:
