@@ -39,11 +39,13 @@ from synfire.kubernetes.controller.nodes import cordoned, lost
 from synfire.kubernetes.controller.observed import Document, Key, Observed, Settings
 from synfire.kubernetes.controller.troubles import UNMADE
 from synfire.kubernetes.resources import API, KINDS
-from synfire.testing.fake_kubernetes import FakeKubernetes, pods_of
+from synfire.testing.fake_kubernetes import FakeKubernetes
+from synfire.testing.fake_stateful_sets import FakeStatefulSets
 from synfire.wire.traffic import Rule, Share, TrafficCount
 
 NOW = "2026-01-01T00:00:00Z"
 MOST_ROUNDS = 20
+MOST_STEPS = 60
 
 
 def resource(kind: str, name: str, **spec: Any) -> Document:
@@ -119,6 +121,7 @@ class World:
     def __init__(self, server: FakeKubernetes, api: Api) -> None:
         self.server = server
         self.api = api
+        self.sets = FakeStatefulSets(server)
         self.deployment = FakeDeployment()
         self.settings = Settings("synfire:0.1.0")
         self.hands = self.fresh_hands()
@@ -177,29 +180,23 @@ class World:
 
     async def settle(self) -> None:
         """Rounds until there is nothing to do, with Pods that start as soon as they are wanted."""
-        for _ in range(MOST_ROUNDS):
+        for _ in range(MOST_STEPS):
             if not self.begin_pods() and not await self.round():
                 return
-        raise AssertionError(f"there is no end after {MOST_ROUNDS} rounds: {decide(await self.observed())}")
+        raise AssertionError(f"there is no end after {MOST_STEPS} steps: {decide(await self.observed())}")
 
     def begin_pods(self) -> bool:
-        """What the StatefulSets' controller and kubelets would do. Returns whether there was anything to do."""
-        wanted = {
-            each["metadata"]["name"]: each for found in self.server.all("statefulsets") for each in pods_of(found)
-        }
-        there = {each["metadata"]["name"] for each in self.server.all("pods")}
-        for name in there - set(wanted):
-            self.server.delete("pods", name)
-        for name in set(wanted) - there:
-            self.server.put(wanted[name])
-        self.deployment.up = "synfire-0" in wanted
-        self.deployment.workers = sorted(name for name in wanted if name != "synfire-0")
+        """What the StatefulSets' controller and kubelets do next. Returns whether there was anything to do."""
+        done = self.sets.step()
+        running = sorted(each["metadata"]["name"] for each in self.server.all("pods") if _runs(each))
+        self.deployment.up = "synfire-0" in running
+        self.deployment.workers = [name for name in running if name != "synfire-0"]
         if not self.deployment.up:
             self.deployment.models.clear()
         for name, each in self.deployment.models.items():
             if each.state == "waiting" and self.deployment.workers:
                 self.deployment.models[name] = self.deployment._served(name, dict(each.request))
-        return there != set(wanted)
+        return done
 
     def condition(self, plural: str, name: str, type_: str = "Ready") -> Document:
         """What an object says of itself."""
@@ -211,6 +208,10 @@ class World:
         """Everything that is there, but for what differs from one time to the next: names by whom, versions, times."""
         kinds = [*(each.plural for each in KINDS), *_MADE_PLURALS]
         return {plural: sorted(map(_plain, self.server.all(plural)), key=repr) for plural in kinds}
+
+
+def _runs(pod: Document) -> bool:
+    return bool(pod.get("status", {}).get("phase", "Running") == "Running")
 
 
 _NEWER = {"PodDisruptionBudget": "policy/v1", "HorizontalPodAutoscaler": "autoscaling/v2"}

@@ -87,7 +87,11 @@ class FakeKubernetes:
                 return self._create(place, copy.deepcopy(document))
             fresh = {**copy.deepcopy(document), "metadata": {**seen["metadata"], **document["metadata"]}}
             fresh["metadata"]["resourceVersion"] = seen["metadata"]["resourceVersion"]
-            return self._replace(place, seen, fresh, "status" if "status" in document else "")
+            written = self._replace(place, seen, fresh, "")
+            if "status" not in document or written.get("status") == document["status"]:
+                return written
+            told = {**written, "status": copy.deepcopy(document["status"])}
+            return self._replace(place, written, told, "status")
 
     def get(self, plural: str, name: str, namespace: str = "default") -> Document:
         """An object as it is. Raises `KeyError`."""

@@ -17,7 +17,7 @@ SOURCE = "synfire-controller"
 
 GRANT = "grant the controller's ServiceAccount that right, it is tried again"
 NO_DEPLOYMENT = "NoDeployment"
-ON_THE_WAY = (NO_DEPLOYMENT, "Loading", "Joining", "Waiting", "Warming", "ModelsNotReady")
+ON_THE_WAY = (NO_DEPLOYMENT, "Loading", "Joining", "Waiting", "Warming", "ModelsNotReady", "Rolling", "WaitsForRollout")
 """Reasons that pass by themselves: no Event warns of them."""
 
 

@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeVar
 
 import msgspec
 
-from synfire.kubernetes.controller import caches, models, nodes, pipelines, pools, serving, stages, traffic
+from synfire.kubernetes.controller import caches, models, nodes, pipelines, pools, rollout, serving, stages, traffic
 from synfire.kubernetes.controller.conditions import GRANT, NO_DEPLOYMENT, told
 from synfire.kubernetes.controller.decision import (
     Action,
@@ -65,7 +65,10 @@ def decide(observed: Observed, memory: Memory | None = None) -> list[Action]:
     if any(living) and not observed.has_keys:
         actions.append(EnsureSecret(described.secret_name))
     sized = sizes([each for each in living.pools if not _of(wrong, each)[0]], observed)
-    actions += _changes(_wanted(living, described, observed, wrong, sized, memory), observed)
+    changes = list(_changes(_wanted(living, described, observed, wrong, sized, memory), observed))
+    waits = rollout.waiting(changes, [rollout.SERVING, *map(pools.set_of, living.pools)], observed)
+    actions += rollout.in_turn(changes, waits, observed)
+    actions += rollout.unblocked(observed)
     actions += _held([*(each.document for each in living.models), *(each.document for each in living.pipelines)])
     actions += nodes.farewells(observed)
     if observed.deployed is not None:
@@ -76,8 +79,9 @@ def decide(observed: Observed, memory: Memory | None = None) -> list[Action]:
     for pool in living.pools:
         size = sized.get(pool.name, Size(0))
         status = pools.status(pool, described, observed, _of(wrong, pool), size)
-        settings = (*status.conditions, *serving.conditions(observed))
-        actions += told(pool.document, msgspec.structs.replace(status, conditions=settings), observed.now)
+        more = (*rollout.conditions(pools.set_of(pool), waits, observed), *serving.conditions(observed))
+        whole = msgspec.structs.replace(status, conditions=(*status.conditions, *more))
+        actions += told(pool.document, whole, observed.now)
     for cache in living.caches:
         actions += told(cache.document, caches.status(cache, observed), observed.now)
     awaits = observed.deployed is not None and not observed.deployed.told

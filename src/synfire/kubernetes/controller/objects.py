@@ -13,6 +13,9 @@ from synfire.kubernetes.controller.observed import MANAGED, Document, Key
 STAMP = "synfire.dev/wanted"
 """An annotation with the digest of what was wanted: by it a field that is wanted no more is noticed."""
 
+TEMPLATE = "synfire.dev/template"
+"""An annotation of a StatefulSet with the digest of its Pod template as it was wanted: by it is known what begins Pods anew."""
+
 LONGEST = 63
 
 _OURS = ("synfire/", "synfire.dev/")
@@ -39,6 +42,8 @@ def stamped(document: Document, owner: Document | None = None) -> Document:
         metadata["ownerReferences"] = [reference(owner)]
     marked = {**document, "metadata": metadata}
     annotations = {**metadata.get("annotations", {}), STAMP: digest_of(marked)}
+    if document["kind"] == "StatefulSet":
+        annotations[TEMPLATE] = digest_of(document["spec"]["template"])
     return {**marked, "metadata": {**metadata, "annotations": annotations}}
 
 
@@ -65,6 +70,13 @@ def is_as(wanted: Document, seen: Document) -> bool:
     has filled in besides is its own affair."""
     stamps = (each["metadata"].get("annotations", {}).get(STAMP) for each in (wanted, seen))
     return len(set(stamps)) == 1 and _within(_content(wanted), _content(seen))
+
+
+def begins_anew(wanted: Document, seen: Document) -> bool:
+    """Whether Kubernetes has to begin the Pods of a StatefulSet anew for it to be as it is wanted. One that was made before templates had
+    digests is taken to."""
+    digests = (each["metadata"].get("annotations", {}).get(TEMPLATE) for each in (wanted, seen))
+    return len(set(digests)) > 1 or not _within(wanted["spec"]["template"], seen["spec"]["template"])
 
 
 def merged(wanted: Document, seen: Document) -> Document:

@@ -109,6 +109,11 @@ def pool_of(name: str, spec: PoolSpec, claim: str, count: int) -> Pool:
     )
 
 
+def set_of(found: Asked[PoolSpec]) -> Key:
+    """The StatefulSet that Kubernetes makes a pool's Pods of."""
+    return Key("StatefulSet", _called(found))
+
+
 def pods_of(name: str, observed: Observed) -> tuple[Document, ...]:
     return tuple(each for each in observed.pods if each["metadata"].get("labels", {}).get(POOL) == name)
 
@@ -142,7 +147,7 @@ def _conditions(
     refused = _refused(found, observed, "StatefulSet") or _refused(found, observed, "PodDisruptionBudget")
     trouble = trouble_of(pods)
     if trouble is None and len(pods) < size.pods:
-        trouble = unmade(Key("StatefulSet", _called(found)), pods, observed)
+        trouble = unmade(set_of(found), pods, observed)
     if refused is not None:
         return accepted, condition("Ready", False, refused.reason, refused.message), *scaled
     if ready >= size.pods:
