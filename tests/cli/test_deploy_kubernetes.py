@@ -62,6 +62,14 @@ def test_a_folder_is_written_and_written_again_with_the_same_keys(run: Callable,
         ),
         (["kubernetes", "svgg-digits", "--render", "--option", "'x"], "quote it as for a shell"),
         (["kubernetes", "svgg-digits", "--render", "--chips", "2"], "add --device darwin3, or --controller"),
+        (
+            ["kubernetes", "--controller", "--render", "--parts", "5"],
+            "--parts 5: there is no device plugin without chips",
+        ),
+        (
+            ["kubernetes", "--controller", "--render", "--chips", "1", "--parts", "5", "--least-cores", "116"],
+            "5 devices of 116 cores do not fit a chip of 575; ask for fewer parts",
+        ),
     ],
 )
 def test_bad_input_says_what_to_change(run: Callable, arguments: list[str], said: str) -> None:
@@ -80,6 +88,14 @@ def test_nodes_have_so_many_chips_as_are_said(run: Callable, words: list[str]) -
     found = run("deploy", "kubernetes", *words, "--render", "--chips", "5", "--json").json["documents"]
     (daemon,) = (each for each in found if each["kind"] == "DaemonSet")
     assert daemon["spec"]["template"]["spec"]["containers"][0]["command"][-2:] == ["--chips", "5"]
+    shares = ("--parts", "4", "--least-cores", "100", "--row", "5")
+    found = run("deploy", "kubernetes", *words, "--render", "--chips", "5", *shares, "--json").json["documents"]
+    (daemon,) = (each for each in found if each["kind"] == "DaemonSet")
+    command = daemon["spec"]["template"]["spec"]["containers"][0]["command"]
+    assert command[-8:] == ["--chips", "5", *shares]
+    application: Any = typer.main.get_command(build())
+    parsed = application.commands["device-plugin"].make_context("device-plugin", command[2:]).params
+    assert (parsed["parts"], parsed["least_cores"], parsed["row"]) == (4, 100, 5)
 
 
 @pytest.mark.parametrize("device", ["cpu", "darwin3"])

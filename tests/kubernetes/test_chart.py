@@ -89,6 +89,10 @@ def test_chips_come_with_a_device_plugin_that_has_no_rights(tmp_path: Path) -> N
     (daemon,) = (each for each in found if each["kind"] == "DaemonSet")
     pod = daemon["spec"]["template"]["spec"]
     assert pod["containers"][0]["command"][-2:] == ["--chips", "3"]
+    shared = rendered(tmp_path, chips=3, chipParts=5, chipLeastCores=110, chipRow=3)
+    (other,) = (each for each in shared if each["kind"] == "DaemonSet")
+    words = other["spec"]["template"]["spec"]["containers"][0]["command"][-8:]
+    assert words == ["--chips", "3", "--parts", "5", "--least-cores", "110", "--row", "3"]
     bound = [each for each in found if each["kind"].endswith("Binding")]
     named = {subject["name"] for each in bound for subject in each["subjects"]}
     accounts = {each["metadata"]["name"] for each in found if each["kind"] == "ServiceAccount"}
@@ -104,5 +108,7 @@ def test_helm_finds_nothing_wrong_with_it_and_refuses_values_of_another_form() -
     assert linted.returncode == 0, linted.stdout
     wrong = helm("template", "demo", str(CHART), "--set", "replicas=x")
     assert (wrong.returncode != 0, "Expected: integer" in wrong.stderr) == (True, True)
+    parts = helm("template", "demo", str(CHART), "--set", "chips=1,chipParts=0")
+    assert (parts.returncode != 0, "chipParts: Must be greater than or equal to 1" in parts.stderr) == (True, True)
     unknown = helm("template", "demo", str(CHART), "--set", "replica=1")
     assert "replica" in unknown.stderr

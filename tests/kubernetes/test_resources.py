@@ -19,6 +19,7 @@ from test_manifests import assert_valid, assert_valid_for_old  # beside this fil
 from synfire.base.errors import Bug, UserError
 from synfire.kubernetes.controller.objects import called, is_as, merged, stamped, suits
 from synfire.kubernetes.controller.quantities import bytes_of
+from synfire.kubernetes.manifests import Board
 from synfire.kubernetes.manifests.controller import ControllerDescription, documents
 from synfire.kubernetes.manifests.writing import to_yaml
 from synfire.kubernetes.resources import KINDS, Kind, ModelSpec, PoolSpec, definitions
@@ -26,7 +27,7 @@ from synfire.kubernetes.resources.schema import schema_of
 
 EVERYWHERE = ControllerDescription("synfire:0.1.0")
 ONE = ControllerDescription("synfire:0.1.0", "models", only="models", options=("--keyless",))
-CHIPS = ControllerDescription("synfire:0.1.0", chips=2)
+CHIPS = ControllerDescription("synfire:0.1.0", board=Board(2, 5, 100, 1))
 
 every_kind = pytest.mark.parametrize("kind", KINDS, ids=lambda each: each.name)
 

@@ -13,7 +13,9 @@ import typer
 
 from synfire.base.errors import UnknownName, UserError
 from synfire.cli.output import ERRORS, AsJson, counted, print_json, say
-from synfire.kubernetes.manifests import Description, documents, files
+from synfire.devices.darwin3.limits import chip
+from synfire.kubernetes.device_plugin.report import Sharing
+from synfire.kubernetes.manifests import Board, Description, documents, files
 from synfire.kubernetes.manifests import controller as controllers
 from synfire.kubernetes.manifests.controller import ControllerDescription
 from synfire.kubernetes.manifests.description import release
@@ -111,6 +113,25 @@ def deploy(
             "--device darwin3, no plugin with --controller.",
         ),
     ] = None,
+    parts: Annotated[
+        int | None,
+        typer.Option(
+            "--parts", min=1, max=575, help="As how many devices the plugin announces each of these chips. Default: 1."
+        ),
+    ] = None,
+    least_cores: Annotated[
+        int | None,
+        typer.Option(
+            "--least-cores",
+            min=1,
+            max=575,
+            help="Usable cores that such a device stands for. Default: nine tenths of a chip, or a part's share.",
+        ),
+    ] = None,
+    row: Annotated[
+        int | None,
+        typer.Option("--row", min=1, max=64, help="Chips in a row of a node's board. Default: as square as can be."),
+    ] = None,
     secret: Annotated[
         str,
         typer.Option(
@@ -165,7 +186,7 @@ def deploy(
       synfire deploy kubernetes svgg-mnist --render --device darwin3 --image registry.example/synfire:0.1.0 --out ./manifests
       synfire deploy kubernetes svgg-digits --render --secret my-keys --option '--granularity operator' --kubernetes 1.20
       synfire deploy kubernetes --controller --render --image registry.example/synfire:0.1.0 | kubectl apply -f -
-      synfire deploy kubernetes --controller --render --chips 2 | kubectl apply -f -
+      synfire deploy kubernetes --controller --render --chips 2 --parts 5 | kubectl apply -f -
     """
     if target not in TARGETS:
         raise UnknownName.among("target", target, TARGETS)
@@ -173,16 +194,15 @@ def deploy(
         raise UserError(
             "nothing is applied to a cluster by synfire yet: add --render, and give what it writes to kubectl"
         )
+    board = _board(chips, parts, least_cores, row, controller or device == "darwin3", None if controller else 1)
     image = image or f"synfire:{version_of('synfire')}"
     if controller:
         words = tuple(word for each in option or () for word in shlex.split(each))
         described = ControllerDescription(
-            image, namespace or ControllerDescription.namespace, only=only, chips=chips or 0, options=words
+            image, namespace or ControllerDescription.namespace, only=only, board=board, options=words
         )
         _render_controller(described, models or (), out, as_json)
         return
-    if chips is not None and device != "darwin3":
-        raise UserError(f"--chips {chips}: nobody here computes with chips; add --device darwin3, or --controller")
     if not models:
         raise UserError("nothing is named that could be served; name MODELs, or render the --controller")
     description = Description(
@@ -202,7 +222,7 @@ def deploy(
         storage_bytes=None if storage is None else _size(storage, "--storage"),
         priority=priority,
         shares_nodes=share_nodes,
-        chips=chips or 1,
+        board=board or Board(),
         options=_words(option or ()),
     )
     if out is None:
@@ -234,6 +254,24 @@ def _render_controller(
         print_json({"documents": found})
     else:
         sys.stdout.write(to_yaml(found))
+
+
+def _board(
+    chips: int | None, parts: int | None, least_cores: int | None, row: int | None, wanted: bool, usual: int | None
+) -> Board | None:
+    """A node's chips; `usual` is how many there are where nobody says it. Raises `UserError` where nobody computes with chips, and for shares
+    that no chip has."""
+    given = {"--chips": chips, "--parts": parts, "--least-cores": least_cores, "--row": row}
+    said = " ".join(f"{name} {value}" for name, value in given.items() if value is not None)
+    if said and not wanted:
+        raise UserError(f"{said}: nobody here computes with chips; add --device darwin3, or --controller")
+    count = usual if chips is None else chips
+    if count is None:
+        if said:
+            raise UserError(f"{said}: there is no device plugin without chips; say how many each node has with --chips")
+        return None
+    Sharing(parts or 1, least_cores).least(chip("darwin3").cores)
+    return Board(count, parts or 1, least_cores, row)
 
 
 def _within_reach(model: str) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from synfire.kubernetes.manifests.controller import ControllerDescription, device_plugin, documents
+from synfire.kubernetes.manifests.description import Board
 from synfire.kubernetes.manifests.parts import Document
 from synfire.kubernetes.manifests.writing import to_yaml
 from synfire.kubernetes.resources import API, definitions
@@ -18,7 +19,8 @@ from synfire.kubernetes.resources import API, definitions
 _IMAGE, _NAME, _SPACE, _ONLY, _OPTIONS = (f"chart-{each}" for each in ("image:0", "name", "space", "only", "options"))
 """What stands for values until the documents are text. None is the beginning of another."""
 
-_REPLICAS, _CHIPS = 1_000_003, 1_000_033
+_REPLICAS = 1_000_003
+_BOARD = Board(1_000_033, 1_000_037, 1_000_039, 1_000_081)
 
 _VALUES: dict[str, tuple[Any, Document]] = {
     "image": (
@@ -42,6 +44,33 @@ _VALUES: dict[str, tuple[Any, Document]] = {
             "minimum": 0,
             "maximum": 64,
             "description": "Emulated darwin3 chips of each node that has the label zj.com/darwin3=true. 0: no device plugin.",
+        },
+    ),
+    "chipParts": (
+        1,
+        {
+            "type": "integer",
+            "minimum": 1,
+            "maximum": 575,
+            "description": "As how many devices each chip is announced. With more than one, allocatable goes down with each share of its cores that is dead.",
+        },
+    ),
+    "chipLeastCores": (
+        0,
+        {
+            "type": "integer",
+            "minimum": 0,
+            "maximum": 575,
+            "description": "Usable cores that such a device stands for. 0: nine tenths of a chip, or a part's even share.",
+        },
+    ),
+    "chipRow": (
+        0,
+        {
+            "type": "integer",
+            "minimum": 0,
+            "maximum": 64,
+            "description": "Chips in a row of a node's board. 0: as square as can be.",
         },
     ),
     "models": ([], {"description": "SynfireModels of the release's namespace."}),
@@ -73,7 +102,7 @@ def chart() -> dict[str, str]:
         "kubeVersion": ">=1.20.0-0",
     }
     everywhere = ControllerDescription(_IMAGE, _SPACE, _NAME, "", _REPLICAS, options=(_OPTIONS,))
-    one, plugged = replace(everywhere, only=_ONLY), replace(everywhere, chips=_CHIPS)
+    one, plugged = replace(everywhere, only=_ONLY), replace(everywhere, board=_BOARD)
     return {
         "Chart.yaml": _plain(about),
         "values.yaml": "".join(_value(name, *each) for name, each in _VALUES.items()),
@@ -93,15 +122,31 @@ def _rendered(found: Sequence[Document]) -> str:
     text = to_yaml(kept)
     for placeholder, value in (
         (f"- {_OPTIONS}\n", "{{- range .Values.options }}\n        - {{ . | quote }}\n        {{- end }}\n"),
+        (_words("--parts", _BOARD.parts), _given("--parts", "gt (int .Values.chipParts) 1", "chipParts")),
+        (
+            _words("--least-cores", _BOARD.least_cores),
+            _given("--least-cores", ".Values.chipLeastCores", "chipLeastCores"),
+        ),
+        (_words("--row", _BOARD.row), _given("--row", ".Values.chipRow", "chipRow")),
         (_IMAGE, '{{ .Values.image | default (printf "synfire:%s" .Chart.AppVersion) | quote }}'),
         (_SPACE, "{{ .Release.Namespace }}"),
         (_NAME, "{{ .Release.Name }}"),
         (_ONLY, "{{ .Values.only }}"),
         (str(_REPLICAS), "{{ .Values.replicas }}"),
-        (str(_CHIPS), "{{ .Values.chips }}"),
+        (str(_BOARD.chips), "{{ .Values.chips }}"),
     ):
         text = text.replace(placeholder, value)
     return text
+
+
+def _words(option: str, placeholder: int | None) -> str:
+    """An option as the text of a command has it."""
+    return f"        - {option}\n        - '{placeholder}'\n"
+
+
+def _given(option: str, condition: str, value: str) -> str:
+    """One that is there only on a condition."""
+    return f"        {{{{- if {condition} }}}}\n        - {option}\n        - '{{{{ .Values.{value} }}}}'\n        {{{{- end }}}}\n"
 
 
 def _listed(values: str, kind: str) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from synfire.kubernetes.manifests import plugin
-from synfire.kubernetes.manifests.description import Description
+from synfire.kubernetes.manifests.description import Board, Description
 from synfire.kubernetes.manifests.parts import (
     Document,
     document,
@@ -72,15 +72,15 @@ IN_ITS_OWN = (
 
 @dataclass(frozen=True)
 class ControllerDescription:
-    """The controller. `only` is the namespace that it works in; empty: all of them. `chips` is how many emulated ones each node gets that has the
-    label for it, by the device plugin; with none there is no plugin. `options` are further words for `synfire controller`."""
+    """The controller. `only` is the namespace that it works in; empty: all of them. `board` is what emulated chips each node gets that has the
+    label for it, by the device plugin; None: there is no plugin. `options` are further words for `synfire controller`."""
 
     image: str
     namespace: str = "synfire-system"
     name: str = "synfire-controller"
     only: str = ""
     replicas: int = 2
-    chips: int = 0
+    board: Board | None = None
     options: tuple[str, ...] = ()
 
     @property
@@ -98,8 +98,9 @@ def documents(found: ControllerDescription) -> list[Document]:
 
 def device_plugin(found: ControllerDescription) -> list[Document]:
     """What makes chips a resource of nodes, for pools whose workers compute with them."""
-    described = replace(found.described, name=found.name.removesuffix(f"-{COMPONENT}"), chips=found.chips)
-    return plugin.documents(described) if found.chips else []
+    if found.board is None:
+        return []
+    return plugin.documents(replace(found.described, name=found.name.removesuffix(f"-{COMPONENT}"), board=found.board))
 
 
 def rules(rights: Sequence[Right]) -> list[Document]:

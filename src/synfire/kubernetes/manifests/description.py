@@ -37,6 +37,17 @@ class Keys:
 
 
 @dataclass(frozen=True)
+class Board:
+    """The emulated chips of each node that has them, and how its device plugin announces them: as how many `parts` each, each of which stands for
+    so many usable cores; None: as the plugin has it. `row` is how many stand in a row; None: as square as can be."""
+
+    chips: int = 1
+    parts: int = 1
+    least_cores: int | None = None
+    row: int | None = None
+
+
+@dataclass(frozen=True)
 class Pool:
     """Worker Pods of one kind, which join the deployment.
 
@@ -73,7 +84,7 @@ class Description:
     is what one worker may hold, `cpus` what it computes with. `secret` names a Secret that is there already; empty: one is
     rendered. `storage_bytes` is a volume for the store and the ledger; None: they go with the Pod. `cache` is a claim that has both
     from elsewhere. `priority` makes a PriorityClass. `cpu_request` is what the gateway's Pod asks of its node; empty: a processor for each
-    worker, and one. `chips` is how many emulated ones a node has, where `device` is darwin3; `log` is `SYNFIRE_LOG`. `options` are further
+    worker, and one. `board` is what chips a node has, where `device` is darwin3; `log` is `SYNFIRE_LOG`. `options` are further
     words for `synfire serve`. Raises `UserError` for what cannot be.
     """
 
@@ -95,7 +106,7 @@ class Description:
     priority: int | None = None
     shares_nodes: bool = False
     cpu_request: str = ""
-    chips: int = 1
+    board: Board = Board()
     log: str = "json"
     await_models: str = ""
     options: tuple[str, ...] = ()

@@ -25,16 +25,7 @@ def daemon_set(description: Description, account: str = "") -> Document:
     container = {
         "name": COMPONENT,
         "image": description.image,
-        "command": [
-            "synfire",
-            "device-plugin",
-            "--resource",
-            description.asked,
-            "--features-file",
-            f"{FEATURES}/synfire",
-            "--chips",
-            str(description.chips),
-        ],
+        "command": command(description),
         "env": [
             {"name": "SYNFIRE_HOME", "value": "/tmp"},
             {"name": "SYNFIRE_CACHE", "value": "/tmp/cache"},
@@ -70,6 +61,16 @@ def daemon_set(description: Description, account: str = "") -> Document:
         "template": {"metadata": {"labels": labels(description, COMPONENT)}, "spec": pod},
     }
     return document("apps/v1", "DaemonSet", f"{description.name}-{COMPONENT}", description, COMPONENT, spec=spec)
+
+
+def command(description: Description) -> list[str]:
+    """What tells a node's kubelet of its chips."""
+    board = description.board
+    found = ["--resource", description.asked, "--features-file", f"{FEATURES}/synfire", "--chips", str(board.chips)]
+    found += ["--parts", str(board.parts)] if board.parts != 1 else []
+    found += ["--least-cores", str(board.least_cores)] if board.least_cores is not None else []
+    found += ["--row", str(board.row)] if board.row is not None else []
+    return ["synfire", "device-plugin", *found]
 
 
 def _of_node(name: str, path: str, kind: str) -> Document:
