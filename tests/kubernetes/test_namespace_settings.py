@@ -54,14 +54,46 @@ def test_a_namespace_has_the_controller_s_settings_but_for_those_that_it_has_its
     told(story)
 
 
+def test_the_serving_pod_and_jobs_come_to_nodes_with_taints_where_that_is_said_and_pools_by_their_own_words() -> None:
+    async def story(here: World) -> None:
+        placing = {
+            "memory": "3Gi",
+            "nodeSelector": "disk: fast\n",
+            "tolerations": '[{"key": "dedicated", "operator": "Exists", "effect": "NoSchedule"}]',
+            "priorityClassName": "serving",
+        }
+        await applied(here, config(**placing), POOL, resource("SynfireCache", "store", models=["svgg-digits"]))
+        (job,) = here.server.all("jobs")
+        here.server.put({**job, "status": {"succeeded": 1}})
+        await here.settle()
+        for found in (serving(here), job["spec"]):
+            pod = found["template"]["spec"]
+            assert pod["nodeSelector"] == {"disk": "fast"}
+            assert pod["tolerations"] == [{"key": "dedicated", "operator": "Exists", "effect": "NoSchedule"}]
+            assert pod["priorityClassName"] == "serving"
+        asked = serving(here)["template"]["spec"]["containers"][0]["resources"]
+        assert (asked["requests"]["memory"], asked["limits"]["memory"]) == ("3Gi", "3Gi")
+        hosts = here.server.get("statefulsets", "synfire-hosts")["spec"]["template"]["spec"]
+        assert not {"nodeSelector", "tolerations", "priorityClassName"} & set(hosts)
+
+    told(story)
+
+
 @pytest.mark.parametrize(
     ("data", "said"),
     [
         ({"gateways": "many"}, "Expected `int | null`, got `str` - at `$.gateways`"),
         ({"gateways": "0"}, ">= 1 - at `$.gateways`"),
-        ({"gatways": "2"}, "unknown field `gatways`; mend it, its keys are gateways, storage, cpuRequest, log"),
+        ({"gatways": "2"}, "unknown field `gatways`; mend it, its keys are gateways, storage, cpuRequest, memory, "),
         ({"storage": "much"}, "at `$.storage`"),
         ({"log": "loud"}, "at `$.log`"),
+        ({"memory": "512"}, "memory 512 is less than 256Mi, with which nothing is served; write it like 2Gi"),
+        ({"nodeSelector": "{gpu: true}"}, "nodeSelector is no YAML or JSON of that form (Expected `str`, got `bool`"),
+        ({"nodeSelector": "disk=fast"}, "got `str`); write it like {disk: fast}"),
+        ({"tolerations": "{key: a}"}, "tolerations is no YAML or JSON of that form (Expected `array"),
+        ({"tolerations": "[{key: a, effect: Never}]"}, "'Never' - at `$[0].effect`); write it like [{key: dedicated"),
+        ({"tolerations": "[{key: a"}, "write it like [{key: dedicated, operator: Exists}]"),
+        ({"priorityClassName": "Not One"}, "at `$.priorityClassName`"),
     ],
 )
 def test_a_mistake_is_told_of_pools_and_what_serves_stays_as_it_is(data: dict[str, str], said: str) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from synfire.kubernetes.controller.deployment import Deployed
+from synfire.kubernetes.manifests.description import Placing
 
 Document = dict[str, Any]
 
@@ -26,7 +27,8 @@ class Key(NamedTuple):
 
 @dataclass(frozen=True)
 class Settings:
-    """What holds for every deployment of the controller. `storage_bytes` is the volume of each serving Pod; None: none."""
+    """What holds for every deployment of the controller. `storage_bytes` is the volume of each serving Pod; None: none. `memory_bytes` is all that such
+    a Pod may hold; None: by the processes in it."""
 
     image: str
     gateways: int = 1
@@ -35,6 +37,8 @@ class Settings:
     cpu_request: str = ""
     options: tuple[str, ...] = ()
     log: str = "json"
+    memory_bytes: int | None = None
+    placing: Placing = field(default_factory=Placing)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from synfire.kubernetes.controller.reading import Asked
 from synfire.kubernetes.controller.scaling import Size, follows_models
 from synfire.kubernetes.controller.serving import NAME
 from synfire.kubernetes.controller.troubles import is_ready, trouble_of, unmade
-from synfire.kubernetes.manifests import Description, Pool, workers
+from synfire.kubernetes.manifests import Description, Placing, Pool, workers
 from synfire.kubernetes.manifests.description import RESOURCES
 from synfire.kubernetes.manifests.parts import WORKER, document, labels
 from synfire.kubernetes.manifests.workers import POOL
@@ -100,12 +100,10 @@ def pool_of(name: str, spec: PoolSpec, claim: str, count: int) -> Pool:
         spec.cpus,
         spec.cpu_request,
         bytes_of(spec.memory),
-        dict(spec.node_selector),
-        tuple(msgspec.to_builtins(each) for each in spec.tolerations),
+        Placing(dict(spec.node_selector), tuple(map(msgspec.to_builtins, spec.tolerations)), spec.priority_class_name),
         claim,
         spec.shares_nodes,
         spec.image,
-        spec.priority_class_name,
     )
 
 

@@ -40,6 +40,8 @@ def description(observed: Observed, cache: str = "") -> Description:
         cpu_request=settings.cpu_request,
         log=known["data"]["SYNFIRE_LOG"] if observed.unsettled and known is not None else settings.log,
         options=settings.options,
+        serving_memory_bytes=settings.memory_bytes,
+        placing=settings.placing,
         await_models=AWAIT_MODELS,
     )
 

@@ -48,6 +48,15 @@ class Board:
 
 
 @dataclass(frozen=True)
+class Placing:
+    """On which nodes Pods may be, by the nodes' labels and taints, and how they rank."""
+
+    node_selector: Mapping[str, str] = field(default_factory=dict)
+    tolerations: tuple[Mapping[str, Any], ...] = ()
+    priority_class: str = ""
+
+
+@dataclass(frozen=True)
 class Pool:
     """Worker Pods of one kind, which join the deployment.
 
@@ -63,12 +72,10 @@ class Pool:
     cpus: int = 1
     cpu_request: str = ""
     memory_bytes: int = 2**30
-    node_selector: Mapping[str, str] = field(default_factory=dict)
-    tolerations: tuple[Mapping[str, Any], ...] = ()
+    placing: Placing = field(default_factory=Placing)
     cache: str = ""
     shares_nodes: bool = False
     image: str = ""
-    priority_class: str = ""
 
     @property
     def asked(self) -> str:
@@ -85,7 +92,8 @@ class Description:
     rendered. `storage_bytes` is a volume for the store and the ledger; None: they go with the Pod. `cache` is a claim that has both
     from elsewhere. `priority` makes a PriorityClass. `cpu_request` is what the gateway's Pod asks of its node; empty: a processor for each
     worker, and one. `board` is what chips a node has, where `device` is darwin3; `log` is `SYNFIRE_LOG`. `options` are further
-    words for `synfire serve`. Raises `UserError` for what cannot be.
+    words for `synfire serve`. `serving_memory_bytes` is all that the gateway's Pod may hold; None: by the processes in it. `placing` is where that
+    Pod may be, and those of Jobs. Raises `UserError` for what cannot be.
     """
 
     models: tuple[str, ...]
@@ -110,6 +118,8 @@ class Description:
     log: str = "json"
     await_models: str = ""
     options: tuple[str, ...] = ()
+    serving_memory_bytes: int | None = None
+    placing: Placing = field(default_factory=Placing)
 
     def __post_init__(self) -> None:
         for noun, text in (("name", self.name), ("namespace", self.namespace or "default")):

@@ -15,6 +15,7 @@ from synfire.kubernetes.manifests.parts import (
     environment,
     labels,
     mounts,
+    placed,
     pod_spec,
     probe,
     quantity,
@@ -66,6 +67,7 @@ def stateful_set(description: Description) -> Document:
     else:
         volumes += scratch("cache")
         claims = [_claim(description, description.storage_bytes)]
+    pod = pod_spec(description, _container(description), [*volumes, token_volume(description)], GRACE_S)
     spec: Document = {
         "serviceName": f"{description.name}-join",
         "replicas": 1,
@@ -75,7 +77,7 @@ def stateful_set(description: Description) -> Document:
                 "labels": labels(description, GATEWAY),
                 "annotations": settled(description),
             },
-            "spec": pod_spec(description, _container(description), [*volumes, token_volume(description)], GRACE_S),
+            "spec": {**pod, **placed(description.placing)},
         },
     }
     if claims:
@@ -97,6 +99,7 @@ def command(description: Description) -> list[str]:
 def _container(description: Description) -> Document:
     asked = {description.asked: description.workers}
     memory = description.workers * (description.memory_bytes + OVERHEAD) + (description.gateways + 1) * OVERHEAD
+    memory = description.serving_memory_bytes or memory
     sure = resources(description.workers * description.cpus + 1, memory, asked if description.workers else {})
     if description.cpu_request:
         sure["requests"]["cpu"] = description.cpu_request

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from synfire.kubernetes.manifests.description import Description
+from synfire.kubernetes.manifests.description import Description, Placing
 
 Document = dict[str, Any]
 
@@ -70,6 +70,14 @@ def pod_spec(description: Description, container: Document, volumes: Sequence[Do
         "volumes": list(volumes),
     }
     return spec | ({"priorityClassName": description.name} if description.priority is not None else {})
+
+
+def placed(placing: Placing) -> Document:
+    """What a Pod's spec says of nodes, and of its rank."""
+    found: Document = {"nodeSelector": dict(placing.node_selector)} if placing.node_selector else {}
+    if placing.tolerations:
+        found["tolerations"] = [dict(each) for each in placing.tolerations]
+    return found | ({"priorityClassName": placing.priority_class} if placing.priority_class else {})
 
 
 def confined() -> Document:

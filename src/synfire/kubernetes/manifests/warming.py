@@ -15,6 +15,7 @@ from synfire.kubernetes.manifests.parts import (
     confined,
     document,
     labels,
+    placed,
     pod_spec,
     resources,
     scratch,
@@ -41,7 +42,7 @@ def job(description: Description, name: str, filled: Filled, tries: int) -> Docu
     Kubernetes removes one that it tries again when it gives up, with what it said."""
     containers = [_container(description, number, each, filled.secret) for number, each in enumerate(filled.models)]
     spec = pod_spec(description, containers[-1], [claimed("cache", filled.claim), *scratch("tmp")], GRACE_S)
-    spec["restartPolicy"] = "Never"
+    spec |= {**placed(description.placing), "restartPolicy": "Never"}
     if containers[:-1]:
         spec["initContainers"] = [{**each, "securityContext": confined()} for each in containers[:-1]]
     template = {"metadata": {"labels": labels(description, COMPONENT)}, "spec": spec}

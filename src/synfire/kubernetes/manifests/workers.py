@@ -17,6 +17,7 @@ from synfire.kubernetes.manifests.parts import (
     labels,
     mounts,
     of_field,
+    placed,
     pod_spec,
     probe,
     resources,
@@ -75,7 +76,7 @@ def stateful_set(description: Description, pool: Pool | None = None) -> Document
             "metadata": {"labels": marked, "annotations": settled(description) | _joining(pool)},
             "spec": {
                 **pod,
-                **_where(pool),
+                **placed(pool.placing),
                 "affinity": {"podAntiAffinity": _apart(description, pool)},
                 "topologySpreadConstraints": [spread],
             },
@@ -135,14 +136,6 @@ def _container(description: Description, pool: Pool) -> Document:
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": mounts({"cache": IN_CACHE["cache"]} if pool.cache else None),
     }
-
-
-def _where(pool: Pool) -> Document:
-    """Which nodes they may be on, and how they rank."""
-    found: Document = {"nodeSelector": dict(pool.node_selector)} if pool.node_selector else {}
-    if pool.tolerations:
-        found["tolerations"] = [dict(each) for each in pool.tolerations]
-    return found | ({"priorityClassName": pool.priority_class} if pool.priority_class else {})
 
 
 def _apart(description: Description, pool: Pool) -> Document:
