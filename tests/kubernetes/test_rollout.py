@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -239,6 +239,7 @@ def watched_round(place: Place) -> list[Action]:
     return actions
 
 
+@settings(max_examples=40)
 @given(changes=st.lists(CHANGES, max_size=20), spares=st.integers(0, 2), hosts=st.integers(1, 3))
 def test_whatever_changes_no_two_sets_roll_by_our_doing_and_in_the_end_all_are_as_asked_for(
     changes: list[tuple[str, Any]], spares: int, hosts: int
