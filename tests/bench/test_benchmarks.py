@@ -96,6 +96,45 @@ def test_a_report_that_cannot_be_written_is_the_users_mistake(tmp_path: Path, mo
     assert ran(Judged(2.0), monkeypatch, "--json", str(tmp_path / "none" / "x.json")) == 2
 
 
+def test_a_report_from_another_environment_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Joining(Judged):
+        joins = True
+
+        def measure(self, settings: Settings, progress: Progress) -> Report:
+            (other,) = settings.beside
+            return report(self.name, settings, {"seen": other.rows}, [], [])
+
+    file = tmp_path / "other.json"
+    assert ran(Judged(2.0), monkeypatch, "--json", str(file)) == 0
+    assert ran(Joining(2.0), monkeypatch, "--with", str(file), "--json", str(tmp_path / "x.json")) == 0
+    settings = json.loads((tmp_path / "x.json").read_text())["settings"]
+    assert settings["seen"] == [{"median_s": 0.5}]
+    assert "beside" not in settings, "what counts of it is in the rows"
+
+
+def test_a_report_that_cannot_be_read_is_the_users_mistake(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Joining(Judged):
+        joins = True
+
+    file = tmp_path / "x.json"
+    ran(Judged(2.0), monkeypatch, "--json", str(file))
+    mistakes = {
+        str(file): (Judged, "judged is judged by one run; leave out --with"),
+        str(tmp_path / "none.json"): (Joining, "choose another --with FILE"),
+    }
+    for given, (kind, said) in mistakes.items():
+        assert ran(kind(2.0), monkeypatch, "--with", given) == 2
+        assert said in capsys.readouterr().err
+    (tmp_path / "none.json").write_text("{}")
+    assert ran(Joining(2.0), monkeypatch, "--with", str(tmp_path / "none.json")) == 2
+    assert "is no report of a benchmark" in capsys.readouterr().err
+    file.write_text(file.read_text().replace('"judged"', '"split"'))
+    assert ran(Joining(2.0), monkeypatch, "--with", str(file)) == 2
+    assert "is a report of split, and this is judged" in capsys.readouterr().err
+
+
 def test_calls_are_made_in_turns() -> None:
     made: list[str] = []
     times = in_turns({"a": lambda: made.append("a"), "b": lambda: made.append("b")}, rounds=9, warm_up=1)
@@ -111,7 +150,7 @@ def test_the_spread_is_the_middle_half() -> None:
 
 
 def test_frameworks_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("synfire.bench.contenders.find_spec", lambda name: None)
     with pytest.raises(UserError, match="torch and spikingjelly cannot be imported"):
         BENCHMARKS["frameworks"].measure(Settings(quick=True), print)
 

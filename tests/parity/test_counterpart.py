@@ -10,7 +10,8 @@ torch = pytest.importorskip("torch", reason="the parity environment is not insta
 pytest.importorskip("spikingjelly", reason="the parity environment is not installed (make parity)")
 
 from synfire.base.errors import UserError  # noqa: E402
-from synfire.bench.frameworks import Case, _compare, cases  # noqa: E402
+from synfire.bench.contenders import named  # noqa: E402
+from synfire.bench.frameworks import OURS, Case, cases, compared  # noqa: E402
 from synfire.ops.mat_mul import MatMul  # noqa: E402
 from synfire.testing.counterpart import layer  # noqa: E402
 from synfire.zoo import names  # noqa: E402
@@ -19,7 +20,7 @@ from synfire.zoo import names  # noqa: E402
 @pytest.mark.parametrize("model", names())
 def test_spikingjellys_net_with_the_same_weights_gives_the_same_answers(model: str) -> None:
     for case in cases([model]):
-        rows = [row for row in _compare(case, rounds=1) if row["framework"] == "spikingjelly"]
+        rows = [row for row in compared(case, 1, named("spikingjelly")) if row["framework"] != OURS]
         assert rows
         for row in rows:
             assert row["same_predictions"] == 1.0

@@ -50,12 +50,14 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How long to measure. `quick` is a smoke run: few rounds, small sizes, no floors.
 
-    `only` names the benchmark's `parts` that are run, all when empty; `seed` decides whatever is random in it.
+    `only` names the benchmark's `parts` that are run, all when empty; `seed` decides whatever is random in it. `beside` are reports
+    of the same benchmark from other environments, whose rows count, too.
     """
 
     quick: bool = False
     only: tuple[str, ...] = ()
     seed: int = 0
+    beside: tuple[Report, ...] = ()
 
 
 class Benchmark(ABC):
@@ -66,6 +68,8 @@ class Benchmark(ABC):
     """One line for `synfire bench --help` and the table's title."""
     shown: ClassVar[tuple[str, ...]] = ()
     """The columns for people; all that hold single values when empty."""
+    joins: ClassVar[bool] = False
+    """Whether it can judge the reports of `Settings.beside` together with its own run."""
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -97,11 +101,12 @@ def report(
     rows: Iterable[Mapping[str, Any]],
     floors: Sequence[Floor],
 ) -> Report:
-    """A report from this machine; a quick run states no floors."""
+    """A report from this machine; a quick run states no floors. Of reports beside it, `details` and rows tell."""
+    own = {each: value for each, value in msgspec.to_builtins(settings).items() if each != "beside"}
     return Report(
         benchmark=name,
         machine=machine(),
-        settings={**msgspec.to_builtins(settings), **details},
+        settings={**own, **details},
         rows=tuple(dict(row) for row in rows),
         floors=() if settings.quick else tuple(floors),
     )

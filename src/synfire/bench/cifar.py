@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from synfire.bench.benchmark import BENCHMARKS, Benchmark, Progress, Report, Settings, floor, in_turns, report, spread
 from synfire.bench.cifar_nets import NETS, STEPS, images
-from synfire.bench.frameworks import Case, agreement, fastest, framework_calls, require, versions
+from synfire.bench.contenders import Call, entered, named, require, versions
+from synfire.bench.frameworks import Case, agreement, fastest
 from synfire.bench.page import page, table
 from synfire.engines.cpu.engine import CpuEngine
 from synfire.graph import Graph
@@ -86,7 +87,7 @@ def compared(case: Case, rounds: int) -> list[dict[str, Any]]:
     """One row for each framework and number of threads; `speedup` is over synfire's time with what it was granted."""
     granted = min(THREADS, len(os.sched_getaffinity(0)))
     calls = {f"synfire/{threads}": _Call(case, threads) for threads in sorted({1, granted})}
-    others = dict(_spikingjelly(case))
+    others = _spikingjelly(case)
     times = in_turns({**calls, **others}, rounds, warm_up=1, untimed=1)
     ours = calls[f"synfire/{granted}"]()
     ours_s = spread(times[f"synfire/{granted}"])["median_s"]
@@ -107,7 +108,7 @@ def spiking_layers(case: Case) -> list[dict[str, Any]]:
     """
     graph = case.graph
     everything = Graph(graph.operators, graph.synapses, graph.inputs, {name: name for name in graph.order()})
-    _, call = next(_spikingjelly(Case(case.model, everything, case.inputs, case.batch, case.data)))
+    call, *_ = _spikingjelly(Case(case.model, everything, case.inputs, case.batch, case.data)).values()
     theirs = {name: np.asarray(array, np.float32) for name, array in call().items()}
     flips = list(_flips(graph, theirs))
     require_parity(flips)
@@ -129,8 +130,8 @@ def _flips(graph: Graph, theirs: Mapping[str, Array]) -> list[Flips]:
     return found
 
 
-def _spikingjelly(case: Case) -> Iterator[tuple[str, Callable[[], dict[str, Array]]]]:
-    return (each for each in framework_calls(case) if each[0].startswith("spikingjelly"))
+def _spikingjelly(case: Case) -> dict[str, Call]:
+    return entered(case.graph, case.inputs, named("spikingjelly")).calls
 
 
 class _Call:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import importlib.util
 import math
 import statistics
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -14,7 +12,20 @@ from typing import Any
 import numpy as np
 
 from synfire.base.errors import UserError
-from synfire.bench.benchmark import BENCHMARKS, Benchmark, Progress, Report, Settings, floor, in_turns, report, spread
+from synfire.bench.benchmark import (
+    BENCHMARKS,
+    Benchmark,
+    Floor,
+    Progress,
+    Report,
+    Settings,
+    floor,
+    in_turns,
+    report,
+    spread,
+)
+from synfire.bench.contenders import Contender, entered, installed, require, versions
+from synfire.bench.machine import machine
 from synfire.engines.engine import ENGINES
 from synfire.engines.measure import steps_of
 from synfire.graph import Graph, flatten
@@ -26,6 +37,7 @@ from synfire.zoo import load, names, sample
 
 BATCHES = (1, 16)
 ENGINE = "cpu"
+OURS = "synfire"
 
 
 @dataclass(frozen=True)
@@ -44,55 +56,98 @@ class Case:
 
 
 class Frameworks(Benchmark):
-    """synfire, SpikingJelly and, where it can, snnTorch on one machine in one run."""
+    """synfire with one thread against each framework that is installed, with one thread and with all, on one machine in one run.
+
+    What `beside` reports found of the same cases counts, too: SpikingJelly's generations exclude each other. A speedup is of times
+    taken in turns, and so always of one run; the floors take the least of each case's. A quick run compiles nothing.
+    """
 
     name = "frameworks"
-    about = "every family against SpikingJelly and snnTorch: same weights and inputs, batch 1 and 16"
+    about = "every family against SpikingJelly, snnTorch and Norse: same weights and inputs, batch 1 and 16"
+    shown = (
+        "model", "data", "batch", "framework", "version", "threads", "median_s", "q1_s", "q3_s", "speedup", "fastest", "same_predictions",
+        "max_difference", "refused",
+    )  # fmt: skip
+    joins = True
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The models; floors are stated by a run of all."""
+        return tuple(names())
 
     def measure(self, settings: Settings, progress: Progress) -> Report:
         require("torch", "spikingjelly")
+        contenders = installed(compiled=not settings.quick)
         rounds = 3 if settings.quick else 60
-        models = [name for name in names() if name.endswith("-digits")] if settings.quick else list(names())
-        rows = []
+        digits = tuple(name for name in self.parts if name.endswith("-digits"))
+        models = settings.only or (digits if settings.quick else self.parts)
+        wanted = {(model, batch) for model in models for batch in BATCHES}
+        rows = [row for each in settings.beside for row in taken(each, wanted, rounds)]
         for case in cases(models):
             progress(f"{case.model}, batch {case.batch}")
-            rows += _compare(case, rounds)
-        speedups = fastest(rows).values()
-        floors = [
-            floor("frameworks_geomean_speedup", ">=", 5.0, statistics.geometric_mean(speedups)),
-            floor("frameworks_min_speedup", ">=", 2.0, min(speedups)),
-        ]
-        details = {"rounds": rounds, "models": models, "batches": BATCHES, "frameworks": versions()}
-        return report(self.name, settings, details, rows, floors)
+            rows += compared(case, rounds, contenders)
+        details = {"rounds": rounds, "models": list(models), "batches": BATCHES, "frameworks": versions()}
+        beside = [each.settings["frameworks"] for each in settings.beside]
+        floors = [] if settings.only else _floors(rows)
+        return report(self.name, settings, {**details, "beside": beside}, marked(rows), floors)
 
 
 BENCHMARKS.add(Frameworks.name, Frameworks())
 
 
-def fastest(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, int], float]:
+def _floors(rows: Sequence[Mapping[str, Any]]) -> list[Floor]:
+    speedups = fastest(rows).values()
+    return [
+        floor("frameworks_geomean_speedup", ">=", 5.0, statistics.geometric_mean(speedups)),
+        floor("frameworks_min_speedup", ">=", 2.0, min(speedups)),
+    ]
+
+
+def fastest(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[str, int], float]:
     """By model and batch, how much longer than synfire the fastest of the others takes, with its best number of threads."""
     found: dict[tuple[str, int], float] = {}
     for row in rows:
-        if row["framework"] != "synfire":
-            case = row["model"], row["batch"]
+        if row["framework"] != OURS and "speedup" in row:
+            case = _case_of(row)
             found[case] = min(found.get(case, math.inf), row["speedup"])
     return found
 
 
-def versions() -> dict[str, str]:
-    """Which frameworks were compared with; SpikingJelly's two generations need an environment and a run each."""
-    installed = (name for name in ("torch", "spikingjelly", "snntorch") if importlib.util.find_spec(name) is not None)
-    return {name: version(name) for name in installed}
+def marked(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The rows by case, each case's fastest of the others marked as such."""
+    least, order = fastest(rows), list(dict.fromkeys(map(_case_of, rows)))
+    found = []
+    for row in sorted(rows, key=lambda row: order.index(_case_of(row))):
+        plain = {name: value for name, value in row.items() if name != "fastest"}
+        counts = row["framework"] != OURS and "speedup" in row and row["speedup"] == least[_case_of(row)]
+        found.append({**plain, "fastest": True} if counts else plain)
+    return found
 
 
-def require(*packages: str) -> None:
-    """Raises `UserError` that says what is missing of the packages to compare with."""
-    missing = [name for name in packages if importlib.util.find_spec(name) is None]
-    if missing:
+def taken(beside: Report, wanted: Collection[tuple[str, int]], rounds: int) -> list[dict[str, Any]]:
+    """The rows of these cases in another run's report. Raises `UserError` where it is not of this machine, or not of the same extent."""
+    here = machine()
+    if any(beside.machine[name] != here[name] for name in ("cpu", "cores")):
         raise UserError(
-            f"this benchmark compares with {' and '.join(packages)}, and {' and '.join(missing)} cannot be imported; "
-            "`make parity` installs them; then run the benchmark with .venv-parity-2/bin/synfire"
+            f"the report beside is of {beside.machine['cores']} cores of {beside.machine['cpu']}, this machine has "
+            f"{here['cores']} of {here['cpu']}; measure both on one machine"
         )
+    if beside.settings["rounds"] != rounds:
+        raise UserError(
+            f"the report beside has medians of {beside.settings['rounds']} rounds, this run of {rounds}; "
+            "give --quick to both or to none"
+        )
+    missing = [case for case in sorted(wanted) if case not in fastest(beside.rows)]
+    if missing:
+        model, batch = missing[0]
+        raise UserError(
+            f"the report beside has nothing of {model} at batch {batch}; have that run measure the same models as this one"
+        )
+    return [row for row in beside.rows if _case_of(row) in wanted]
+
+
+def _case_of(row: Mapping[str, Any]) -> tuple[str, int]:
+    return row["model"], row["batch"]
 
 
 def cases(models: Sequence[str]) -> Iterator[Case]:
@@ -135,66 +190,37 @@ def _requests(graph: Graph, batch: int) -> tuple[dict[str, Array], str]:
         return {name: np.concatenate([each[name] for each in samples]) for name in graph.inputs}, "random"
 
 
-def _compare(case: Case, rounds: int) -> list[dict[str, Any]]:
-    """One row a framework; `speedup` is its median time over synfire's."""
+def compared(case: Case, rounds: int, contenders: Iterable[Contender]) -> list[dict[str, Any]]:
+    """One row a framework and number of threads, or one that says why not; `speedup` is its median time over synfire's."""
     program, steps = ENGINES[ENGINE]().build(case.graph), case.steps
 
     def run() -> dict[str, Array]:
         return program.run(program.initial_state(case.batch), case.inputs, steps)[1]
 
     ours = run()
-    calls: dict[str, Callable[[], object]] = {"synfire": run}
-    others = dict(framework_calls(case))
-    times = in_turns({**calls, **others}, rounds)
-    ours_s = spread(times["synfire"])["median_s"]
+    others = entered(case.graph, case.inputs, contenders)
+    times = in_turns({OURS: run, **others.calls}, rounds)
+    ours_s = spread(times[OURS])["median_s"]
+    about = {"model": case.model, "data": case.data, "batch": case.batch}
     rows = []
     for name, seconds in times.items():
         framework, _, threads = name.partition("/")
-        row: dict[str, Any] = {
-            "model": case.model,
-            "data": case.data,
-            "batch": case.batch,
-            "framework": framework,
-            "threads": threads,
-        }
-        theirs = ours if name == "synfire" else others[name]()
+        theirs = ours if name == OURS else others.calls[name]()
+        row = {**about, "framework": framework, "version": _version(framework), "threads": threads}
         rows.append(
             {**row, **spread(seconds), **agreement(ours, theirs), "speedup": spread(seconds)["median_s"] / ours_s}
         )
-    return rows
+    return [
+        *rows,
+        *(
+            {**about, "framework": name, "version": _version(name), "refused": why}
+            for name, why in others.refused.items()
+        ),
+    ]
 
 
-def framework_calls(case: Case) -> Iterator[tuple[str, Callable[[], dict[str, Array]]]]:
-    """The other frameworks' calls, each with one torch thread and with all of them."""
-    import torch
-
-    from synfire.testing import counterpart
-
-    nets = {"spikingjelly": counterpart.Counterpart(case.graph, counterpart.spikingjelly_neuron, stepwise=False)}
-    if importlib.util.find_spec("snntorch") is not None:
-        with contextlib.suppress(UserError):  # a neuron that snnTorch does not have: no row
-            nets["snntorch"] = counterpart.Counterpart(case.graph, counterpart.snntorch_neuron, stepwise=True)
-    inputs = {name: torch.from_numpy(array.astype(np.float32)) for name, array in case.inputs.items()}
-    for name, net in nets.items():
-        for threads in sorted({1, torch.get_num_threads()}):
-            yield f"{name}/{threads}", _Call(net.eval(), inputs, threads)
-
-
-@dataclass
-class _Call:
-    """One request to a framework's net, from fresh state."""
-
-    net: Any
-    inputs: Mapping[str, Any]
-    threads: int
-
-    def __call__(self) -> dict[str, Array]:
-        import torch
-
-        torch.set_num_threads(self.threads)
-        with torch.inference_mode():
-            self.net.reset()
-            return {name: tensor.numpy() for name, tensor in self.net(self.inputs).items()}
+def _version(framework: str) -> str:
+    return version(framework.partition(" ")[0])
 
 
 def agreement(ours: Mapping[str, Array], theirs: Mapping[str, Array]) -> dict[str, float]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from synfire.devices import DEVICES
 
-PACKAGES = ("synfire", "numpy", "numba", "uvicorn", "grpcio", "torch", "spikingjelly", "snntorch")
+PACKAGES = ("synfire", "numpy", "numba", "uvicorn", "grpcio", "torch", "spikingjelly", "snntorch", "norse")
 """Whose versions change the numbers."""
 
 

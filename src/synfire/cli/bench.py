@@ -32,6 +32,12 @@ def bench(
         typer.Option("--only", metavar="PART", help="Run this part alone, such as an arm of recovery."),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Decides whatever is random in it.")] = 0,
+    beside: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--with", metavar="FILE", help="A report of frameworks from another environment, which counts too."
+        ),
+    ] = None,
 ) -> None:
     """Run a benchmark, print its table, and exit with 1 when a floor does not hold.
 
@@ -39,13 +45,16 @@ def bench(
     Examples:
       synfire bench split --quick
       synfire bench frameworks --json frameworks.json
+      synfire bench frameworks --only sgnn-digits --with other.json
       synfire bench recovery --json recovery.json --report recovery
       synfire bench recovery --only hot --seed 7
     """
     if name is None:
         return _list(file is not None)
     benchmark = BENCHMARKS[name]
-    settings = Settings(quick=quick, only=_parts(benchmark, only or ()), seed=seed)
+    settings = Settings(
+        quick=quick, only=_parts(benchmark, only or ()), seed=seed, beside=_beside(benchmark, beside or ())
+    )
     with ERRORS.status(f"{name} …") as status:
         found = benchmark.measure(settings, lambda text: status.update(f"{name}: {text}"))
     if folder is not None:
@@ -73,6 +82,26 @@ def _parts(benchmark: Benchmark, only: Sequence[str]) -> tuple[str, ...]:
         if part not in benchmark.parts:
             raise UnknownName.among(f"part of {benchmark.name}", part, benchmark.parts)
     return tuple(dict.fromkeys(only))
+
+
+def _beside(benchmark: Benchmark, files: Sequence[Path]) -> tuple[Report, ...]:
+    if files and not benchmark.joins:
+        raise UserError(f"{benchmark.name} is judged by one run; leave out --with")
+    return tuple(_read(benchmark, file) for file in files)
+
+
+def _read(benchmark: Benchmark, file: Path) -> Report:
+    try:
+        found = msgspec.json.decode(file.read_bytes(), type=Report)
+    except OSError as error:
+        raise UserError(f"cannot read {file}: {error.strerror}; choose another --with FILE") from error
+    except msgspec.DecodeError as error:
+        raise UserError(f"{file} is no report of a benchmark ({error}); make one by --json FILE") from error
+    if found.benchmark != benchmark.name:
+        raise UserError(
+            f"{file} is a report of {found.benchmark}, and this is {benchmark.name}; choose another --with FILE"
+        )
+    return found
 
 
 def _write(file: Path, found: Report) -> None:
