@@ -6,7 +6,8 @@
 # make openvino the same of engine `openvino`, and of its converter, in two environments
 # make test-kubernetes what needs a Kubernetes cluster: the one that KUBECONFIG names, else one of its own (as root; builds Kubernetes first, once)
 # make images  the container image, from Debian's and PyPI's packages; EXTRAS="onnx llama" for one with more engines
-# make bench   the benchmarks, written to benchmarks/results; against other frameworks in the parity environment
+# make bench   all benchmarks that need no further environment, and those against other frameworks (needs wrk and g++): hours; written to
+#              benchmarks/results, and the floors that do not hold are named at the end; BENCHES="gateway hop" for some of them
 # make expert the benchmark against compiled torch, onnxruntime and OpenVINO, in an environment of its own (needs g++)
 # make serving the benchmark against other servers, in an environment of its own (needs wrk)
 # make soak    15 minutes of random loads and faults, with everything checked; SEED=n has a failed one come again
@@ -22,6 +23,9 @@ OPENVINO := .venv-openvino
 KUBERNETES := .venv-kubernetes
 EXPERT := .venv-expert
 PEERS := .venv-peers
+# Those against other frameworks run in the parity environments, the others in that of the tests.
+BENCHES := frameworks cifar density engines gateway hop limit plan recovery routing sharing split start
+RESULTS = $(BENCHES:%=benchmarks/results/%.json)
 # Where tests begin no whole deployment and no command.
 UNITS := $(addprefix tests/,base control devices engines formats gateway graph hub ops plan store wire worker zoo)
 PIP := -m pip install --quiet --disable-pip-version-check --root-user-action=ignore
@@ -73,11 +77,22 @@ test-kubernetes: $(VENV)/.dev
 images: $(VENV)/.dev
 	$(VENV)/bin/python -m synfire.kubernetes.images $(addprefix --extra ,$(EXTRAS))
 
-bench: $(PARITY)-2/.installed
+bench: $(VENV)/.dev $(if $(filter frameworks cifar,$(BENCHES)),$(PARITY)-1/.installed $(PARITY)-2/.installed)
 	mkdir -p benchmarks/results
-	for name in frameworks split gateway; do \
-		$(PARITY)-2/bin/synfire bench $$name --json benchmarks/results/$$name.json || exit 1; \
-	done
+	rm -f $(RESULTS) benchmarks/results/spikingjelly-0.json
+	for name in $(BENCHES); do \
+		echo "benchmark $$name"; \
+		case $$name in \
+			frameworks) \
+				$(PARITY)-1/bin/synfire bench frameworks --json benchmarks/results/spikingjelly-0.json; \
+				set -- $(PARITY)-2 --with benchmarks/results/spikingjelly-0.json;; \
+			cifar) set -- $(PARITY)-2;; \
+			*) set -- $(VENV);; \
+		esac; \
+		environment=$$1; shift; \
+		$$environment/bin/synfire bench $$name --json benchmarks/results/$$name.json "$$@"; \
+	done; \
+	$(VENV)/bin/python -m synfire.bench.unheld $(RESULTS)
 
 expert: $(EXPERT)/.installed
 	mkdir -p benchmarks/results

@@ -2,17 +2,21 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from synfire.base.errors import UserError
-from synfire.bench import BENCHMARKS, Benchmark, Report, Settings, floor, machine
+from synfire.bench import BENCHMARKS, Benchmark, Report, Settings, floor, machine, unheld
 from synfire.bench.benchmark import Progress, in_turns, report, spread
 from synfire.bench.machine import busy_s, children_busy_s
 from synfire.cli import main
+
+ROOT = Path(__file__).parents[2]
 
 
 class Judged(Benchmark):
@@ -94,6 +98,82 @@ def test_a_quick_run_states_no_floors(monkeypatch: pytest.MonkeyPatch, capsys: p
 
 def test_a_report_that_cannot_be_written_is_the_users_mistake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert ran(Judged(2.0), monkeypatch, "--json", str(tmp_path / "none" / "x.json")) == 2
+
+
+def test_what_did_not_hold_is_named_for_all_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = [tmp_path / f"{name}.json" for name in ("held", "failed", "crashed")]
+    for file, value in zip(files, (2.0, 0.5), strict=False):
+        ran(Judged(value), monkeypatch, "--json", str(file))
+    capsys.readouterr()
+    assert unheld.main(files[:1]) == 0
+    assert unheld.main(files) == 1
+    assert capsys.readouterr().out.splitlines() == [
+        "DOES NOT HOLD: judged: enough 0.5 >= 1", "DOES NOT HOLD: crashed: ended without a report",
+    ]  # fmt: skip
+
+
+def benches_of_make() -> list[str]:
+    (names,) = re.findall(r"^BENCHES := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    return str(names).split()
+
+
+def test_make_bench_runs_all_that_the_environments_of_the_tests_can_run() -> None:
+    wanted = {name for name in BENCHMARKS if BENCHMARKS[name].environment in ("", "make parity")}
+    assert sorted(benches_of_make()) == sorted(wanted)
+
+
+def test_make_bench_goes_on_after_a_benchmark_that_does_not_hold_and_fails_at_the_end(tmp_path: Path) -> None:
+    """With a `synfire` that states a floor which does not hold, and one benchmark that ends without a report."""
+    (tmp_path / "Makefile").write_text((ROOT / "Makefile").read_text())
+    held = msgspec.json.encode(report("x", Settings(), {}, [], [floor("enough", ">=", 1.0, 0.5)])).decode()
+    for folder in (".venv", ".venv-parity-1", ".venv-parity-2"):
+        (tmp_path / folder / "bin").mkdir(parents=True)
+        (tmp_path / folder / "bin" / "synfire").write_text(
+            f"""#!/bin/sh
+echo "$0 $*" >>ran
+test "$2" = hop || echo '{held}' >"$4"
+exit 1
+"""
+        )
+        (tmp_path / folder / "bin" / "synfire").chmod(0o755)
+        (tmp_path / folder / "bin" / "python").symlink_to(sys.executable)
+        for made in (".dev", ".installed"):
+            (tmp_path / folder / made).touch()
+    for file in ("pyproject.toml", *(each.relative_to(ROOT) for each in (ROOT / "tests/parity").glob("*.txt"))):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_text("")
+        os.utime(tmp_path / file, (0, 0))
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, sys.path))}
+    done = subprocess.run(
+        ["make", "bench", "BENCHES=frameworks hop split"],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode != 0
+    runs = [line.partition("--json")[0] for line in (tmp_path / "ran").read_text().splitlines()]
+    assert runs == [
+        ".venv-parity-1/bin/synfire bench frameworks ", ".venv-parity-2/bin/synfire bench frameworks ",
+        ".venv/bin/synfire bench hop ", ".venv/bin/synfire bench split ",
+    ]  # fmt: skip
+    assert "--with benchmarks/results/spikingjelly-0.json" in (tmp_path / "ran").read_text().splitlines()[1]
+    assert done.stdout.splitlines()[-3:] == [
+        "DOES NOT HOLD: x: enough 0.5 >= 1", "DOES NOT HOLD: hop: ended without a report", "DOES NOT HOLD: x: enough 0.5 >= 1",
+    ]  # fmt: skip
+
+
+def test_the_help_names_every_benchmark(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["bench", "--help"])
+    told = capsys.readouterr().out
+    assert all(name in told for name in BENCHMARKS)
+
+
+def test_the_documents_name_every_benchmark() -> None:
+    table = re.findall(r"^\| \[?`(\w+)`", (ROOT / "docs/benchmarks.md").read_text().partition("\n## ")[0], re.MULTILINE)
+    assert sorted(table) == sorted(BENCHMARKS)
+    readme = (ROOT / "README.md").read_text()
+    assert all(re.search(rf"bench {name}\b|`make {name}`", readme) for name in BENCHMARKS)
 
 
 def test_a_report_from_another_environment_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

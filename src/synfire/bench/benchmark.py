@@ -66,6 +66,8 @@ class Benchmark(ABC):
     name: ClassVar[str]
     about: ClassVar[str]
     """One line for `synfire bench --help` and the table's title."""
+    environment: ClassVar[str] = ""
+    """The command that sets up what it needs beside the environment of the tests; nothing where that has all."""
     shown: ClassVar[tuple[str, ...]] = ()
     """The columns for people; all that hold single values when empty."""
     joins: ClassVar[bool] = False

@@ -41,6 +41,7 @@ class Cifar(Benchmark):
 
     name = "cifar"
     about = "SVGG-11, SEW-ResNet-18, Spikformer-4-256 at CIFAR's size against SpikingJelly, densities of trained nets"
+    environment = "make parity"
     shown = ("model", "batch", "framework", "threads", "median_s", "q1_s", "q3_s", "speedup", "same_predictions")
 
     @property

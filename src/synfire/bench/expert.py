@@ -49,6 +49,7 @@ class Expert(Benchmark):
     about = (
         "every family against compiled torch, onnxruntime and OpenVINO on the same weights and inputs, batch 1 and 16"
     )
+    environment = "make expert"
     shown = (
         "model", "batch", "baseline", "settings", "median_s", "q1_s", "q3_s", "speedup", "same_predictions", "max_difference",
         "spikes", "flips", "refused",

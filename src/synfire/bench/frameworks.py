@@ -64,6 +64,7 @@ class Frameworks(Benchmark):
 
     name = "frameworks"
     about = "every family against SpikingJelly, snnTorch and Norse: same weights and inputs, batch 1 and 16"
+    environment = "make parity"
     shown = (
         "model", "data", "batch", "framework", "version", "threads", "median_s", "q1_s", "q3_s", "speedup", "fastest", "same_predictions",
         "max_difference", "refused",

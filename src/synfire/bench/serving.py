@@ -185,6 +185,7 @@ class Serving(Benchmark):
 
     name = "serving"
     about = f"requests a second at p99 ≤ {1e3 * P99_S:.0f} ms, and one client's p50, against other servers"
+    environment = "make serving"
     shown = (
         *("model", "server", "setup", "concurrency", "requests_s", "min_requests_s", "max_requests_s", "p99_s"),
         *("cores_s", "wrk_s", "alone_p50_s", "min_alone_p50_s", "max_alone_p50_s", "max_difference"),

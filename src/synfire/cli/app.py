@@ -94,6 +94,11 @@ def verb(name: str) -> Callable[..., None]:
     return loaded
 
 
+def command_of(name: str) -> Any:
+    """The class of a verb's command, where its file has one: what is told of it is not known before somebody asks."""
+    return getattr(sys.modules[verb(name).__module__], "Command", None)
+
+
 def build(rich: bool = True, verbs: Iterable[str] = VERBS) -> typer.Typer:
     """The application, with these verbs; `rich=False` gives help in plain text, as the documentation quotes it."""
     app = typer.Typer(
@@ -106,7 +111,7 @@ def build(rich: bool = True, verbs: Iterable[str] = VERBS) -> typer.Typer:
     )
     app.callback()(_options)
     for name in verbs:
-        app.command(name)(verb(name))
+        app.command(name, cls=command_of(name))(verb(name))
     return app
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 import typer
+from typer.core import TyperCommand
 
 from synfire.base.errors import UnknownName, UserError
 from synfire.bench import BENCHMARKS, Benchmark, Report, Settings
@@ -15,11 +16,21 @@ from synfire.bench.page import cell, columns_of
 from synfire.cli.output import ERRORS, print_json, say, table
 
 
+class Command(TyperCommand):
+    """`synfire bench`, whose help names every benchmark; to load all of them takes seconds, so that they are for that alone."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        self.tell()
+        super().format_help(ctx, formatter)
+
+    def tell(self) -> None:
+        """Complete the help of NAME."""
+        argument: Any = next(each for each in self.params if each.name == "name")
+        argument.help = f"One of {', '.join(BENCHMARKS)}; without it they are listed."
+
+
 def bench(
-    name: Annotated[
-        str | None,
-        typer.Argument(metavar="NAME", help="frameworks, split, gateway or recovery; without it they are listed."),
-    ] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Without it they are listed.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="A smoke run: seconds instead of minutes, no floors.")] = False,
     file: Annotated[
         str | None, typer.Option("--json", metavar="FILE", help="Write the report there; - for stdout.")
@@ -71,10 +82,11 @@ def bench(
 
 
 def _list(as_json: bool) -> None:
-    known = {name: BENCHMARKS[name].about for name in BENCHMARKS}
+    known = [BENCHMARKS[name] for name in BENCHMARKS]
     if as_json:
-        return print_json({"benchmarks": known})
-    return say(table("", ("benchmark", "what it measures"), known.items()))
+        return print_json({"benchmarks": {each.name: each.about for each in known}})
+    titles = ("benchmark", "what it measures", "environment")
+    return say(table("", titles, ((each.name, each.about, each.environment) for each in known)))
 
 
 def _parts(benchmark: Benchmark, only: Sequence[str]) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ import typer
 
 from synfire.cli.app import EXIT_CODES, VERBS, build
 from synfire.cli.app import verb as function_of
+from synfire.cli.bench import Command as Bench
 
 HEAD = """# Command line
 
@@ -38,6 +39,8 @@ def _section(verb: str, command: Any) -> str:
     text, _, examples = inspect.cleandoc(function_of(verb).__doc__ or "").partition("\b\nExamples:\n")
     arguments = [each for each in command.params if each.param_type_name == "argument"]
     usage = " ".join(["synfire", verb, *(_argument(each) for each in arguments), "[OPTIONS]"])
+    if isinstance(command, Bench):
+        command.tell()
     rows = "".join(_rows(command))
     return (
         f"\n## synfire {verb}\n\n`{usage}`\n\n{text.strip()}\n\n| argument or option | |\n|---|---|\n{rows}\n"

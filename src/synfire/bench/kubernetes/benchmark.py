@@ -64,6 +64,7 @@ class Kubernetes(Benchmark):
         "Pods and nodes lost under load, spares, rollouts; beside plain Kubernetes and Ray Serve; the controller with "
         f"{controller.MODELS:,} models of {controller.STAGES} stages"
     )
+    environment = "make images"
     shown = (
         *("arm", "fault", "trials", "requests", "lost", "wrong", "outage_p50_s", "outage_p99_s", "quiet_outage_max_s"),
         *("refill_outage_max_s", "over_p50_s", "quiet_p99_s", "during_p99_s", "ready_p50_s", "event_max_s", "p99_s"),
