@@ -12,7 +12,8 @@ import pytest
 
 from synfire.base.errors import UserError
 from synfire.bench import BENCHMARKS, Benchmark, Report, Settings, floor, machine, unheld
-from synfire.bench.benchmark import Progress, in_turns, report, spread
+from synfire.bench.benchmark import Progress, in_turns, quartiles_of, report, spread
+from synfire.bench.gateway import _median
 from synfire.bench.machine import busy_s, children_busy_s
 from synfire.cli import main
 
@@ -229,6 +230,21 @@ def test_the_spread_is_the_middle_half() -> None:
     assert found["q1_s"] < found["median_s"] == 3.0 < found["q3_s"]
 
 
+def test_a_number_stands_beside_the_ends_of_its_middle_half() -> None:
+    assert quartiles_of("requests_s", [1.0, 2.0, 3.0]) == {
+        "requests_s": 2.0,
+        "q1_requests_s": 1.0,
+        "q3_requests_s": 3.0,
+    }
+    assert quartiles_of("p50_s", [0.5]) == {"p50_s": 0.5, "q1_p50_s": 0.5, "q3_p50_s": 0.5}
+
+
+def test_the_gateways_rounds_are_told_by_their_median_and_range() -> None:
+    found = _median([{"p50_s": p50_s, "p99_s": 1.0, "requests_s": 1 / p50_s} for p50_s in (0.5, 0.25, 1.0)])
+    assert (found["min_p50_s"], found["p50_s"], found["max_p50_s"]) == (0.25, 0.5, 1.0)
+    assert (found["min_requests_s"], found["requests_s"], found["max_requests_s"]) == (1.0, 2.0, 4.0)
+
+
 def test_frameworks_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("synfire.bench.contenders.find_spec", lambda name: None)
     with pytest.raises(UserError, match="torch and spikingjelly cannot be imported"):
@@ -257,6 +273,8 @@ def test_split_compares_every_cut_with_uncut(tmp_path: Path, monkeypatch: pytest
     assert found.rows[0]["latency_ratio"] == 1.0
     assert all((row["hop_bytes"] > 0) == (row["workers"] == 2) for row in found.rows)
     assert found.rows[0]["work_ratio"] == 1.0
+    assert all(row["q1_requests_s"] <= row["requests_s"] <= row["q3_requests_s"] for row in found.rows)
+    assert all(row["q1_throughput_ratio"] <= row["throughput_ratio"] for row in found.rows)
     for row in found.rows:  # three ways to say the same of one round
         assert 0 < row["cores_busy"] == pytest.approx(row["requests_s"] * row["work_s"] / len(os.sched_getaffinity(0)))
         assert row["throughput_limit"] == pytest.approx(row["throughput_ratio"] / row["cores_busy"])

@@ -55,6 +55,8 @@ def test_a_quick_run_of_sharing_compares_answers_and_states_no_floors() -> None:
     assert [row["variants"] for row in found.rows] == [1, 3]
     assert found.rows[1]["compared"] == 3
     assert all(row["memory_bytes"] > 1 << 26 and row["p50_s"] > 0 for row in found.rows)
+    assert all(row["q1_p50_s"] <= row["p50_s"] <= row["q3_p50_s"] for row in found.rows)
+    assert found.rows[1]["p50_ratio"] == found.settings["p50_ratio"]
     assert found.floors == ()
 
 

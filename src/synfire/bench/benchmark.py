@@ -139,5 +139,17 @@ def in_turns(
 
 def spread(seconds: Sequence[float]) -> dict[str, float]:
     """Median and the middle half of measured times."""
-    low, middle, high = statistics.quantiles(seconds, n=4) if len(seconds) > 1 else [seconds[0]] * 3
+    low, middle, high = quartiles(seconds)
     return {"median_s": middle, "q1_s": low, "q3_s": high}
+
+
+def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
+    """The middle half's lower end, the median, and its upper end; a single value is all three."""
+    low, middle, high = statistics.quantiles(values, n=4) if len(values) > 1 else [values[0]] * 3
+    return low, middle, high
+
+
+def quartiles_of(name: str, values: Sequence[float]) -> dict[str, float]:
+    """The median under the name, and the middle half's ends beside it."""
+    low, middle, high = quartiles(values)
+    return {name: middle, f"q1_{name}": low, f"q3_{name}": high}

@@ -137,7 +137,8 @@ def _by_python(url: str, request: str, concurrency: int, seconds: float) -> dict
 
 
 def _median(samples: list[dict[str, float]]) -> dict[str, Any]:
-    """The median of the rounds, and the range of the rates."""
-    rates = [each["requests_s"] for each in samples]
+    """The median of the rounds, and the range of what the floors are about."""
     middle = {name: statistics.median(each[name] for each in samples) for name in samples[0]}
-    return {**middle, "min_requests_s": min(rates), "max_requests_s": max(rates)}
+    by_name = {name: [each[name] for each in samples] for name in ("p50_s", "requests_s")}
+    ends = {f"{end.__name__}_{name}": end(values) for name, values in by_name.items() for end in (min, max)}
+    return {**middle, **ends}

@@ -13,7 +13,18 @@ import msgspec
 
 from synfire.base import garbage
 from synfire.base.processes import busy_s
-from synfire.bench.benchmark import BENCHMARKS, Benchmark, Floor, Progress, Report, Settings, floor, report, spread
+from synfire.bench.benchmark import (
+    BENCHMARKS,
+    Benchmark,
+    Floor,
+    Progress,
+    Report,
+    Settings,
+    floor,
+    quartiles_of,
+    report,
+    spread,
+)
 from synfire.bench.load import Job, infer_request, measure
 from synfire.deploy.planning import Planned, plan_models
 from synfire.deploy.serving import Background, serving_in_background
@@ -179,8 +190,8 @@ def _row(
         **spread(turns[name]),
         "latency_ratio": statistics.median(turns[name]) / statistics.median(turns[uncut]),
         "predicted_s": planned.plan.latency_s,
-        "requests_s": statistics.median(each[name].requests_s for each in under),
-        "throughput_ratio": statistics.median(each[name].requests_s / each[uncut].requests_s for each in under),
+        **quartiles_of("requests_s", [each[name].requests_s for each in under]),
+        **quartiles_of("throughput_ratio", [each[name].requests_s / each[uncut].requests_s for each in under]),
         **_work(name, under),
         "hop_bytes": size / frames if frames else 0.0,
     }
