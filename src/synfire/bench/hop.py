@@ -2,7 +2,8 @@
 
 Both ends have nothing else to do, and wait as a worker waits (`synfire.worker.peers.Watch`). Frames follow each other, as in a
 pipeline, or come after a rest, when the receiver sleeps and others may have had its core. One way, on `time.monotonic`, which is
-the same clock in every process of a host. `python -m synfire.bench.hop` is the far end.
+the same clock in every process of a host. Beside the links stand the same bytes without any (`synfire.bench.bare`). `python -m
+synfire.bench.hop` is the far end.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import msgspec
 import numpy as np
 
 from synfire.base.errors import Bug, PermanentError, TemporaryError
+from synfire.bench.bare import RING, SOCKET, Bare
 from synfire.bench.benchmark import BENCHMARKS, Benchmark, Progress, Report, Settings, floor, report, spread
 from synfire.gateway.route import WINDOW
 from synfire.ops import Array
@@ -56,7 +58,7 @@ LIMITS = {"shared memory": Limits(ring_from_bytes=1), "unix socket": Limits(ring
 class Hop(Benchmark):
     """A frame of `size` bytes holds 8 · `size` spikes of a density, one bit each, over 4 time steps; on a host it travels as
     that bitmap, to another one, over TCP, as whatever is smallest. The floors take the worst of the densities, with frames that
-    follow each other."""
+    follow each other. `bare socket` and `bare ring` carry the same bitmap without a link: what no link can be quicker than here."""
 
     name = "hop"
     about = "one frame of spikes from worker to worker, encode to decode, one way"
@@ -71,7 +73,8 @@ class Hop(Benchmark):
                     progress(f"{size} bytes at {density:.0%}")
                     rows += _measure(ways, size, density, min(rounds, ROUNDS_BYTES // size), settings.seed)
                     if size == FLOOR_BYTES:
-                        rows += _measure({DEFAULT: ways[DEFAULT]}, size, density, RESTED_ROUNDS, settings.seed, REST_S)
+                        rested = {name: ways[name] for name in (DEFAULT, SOCKET)}
+                        rows += _measure(rested, size, density, RESTED_ROUNDS, settings.seed, REST_S)
         floors = [
             floor("hop_16k_p50_us", "<=", 60.0, 1e6 * _worst(rows, "median_s")),
             floor("hop_16k_p99_us", "<=", 300.0, 1e6 * _worst(rows, "p99_s")),
@@ -133,7 +136,7 @@ def checksum(packet: Packet) -> int:
 
 
 def _measure(
-    ways: Mapping[str, Way], size: int, density: float, rounds: int, seed: int, rest_s: float = 0.0
+    ways: Mapping[str, Way | Bare], size: int, density: float, rounds: int, seed: int, rest_s: float = 0.0
 ) -> list[dict[str, Any]]:
     """A row per link. They take turns of `TURN` frames, and each must carry the same bits."""
     spikes = np.asarray(np.random.default_rng(seed).random((STEPS, 1, 8 * size // STEPS)) < density, np.uint8)
@@ -172,11 +175,11 @@ def _worst(rows: list[dict[str, Any]], value: str) -> float:
 
 
 @contextlib.contextmanager
-def _ways() -> Iterator[dict[str, Way]]:
-    """Links of every kind to one process, which answers along each."""
+def _ways() -> Iterator[dict[str, Way | Bare]]:
+    """Links of every kind to one process, which answers along each, and the bare ways."""
     gaps.warm()
     near, far = MemoryLink.pair("near", "far")
-    ways = {"memory": Way(near, far)}
+    ways: dict[str, Way | Bare] = {"memory": Way(near, far)}
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as closing:
         told = {name: f"unix:{Path(folder) / str(n)}" for n, name in enumerate((DEFAULT, *LIMITS))}
         told["tcp"] = "tcp://127.0.0.1:0"
@@ -192,6 +195,9 @@ def _ways() -> Iterator[dict[str, Way]]:
             raise PermanentError("the far end of the benchmark did not start; see what it printed")
         for name, address in json.loads(line).items():
             ways[name] = Way(connect(address, "the far end", LIMITS.get(name)))
+            closing.callback(ways[name].close)
+        for name in (SOCKET, RING):
+            ways[name] = Bare(name == RING, WARM_UP)
             closing.callback(ways[name].close)
         yield ways
 

@@ -17,7 +17,7 @@ Event = tuple[selectors.SelectorKey, int]
 
 _REMEMBERED = 1024
 
-_LOOK_S = 200e-6
+LOOK_S = 200e-6
 """For how long a worker looks for the next packet before it sleeps, in seconds: as long as Linux guests and KVM look by default before
 they halt a processor, and for the same reason. A process that sleeps on an idle core is woken 50 µs later than one that looks."""
 
@@ -69,17 +69,17 @@ class Watch:
 
         Where the last wait was short, the next one may be: then it looks before it sleeps, as long as nobody else wants the core.
         """
-        if patience_s <= _LOOK_S:
+        if patience_s <= LOOK_S:
             return self.selector.select(patience_s)
         began_s = time.monotonic()
         events = self._look(began_s) if self._lively and began_s >= self._look_from_s else []
         if not events:
             events = self.selector.select(patience_s)
-        self._lively = time.monotonic() - began_s < _LOOK_S
+        self._lively = time.monotonic() - began_s < LOOK_S
         return events
 
     def _look(self, now_s: float) -> list[Event]:
-        until_s = now_s + _LOOK_S
+        until_s = now_s + LOOK_S
         while now_s < until_s:
             events = self.selector.select(0)
             if events:
