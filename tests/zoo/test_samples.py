@@ -20,9 +20,12 @@ from synfire.ops.event_decode import EventDecode
 from synfire.ops.event_frames import EventFrames
 from synfire.ops.identity import Identity
 from synfire.ops.image_decode import ImageDecode
+from synfire.ops.lookup import Lookup
 from synfire.ops.python_function import PythonFunction
+from synfire.ops.select_row import SelectRow
 from synfire.ops.wav_decode import WavDecode
 from synfire.zoo import digit_inputs, held_out_digits, load, names, picture_file, picture_inputs, sample
+from synfire.zoo.digits import written
 
 
 def reading(operator: Operator, signal: Signal, *more: Operator) -> Graph:
@@ -125,6 +128,73 @@ def test_a_sample_is_accepted_by_its_graph(graph: Graph) -> None:
 def test_a_sample_is_the_same_every_time() -> None:
     graph = reading(Identity(), Signal((7,), Kind.VALUE, Clock.STEP))
     np.testing.assert_array_equal(sample(graph)["x"], sample(graph)["x"])
+
+
+PICTURE = Signal((1, 28, 28), Kind.VALUE, Clock.REQUEST)
+VARIED = [
+    reading(Identity(), PICTURE),
+    reading(Identity(), Signal((3, 32, 32), Kind.VALUE, Clock.REQUEST)),
+    reading(Identity(), Signal((16,), Kind.VALUE, Clock.REQUEST)),
+    reading(Identity(), Signal((70,), Kind.SPIKE, Clock.STEP)),
+    reading(Identity(), Signal((70,), Kind.COUNT, Clock.STEP)),
+    reading(ImageDecode(1, 8, 8), FILE),
+    reading(ImageDecode(3, 32, 32), FILE),
+    reading(WavDecode(8000, 100), FILE),
+    reading(EventDecode(), FILE, EventFrames(3, 10, 12, 0.01)),
+    reading(EventFrames(3, 10, 12, 0.01), Signal((-1, 4), Kind.INDEX, Clock.REQUEST)),
+    reading(Lookup(np.zeros((10**9, 0), np.float32)), Signal((), Kind.INDEX, Clock.REQUEST)),
+]
+
+
+@pytest.mark.parametrize("graph", VARIED)
+def test_each_seed_has_a_sample_of_its_own(graph: Graph) -> None:
+    found = [sample(graph, seed)["x"] for seed in range(64)]
+    contents = [each[0] if each.dtype == object else each.tobytes() for each in found]
+    assert len(set(contents)) == 64
+    again = sample(graph, 11)["x"]
+    assert contents[11] == (again[0] if again.dtype == object else again.tobytes())
+
+
+def test_the_first_seeds_are_all_digits_and_the_first_of_all_is_a_three() -> None:
+    found = [sample(reading(Identity(), Signal((8, 8), Kind.VALUE, Clock.REQUEST)), seed)["x"][0] for seed in range(10)]
+    np.testing.assert_array_equal(found[0], written(3))
+    assert {int(each.sum() * 16) for each in found} == {int(written(digit).sum() * 16) for digit in range(10)}
+
+
+def test_a_model_of_digits_answers_its_samples_as_they_are_written() -> None:
+    graph = flatten(load("svgg-digits"))
+    program = ENGINES["cpu"]().build(graph)
+    inputs = {name: np.concatenate([sample(graph, seed)[name] for seed in range(20)]) for name in graph.inputs}
+    (found,) = program.run(program.initial_state(20), inputs, graph.steps or 1)[1].values()
+    assert np.mean(found[-1].argmax(-1) == (3 + np.arange(20)) % 10) >= 0.9
+
+
+def test_colours_are_smooth_and_fill_the_picture() -> None:
+    (picture,) = sample(reading(Identity(), Signal((3, 32, 32), Kind.VALUE, Clock.REQUEST)), 5)["x"]
+    assert 0 <= picture.min() <= picture.max() <= 1
+    assert np.count_nonzero(picture) > 0.99 * picture.size
+    assert np.abs(np.diff(picture)).max() < 0.25
+    assert not np.array_equal(picture[0], picture[1])
+
+
+def test_a_file_in_colour_holds_the_same_colours() -> None:
+    decoder = ImageDecode(3, 32, 32)
+    file = sample(reading(decoder, FILE), 5)["x"]
+    (plain,) = sample(reading(Identity(), Signal((3, 32, 32), Kind.VALUE, Clock.REQUEST)), 5)["x"]
+    np.testing.assert_allclose(decoder.apply(file)[0], plain, atol=1 / 255)
+
+
+def test_a_row_that_is_chosen_is_there() -> None:
+    index = Signal((), Kind.INDEX, Clock.REQUEST)
+    looked_up = reading(Lookup(np.zeros((3, 2), np.float32)), index)
+    selected = Graph(
+        {"row": SelectRow()},
+        (Synapse("table", "row"), Synapse("x", "row", 1)),
+        {"table": Signal((5, 2), Kind.VALUE, Clock.REQUEST), "x": index},
+        {"y": "row"},
+    )
+    for graph, rows in ((looked_up, 3), (selected, 5)):
+        assert {int(sample(graph, seed)["x"][0]) for seed in range(64)} == set(range(rows))
 
 
 def test_a_file_that_nobody_knows_is_asked_for() -> None:

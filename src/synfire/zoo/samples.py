@@ -12,7 +12,7 @@ import numpy as np
 from synfire.base.errors import UserError
 from synfire.graph import Graph, flatten
 from synfire.ops import Array, Kind, Operator, Signal
-from synfire.zoo.digits import MNIST_SIDE, THREE, as_mnist
+from synfire.zoo.digits import MNIST_SIDE, WRITTEN, as_mnist, written
 
 STEPS = 16
 """Time steps of a sample for a model that leaves their number to the request: a usual number in the field."""
@@ -25,6 +25,15 @@ OPEN = 4
 
 NODES = 10
 """Nodes of a sample neighbourhood: a tree of which the inner ones have three more each."""
+
+THREE = 3
+"""The digit of the sample with seed 0."""
+
+PALEST = 0.7
+"""What is left of a digit's levels at the least where somebody else wrote it."""
+
+SHADES = 4
+"""How many shades a sample picture in colour has in each row, column and colour; they pass into each other."""
 
 UNIT_RANGE = "values in [0, 1]"
 """What the zoo's picture models say of their input in `metadata["input"]`."""
@@ -39,9 +48,10 @@ class PictureFile:
 
 
 def sample(graph: Graph, seed: int = 0) -> dict[str, Array]:
-    """One request that fits the graph: a digit where an image is expected, else random values, spikes, sound, events or a tree."""
+    """One request that fits the graph, another for each seed and always the same: a digit where a grey image is expected, colours where one
+    in colour is, else random values, spikes, sound, events or a tree."""
     flat, rng = flatten(graph), np.random.default_rng(seed)
-    return {name: _sample(flat, name, signal, rng) for name, signal in flat.inputs.items()}
+    return {name: _sample(flat, name, signal, seed, rng) for name, signal in flat.inputs.items()}
 
 
 def picture_inputs(signals: Mapping[str, Signal], picture: Array, inverted: bool = False) -> dict[str, Array]:
@@ -79,7 +89,7 @@ def _fit(digit: Array, side: tuple[int, int] | None) -> Array:
 
 
 def _picture(signal: Signal, picture: Array, inverted: bool) -> Array | None:
-    """The picture as the input's array of batch 1, or None where the input takes something else."""
+    """The picture, grey `(height, width)` or `(channels, *side)`, as the input's array of batch 1; None where it takes something else."""
     if signal.timed:
         return None
     if signal.kind is Kind.BYTES:
@@ -104,7 +114,7 @@ def _side(signal: Signal) -> tuple[int, int] | None:
 
 
 def _resized(picture: Array, side: tuple[int, int]) -> Array:
-    if picture.shape == side:
+    if picture.shape[-2:] == side:
         return picture.astype(np.float32)
     from PIL import Image
 
@@ -116,22 +126,19 @@ def _resized(picture: Array, side: tuple[int, int]) -> Array:
 def _png(picture: Array) -> bytes:
     from PIL import Image
 
-    grey = np.rint(picture * 255).astype(np.uint8)
+    levels = np.rint(picture * 255).astype(np.uint8)
     file = io.BytesIO()
-    Image.fromarray(grey).save(file, "PNG")
+    Image.fromarray(levels if levels.ndim == 2 else np.moveaxis(levels, 0, -1)).save(file, "PNG")
     return file.getvalue()
 
 
-def _sample(graph: Graph, name: str, signal: Signal, rng: np.random.Generator) -> Array:
+def _sample(graph: Graph, name: str, signal: Signal, seed: int, rng: np.random.Generator) -> Array:
     port = _port(graph, name, "NeighbourhoodAggregation")
     if port is not None:
         return _tree(port, signal, rng)
-    file = picture_file(graph)
-    if signal.kind is not Kind.BYTES or _reader(graph, name, "ImageDecode") is not None:
-        three = np.array(THREE, np.float32).reshape(8, 8) / 16
-        fitted = _picture(signal, _fit(three, file.side if file else _side(signal)), bool(file and file.inverts))
-        if fitted is not None:
-            return fitted
+    picture = _drawn(graph, name, signal, seed, rng)
+    if picture is not None:
+        return picture
     shape = (STEPS, 1, *signal.shape) if signal.timed else (1, *signal.shape)
     if graph.whole:
         return _plain(signal, tuple(OPEN if size < 0 else size for size in shape), rng)
@@ -146,6 +153,30 @@ def _sample(graph: Graph, name: str, signal: Signal, rng: np.random.Generator) -
     return makers[signal.kind]()
 
 
+def _drawn(graph: Graph, name: str, signal: Signal, seed: int, rng: np.random.Generator) -> Array | None:
+    """The picture of that seed as the input's array, or None where the input takes something else."""
+    decoder = _reader(graph, name, "ImageDecode")
+    file = picture_file(graph) if decoder else None
+    side = file.side if file else _side(signal) if signal.kind is Kind.VALUE and not signal.timed else None
+    if side is None:
+        return None
+    shape = decoder.infer(signal).shape if decoder else signal.shape
+    colour = len(shape) == 3 and shape[0] == 3
+    picture = _coloured(side, rng) if colour else _fit(_digit(seed, rng), side)
+    return _picture(signal, picture, bool(file and file.inverts))
+
+
+def _digit(seed: int, rng: np.random.Generator) -> Array:
+    """A digit as somebody wrote it; from the eleventh seed on paler here and there, so that no two are the same."""
+    digit = written((THREE + seed) % len(WRITTEN))
+    return digit if seed < len(WRITTEN) else digit * rng.uniform(PALEST, 1, digit.shape).astype(np.float32)
+
+
+def _coloured(side: tuple[int, int], rng: np.random.Generator) -> Array:
+    """Red, green and blue `(3, *side)` in [0, 1], as smooth as pictures of things are."""
+    return np.stack([_resized(each, side) for each in rng.random((3, SHADES, SHADES), np.float32)])
+
+
 def _plain(signal: Signal, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
     """Numbers in [0, 1), whole ones 0 or 1, or a short text each: what a model of which nothing is known may take."""
     if signal.kind is Kind.BYTES:
@@ -157,7 +188,19 @@ def _plain(signal: Signal, shape: tuple[int, ...], rng: np.random.Generator) -> 
 def _index(graph: Graph, name: str, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
     """Row numbers, or the rows of an event list."""
     frames = _reader(graph, name, "EventFrames")
-    return np.zeros(shape, np.int64) if frames is None else _events(frames, rng)[None]
+    return rng.integers(0, _rows(graph, name), shape) if frames is None else _events(frames, rng)[None]
+
+
+def _rows(graph: Graph, name: str) -> int:
+    """Of how many rows the input says one; 1 where nobody here knows."""
+    tables = []
+    for synapse in graph.synapses:
+        reader = graph.operator(synapse.target)
+        if synapse.source == name and reader.kind == "Lookup":
+            tables.append(reader.parameters()["table"].shape)
+        elif synapse.source == name and reader.kind == "SelectRow":
+            tables.append(graph.signals_into(synapse.target)[0].shape)
+    return max(1, min((shape[0] for shape in tables), default=1))
 
 
 def _tree(port: int, signal: Signal, rng: np.random.Generator) -> Array:
