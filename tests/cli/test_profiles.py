@@ -11,12 +11,16 @@ import pytest
 from served import serving, tiny
 
 from synfire.cli import profiles as commands
+from synfire.cli.infer import run_here
 from synfire.deploy import profiles as deployed
+from synfire.deploy.planning import plan_models
 from synfire.deploy.profiles import listed
+from synfire.deploy.samples import samples_of
 from synfire.engines.profiles import build as building
 from synfire.engines.profiles.machine import Machine
 from synfire.engines.profiles.offers import chosen
 from synfire.engines.profiles.whole import Whole, parts_of
+from synfire.engines.samples import FEW
 from synfire.graph.passes import simplify
 from synfire.plan import Hop
 from synfire.wire.client import Client
@@ -60,6 +64,43 @@ def test_every_runnable_profile_can_be_built_at_once_and_is_printed(run: Callabl
     assert "not all are measured" not in run("profiles", str(bundle)).out
 
 
+def test_samples_that_a_build_is_given_are_what_all_is_measured_on(run: Callable, bundle: Path, tmp_path: Path) -> None:
+    graph, rng = simplify(tiny()), np.random.default_rng(0)
+    x = rng.random((40, 1, 8, 8), np.float32)
+    answers = run_here(tiny(), {"x": x})["y"].argmax(-1)
+    answers[:10] = (answers[:10] + 1) % 10
+    np.savez(tmp_path / "mine.npz", x=x, labels=answers)
+    assert run("build", str(bundle), "--json").json["measured_on"] == "made-up inputs"
+    before = density_of_a_planned_input()
+    built = run("build", str(bundle), "--samples", str(tmp_path / "mine.npz"), "--profile", "cpu-int8", "--json").json
+    assert built["measured_on"] == "mine.npz"
+    likeness = built["built"][0]["likeness"]
+    assert (likeness["samples"], likeness["exact_accuracy"]) == (40, 0.75)
+    listing = {each["name"]: each for each in run("profiles", str(bundle), "--json").json["profiles"]}
+    assert (listing["cpu-int8"]["measured_on"], listing["cpu-int8"]["built"]) == ("mine.npz", built["built"][0])
+    assert (
+        listing["cpu-float32"]["measured_on"] is listing["cpu-float32"]["built"] is None
+    )  # that was measured on others
+    (row,) = [each for each in run("profiles", str(bundle)).out.splitlines() if " cpu-int8 " in each and "%" in each]
+    assert row.rstrip().endswith("mine.npz")
+    first = samples_of(graph).read(FEW).inputs["x"]
+    assert density_of_a_planned_input() == pytest.approx(np.count_nonzero(first) / first.size)
+    assert density_of_a_planned_input() > before + 0.2  # most of a digit is black
+    assert run("build", str(bundle), "--samples", "none", "--json").json["measured_on"] == "made-up inputs"
+
+
+def density_of_a_planned_input() -> float:
+    (planned,) = plan_models([Model("tiny", tiny(), "")], "auto", 1, hop=Hop())
+    return planned.costs.density["x"]
+
+
+def test_samples_that_do_not_fit_are_refused(run: Callable, bundle: Path, tmp_path: Path) -> None:
+    np.savez(tmp_path / "mine.npz", x=np.zeros((3, 8, 8), np.float32))
+    ran = run("build", str(bundle), "--samples", str(tmp_path / "mine.npz"))
+    assert (ran.code, ran.out) == (2, "")
+    assert "mine.npz: input 'x' has shape [3, 8, 8]; it takes [samples, 1, 8, 8]" in ran.err
+
+
 def test_a_build_that_cannot_be_kept_is_printed_all_the_same(run: Callable, bundle: Path, tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file where the folder should be")
     ran = run("build", str(bundle))
@@ -89,7 +130,7 @@ def test_a_build_of_which_something_is_not_kept_fails_where_it_has_to_be(
     assert ran.code == 3
     assert "No space left on device); free some of the disk of SYNFIRE_CACHE" in ran.json["error"]
     monkeypatch.setattr(commands._machine_code, "unkept", lambda: "")
-    monkeypatch.setattr(commands, "known", lambda profile: None)
+    monkeypatch.setattr(commands, "known", lambda profile, source: None)
     assert "what was measured of 1 profile is not there" in run("build", str(bundle), "--must-keep").err
 
 

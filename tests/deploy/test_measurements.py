@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from synfire.deploy import measurements
 from synfire.deploy.measurements import Measurements, shared_part
+from synfire.deploy.samples import keep_samples
 from synfire.graph import Graph, Synapse
 from synfire.ops import Clock, Kind, Signal
 from synfire.ops.lif import LIF
@@ -40,7 +42,6 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[Graph]:
         return Costs(operator_s=dict.fromkeys(graph, 1e-6 * len(found)))
 
     monkeypatch.setattr(measurements, "measured", measure)
-    monkeypatch.setattr(measurements, "sample", lambda graph: {})
     return found
 
 
@@ -62,6 +63,17 @@ def test_each_engine_is_measured(measured: list[Graph]) -> None:
     known = Measurements(Hop())
     known.of(net(0, 0), "cpu")
     known.of(net(0, 1), "reference")
+    assert len(measured) == 2
+
+
+def test_a_variant_with_samples_of_its_own_is_measured(
+    measured: list[Graph], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SYNFIRE_HOME", str(tmp_path))
+    np.savez(tmp_path / "own.npz", x=np.zeros((2, 4, 32), np.float32))
+    keep_samples(net(0, 1), tmp_path / "own.npz")
+    known = Measurements(Hop())
+    assert known.of(net(0, 0), "cpu") == known.of(net(0, 2), "cpu") != known.of(net(0, 1), "cpu")
     assert len(measured) == 2
 
 

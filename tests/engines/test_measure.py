@@ -11,6 +11,8 @@ import pytest
 from synfire.engines import measure as module
 from synfire.engines.engine import ENGINES, Engine, Program
 from synfire.engines.measure import measure, measured
+from synfire.engines.profiles.samples import own_samples
+from synfire.engines.samples import Samples, Source
 from synfire.graph import Graph, Synapse
 from synfire.ops import Array, Clock, Kind, Signal, State
 from synfire.ops.constant_current import ConstantCurrent
@@ -76,6 +78,13 @@ def test_densities_are_those_of_the_sample() -> None:
     assert never.density["lif"] == 0.0
 
 
+def test_densities_are_the_mean_of_several_requests() -> None:
+    inputs = {"x": np.array([[0, 0, 0], [1, 0, 0], [1, 1, 1]], np.float32)}
+    costs = measure(graph(100.0), ENGINES["cpu"](), inputs)
+    assert costs.density["x"] == pytest.approx((0 + 1 / 3 + 1) / 3)
+    assert costs.density["lif"] == pytest.approx(2 / 3)
+
+
 def test_a_files_size_is_measured() -> None:
     decoding = Graph(
         {"decode": ImageDecode(1, 8, 8)}, (Synapse("file", "decode"),),
@@ -88,9 +97,9 @@ def test_a_files_size_is_measured() -> None:
 def test_what_was_measured_is_remembered_by_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SYNFIRE_CACHE", str(tmp_path))
     engine = ENGINES["cpu"]()
-    first = measured(graph(), engine, sample(graph()))
-    assert measured(graph(), engine, sample(graph())) == first
-    measured(graph(2.0), engine, sample(graph()))
+    first = measured(graph(), engine, own_samples(graph()))
+    assert measured(graph(), engine, own_samples(graph())) == first
+    measured(graph(2.0), engine, own_samples(graph()))
     assert len(list((tmp_path / "costs").iterdir())) == 2
 
 
@@ -99,26 +108,45 @@ def test_what_another_version_of_the_engines_took_is_measured_again(
 ) -> None:
     monkeypatch.setenv("SYNFIRE_CACHE", str(tmp_path))
     engine = ENGINES["cpu"]()
-    measured(graph(), engine, sample(graph()))
+    measured(graph(), engine, own_samples(graph()))
     monkeypatch.setattr(module, "engines_version", lambda: "another")
-    measured(graph(), engine, sample(graph()))
+    measured(graph(), engine, own_samples(graph()))
     assert len(list((tmp_path / "costs").iterdir())) == 2
 
 
 def test_a_damaged_cache_is_measured_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SYNFIRE_CACHE", str(tmp_path))
     engine = ENGINES["cpu"]()
-    measured(graph(), engine, sample(graph()))
+    measured(graph(), engine, own_samples(graph()))
     (file,) = (tmp_path / "costs").iterdir()
     file.write_text("{")
-    assert measured(graph(), engine, sample(graph())).steps == 4
+    assert measured(graph(), engine, own_samples(graph())).steps == 4
     assert file.read_text() != "{"
 
 
 def test_a_cache_that_cannot_be_written_costs_time_and_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("SYNFIRE_CACHE", str(tmp_path / "file"))
-    assert measured(graph(), ENGINES["cpu"](), sample(graph())).steps == 4
+    assert measured(graph(), ENGINES["cpu"](), own_samples(graph())).steps == 4
+
+
+def test_other_samples_are_measured_by_themselves_and_read_only_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SYNFIRE_CACHE", str(tmp_path))
+    read: list[str] = []
+
+    def source(digest: str, level: float) -> Source:
+        def samples(count: int | None) -> Samples:
+            read.append(digest)
+            return Samples.of(graph(), {"x": np.full((count or 1, 3), level, np.float32)})
+
+        return Source(digest, digest, samples)
+
+    engine = ENGINES["cpu"]()
+    found = [measured(graph(100.0), engine, source(*each)) for each in (("bright", 1), ("dark", 0)) * 2]
+    assert read == ["bright", "dark"]
+    assert [each.density["lif"] for each in found] == [1, 0, 1, 0]
 
 
 def test_what_threads_a_worker_has_is_measured_and_remembered_apart(
@@ -126,7 +154,7 @@ def test_what_threads_a_worker_has_is_measured_and_remembered_apart(
 ) -> None:
     monkeypatch.setenv("SYNFIRE_CACHE", str(tmp_path))
     engine = ENGINES["cpu"]()
-    alone, together = (measured(graph(), engine, sample(graph()), threads) for threads in (1, 2))
+    alone, together = (measured(graph(), engine, own_samples(graph()), threads) for threads in (1, 2))
     assert (alone.threads, alone.calls) == (1, 1)
     assert (together.threads, together.calls) == (2, 2)  # a small model: each thread takes calls of its own
     assert len(list((tmp_path / "costs").iterdir())) == 2

@@ -27,7 +27,7 @@ from synfire.bench.benchmark import (
 from synfire.bench.contenders import Contender, entered, installed, require, versions
 from synfire.bench.machine import machine
 from synfire.engines.engine import ENGINES
-from synfire.engines.measure import steps_of
+from synfire.engines.samples import steps_of
 from synfire.graph import Graph, flatten
 from synfire.graph.passes import simplify
 from synfire.ops import Array, Encoder

@@ -18,7 +18,7 @@ from synfire.cli.served import MetadataClient
 from synfire.deploy.planning import ENGINE
 from synfire.deploy.whole import engine_of
 from synfire.engines.engine import ENGINES
-from synfire.engines.measure import steps_of
+from synfire.engines.samples import steps_of
 from synfire.graph import Graph, flatten
 from synfire.graph.passes import simplify
 from synfire.ops import Array, Clock, Signal

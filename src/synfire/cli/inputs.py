@@ -13,6 +13,7 @@ from PIL import Image, UnidentifiedImageError
 from synfire.base.errors import UserError
 from synfire.ops import Array, Kind, Signal
 from synfire.zoo import files, picture_inputs
+from synfire.zoo.samples import check_unit_range
 
 PICTURES = (".png", ".jpg", ".jpeg")
 
@@ -25,17 +26,8 @@ def read_inputs(file: Path, signals: Mapping[str, Signal], in_unit_range: bool =
     """
     found = _read(file, signals)
     for name, array in found.items() if in_unit_range else ():
-        _check_range(file, name, array)
+        check_unit_range(str(file), name, array)
     return found
-
-
-def _check_range(file: Path, name: str, array: Array) -> None:
-    """Raise `UserError` for whole numbers beyond 1: levels as files have them, 0 to 255, of which the model knows nothing."""
-    if array.dtype.kind == "f" and array.size and array.max() > 1 and np.array_equal(array, np.rint(array)):
-        raise UserError(
-            f"{file} holds whole numbers up to {array.max():g}, and input {name!r} takes values in [0, 1]; "
-            "divide pixels by 255"
-        )
 
 
 def _read(file: Path, signals: Mapping[str, Signal]) -> dict[str, Array]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
@@ -27,17 +28,23 @@ from synfire.cli.models import (
 from synfire.cli.options import MemoryOption, ModelArgument, ProfileOption, WorkersOption
 from synfire.cli.output import AsJson, counted, print_json, say, table
 from synfire.deploy.profiles import Listed, build_all, choose, listed
+from synfire.deploy.samples import forget_samples, keep_samples
 from synfire.devices import DEVICES
 from synfire.engines.profiles.build import BATCHES, Built, Likeness, known
 from synfire.engines.profiles.machine import Machine, free_bytes
 from synfire.engines.profiles.offers import Fit, Offer
 from synfire.engines.profiles.profile import Profile
+from synfire.graph import Graph, flatten
+from synfire.graph.passes import simplify
 from synfire.plan.costs import format_bytes, format_seconds, parse_bytes
 from synfire.store.files import write_atomically
 from synfire.zoo import Model
 
 SHOWN = 12
 """Digits of an id that are shown: enough to name a profile by."""
+
+NO_SAMPLES = "none"
+"""In place of a file of samples: those that were given are forgotten."""
 
 LEAST_ROOM = 2**20
 """Bytes. What is built takes more: a disk that has no room for these is full."""
@@ -62,8 +69,8 @@ def profiles(
 
     Times are of one call for 1 sample and for 16, without the way to it; requests a second are what the plan is predicted to
     allow. Exact profiles answer with the bits of the reference. Others are as good as their last columns say, measured
-    when they were built: the share of right answers on held-out data, beside that of float32; of answers that are float32's;
-    and of spikes that both fire.
+    when they were built: the share of right answers, where they are known, beside that of float32; of answers that are float32's;
+    and of spikes that both fire. The last one says on what: the file that `build --samples` was given, held-out digits, or made-up inputs.
 
     \b
     Examples:
@@ -84,6 +91,15 @@ def profiles(
 def build(
     model: ModelArgument,
     profile: ProfileOption = None,
+    samples: Annotated[
+        str | None,
+        typer.Option(
+            "--samples",
+            metavar="FILE",
+            help="Measure on the samples in this .npz: an array for each input, the first axis counts samples, and `labels` to tell right "
+            "answers by. They are kept for `serve`, `profiles` and `plan`, too; none: forget them.",
+        ),
+    ] = None,
     every: Annotated[bool, typer.Option("--all", help="Build every profile that runs here.")] = False,
     must_keep: Annotated[
         bool,
@@ -99,19 +115,23 @@ def build(
     context: ContextOption = None,
     as_json: AsJson = False,
 ) -> None:
-    """Compile a model for a profile, and measure on real inputs how fast it is and how well it answers.
+    """Compile a model for a profile, and measure how fast it is and how well it answers.
 
+    That is done on samples of yours (--samples), else on held-out digits where the model takes digits, else on inputs that are made up.
     What was built is kept under SYNFIRE_CACHE, so that `serve` and `profiles` find it; building it again measures nothing.
 
     \b
     Examples:
       synfire build svgg-mnist
       synfire build svgg-mnist --all
+      synfire build ./my-model --samples ./held-out.npz --all
       synfire build svgg-digits --profile darwin3-int8 --json
     """
     if must_keep:
         _require_room()
     (found,) = find_all([model], Reading(discretisation, dt_s, allow, accept, base, context))
+    if samples is not None:
+        _give(simplify(flatten(found.graph)), samples)
     here = listed(found, _machine(workers, memory))
     runnable = [each.profile for each in here.offers if each.fit is Fit.RUNNABLE]
     wanted = runnable if every else [choose([here], [each])[found.name] for each in profile or ["auto"]]
@@ -119,7 +139,13 @@ def build(
     if must_keep:
         _require_kept(here, wanted)
     if as_json:
-        print_json({"model": found.name, "built": [msgspec.to_builtins(each, str_keys=True) for each in built]})
+        print_json(
+            {
+                "model": found.name,
+                "measured_on": here.source.words,
+                "built": [msgspec.to_builtins(each, str_keys=True) for each in built],
+            }
+        )
         return
     _print(replace(here, fresh={each.profile: each for each in built}))
 
@@ -132,6 +158,13 @@ def chosen_profiles(
     return choose([listed(each, machine) for each in models], wanted)
 
 
+def _give(graph: Graph, samples: str) -> None:
+    if samples == NO_SAMPLES:
+        forget_samples(graph)
+    else:
+        keep_samples(graph, Path(samples))
+
+
 def _require_room() -> None:
     """Raises `TemporaryError` where the disk of SYNFIRE_CACHE is full, `UserError` where nothing may be written there."""
     probe = paths.cache() / ".room"
@@ -141,7 +174,7 @@ def _require_room() -> None:
 
 def _require_kept(here: Listed, wanted: Sequence[Profile]) -> None:
     """Raises `TemporaryError` where something of what was built is not there for the next."""
-    lost = [] if here.graph.whole else [each.name for each in wanted if known(each) is None]
+    lost = [] if here.graph.whole else [each.name for each in wanted if known(each, here.source) is None]
     if why := _machine_code.unkept() or (
         f"what was measured of {counted(len(lost), 'profile')} is not there" if lost else ""
     ):
@@ -165,6 +198,7 @@ def _plain(here: Listed, offer: Offer) -> dict[str, Any]:
         **{each: getattr(offer.profile, each) for each in ("engine", "format", "device", "exact", "goal", "digest")},
         "requires": msgspec.to_builtins(offer.profile.requires),
         "predicted_requests_s": offer.requests_s or None,
+        "measured_on": here.source.words if built else None,
         "built": msgspec.to_builtins(built, str_keys=True) if built else None,
     }
 
@@ -214,8 +248,9 @@ def _runnable(here: Listed, found: Sequence[Offer]) -> Table:
         "-right (float32)",
         "-answers alike",
         "-spikes alike",
+        "measured on",
     )
-    return table("", columns, (_row(each, here.built(each.profile)) for each in found))
+    return table("", columns, (_row(each, here.built(each.profile), here.source.words) for each in found))
 
 
 def _named(offer: Offer) -> tuple[str, str, str]:
@@ -223,7 +258,7 @@ def _named(offer: Offer) -> tuple[str, str, str]:
     return offer.profile.id[:SHOWN], offer.profile.name, format_bytes(needed) if needed else ""
 
 
-def _row(offer: Offer, built: Built | None) -> tuple[str, ...]:
+def _row(offer: Offer, built: Built | None, measured_on: str) -> tuple[str, ...]:
     seconds = built.seconds if built else {}
     return (
         *_named(offer),
@@ -231,6 +266,7 @@ def _row(offer: Offer, built: Built | None) -> tuple[str, ...]:
         *(format_seconds(seconds[each]) if each in seconds else "" for each in BATCHES),
         f"{offer.requests_s:,.0f}" if offer.requests_s else "",
         *_likeness(built.likeness if built else None),
+        measured_on if built else "",
     )
 
 

@@ -8,11 +8,11 @@ from typing import Generic, TypeVar
 import msgspec
 import numpy as np
 
+from synfire.deploy.samples import samples_of
 from synfire.engines.engine import ENGINES
 from synfire.engines.measure import measured
 from synfire.graph import Graph
 from synfire.plan import Costs, Hop
-from synfire.zoo import sample
 
 ALIKE = 0.5
 """Variants share at least this part of their parameters: then their spikes are as dense, and what they cost is the same."""
@@ -44,13 +44,15 @@ class Measurements:
         self._known = Variants[Costs]()
 
     def of(self, graph: Graph, engine: str) -> Costs:
-        """The flat graph's costs: measured, recalled, or those of a variant."""
-        known = self._known.of(graph, engine)
+        """The flat graph's costs: measured, recalled, or those of a variant that has the same samples."""
+        source = samples_of(graph)
+        way = f"{engine} on {source.digest}"
+        known = self._known.of(graph, way)
         if known is not None:
             return known
-        costs = measured(graph, ENGINES[engine](), sample(graph), self._threads)
+        costs = measured(graph, ENGINES[engine](), source, self._threads)
         costs = msgspec.structs.replace(costs, hop=self._hop)
-        self._known.keep(graph, engine, costs)
+        self._known.keep(graph, way, costs)
         return costs
 
 

@@ -14,6 +14,7 @@ from synfire.deploy.measurements import Variants
 from synfire.deploy.planned import Planned
 from synfire.deploy.planning import ENGINE
 from synfire.deploy.prices import prices
+from synfire.deploy.samples import samples_of
 from synfire.deploy.whole import whole_engine
 from synfire.engines.engine import ENGINES
 from synfire.engines.measure import measured
@@ -21,34 +22,37 @@ from synfire.engines.profiles.build import Built, build, known
 from synfire.engines.profiles.machine import Machine
 from synfire.engines.profiles.offers import AUTO, Offer, chosen, offers, profile_of, whole_profile
 from synfire.engines.profiles.profile import Profile
+from synfire.engines.samples import Source
 from synfire.graph import Graph, flatten
 from synfire.graph.passes import simplify
 from synfire.plan import Costs
-from synfire.zoo import Model, sample
+from synfire.zoo import Model
 
 
 @dataclass(frozen=True)
 class Listed:
-    """A model, flat and simplified, with its profiles, and what was built of these just now, by id."""
+    """A model, flat and simplified, with what it is measured on, its profiles, and what was built of these just now, by id."""
 
     model: Model
     graph: Graph
+    source: Source
     offers: tuple[Offer, ...]
     fresh: Mapping[str, Built] = field(default_factory=dict)
 
     def built(self, profile: Profile) -> Built | None:
         """What was measured of it, now or before."""
-        return self.fresh.get(profile.id) or known(profile)
+        return self.fresh.get(profile.id) or known(profile, self.source)
 
 
 def listed(model: Model, machine: Machine) -> Listed:
     """The model's profiles on this machine; its operators are measured, or that is recalled."""
     graph = flatten(model.graph)
     if graph.whole:
-        return Listed(model, graph, offers(model.name, graph, Costs(), machine))
+        return Listed(model, graph, samples_of(graph), offers(model.name, graph, Costs(), machine))
     graph = simplify(graph)
-    costs = msgspec.structs.replace(measured(graph, ENGINES[ENGINE](), sample(graph)), hop=prices())
-    return Listed(model, graph, offers(model.name, graph, costs, machine))
+    source = samples_of(graph)
+    costs = msgspec.structs.replace(measured(graph, ENGINES[ENGINE](), source), hop=prices())
+    return Listed(model, graph, source, offers(model.name, graph, costs, machine))
 
 
 def choose(models: Sequence[Listed], wanted: Sequence[str]) -> dict[str, Profile]:
@@ -91,23 +95,26 @@ def build_all(graph: Graph, profiles: Sequence[Profile], tell: Tell = tell) -> l
         for each in profiles:
             whole_engine(each.engine).build_ahead(graph, partial(tell, f"building {each.model} {each.name}"))
         return []
-    return [build(graph, each, partial(tell, f"building {each.model} {each.name}")) for each in profiles]
+    source = samples_of(graph)
+    return [build(graph, each, source, partial(tell, f"building {each.model} {each.name}")) for each in profiles]
 
 
 def build_planned(planned: Sequence[Planned], profiles: Mapping[str, Profile], tell: Tell = tell) -> None:
     """Build what is to be served: each model's profile, by name, or the usual one.
 
-    Of an exact profile a build tells how fast it is, which is as fast for all variants of a model: one of them is built for all.
+    Of an exact profile a build tells how fast it is, which is as fast for all variants of a model that have the same samples: one of them
+    is built for all.
     """
     built = Variants[Profile]()
     for each in planned:
         profile = profiles.get(each.model.name) or _usual(each)
         alike = profile.exact and not each.graph.whole
-        if alike and built.of(each.graph, profile.name):
+        way = f"{profile.name} on {samples_of(each.graph).digest}"
+        if alike and built.of(each.graph, way):
             continue
         build_all(each.graph, [profile], tell)
         if alike:
-            built.keep(each.graph, profile.name, profile)
+            built.keep(each.graph, way, profile)
 
 
 def _usual(planned: Planned) -> Profile:

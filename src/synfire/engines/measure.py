@@ -6,7 +6,8 @@ import hashlib
 import itertools
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -15,6 +16,7 @@ from synfire.base import paths
 from synfire.devices import DEVICES
 from synfire.engines.engine import Engine, Program
 from synfire.engines.profiles.cache import keep, recalled
+from synfire.engines.samples import FEW, Source, count_of, part_of, steps_of
 from synfire.engines.version import engines_version
 from synfire.graph import Graph, Synapse, flatten
 from synfire.ops import Array, Clock, Kind, Signal
@@ -30,21 +32,22 @@ CACHE_BYTES = 4 << 20
 Build = Callable[[Graph], Program]
 """Gives a graph's program."""
 
-METHOD = "prefixes, cold; calls warm"
+METHOD = "prefixes, cold; calls warm; densities of several requests"
 """Numbers that were found in another way are measured again."""
 
 
-def measured(graph: Graph, engine: Engine, sample: Mapping[str, Array], threads: int = 1) -> Costs:
-    """`measure`, remembered in `SYNFIRE_CACHE` by the graph's content, the engine and its version, the threads and the processor."""
+def measured(graph: Graph, engine: Engine, source: Source, threads: int = 1) -> Costs:
+    """`measure` on the source's first samples, remembered in `SYNFIRE_CACHE` by the graph's content, the engine and its version, the
+    samples, the threads and the processor."""
     flat = flatten(graph)
     device = DEVICES["cpu"].describe()
     who = [engine.name, engines_version(), device.model, *device.features]
-    key = "\n".join([METHOD, flat.content_digest(), *flat.operators, *who])
+    key = "\n".join([METHOD, flat.content_digest(), *flat.operators, *who, source.digest])
     key += f"\n{threads} threads" if threads > 1 else ""
     file = paths.cache() / "costs" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
     known = recalled(file, Costs)
     if known is None:
-        known = measure(flat, engine, sample, threads)
+        known = measure(flat, engine, source.read(FEW).inputs, threads)
         keep(file, known)
     return known
 
@@ -52,30 +55,48 @@ def measured(graph: Graph, engine: Engine, sample: Mapping[str, Array], threads:
 def measure(graph: Graph, engine: Engine, sample: Mapping[str, Array], threads: int = 1) -> Costs:
     """What each operator adds to the program of all operators before it, on one request, and what the whole takes.
 
+    `sample` is that request, or several side by side: times are of the first, densities and payloads of all.
+
     Operators are compiled together, so one by itself would be charged for what its neighbours save it. The whole is run
     as a request finds it: on a core that slept, with caches that others have filled. That is shared out
     as the growing programs tell, which run again and again. Programs are granted so many `threads`.
     """
     flat, built = flatten(graph), partial(_granted, engine, threads)
     steps = flat.steps or steps_of(flat, sample)
+    requests = [part_of(flat, sample, slice(k, k + 1)) for k in range(count_of(flat, sample))]
     everything = Graph(flat.operators, flat.synapses, flat.inputs, {name: name for name in flat.order()})
-    seen = {**sample, **_run(built(everything), sample, steps)}
+    density, payload = _contents(flat, built(everything), requests, steps)
     call_s = min(_times(*_entry(built), REPEATS))
     whole = built(flat)
-    whole_s = max(cold_s(whole, sample, steps) - call_s, 0.0)
+    whole_s = max(cold_s(whole, requests[0], steps) - call_s, 0.0)
     return Costs(
-        operator_s={name: share * whole_s for name, share in _shares(flat, built, sample, steps, call_s).items()},
-        density={name: _density(array) for name, array in seen.items()},
-        payload={
-            name: _payload(seen[name])
-            for name, signal in flat.signals().items()
-            if signal.size < 0 or signal.kind is Kind.BYTES
-        },
+        operator_s={name: share * whole_s for name, share in _shares(flat, built, requests[0], steps, call_s).items()},
+        density=density,
+        payload=payload,
         steps=steps,
         call_s=call_s,
         threads=threads,
         calls=whole.calls,
     )
+
+
+def _contents(
+    flat: Graph, program: Program, requests: Sequence[Mapping[str, Array]], steps: int
+) -> tuple[dict[str, float], dict[str, float]]:
+    """How dense each signal is, and how many bytes those take whose shape does not tell: means of the requests."""
+    sized = [name for name, signal in flat.signals().items() if signal.size < 0 or signal.kind is Kind.BYTES]
+    density, payload = (defaultdict[str, list[float]](list) for _ in range(2))
+    for request in requests:
+        seen = {**request, **_run(program, request, steps)}
+        for name, array in seen.items():
+            density[name].append(_density(array))
+        for name in sized:
+            payload[name].append(_payload(seen[name]))
+    return _means(density), _means(payload)
+
+
+def _means(found: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    return {name: statistics.fmean(each) for name, each in found.items()}
 
 
 def _granted(engine: Engine, threads: int, graph: Graph) -> Program:
@@ -120,11 +141,6 @@ def _entry(built: Build) -> tuple[Program, dict[str, Array], int]:
     value = Signal((1,), Kind.VALUE, Clock.STEP)
     graph = Graph({"rate": MeanRate()}, (Synapse("x", "rate"),), {"x": value}, {"y": "rate"})
     return built(graph), {"x": np.zeros((1, 1, 1), np.float32)}, 1
-
-
-def steps_of(graph: Graph, inputs: Mapping[str, Array]) -> int:
-    """Time steps of a request whose inputs bring their own time axis; 1 without one."""
-    return next((inputs[name].shape[0] for name, signal in graph.inputs.items() if signal.timed), 1)
 
 
 def _run(program: Program, inputs: Mapping[str, Array], steps: int) -> dict[str, Array]:

@@ -1,6 +1,6 @@
 """The models that come with synfire: `zoo/NAME/` is a bundle with its card."""
 
-from synfire.zoo.digits import held_out_digits
+from synfire.zoo.digits import digits_are_here, held_out_digits
 from synfire.zoo.find import Model, find, told_apart
 from synfire.zoo.neighbourhoods import neighbourhood
 from synfire.zoo.samples import PictureFile, digit_inputs, files, picture_file, picture_inputs, sample
@@ -11,6 +11,7 @@ __all__ = [
     "PictureFile",
     "card",
     "digit_inputs",
+    "digits_are_here",
     "files",
     "find",
     "held_out_digits",

@@ -44,15 +44,26 @@ def held_out_digits() -> tuple[Array, Array]:
 
     Raises `UserError` without scikit-learn, which brings them.
     """
-    found = importlib.util.find_spec("sklearn")
-    if found is None or found.origin is None:
+    file = _place()
+    if file is None:
         raise UserError("the digits come with scikit-learn; install it: pip install 'synfire[digits]'")
-    file = Path(found.origin).parent / _FILE
     if not file.is_file():
         raise UserError(f"this scikit-learn has no digits at {file}; install it again: pip install 'synfire[digits]'")
     rows = np.loadtxt(file, delimiter=",")
     chosen = rows[np.random.default_rng(0).permutation(len(rows))[-HELD_OUT:]]
     return (chosen[:, :-1].reshape(-1, 8, 8) / 16).astype(np.float32), chosen[:, -1].astype(np.int64)
+
+
+def digits_are_here() -> bool:
+    """Whether `held_out_digits` finds them."""
+    file = _place()
+    return file is not None and file.is_file()
+
+
+def _place() -> Path | None:
+    """Where scikit-learn has the digits, or would have them; None where it is not installed."""
+    found = importlib.util.find_spec("sklearn")
+    return Path(found.origin).parent / _FILE if found is not None and found.origin is not None else None
 
 
 def written(digit: int) -> Array:

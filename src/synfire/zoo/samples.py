@@ -84,6 +84,15 @@ def picture_file(graph: Graph) -> PictureFile | None:
     return PictureFile((found["height"], found["width"]), found["invert"]) if found else None
 
 
+def check_unit_range(where: str, name: str, array: Array) -> None:
+    """Raise `UserError` for whole numbers beyond 1 where a model takes `UNIT_RANGE`: levels as files have them, 0 to 255."""
+    if array.dtype.kind == "f" and array.size and array.max() > 1 and np.array_equal(array, np.rint(array)):
+        raise UserError(
+            f"{where} holds whole numbers up to {array.max():g}, and input {name!r} takes values in [0, 1]; "
+            "divide pixels by 255"
+        )
+
+
 def _fit(digit: Array, side: tuple[int, int] | None) -> Array:
     return as_mnist(digit) if side == (MNIST_SIDE, MNIST_SIDE) else digit
 

@@ -17,14 +17,14 @@ from synfire.devices import DEVICES
 from synfire.engines.engine import PROCESSOR
 from synfire.engines.profiles.cache import keep, recalled
 from synfire.engines.profiles.profile import Profile
-from synfire.engines.profiles.samples import FEW, Samples, samples
-from synfire.engines.profiles.whole import Part, Whole, parts_of
+from synfire.engines.profiles.whole import Part, Whole, parts_of, scores_of
+from synfire.engines.samples import FEW, Samples, Source
 from synfire.engines.version import engines_version
 from synfire.graph import Graph
-from synfire.ops import Array, Clock, Kind
+from synfire.ops import Array, Kind
 
 BATCHES = (1, 16)
-"""How many samples are computed together when speed is measured."""
+"""How many samples are computed together when speed is measured, where there are so many."""
 
 ENOUGH_S, REPEATS = 0.15, 5
 """A time is the median of so many calls, and of more as long as they have not taken so many seconds."""
@@ -40,7 +40,8 @@ class Likeness(msgspec.Struct, frozen=True, kw_only=True):
     """How a profile that is not exact does beside the exact one, on the same `samples`.
 
     `spikes` is the share of the spikes, of those that either fires, that both fire; `answers` the share of the samples that
-    both put in the same class; accuracies are on held-out data. None where a model has no such thing, or no data is here.
+    both put in the same class; accuracies are the shares that are in their right one. None where a model has no such thing, or nobody knows
+    the right classes.
     """
 
     samples: int
@@ -59,34 +60,34 @@ class Built(msgspec.Struct, frozen=True, kw_only=True):
     likeness: Likeness | None = None
 
 
-def known(profile: Profile) -> Built | None:
-    """What was measured before on this kind of processor and device with these engines; None where nothing was."""
+def known(profile: Profile, source: Source) -> Built | None:
+    """What was measured before on these samples, this kind of processor and device with these engines; None where nothing was."""
     try:
-        file = _file(profile)
+        file = _file(profile, source)
     except PermanentError:  # its device is not here
         return None
     found = recalled(file, Built)
     return found if found is not None and found.profile == profile.id else None
 
 
-def build(graph: Graph, profile: Profile, tell: Tell = lambda what, share: None) -> Built:
+def build(graph: Graph, profile: Profile, source: Source, tell: Tell = lambda what, share: None) -> Built:
     """`known`, or build the flat, simplified graph and measure it now. Raises `UserError` for what the engine cannot run."""
-    found = known(profile)
+    found = known(profile, source)
     if found is None:
-        found = _measured(graph, profile, tell)
-        keep(_file(profile), found)
+        found = _measured(graph, profile, source, tell)
+        keep(_file(profile, source), found)
     return found
 
 
-def _measured(graph: Graph, profile: Profile, tell: Tell) -> Built:
+def _measured(graph: Graph, profile: Profile, source: Source, tell: Tell) -> Built:
     tell("compiling", 0.0)
     began_s = time.perf_counter()
     parts = parts_of(graph, profile)
     whole = Whole(graph, parts)
     whole.warm()
     build_s = time.perf_counter() - began_s
-    given, seconds = samples(graph, FEW if profile.exact else None), {}
-    for k, batch in enumerate(BATCHES if given.batched else BATCHES[:1]):
+    given, seconds = source.read(FEW if profile.exact else None), {}
+    for k, batch in enumerate(each for each in BATCHES if each <= (given.count if given.batched else 1)):
         tell(f"measuring batches of {batch}", 0.1 + 0.2 * k)
         seconds[batch] = _time(whole, graph, given, batch)
     likeness = None if profile.exact else _likeness(graph, parts, given, tell)
@@ -121,7 +122,7 @@ def _likeness(graph: Graph, parts: list[Part], given: Samples, tell: Tell) -> Li
             one, other = found[f"layer/{each}"], right[f"layer/{each}"]
             both += int(np.count_nonzero(one & other))
             either += int(np.count_nonzero(one | other))
-        if _scores(graph):
+        if scores_of(graph) is not None:
             classes.append((ours.classes(found), exact.classes(right)))
         done += batch
         tell("comparing with float32", 0.4 + 0.6 * done / given.count)
@@ -151,24 +152,23 @@ def _share(found: Array | None, wanted: Array | None) -> float | None:
     return None if found is None or wanted is None else float(np.mean(found == wanted))
 
 
-def _scores(graph: Graph) -> bool:
-    signals = graph.output_signals().values()
-    return any(each.clock is Clock.RUNNING and len(each.shape) == 1 and each.size > 1 for each in signals)
-
-
 def _fires(graph: Graph, name: str) -> bool:
     """Whether it is a neuron layer: it has a state, and emits spikes."""
     state = graph.operator(name).initial_state(1, *graph.signals_into(name))
     return bool(state) and graph.signals()[name].kind is Kind.SPIKE
 
 
-def _file(profile: Profile) -> Path:
-    """By profile, engines, processor and device: what is measured on one may be wrong for another.
+def _file(profile: Profile, source: Source) -> Path:
+    """By profile, samples, engines, processor and device: what is measured on one may be wrong for another.
 
     Raises `PermanentError` where the device is not here.
     """
     found = [DEVICES[device].describe() for device in dict.fromkeys((PROCESSOR, profile.device))]
     key = "\n".join(
-        [engines_version(), *(word for each in found for word in (each.model, str(each.cores), *each.features))]
+        [
+            engines_version(),
+            source.digest,
+            *(word for each in found for word in (each.model, str(each.cores), *each.features)),
+        ]
     )
     return paths.cache() / "profiles" / f"{profile.id[:32]}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"

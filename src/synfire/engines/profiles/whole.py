@@ -46,8 +46,15 @@ class Whole:
 
     def classes(self, outputs: Mapping[str, Array]) -> Array:
         """What each request is put down as, `(batch,)`. Raises `UserError` for a model that gives no score per class."""
-        for name, signal in self._graph.output_signals().items():
-            if signal.clock is Clock.RUNNING and len(signal.shape) == 1 and signal.size > 1:
-                found: Array = outputs[name][-1].argmax(-1)
-                return found
-        raise UserError("the model has no output with a score per class, so nothing can be said of its answers")
+        scores = scores_of(self._graph)
+        if scores is None:
+            raise UserError("the model has no output with a score per class, so nothing can be said of its answers")
+        found: Array = outputs[scores][-1].argmax(-1)
+        return found
+
+
+def scores_of(graph: Graph) -> str | None:
+    """The output that has a score per class; None where there is none."""
+    signals = graph.output_signals().items()
+    scores = (name for name, each in signals if each.clock is Clock.RUNNING and len(each.shape) == 1 and each.size > 1)
+    return next(scores, None)
