@@ -10,18 +10,23 @@ from dataclasses import replace
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 
+from synfire.base import paths
 from synfire.base.errors import UnknownName, UserError
 from synfire.deploy import profiles as deployed
 from synfire.deploy.local import LocalDeployment, Settings
 from synfire.deploy.planning import plan_models
 from synfire.deploy.profiles import Listed, build_all, build_planned, choose, listed
+from synfire.deploy.samples import forget_samples, keep_samples, samples_of
 from synfire.engines import ENGINES
 from synfire.engines.profiles import build as building
+from synfire.engines.profiles.build import known
 from synfire.engines.profiles.machine import Machine
 from synfire.gateway.call import Call
-from synfire.graph import Graph
+from synfire.graph import Graph, flatten
+from synfire.graph.passes import simplify
 from synfire.plan import Hop
 from synfire.testing.examples import collect, digits, image
 from synfire.zoo import Model, load
@@ -110,6 +115,27 @@ def test_variants_are_built_once_where_they_are_exact_and_each_where_they_are_no
     built.clear()
     build_planned(planned, narrow, lambda which, what, share: built.append(which) if what == "built" else None)
     assert built == ["building svgg cpu-int8", "building srnn cpu-int8", "building own cpu-int8"]
+
+
+def test_what_is_served_is_planned_and_built_on_the_samples_that_were_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(paths.cache() / "numba"))  # what is compiled stays
+    monkeypatch.setenv("SYNFIRE_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("SYNFIRE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(building, "ENOUGH_S", 0.0)
+    monkeypatch.setattr(deployed, "prices", Hop)
+    model = Model("svgg", load("svgg-digits"), "zoo")
+    graph = simplify(flatten(model.graph))
+    np.savez(tmp_path / "own.npz", input=np.ones((20, 1, 8, 8), np.float32))
+    keep_samples(graph, tmp_path / "own.npz")
+    here = plan_models([model], "auto", 2, hop=Hop())
+    assert here[0].costs.density["input"] == 1.0
+    build_planned(here, {})
+    (profile,) = choose([listed(model, MACHINE)], ()).values()
+    assert known(profile, samples_of(graph)) is not None
+    forget_samples(graph)
+    assert known(profile, samples_of(graph)) is None
 
 
 def tuned(graph: Graph) -> Graph:

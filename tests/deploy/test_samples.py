@@ -27,6 +27,7 @@ from synfire.ops.lif import LIF
 from synfire.ops.linear import Linear
 from synfire.ops.lookup import Lookup
 from synfire.ops.mean_rate import MeanRate
+from synfire.ops.python_function import PythonFunction
 
 PICTURE = Signal((1, 4, 4), Kind.VALUE, Clock.REQUEST)
 SPIKES = Signal((5,), Kind.SPIKE, Clock.STEP)
@@ -268,6 +269,14 @@ def test_objects_in_a_file_are_not_loaded(give: Give) -> None:
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"cannot read .*absent\.npz: No such file or directory; check the path"):
         keep_samples(pictures(), tmp_path / "absent.npz")
+
+
+def test_a_model_that_runs_whole_has_no_use_for_samples(tmp_path: Path) -> None:
+    function = PythonFunction("f", "/", (("f.py", "0" * 64),), (("x", "float32", (3,)),), ("y", "bool", ()))
+    graph = Graph({"y": function}, (Synapse("x", "y"),), {"x": function.signals()[0]}, {"y": "y"})
+    with pytest.raises(UserError, match=r"nothing of it is measured: .* leave --samples out"):
+        keep_samples(graph, tmp_path / "own.npz")
+    assert samples_of(graph).words == MADE_UP
 
 
 def test_an_input_may_be_called_labels(give: Give) -> None:
