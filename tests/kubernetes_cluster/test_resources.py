@@ -154,28 +154,30 @@ def test_the_serving_container_is_killed_under_load_and_goes_on_when_it_is_begun
     until(deployment.relieved)
 
 
+def uid(deployment: Deployment, pod: str) -> str:
+    """Which Pod of that name there is; empty for none."""
+    return deployment.kubectl("get", "pod", pod, "--ignore-not-found", "--output=jsonpath={.metadata.uid}")
+
+
+def answers(deployment: Deployment) -> bool:
+    """Whether who calls now is answered soon; rightly in any case."""
+    inputs, expected = known()
+    try:
+        with Client(deployment.url, timeout_s=1.0) as client:
+            found = client.infer(deployment.name, inputs).outputs
+    except (TemporaryError, DeadlineExceeded):
+        return False
+    assert {name: each.tobytes() for name, each in found.items()} == {
+        name: each.tobytes() for name, each in expected.items()
+    }
+    return True
+
+
 def test_the_serving_pod_is_deleted_and_another_one_loads_its_models_anew(deployment: Deployment) -> None:
-    kubectl, (inputs, expected) = deployment.kubectl, known()
-
-    def uid() -> str:
-        return kubectl("get", "pod", SERVING, "--ignore-not-found", "--output=jsonpath={.metadata.uid}")
-
-    def answers() -> bool:
-        """Whether who calls now is answered soon; rightly in any case."""
-        try:
-            with Client(deployment.url, timeout_s=1.0) as client:
-                found = client.infer(deployment.name, inputs).outputs
-        except (TemporaryError, DeadlineExceeded):
-            return False
-        assert {name: each.tobytes() for name, each in found.items()} == {
-            name: each.tobytes() for name, each in expected.items()
-        }
-        return True
-
-    before, began_s = uid(), time.monotonic()
-    kubectl("delete", "pod", SERVING)
-    until(lambda: uid() not in ("", before))
-    until(answers)
+    before, began_s = uid(deployment, SERVING), time.monotonic()
+    deployment.kubectl("delete", "pod", SERVING)
+    until(lambda: uid(deployment, SERVING) not in ("", before))
+    until(lambda: answers(deployment))
     print(f"calls are answered again {time.monotonic() - began_s:.1f} s after the serving Pod was deleted")
     until(deployment.whole)
     until(deployment.relieved)
@@ -321,6 +323,30 @@ def test_the_node_of_the_serving_pod_is_cut_off_and_it_is_begun_on_another_one(d
         deployment.cluster.nodes[node].mend()
     assert callers.broken > 0
     assert ("Warning", "NodeLost") in events(kubectl, SERVING)
+    until(deployment.relieved)
+
+
+def test_all_pods_are_begun_anew_one_set_after_the_other(deployment: Deployment) -> None:
+    kubectl, pods = deployment.kubectl, (SERVING, SPARE, *sorted(HOSTS))
+    before = {name: uid(deployment, name) for name in pods}
+    rolled: list[str] = []
+
+    def over() -> bool:
+        found = {each["metadata"]["name"]: each["status"] for each in kubectl.get("statefulsets")["items"]}
+        rolling = [name for name, each in found.items() if each["currentRevision"] != each["updateRevision"]]
+        assert len([each for each in rolling if each != "synfire"]) < 2
+        rolled.extend(each for each in rolling if each not in rolled)
+        return not rolling and all(uid(deployment, name) not in ("", before[name]) for name in pods)
+
+    settings = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "synfire"}, "data": {"log": "info"}}
+    kubectl.apply(settings)
+    until(lambda: over() or rolled[-1:] == ["synfire-spares"])
+    assert condition(kubectl, "sfp", "hosts", "Updated")["reason"] == "WaitsForRollout"
+    until(lambda: answers(deployment))
+    with calling(deployment, "spares and hosts begun anew, after the serving Pod"):
+        until(over)
+    assert rolled == ["synfire", "synfire-spares", "synfire-hosts"]
+    assert condition(kubectl, "sfp", "hosts", "Updated")["status"] == "True"
     until(deployment.relieved)
 
 
