@@ -248,7 +248,10 @@ def test_until_it_is_told_which_models_there_are_nobody_is_told_that_there_is_no
         assert int(refused.headers["retry-after"]) >= 1
         joined(first)
         assert httpx.put(f"{url}/api/deployment/models/tiny", json={"source": "tiny"}).status_code == 202
-        assert httpx.post(f"{url}/api/deployment/told").status_code == 200
+        stale = httpx.post(f"{url}/api/deployment/told", json={"models": ["other", "tiny"]})
+        assert (stale.status_code, "was not asked for other since it began" in stale.json()["error"]) == (503, True)
+        assert httpx.get(f"{url}/api/deployment/told").json() == {"told": False}
+        assert httpx.post(f"{url}/api/deployment/told", json={"models": ["tiny"]}).status_code == 200
         assert httpx.get(f"{url}/api/deployment/told").json() == {"told": True}
         assert asked(url, "other").status_code == 404
         statuses = []

@@ -26,6 +26,7 @@ from synfire.kubernetes.controller.deployment import (
     PutChain,
     Recovered,
     ServedChain,
+    Told,
     Unload,
 )
 from synfire.kubernetes.controller.models import newest
@@ -67,6 +68,7 @@ def test_the_deployment_is_told_once_that_all_models_were_asked_for_and_not_befo
         await applied(here, POOL, MODEL, resource("SynfireModel", "other"), wrong)
         asked = [type(each).__name__ for each in here.deployment.calls]
         assert asked == ["Load", "Load", "Told"]
+        assert here.deployment.calls[-1] == Told(("other", "svgg-digits"))
         await here.settle()
         assert len(here.deployment.calls) == 3
         here.deployment.told, here.deployment.models = False, {}  # it has begun anew, on an empty disk

@@ -103,7 +103,7 @@ class FakeDeployment:
                 self.traffic[name] = TrafficCount(Rule(name, sides, shadow, tuple(rule.get("operators", ()))))
             case ClearTraffic(name):
                 self.traffic.pop(name, None)
-            case Told():
+            case Told(_):
                 self.told = True
             case Drain(_):
                 pass

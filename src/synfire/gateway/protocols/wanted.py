@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from synfire.base.errors import UnknownName, UserError
+from synfire.base.errors import TemporaryError, UnknownName, UserError
 from synfire.devices import DEVICES
 from synfire.gateway import descriptions
 from synfire.gateway.api import APIS, Api
@@ -52,6 +52,12 @@ class AllTold(msgspec.Struct, frozen=True):
     told: bool
 
 
+class AllAsked(msgspec.Struct, frozen=True):
+    """That all models there are to be were asked for, these `models` among them."""
+
+    models: tuple[str, ...] = ()
+
+
 class Moved(msgspec.Struct, frozen=True):
     """What a planned move has done, as `synfire drain --json` tells it."""
 
@@ -80,7 +86,7 @@ class WantedApi:
         yield Endpoint("PUT", one, self.want, "Have a model served so from now on", Wish, WantedModel, fails)
         yield Endpoint("DELETE", one, self.drop, "Have a model served no longer", None, None, fails)
         yield Endpoint("GET", told, self.told, "Whether all models were asked for", None, AllTold)
-        yield Endpoint("POST", told, self.tell, "Say that all models were asked for", None, None, fails)
+        yield Endpoint("POST", told, self.tell, "Say that all models were asked for", AllAsked, None, fails)
         yield Endpoint("GET", vacancies, self.vacancies, "Places that no worker fills", None, Vacancies)
         yield Endpoint("POST", f"{worker}/drain", self.drain, "Have everything leave a worker", None, Moved, fails)
         yield Endpoint("POST", f"{worker}/lost", self.doubt, "Say that a worker may be gone", None, None, fails)
@@ -112,6 +118,11 @@ class WantedApi:
         return json_response(AllTold(recoveries is None or not recoveries.awaited))
 
     async def tell(self, request: HttpRequest) -> HttpResponse:
+        wished = {each.name for each in self._wishes()}
+        if missing := sorted({*request.json(AllAsked).models} - wished):
+            raise TemporaryError(
+                f"this deployment was not asked for {', '.join(missing)} since it began; ask for all models, and say so then"
+            )
         await descriptions.repository(self._plane, "told", "").move("told")
         return HttpResponse()
 

@@ -60,7 +60,9 @@ class Asking:
         self._clock = SystemClock()
 
     async def look(self) -> Deployed:
-        """Raises `TemporaryError` where it does not answer."""
+        """Raises `TemporaryError` where it does not answer. Another one may have taken its place in the midst of it: whether all was told is older
+        than the models that are, so nothing is told of what one before knew."""
+        told = await self._told()
         models = await self._models()
         chains = await self._chains()
         workers = await self._ask("GET", "/api/workers")
@@ -71,7 +73,7 @@ class Asking:
             {each["name"]: _worker(each) for each in workers},
             tuple(map(_recovered, events)),
             await self._traffic(),
-            await self._told(),
+            told,
             await self._vacancies(),
         )
 
@@ -92,8 +94,8 @@ class Asking:
             case ClearTraffic(name):
                 await self._ask("DELETE", f"/api/traffic/{quote(name)}")
                 self._counted_s = -math.inf
-            case Told():
-                await self._ask("POST", TOLD, {})
+            case Told(models):
+                await self._ask("POST", TOLD, {"models": models})
             case Drain(worker):
                 await self._ask("POST", f"/api/workers/{quote(worker)}/drain", {}, DRAIN_S)
 

@@ -84,9 +84,9 @@ def decide(observed: Observed, memory: Memory | None = None) -> list[Action]:
         actions += told(pool.document, whole, observed.now)
     for cache in living.caches:
         actions += told(cache.document, caches.status(cache, observed), observed.now)
-    awaits = observed.deployed is not None and not observed.deployed.told
-    if awaits and not any(isinstance(each, Ask) for each in actions):  # whatever there is to ask for comes first
-        actions.append(Ask(Told(), Key("Deployment", serving.NAME)))
+    asks = any(isinstance(each, Ask) for each in actions)  # whatever there is to ask for comes first
+    if observed.deployed is not None and not observed.deployed.told and not asks:
+        actions.append(Ask(Told(tuple(sorted(observed.deployed.models))), Key("Deployment", serving.NAME)))
     memory.forget_others(observed.asked)
     return actions
 

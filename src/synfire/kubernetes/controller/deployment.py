@@ -153,7 +153,9 @@ class Drain:
 
 @dataclass(frozen=True)
 class Told:
-    """Say that all models were asked for."""
+    """Say that all models were asked for, these among them: another deployment than the one that was seen knows none yet."""
+
+    models: tuple[str, ...] = ()
 
 
 Call = Told | Load | Unload | PutChain | DropChain | Steer | ClearTraffic | Drain
