@@ -146,7 +146,8 @@ exit 1
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / file).write_text("")
         os.utime(tmp_path / file, (0, 0))
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, sys.path))}
+    outside = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    environment = {**outside, "PYTHONPATH": os.pathsep.join(map(str, sys.path))}  # not as a part of `make test`
     done = subprocess.run(
         ["make", "bench", "BENCHES=frameworks hop split"],
         cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
