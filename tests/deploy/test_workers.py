@@ -18,6 +18,8 @@ from synfire.wire.links import listen
 class Process:
     """A worker's process, which ends when the test says so."""
 
+    starved = False
+
     def __init__(self, name: str) -> None:
         self.name = name
         self._code: asyncio.Future[int] = asyncio.get_running_loop().create_future()
