@@ -398,7 +398,8 @@ def test_a_model_is_planned_for_chips_that_bear_its_rate_and_for_no_processor(mo
     models = [find("svgg-digits")]
     (free,) = plan_models(models, "auto", 2, device="darwin3")
     (events,) = [each.events for each in free.plan.stages if each.events]
-    assert events == pytest.approx(1670, rel=0.1)  # so many arrived at cores, of one request; the densities are the mean of 16
+    # So many arrived at cores, of one request; the densities are the mean of 16.
+    assert events == pytest.approx(1670, rel=0.1)
     keps = math.ceil(20 * events / 1000)
     monkeypatch.setenv(KEPS, str(keps))
     (planned,) = plan_models(models, "auto", 2, device="darwin3", rates={"svgg-digits": 20.0})
