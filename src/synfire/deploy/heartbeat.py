@@ -35,7 +35,7 @@ class _Pulse:
     distant: bool = False
     """Whether nobody here can see what its process does."""
     excused_s: float = 0.0
-    asked_s: float | None = None
+    probed_s: float | None = None
     """When its machine was last sent something, since the worker keeps silent."""
 
     @property
@@ -46,15 +46,16 @@ class _Pulse:
     @property
     def due_s(self) -> float:
         """When it is to be looked at again, if it keeps silent."""
-        unasked = self.distant and self.asked_s is None
-        return max(self.missed_s if unasked else self.suspicion.suspected_at_s(), self.excused_s)
+        unprobed = self.distant and self.probed_s is None
+        return max(self.missed_s if unprobed else self.suspicion.suspected_at_s(), self.excused_s)
 
-    def is_there(self, now_s: float) -> bool:
-        """Whether its machine acknowledges what it is sent, as far as is known. The worker itself reads none of it."""
-        if self.asked_s is None or self.link.acknowledged:
-            self.asked_s = now_s
+    def probe(self, now_s: float) -> bool:
+        """Send its machine something, once it has acknowledged what it was sent before; whether it does so, as far as is known. The worker
+        itself reads none of it."""
+        if self.probed_s is None or self.link.acknowledged:
+            self.probed_s = now_s
             self.link.send(Packet(Ping(0)))
-        return now_s - self.asked_s < ACKNOWLEDGED_S
+        return now_s - self.probed_s < ACKNOWLEDGED_S
 
 
 class Heartbeat:
@@ -130,7 +131,7 @@ class Heartbeat:
             return
         if beats:
             pulse.suspicion = pulse.suspicion.heard(time.monotonic())
-            pulse.excused_s, pulse.asked_s = 0.0, None
+            pulse.excused_s, pulse.probed_s = 0.0, None
 
     def _write(self, name: str) -> None:
         """Send what could not be sent before the connection was there."""
@@ -177,7 +178,7 @@ class Heartbeat:
         if not pulse.distant or silent_s >= HUNG_S:
             return False
         try:
-            return pulse.is_there(now_s)
+            return pulse.probe(now_s)
         except SynfireError:
             return False
 

@@ -93,8 +93,9 @@ class ToldRecoveries:
         """Why a name that nothing answers may be answered soon; empty where nobody has asked for it, nor may still do so."""
         asked = next((each for each in self.wishes if each.name == name), None)
         if asked is not None and asked.status != "leaving" and (asked.wish.replicas or asked.wish.scale):
-            failed = f"and is not served as it is wanted: {asked.reason}" if asked.status == "failed" else ""
-            return f"it has been asked for, {failed or 'and is being read and planned'}"
+            if asked.status == "failed":
+                return f"it has been asked for, and is not served as it is wanted: {asked.reason}"
+            return "it has been asked for, and is being read and planned"
         if self.awaited:
             return "this deployment has just begun, and has not been told yet which models it is to serve"
         return ""
